@@ -1,0 +1,150 @@
+"""The environment, read once at start into one frozen value.
+
+A setting is a field of `Settings`: the variable is its name in capitals, its type and bounds are what the
+variable takes, its description is the row in the README. Nothing else in the service reads the environment.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_type_hints
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+__all__ = ["Secret", "Settings", "SettingsError", "from_environment"]
+
+
+class SettingsError(Exception):
+    """A variable has a value the service cannot start with; the message is one line that names it."""
+
+
+class Secret:
+    """Text that never shows itself: its repr and str are masked, `reveal` hands it to the code that needs it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        return self._text
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __repr__(self) -> str:
+        return "Secret(***)" if self._text else "Secret(empty)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def location(self) -> str:
+        """The text as a URL without its credentials and query, for logs."""
+        parts = urlsplit(self._text)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+Port = Annotated[int, Meta(ge=1, le=65_535)]
+Positive = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+
+
+def says(text: str) -> Meta:
+    return Meta(description=text)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything an operator can set; `from_environment` makes one and refuses what does not fit."""
+
+    host: Annotated[str, says("address to listen on")] = "127.0.0.1"
+    port: Annotated[Port, says("port to listen on")] = 8000
+    workers: Annotated[int, Meta(ge=1, le=256, description="processes that serve in this container")] = 1
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], says("least severe log line to write")
+    ] = "info"
+
+    redis_url: Annotated[
+        Secret,
+        says(
+            "where the state is: redis://, rediss://, unix://, redis+sentinel://host:port,host:port/service/db, "
+            "redis+cluster://host:port,host:port, or memory:// (in this process only)"
+        ),
+    ] = Secret("memory://")
+    redis_pool_size: Annotated[
+        int, Meta(ge=4, le=10_000, description="most connections one process opens to Redis")
+    ] = 32
+    redis_wait_replicas: Annotated[
+        int, Meta(ge=0, le=16, description="Redis replicas that must have a write before it is acknowledged")
+    ] = 0
+    store_timeout_seconds: Annotated[
+        Seconds, says("longest a request waits for Redis before it is answered 503")
+    ] = 2.0
+    idempotency_ttl_seconds: Annotated[
+        int, Meta(ge=1, le=31_536_000, description="how long an Idempotency-Key is remembered")
+    ] = 86_400
+    feature_history_size: Annotated[
+        int, Meta(ge=1, le=10_000, description="decisions kept in a user's history")
+    ] = 100
+
+    alpha: Annotated[float, Meta(ge=0, le=1_000, description="width of LinUCB's confidence bound")] = 1.0
+    epsilon: Annotated[float, Meta(ge=0, le=1, description="share of epsilon-greedy decisions that explore")] = 0.1
+
+    max_body_bytes: Annotated[
+        int, Meta(ge=1_024, le=268_435_456, description="largest request body; a larger one is answered 413")
+    ] = 2_097_152
+    max_inflight: Annotated[
+        Count, says("requests served at once before others are refused with 503; 0 sizes it from the pool")
+    ] = 0
+    shutdown_seconds: Annotated[
+        int, Meta(ge=1, le=3_600, description="longest a stop waits for requests and events in hand")
+    ] = 20
+
+    litellm_url: Annotated[str, says("base URL of the LiteLLM proxy")] = "http://localhost:4000"
+    litellm_master_key: Annotated[
+        Secret, says("key for the LiteLLM proxy; without it /generate answers 503")
+    ] = Secret("")
+    default_prompt_version: Annotated[str, says("prompt used when a request names none; see GET /prompts")] = "v1"
+    llm_max_concurrency: Annotated[Positive, says("calls to the language model at once")] = 32
+    llm_queue_seconds: Annotated[Seconds, says("longest a call waits for its turn before it is answered 503")] = 5.0
+
+    nats_url: Annotated[Secret, says("NATS servers, separated by commas; empty turns events off")] = Secret("")
+    nats_creds: Annotated[str, says("file with NATS user credentials; empty for none")] = ""
+    nats_durable_prefix: Annotated[
+        str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="start of the durable consumers' names")
+    ] = "oo-serving"
+    nats_max_deliver: Annotated[
+        int, Meta(ge=1, le=1_000, description="deliveries of one event before it is dead-lettered")
+    ] = 5
+    nats_create_streams: Annotated[bool, says("create the streams signals, feedback and dlq if they are missing")] = (
+        False
+    )
+
+
+def _secret(type_: type, value: object) -> object:
+    if type_ is Secret and isinstance(value, str):
+        return Secret(value)
+    raise NotImplementedError
+
+
+def from_environment(environ: Mapping[str, str]) -> Settings:
+    """Read every setting from `environ`; an empty variable counts as not set.
+
+    Raises SettingsError naming the first variable that does not fit, what it takes, and (unless it is a
+    secret) what it was.
+    """
+    values: dict[str, Any] = {}
+    for name, hint in get_type_hints(Settings, include_extras=True).items():
+        variable = name.upper()
+        text = environ.get(variable, "")
+        if not text:
+            continue
+        try:
+            values[name] = msgspec.convert(text, hint, strict=False, dec_hook=_secret)
+        except msgspec.ValidationError as error:
+            shown = f", not {text!r}" if not isinstance(getattr(Settings(), name), Secret) else ""
+            raise SettingsError(f"{variable}: {str(error)[:1].lower()}{str(error)[1:]}{shown}") from None
+    return Settings(**values)
