@@ -1,0 +1,49 @@
+"""Fixtures for every test: the event loop, a real Redis, and how hard hypothesis tries."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+
+from tests.servers import RedisServer, redis_server
+
+# CI must give the same verdict twice: no random examples and no verdict by wall time.
+settings.register_profile("local", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, database=None, max_examples=100)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Tests marked `anyio` run on asyncio, the only loop the service knows."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def session_redis() -> Iterator[RedisServer]:
+    """One redis-server for the whole run; use `real_redis` or `redis_url`, which empty it first."""
+    with redis_server() as server:
+        yield server
+
+
+@pytest.fixture
+def real_redis(session_redis: RedisServer) -> RedisServer:
+    """The run's redis-server, emptied for this test. A test that stops or freezes one starts its own."""
+    session_redis.command("FLUSHALL")
+    return session_redis
+
+
+@pytest.fixture
+def redis_url(real_redis: RedisServer) -> str:
+    """The URL of the run's redis-server, emptied for this test."""
+    return real_redis.url
+
+
+@pytest.fixture(params=["memory", "redis"])
+def store_url(request: pytest.FixtureRequest) -> str:
+    """Each kind of store in turn: the embedded one, then a real Redis, empty."""
+    if request.param == "memory":
+        return "memory://"
+    url: str = request.getfixturevalue("redis_url")
+    return url
