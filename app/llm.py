@@ -1,0 +1,302 @@
+"""One chat completion from the LiteLLM proxy, over one shared client, with every way it can fail named.
+
+    LlmError
+    ├── LlmNotConfigured   no key: nothing was asked
+    ├── LlmUnavailable     not reachable, too slow, too busy: worth trying again, after `retry_after` seconds if known
+    └── LlmFailed          it answered, but with an error or with something that is no chat completion
+
+Messages are fit for a client: one line, bounded, and without the key even if the proxy repeats it.
+"""
+
+import asyncio
+import hashlib
+import re
+import ssl
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
+from typing import Any, Self
+
+import httpx
+import msgspec
+
+from app.prompts import Message
+from app.settings import Secret, SettingsError
+
+__all__ = [
+    "ChatClient",
+    "LlmError",
+    "LlmFailed",
+    "LlmNotConfigured",
+    "LlmUnavailable",
+    "Reply",
+    "connect",
+]
+
+MODEL = "tip-generator"
+TEMPERATURE = 0.7
+TIMEOUT_SECONDS = 30.0
+CONNECT_SECONDS = 5.0
+REPLY_BYTES = 2 * 1024 * 1024
+QUOTE_CHARACTERS = 200
+LONGEST_RETRY_AFTER = 86_400.0
+
+
+class LlmError(Exception):
+    """No reply came; `detail` says why, in one line for the client."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class LlmNotConfigured(LlmError):
+    """The service was started without what it needs to ask the language model."""
+
+
+class LlmUnavailable(LlmError):
+    """The proxy cannot be reached, is too slow or too busy; `retry_after` in seconds if a time is known."""
+
+    def __init__(self, detail: str, retry_after: float | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class LlmFailed(LlmError):
+    """The proxy answered with an error, or with something that cannot be used."""
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What the model said: its text ("" if it said nothing), its name and the tokens it took."""
+
+    content: str
+    model: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class _Request(msgspec.Struct):
+    messages: Sequence[Message]
+    model: str = MODEL
+    temperature: float = TEMPERATURE
+
+
+class _Message(msgspec.Struct):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Message | None = None
+
+
+class _Completion(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    model: str | None = None
+    usage: Any = None
+    error: Any = None
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(_Completion)
+
+
+class ChatClient:
+    """Asks the proxy, at most `max_concurrency` times at once; `connect` makes one, `async with` or `aclose` ends it."""
+
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        url: str,
+        key: Secret,
+        *,
+        max_concurrency: int = 32,
+        queue_seconds: float = 5.0,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> None:
+        self._http = http
+        self._url = url
+        self._key = key
+        self._turns = asyncio.Semaphore(max_concurrency)
+        self._queue_seconds = queue_seconds
+        self._timeout_seconds = timeout_seconds
+        shown = key.reveal()
+        # The proxy names a wrong key by its last four characters and by its hash.
+        secrets = {shown, hashlib.sha256(shown.encode()).hexdigest(), f"sk-...{shown[-4:]}"} if shown else set()
+        self._secrets = re.compile("|".join(map(re.escape, sorted(secrets, key=len, reverse=True)))) if shown else None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections; calls still in flight fail."""
+        await self._http.aclose()
+
+    def quote(self, text: str) -> str:
+        """The first 200 characters of `text` on one line and without the key, for an error's detail."""
+        # Blank out before cutting: half a key must not slip through.
+        clean = self._secrets.sub("***", text) if self._secrets else text
+        return " ".join(clean[: 4 * QUOTE_CHARACTERS].split())[:QUOTE_CHARACTERS]
+
+    async def chat(self, messages: Sequence[Message]) -> Reply:
+        """One chat completion within the time-out; raises LlmNotConfigured, LlmUnavailable or LlmFailed."""
+        if not self._key:
+            raise LlmNotConfigured("LITELLM_MASTER_KEY is not set: no tips can be generated")
+        async with self._turn():
+            try:
+                async with asyncio.timeout(self._timeout_seconds):
+                    response, body = await self._ask(_ENCODER.encode(_Request(messages)))
+            except (TimeoutError, httpx.TimeoutException):
+                raise LlmUnavailable("the LLM proxy did not answer in time") from None
+            except httpx.DecodingError as error:
+                raise LlmFailed(f"the LLM proxy's answer cannot be decoded: {self.quote(str(error))}") from None
+            except httpx.TransportError as error:
+                why = self.quote(str(error)) or type(error).__name__
+                raise LlmUnavailable(f"the LLM proxy cannot be reached: {why}") from None
+        return self._reply(response, body)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._queue_seconds):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise LlmUnavailable("too many calls to the LLM proxy at once", retry_after=1.0) from None
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+    async def _ask(self, content: bytes) -> tuple[httpx.Response, bytes]:
+        """The answer and its body; asks a second time if the connection breaks before an answer begins."""
+        request = self._http.build_request(
+            "POST",
+            self._url,
+            content=content,
+            headers={"Authorization": f"Bearer {self._key.reveal()}", "Content-Type": "application/json"},
+        )
+        try:
+            response = await self._http.send(request, stream=True)
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            # Most often a kept-alive connection that the proxy closed as we used it.
+            response = await self._http.send(request, stream=True)
+        try:
+            body = bytearray()
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > REPLY_BYTES:
+                    raise LlmFailed(f"the LLM proxy's answer is longer than {REPLY_BYTES} bytes")
+            return response, bytes(body)
+        finally:
+            await response.aclose()
+
+    def _reply(self, response: httpx.Response, body: bytes) -> Reply:
+        if response.status_code == 429:
+            after = _seconds(response.headers.get("Retry-After", ""))
+            raise LlmUnavailable(f"the LLM proxy is over its limit: {self.quote(_said(body))}", retry_after=after)
+        if not response.is_success:
+            raise LlmFailed(f"the LLM proxy answered {response.status_code}: {self.quote(_said(body))}")
+        try:
+            answer = _DECODER.decode(body)
+        except (ValueError, RecursionError) as error:
+            raise LlmFailed(
+                f"the LLM proxy answered with no chat completion: {self.quote(str(error))}: {self.quote(_said(body))}"
+            ) from None
+        if answer.error and not answer.choices:
+            raise LlmFailed(f"the LLM proxy answered with an error: {self.quote(_said(body))}")
+        message = answer.choices[0].message if answer.choices else None
+        usage = answer.usage if isinstance(answer.usage, dict) else {}
+        return Reply(
+            content=(message.content if message else None) or "",
+            model=answer.model or MODEL,
+            prompt_tokens=_count(usage.get("prompt_tokens")),
+            completion_tokens=_count(usage.get("completion_tokens")),
+        )
+
+
+def connect(
+    *,
+    url: str,
+    key: Secret,
+    max_concurrency: int,
+    queue_seconds: float,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> ChatClient:
+    """A client for the proxy at `url`; opens no connection yet.
+
+    Raises SettingsError if LITELLM_URL or LITELLM_MASTER_KEY cannot be used. `transport` replaces the network.
+    """
+    http = httpx.AsyncClient(
+        transport=transport,
+        # The system's certificates and SSL_CERT_FILE, but neither proxies nor .netrc from the environment:
+        # the key goes to LITELLM_URL and nowhere else.
+        verify=ssl.create_default_context(),
+        trust_env=False,
+        # The body is bounded as it comes in; a compressed one could only be bounded once unpacked.
+        headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+        timeout=httpx.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds)),
+        limits=httpx.Limits(max_connections=max_concurrency, max_keepalive_connections=max_concurrency),
+    )
+    return ChatClient(
+        http,
+        f"{_base(url)}/chat/completions",
+        _header_safe(key),
+        max_concurrency=max_concurrency,
+        queue_seconds=queue_seconds,
+        timeout_seconds=timeout_seconds,
+    )
+
+
+def _base(url: str) -> str:
+    """`url` without its last slash; raises SettingsError unless it is http(s) with a host and nothing secret in it."""
+    try:
+        parts = httpx.URL(url)
+    except httpx.InvalidURL:
+        parts = httpx.URL()
+    if parts.scheme not in ("http", "https") or not parts.host:
+        raise SettingsError(
+            "LITELLM_URL: takes http://host:port or https://host:port, with a path if the proxy has one"
+        )
+    if parts.userinfo or parts.query or parts.fragment:
+        raise SettingsError(
+            "LITELLM_URL: takes no credentials, query or fragment; the key goes into LITELLM_MASTER_KEY"
+        )
+    return url.rstrip("/")
+
+
+def _header_safe(key: Secret) -> Secret:
+    """`key` without the blanks and line ends a mounted file brings; raises SettingsError if no header can carry it."""
+    text = key.reveal().strip()
+    if not (text.isascii() and text.isprintable()):
+        raise SettingsError("LITELLM_MASTER_KEY: takes printable ASCII only")
+    return Secret(text)
+
+
+def _said(body: bytes) -> str:
+    """The message in an error's body, in any of the forms proxies use, else the body as text."""
+    text = body.decode("utf-8", "replace")
+    try:
+        found = msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        return text
+    for name in ("error", "message", "detail"):
+        if isinstance(found, dict) and found.get(name):
+            found = found[name]
+    return found if isinstance(found, str) else text
+
+
+def _seconds(header: str) -> float | None:
+    """A Retry-After header, seconds or a date, as seconds from now between 0 and a day; None if it is neither."""
+    try:
+        seconds = float(int(header)) if header.isdigit() else parsedate_to_datetime(header).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return None
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
