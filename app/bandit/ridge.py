@@ -1,0 +1,51 @@
+"""Ridge regression on the rewards of one user: the sufficient statistics A and b, and what follows from them.
+
+A = I + sum of x xᵀ, b = sum of r x, theta = A⁻¹ b (Li, Chu, Langford, Schapire 2010, "A contextual-bandit approach
+to personalized news article recommendation", Algorithm 1).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.bandit.features import Matrix, Vector
+
+__all__ = ["Singular", "observe", "prior", "solve", "theta"]
+
+
+class Singular(ArithmeticError):
+    """A cannot be solved or gives no finite answer. A is I plus a sum of squares, so it was damaged elsewhere."""
+
+
+def prior(d: int) -> tuple[Matrix, Vector]:
+    """What is believed before any reward: A (d x d) is the identity, b (d) is zero."""
+    return np.eye(d), np.zeros(d)
+
+
+def observe(a: Matrix, b: Vector, x: Vector, reward: float) -> tuple[Matrix, Vector]:
+    """New A and b after `reward` was seen for features `x` (d); the arrays passed in stay as they are."""
+    return a + np.multiply.outer(x, x), b + reward * x
+
+
+def _solve(a: Matrix, columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    try:
+        return np.asarray(np.linalg.solve(a, columns), np.float64)
+    except np.linalg.LinAlgError as error:
+        raise Singular(str(error)) from None
+
+
+def theta(a: Matrix, b: Vector) -> Vector:
+    """The estimate A⁻¹ b (d). Raises Singular."""
+    return _solve(a, b)
+
+
+def solve(a: Matrix, b: Vector, x: Matrix) -> tuple[Vector, Vector]:
+    """Means x·theta and widths sqrt(xᵀA⁻¹x) (k each) of the rows of `x` (k x d), in one factorisation of A.
+
+    Raises Singular; a width under the root that is negative can only come of a damaged A.
+    """
+    columns = np.concatenate((b[:, None], x.T), axis=1)
+    solved = _solve(a, columns)
+    squares = np.einsum("kd,dk->k", x, solved[:, 1:])
+    if not squares.min() >= 0.0:
+        raise Singular("A is not positive definite")
+    return x @ solved[:, 0], np.sqrt(squares)

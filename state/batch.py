@@ -1,0 +1,150 @@
+"""A batch: the changes that one transaction makes, from the values read to the commands to send. Pure.
+
+Operations are applied in order of arrival, each to what the one before it left. One that raises, or that meets a key
+it cannot use, fails alone.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from redis.exceptions import ResponseError
+
+from state.connect import Command
+from state.errors import CorruptState, KeyReused
+
+__all__ = ["Batch", "Change", "Operation", "Outcome", "Step", "Values"]
+
+T = TypeVar("T")
+Values = Sequence[bytes | None]
+
+
+class Change(msgspec.Struct, Generic[T], frozen=True):
+    """What a step makes of the values of a hash: fields to set, a history entry to append, a result for the caller.
+
+    `replace` drops the fields of the hash that are not among `fields`.
+    """
+
+    result: T
+    fields: Mapping[bytes, bytes]
+    entry: bytes | None = None
+    replace: bool = False
+
+
+Step = Callable[[Values], Change[T]]
+
+
+class Outcome(msgspec.Struct, Generic[T], frozen=True):
+    """The result of an update, or `replayed` and no result if its idempotency key was seen before."""
+
+    result: T | None
+    replayed: bool = False
+
+
+class Operation(msgspec.Struct, eq=False):
+    """A change that waits for its turn: `step` on `fields` of the hash `key`, or (no step) the removal of `wiped`.
+
+    `history` is the list its entries go to. `marker` is the key that remembers it, `request` what that key then holds.
+    """
+
+    user: str
+    deadline: float
+    done: asyncio.Future[Any]
+    key: str = ""
+    fields: tuple[bytes, ...] = ()
+    step: Step[Any] | None = None
+    history: str | None = None
+    marker: str | None = None
+    request: bytes = b""
+    wiped: tuple[str, ...] = ()
+
+
+class Batch:
+    """The working copy of one attempt at one transaction; a further attempt starts a new one."""
+
+    def __init__(self, operations: Sequence[Operation], *, history_size: int, marker_seconds: int) -> None:
+        self._operations = operations
+        self._history_size = history_size
+        self._marker_seconds = marker_seconds
+        self._hashes = {operation.key: operation.fields for operation in operations if operation.step}
+        self._lists = list(dict.fromkeys(o.history for o in operations if o.history is not None))
+        self._markers = list(dict.fromkeys(o.marker for o in operations if o.marker is not None))
+        self._results: list[Outcome[Any] | BaseException] = []
+
+    def reads(self, flight: str) -> list[Command]:
+        """WATCH and the reads, `flight` being the key of the operation id. Lists are read only for their type."""
+        reads: list[Command] = [("WATCH", flight, *self._hashes, *self._markers)]
+        reads += [("HMGET", key, *fields) for key, fields in self._hashes.items()]
+        reads += [("LLEN", key) for key in self._lists]
+        reads += [("GET", key) for key in self._markers]
+        return reads
+
+    def apply(self, replies: Sequence[Any]) -> list[Command]:
+        """Apply the operations to the replies to `reads`; the commands that write what came of it, none if nothing did.
+
+        May be called again with other replies; the last call counts.
+        """
+        self._results = []
+        values: dict[str, Any] = dict(zip((*self._hashes, *self._lists, *self._markers), replies[1:], strict=True))
+        fields: dict[str, dict[bytes, bytes]] = {}
+        entries: dict[str, list[bytes]] = {}
+        remembered: dict[str, bytes] = {}
+        removed: dict[str, None] = {}
+        for operation in self._operations:
+            if operation.step is None:
+                for key in operation.wiped:
+                    removed[key] = None
+                    fields.pop(key, None)
+                    entries.pop(key, None)
+                    values[key] = (None,) * len(self._hashes.get(key, ()))
+                self._results.append(Outcome(None))
+                continue
+            try:
+                for used in (operation.key, operation.history, operation.marker):
+                    if used is not None and isinstance(values[used], ResponseError):
+                        raise CorruptState(used, "holds a value of another type")
+                if operation.marker is not None:
+                    request = values[operation.marker]
+                    if request is not None:
+                        if request != operation.request:
+                            raise KeyReused("this idempotency key was used before for another request")
+                        self._results.append(Outcome(None, replayed=True))
+                        continue
+                before = values[operation.key]
+                change = operation.step(before)
+            except Exception as error:
+                self._results.append(error)
+                continue
+            key = operation.key
+            if change.replace:
+                removed[key] = None
+                fields[key] = {}
+                before = (None,) * len(operation.fields)
+            if change.fields:
+                fields.setdefault(key, {}).update(change.fields)
+                values[key] = [change.fields.get(name, old) for name, old in zip(operation.fields, before, strict=True)]
+            if change.entry is not None and operation.history is not None:
+                entries.setdefault(operation.history, []).append(change.entry)
+            if operation.marker is not None:
+                remembered[operation.marker] = values[operation.marker] = operation.request
+            self._results.append(Outcome(change.result))
+        writes: list[Command] = [("DEL", *removed)] if removed else []
+        for key, changed in fields.items():
+            writes.append(("HSET", key, *(part for pair in changed.items() for part in pair)))
+        for key, added in entries.items():
+            writes.append(("RPUSH", key, *added))
+            writes.append(("LTRIM", key, -self._history_size, -1))
+        for key, request in remembered.items():
+            writes.append(("SET", key, request, "EX", self._marker_seconds))
+        return writes
+
+    def settle(self) -> None:
+        """Tell every caller its result; those who no longer wait are passed over."""
+        for operation, result in zip(self._operations, self._results, strict=True):
+            if operation.done.done():
+                continue
+            if isinstance(result, BaseException):
+                operation.done.set_exception(result)
+            else:
+                operation.done.set_result(result)

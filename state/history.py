@@ -1,0 +1,41 @@
+"""The decisions of a user as Redis lists them: one compact JSON array per decision, oldest first."""
+
+import msgspec
+
+from state.errors import CorruptState
+
+__all__ = ["Entry", "decode", "encode"]
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """One decision. In Redis it is the array of these fields in this order, for names would outweigh the values.
+
+    `ts` in Unix seconds, `hour_of_day` the context's, `task_age_days` as it was sent. `day_of_week` and `exploring` are
+    null for a policy to which neither means anything. Later fields are appended.
+    """
+
+    ts: int
+    tip_id: str
+    score: float
+    hour_of_day: int
+    is_overdue: bool
+    task_age_days: float
+    priority: int
+    policy: str
+    day_of_week: int | None = None
+    exploring: bool | None = None
+
+
+encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Entry).decode
+
+
+def decode(key: str, entries: list[bytes]) -> list[Entry]:
+    """The entries of the list `key`. Raises CorruptState, naming the key and the position, for one that is none."""
+    found = []
+    for position, entry in enumerate(entries):
+        try:
+            found.append(_decode(entry))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise CorruptState(key, f"entry {position}: {error}") from None
+    return found

@@ -1,0 +1,345 @@
+"""The store: every change of a user's state, by one optimistic WATCH/MULTI transaction, written once.
+
+A change is a pure step from the values of a hash to new ones. A replica collects the steps that are waiting and
+applies them together: WATCH and read, apply, MULTI ... EXEC, two round trips for all of them. What arrives meanwhile is
+the next batch, so batches grow with the load and a request alone waits for nobody.
+
+Exactly once: each transaction also writes an operation id to a key that it watches. When the reply to EXEC is lost or
+late, that key is asked, and in asking it is changed: a transaction that was not applied by then never will be.
+"""
+
+import asyncio
+import logging
+import random
+import secrets
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Final, TypeVar
+
+from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError, ResponseError, TryAgainError
+
+from state import keys
+from state.batch import Batch, Change, Operation, Outcome, Step, Values
+from state.connect import Command, Servers, exchange
+from state.errors import ConflictError, CorruptState, StoreError, StoreUnavailable
+
+__all__ = ["Change", "Outcome", "Step", "Store", "Values"]
+
+T = TypeVar("T")
+_log: Final = logging.getLogger("oo.store")
+
+# While one flush waits for Redis the other computes. On a cluster each is of one user, so more are worth it.
+_LANES: Final = 2
+_LANES_ON_CLUSTER: Final = 16
+_BATCH: Final = 64
+# Lost races before the users of a batch go one by one, and before one user's changes are given up.
+_TRIES_TOGETHER: Final = 3
+_TRIES_ALONE: Final = 12
+# Failures before Redis counts as away, and the part of a request's time that is kept for asking what became of it.
+_FAILURES: Final = 3
+_RESERVE: Final = 0.25
+_PAUSE: Final = 0.002
+_FLIGHT_SECONDS: Final = 3_600
+_MOVING: Final = (MovedError, AskError, TryAgainError, ClusterDownError)
+_TROUBLE: Final = (RedisError, OSError, TimeoutError)
+
+
+class _Lane:
+    """One of the flushes that may be under way: its name among all replicas' and the number of its transactions."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.number = 0
+        self.sent = False
+
+
+class Store:
+    """The shared state behind `servers`.
+
+    `timeout` (seconds) bounds every call. `wait_replicas` Redis replicas must have a write before it is acknowledged.
+    All methods raise StoreUnavailable when Redis is away, ConflictError when other writers were always first, and
+    CorruptState for a key that holds something else.
+    """
+
+    def __init__(
+        self,
+        servers: Servers,
+        *,
+        timeout: float,
+        history_size: int,
+        marker_seconds: int,
+        wait_replicas: int = 0,
+    ) -> None:
+        self._servers = servers
+        self._timeout = timeout
+        self._history_size = history_size
+        self._marker_seconds = marker_seconds
+        self._wait_replicas = wait_replicas
+        self._random = random.Random()
+        replica = secrets.token_hex(8)
+        self._lanes = [_Lane(f"{replica}:{n}") for n in range(_LANES if servers.spans_users else _LANES_ON_CLUSTER)]
+        self._waiting: deque[Operation] = deque()
+        self._busy: set[str] = set()
+        self._flights: set[asyncio.Task[None]] = set()
+        self._called = False
+
+    async def update(
+        self,
+        user_id: str,
+        key: str,
+        fields: tuple[bytes, ...],
+        step: Step[T],
+        *,
+        appends: bool = False,
+        marker: str | None = None,
+        request: bytes = b"",
+    ) -> Outcome[T]:
+        """Apply `step` to `fields` of the hash `key` of a user, and to nothing if the key `marker` is there already.
+
+        `step` may run several times, so it must be pure; what it raises is raised here. `appends` says that it may add
+        to the history. Raises KeyReused if `marker` holds another `request`.
+        """
+        loop = asyncio.get_running_loop()
+        operation = Operation(
+            user_id,
+            loop.time() + self._timeout,
+            loop.create_future(),
+            key,
+            fields,
+            step,
+            keys.history(user_id) if appends else None,
+            marker,
+            request,
+        )
+        outcome: Outcome[T] = await self._submit(operation)
+        return outcome
+
+    async def wipe(self, user_id: str, wiped: Sequence[str]) -> None:
+        """Remove keys of a user in one transaction; updates under way start from nothing."""
+        loop = asyncio.get_running_loop()
+        await self._submit(
+            Operation(user_id, loop.time() + self._timeout, loop.create_future(), wiped=tuple(wiped))
+        )
+
+    async def read(self, key: str, fields: tuple[bytes, ...]) -> Values:
+        """The values of `fields` of the hash `key`, None for each that is not there."""
+        values: Values = await self._ask(key, ("HMGET", key, *fields))
+        return values
+
+    async def history(self, user_id: str) -> list[bytes]:
+        """The entries of a user's history, oldest first."""
+        key = keys.history(user_id)
+        entries: list[bytes] = await self._ask(key, ("LRANGE", key, -self._history_size, -1))
+        return entries
+
+    async def ping(self) -> None:
+        """Ask whether Redis is there and can be written to."""
+        await self._ask("", ("PING",))
+
+    async def close(self) -> None:
+        """Let what is under way end, then close the connections."""
+        while self._flights:
+            await asyncio.wait(self._flights)
+        await self._servers.close()
+
+    async def _submit(self, operation: Operation) -> Any:
+        self._waiting.append(operation)
+        if self._lanes and not self._called:
+            # After the requests that arrived in the same turn of the loop, so that they go together.
+            self._called = True
+            asyncio.get_running_loop().call_soon(self._launch)
+        return await operation.done
+
+    def _launch(self) -> None:
+        self._called = False
+        while self._lanes and (operations := self._take()):
+            lane = self._lanes.pop()
+            users = {operation.user for operation in operations}
+            self._busy |= users
+            task = asyncio.get_running_loop().create_task(self._fly(lane, operations, users))
+            self._flights.add(task)
+            task.add_done_callback(self._flights.discard)
+
+    def _take(self) -> list[Operation]:
+        """The next batch: the first that wait, less those whose user is in a flush already."""
+        taken: list[Operation] = []
+        kept: list[Operation] = []
+        while self._waiting and len(taken) < _BATCH:
+            operation = self._waiting.popleft()
+            if operation.done.done():
+                continue
+            if operation.user in self._busy or not (
+                self._servers.spans_users or not taken or operation.user == taken[0].user
+            ):
+                kept.append(operation)
+            else:
+                taken.append(operation)
+        self._waiting.extendleft(reversed(kept))
+        return taken
+
+    async def _fly(self, lane: _Lane, operations: list[Operation], users: set[str]) -> None:
+        try:
+            if len(users) > 1 and await self._commit(lane, operations, _TRIES_TOGETHER):
+                return
+            for user in users:
+                alone = [operation for operation in operations if operation.user == user]
+                if not await self._commit(lane, alone, _TRIES_ALONE):
+                    _fail(alone, ConflictError("too many others change this user at once"))
+        finally:
+            _fail(operations, StoreUnavailable("the service stops"))
+            self._busy -= users
+            self._lanes.append(lane)
+            self._launch()
+
+    async def _commit(self, lane: _Lane, operations: list[Operation], tries: int) -> bool:
+        """Bring the operations into Redis and tell their callers what came of it; False if others were first `tries`
+        times, and nobody was told."""
+        deadline = min(operation.deadline for operation in operations)
+        flight = keys.flight(lane.name, None if self._servers.spans_users else operations[0].user)
+        try:
+            for lost in range(1, tries + 1):
+                batch = Batch(operations, history_size=self._history_size, marker_seconds=self._marker_seconds)
+                if await self._apply(lane, flight, batch, deadline):
+                    await self._replicated(flight, deadline)
+                    batch.settle()
+                    return True
+                await asyncio.sleep(self._random.uniform(0, _PAUSE * 2**lost))
+        except StoreError as error:
+            _fail(operations, error)
+            return True
+        except Exception as error:
+            _log.exception("a flush failed")
+            _fail(operations, error)
+            return True
+        return False
+
+    async def _apply(self, lane: _Lane, flight: str, batch: Batch, deadline: float) -> bool:
+        """Apply the batch exactly once; False if another writer was first and nothing was applied."""
+        failures = 0
+        while True:
+            lane.sent = False
+            try:
+                async with asyncio.timeout_at(deadline - self._timeout * _RESERVE):
+                    return await self._attempt(lane, flight, batch)
+            except _TROUBLE as error:
+                if lane.sent and await self._was_applied(lane, flight, deadline):
+                    return True
+                failures += 1
+                await self._give_up_or_pause(error, failures, deadline)
+
+    async def _attempt(self, lane: _Lane, flight: str, batch: Batch) -> bool:
+        """One WATCH ... EXEC; False if EXEC says that a watched key was changed."""
+        async with self._servers.connection(flight) as connection:
+            replies = await exchange(connection, batch.reads(flight))
+            _raise_for(replies)
+            writes = batch.apply(replies)
+            if not writes:
+                await exchange(connection, [("UNWATCH",)])
+                return True
+            lane.number += 1
+            commands: list[Command] = [
+                ("MULTI",),
+                *writes,
+                ("SET", flight, b"%d|" % lane.number, "EX", _FLIGHT_SECONDS),
+                ("EXEC",),
+            ]
+            lane.sent = True
+            replies = await exchange(connection, commands)
+            lane.sent = False
+        if replies[-1] is None:
+            return False
+        _raise_for(replies)
+        for reply in replies[-1]:
+            if isinstance(reply, ResponseError):
+                _log.critical("a transaction was applied in part: %s", reply)
+                raise StoreError("a part of the change was refused by Redis")
+        return True
+
+    async def _replicated(self, flight: str, deadline: float) -> None:
+        """Wait until enough Redis replicas have all that was written so far.
+
+        WAIT speaks of the connection's own last write, hence the write before it.
+        """
+        if not self._wait_replicas:
+            return
+        milliseconds = max(1, int((deadline - asyncio.get_running_loop().time()) * 900))
+        try:
+            async with asyncio.timeout_at(deadline), self._servers.connection(flight) as connection:
+                replies = await exchange(
+                    connection, [("APPEND", flight, "?"), ("WAIT", self._wait_replicas, milliseconds)]
+                )
+            _raise_for(replies)
+        except _TROUBLE as error:
+            raise StoreUnavailable(_reason(error)) from error
+        if replies[1] < self._wait_replicas:
+            raise StoreUnavailable("written, but too few Redis replicas have it")
+
+    async def _was_applied(self, lane: _Lane, flight: str, deadline: float) -> bool:
+        """Whether the last transaction of the lane was applied; if not, it will not be any more.
+
+        The transaction watches `flight`, so appending to it first decides the matter, and reading it then tells.
+        """
+        question: list[Command] = [("APPEND", flight, "?"), ("GET", flight), ("EXPIRE", flight, _FLIGHT_SECONDS)]
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline), self._servers.connection(flight) as connection:
+                    replies = await exchange(connection, question)
+                    _raise_for(replies)
+                    answer: bytes = replies[1]
+                    return answer.startswith(b"%d|" % lane.number)
+            except _TROUBLE as error:
+                await self._give_up_or_pause(error, 0, deadline)
+
+    async def _ask(self, key: str, command: Command) -> Any:
+        """The reply to one command that changes nothing."""
+        deadline = asyncio.get_running_loop().time() + self._timeout
+        failures = 0
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline), self._servers.connection(key) as connection:
+                    [reply] = await exchange(connection, [command])
+            except _TROUBLE as error:
+                failures += 1
+                await self._give_up_or_pause(error, failures, deadline)
+                continue
+            if not isinstance(reply, ResponseError):
+                return reply
+            if str(reply).startswith("WRONGTYPE"):
+                raise CorruptState(key, "holds a value of another type")
+            failures += 1
+            await self._give_up_or_pause(reply, failures, deadline)
+
+    async def _give_up_or_pause(self, error: BaseException, failures: int, deadline: float) -> None:
+        """Look anew where the servers are and wait a little, or raise StoreUnavailable if it is no use any more.
+
+        A slot on its way to another node is waited for as long as there is time.
+        """
+        await self._servers.refresh()
+        pause = self._random.uniform(0.5, 1.0) * 0.02 * 2 ** min(failures, 3)
+        late = asyncio.get_running_loop().time() + pause >= deadline
+        if late or isinstance(error, TimeoutError) or (failures >= _FAILURES and not isinstance(error, _MOVING)):
+            raise StoreUnavailable(_reason(error)) from error
+        await asyncio.sleep(pause)
+
+
+def _fail(operations: Sequence[Operation], error: Exception) -> None:
+    """Raise `error` where an operation is still waited for."""
+    for operation in operations:
+        if not operation.done.done():
+            operation.done.set_exception(error)
+
+
+def _raise_for(replies: Sequence[Any]) -> None:
+    """Raise the first error reply that concerns all of the commands, not one key."""
+    for reply in replies:
+        if isinstance(reply, ResponseError) and not str(reply).startswith("WRONGTYPE"):
+            raise reply
+
+
+def _reason(error: BaseException) -> str:
+    """Why Redis did not answer, in words that show no address and no credentials."""
+    if isinstance(error, ResponseError):
+        return f"Redis refuses: {type(error).__name__}"
+    if isinstance(error, TimeoutError):
+        return "Redis did not answer in time"
+    return "Redis cannot be reached"
