@@ -102,7 +102,7 @@ _DECODER = msgspec.json.Decoder(_Completion)
 
 
 class ChatClient:
-    """Asks the proxy, at most `max_concurrency` times at once; `connect` makes one, `async with` or `aclose` ends it."""
+    """Asks the proxy, at most `max_concurrency` times at once; made by `connect`, ended by `async with` or `aclose`."""
 
     def __init__(
         self,
@@ -257,7 +257,7 @@ def _base(url: str) -> str:
         parts = httpx.URL(url)
     except httpx.InvalidURL:
         parts = httpx.URL()
-    if parts.scheme not in ("http", "https") or not parts.host:
+    if parts.scheme not in ("http", "https") or not parts.host or "%" in parts.host or (parts.port or 1) > 65_535:
         raise SettingsError(
             "LITELLM_URL: takes http://host:port or https://host:port, with a path if the proxy has one"
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from app.llm import ChatClient, LlmError, LlmFailed, Reply
+from app.llm import ChatClient, LlmError, LlmFailed
 from app.prompts import Message, Prompts
 
 __all__ = ["BadReply", "Generated", "Tip", "generate", "read"]

@@ -1,0 +1,441 @@
+"""The chat client: what it sends, how it reads an answer, and every way it can fail."""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from app.llm import ChatClient, LlmFailed, LlmNotConfigured, LlmUnavailable, connect
+from app.prompts import Message
+from app.settings import Secret, SettingsError
+from tests.servers import free_port, until_async
+from tests.standin import Asked, StandIn, completion, http, stand_in
+
+pytestmark = pytest.mark.anyio
+
+KEY = "sk-0123456789-very-secret"
+HELLO = [Message("system", "Be brief."), Message("user", "Hi ☎")]
+
+
+def client(url: str = "http://llm.test", key: str = KEY, **options: Any) -> ChatClient:
+    options = {"max_concurrency": 4, "queue_seconds": 5.0, **options}
+    return connect(url=url, key=Secret(key), **options)
+
+
+def canned(status: int = 200, body: bytes = b"", headers: dict[str, str] | None = None, **options: Any) -> ChatClient:
+    """A client whose every call is answered with this, without a network."""
+    transport = httpx.MockTransport(lambda _: httpx.Response(status, content=body, headers=headers))
+    return client(transport=transport, **options)
+
+
+@asynccontextmanager
+async def asking(
+    answer: Callable[[StandIn, Asked], bytes], **options: Any
+) -> AsyncIterator[tuple[StandIn, ChatClient]]:
+    """A stand-in that answers at once, and a client for it."""
+
+    async def at_once(asked: Asked) -> bytes:
+        return answer(server, asked)
+
+    async with stand_in(at_once) as server, client(server.url, **options) as llm:
+        yield server, llm
+
+
+async def test_request_and_reply() -> None:
+    """One POST to /chat/completions with model, temperature, messages and the key; text, model and tokens come back."""
+    async with asking(lambda *_: http(completion("hello", tokens=(7, 3)))) as (server, llm):
+        reply = await llm.chat(HELLO)
+    assert (reply.content, reply.model, reply.prompt_tokens, reply.completion_tokens) == ("hello", "gpt-stand-in", 7, 3)
+    (asked,) = server.asked
+    assert asked.line == "POST /chat/completions HTTP/1.1"
+    assert asked.headers["authorization"] == f"Bearer {KEY}"
+    assert asked.headers["content-type"] == "application/json"
+    assert asked.body == {
+        "model": "tip-generator",
+        "temperature": 0.7,
+        "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi ☎"}],
+    }
+
+
+async def test_one_connection_for_many_calls() -> None:
+    """Calls that follow each other share a connection, and a path in LITELLM_URL is kept."""
+    async with asking(lambda *_: http(completion("hello"))) as (server, _):
+        async with client(f"{server.url}/proxy/v1/") as llm:
+            for _ in range(3):
+                await llm.chat(HELLO)
+        assert server.connections == 1
+        assert server.asked[0].line == "POST /proxy/v1/chat/completions HTTP/1.1"
+
+
+@pytest.mark.parametrize(
+    ("body", "content", "tokens"),
+    [
+        ({"choices": [{"message": {"content": None}}]}, "", (0, 0)),
+        ({"choices": []}, "", (0, 0)),
+        ({"choices": None, "error": None}, "", (0, 0)),
+        ({}, "", (0, 0)),
+        ({"choices": [{}]}, "", (0, 0)),
+        ({"choices": [{"message": {"content": "x"}}], "usage": None}, "x", (0, 0)),
+        ({"choices": [{"message": {"content": "x"}}], "usage": [1]}, "x", (0, 0)),
+        (
+            {"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": 4, "completion_tokens": None}},
+            "x",
+            (4, 0),
+        ),
+        (
+            {"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": -4, "completion_tokens": "9"}},
+            "x",
+            (0, 0),
+        ),
+    ],
+)
+async def test_sparse_completions(body: dict[str, Any], content: str, tokens: tuple[int, int]) -> None:
+    """A completion without choices, text, usage or model says nothing, costs nothing and has the usual name."""
+    async with canned(body=msgspec.json.encode(body)) as llm:
+        reply = await llm.chat(HELLO)
+    assert (reply.content, reply.model) == (content, "tip-generator")
+    assert (reply.prompt_tokens, reply.completion_tokens) == tokens
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html><body>It works!</body></html>",
+        b"",
+        b"[]",
+        b'"text"',
+        b"null",
+        b'{"choices": {"message": {}}}',
+        b'{"choices": [{"message": {"content": 5}}]}',
+        b'{"choices": [{"message": "text"}]}',
+        b'{"choices": [',
+        b"\xff\xfe",
+        b'{"choices": ' + b"[" * 100_000,
+        b'{"error": {"message": "upstream said no"}}',
+    ],
+)
+async def test_no_completion(body: bytes) -> None:
+    """A 200 that is no chat completion is a failure with the start of what came instead."""
+    async with canned(body=body) as llm:
+        with pytest.raises(LlmFailed, match="the LLM proxy answered with ") as caught:
+            await llm.chat(HELLO)
+    assert len(caught.value.detail) < 500
+    assert "\n" not in caught.value.detail
+
+
+@pytest.mark.parametrize("status", [300, 307, 400, 401, 403, 404, 500, 502, 503, 504])
+async def test_error_status(status: int) -> None:
+    """An error status, redirects included, is a failure with the proxy's own message."""
+    body = b'{"error": {"message": "model\\nnot found", "type": "x", "code": "404"}}'
+    async with canned(status, body, {"Location": "http://elsewhere.test", "Retry-After": "5"}) as llm:
+        with pytest.raises(LlmFailed, match=f"answered {status}: model not found$"):
+            await llm.chat(HELLO)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b'{"error": "plain"}', "plain"),
+        (b'{"message": "plain"}', "plain"),
+        (b'{"detail": "plain"}', "plain"),
+        (b'{"detail": [{"loc": 1}]}', '{"detail": [{"loc": 1}]}'),
+        (b"Bad Gateway", "Bad Gateway"),
+        (b"", ""),
+        (b"\xff", "\ufffd"),
+        (b"x " * 1_000_000, ("x " * 100).strip()),
+    ],
+)
+async def test_error_bodies(body: bytes, says: str) -> None:
+    """The message is found in the forms that proxies use; else the body is quoted, 200 characters at most."""
+    async with canned(500, body) as llm:
+        with pytest.raises(LlmFailed) as caught:
+            await llm.chat(HELLO)
+    assert caught.value.detail.removeprefix("the LLM proxy answered 500: ").strip() == says
+
+
+@pytest.mark.parametrize("status", [200, 401, 429])
+@pytest.mark.parametrize("before", ["", "x" * 190])
+async def test_key_is_never_repeated(status: int, before: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The proxy may repeat the key, part of it or its hash: no error and no log line does, cut or not."""
+    caplog.set_level(logging.DEBUG)
+    digest = hashlib.sha256(KEY.encode()).hexdigest()
+    message = f"{before}Bad key {KEY}, Received API Key = sk-...{KEY[-4:]}, Key Hash = {digest}"
+    async with canned(status, msgspec.json.encode({"error": {"message": message}})) as llm:
+        with pytest.raises((LlmFailed, LlmUnavailable)) as caught:
+            await llm.chat(HELLO)
+        shown = [str(caught.value), repr(caught.value), repr(llm), str(vars(llm)), llm.quote(message), caplog.text]
+    for text in shown[:3] + shown[4:]:
+        assert KEY[:9] not in text
+        assert KEY[-4:] not in text
+        assert digest[:8] not in text
+    assert KEY not in repr(llm._key)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("7", 7.0),
+        ("0", 0.0),
+        ("9" * 30, 86_400.0),
+        ("-5", None),
+        ("soon", None),
+        ("²", None),
+        ("", None),
+        ("9" * 5_000, None),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        ("Wed, 21 Oct 2165 07:28:00 GMT", 86_400.0),
+    ],
+)
+async def test_over_the_limit(header: str, seconds: float | None) -> None:
+    """429 is passed on as unavailable with its Retry-After in seconds, between now and a day."""
+    async with canned(429, b'{"error": {"message": "slow down"}}', {"Retry-After": header.encode()}) as llm:  # type: ignore[dict-item]
+        with pytest.raises(LlmUnavailable, match="over its limit: slow down") as caught:
+            await llm.chat(HELLO)
+    assert caught.value.retry_after == seconds
+
+
+async def test_retry_after_as_a_date() -> None:
+    """A Retry-After that is a date counts from now."""
+    then = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
+    async with canned(429, b"", {"Retry-After": then}) as llm:
+        with pytest.raises(LlmUnavailable) as caught:
+            await llm.chat(HELLO)
+    assert caught.value.retry_after is not None
+    assert 60 < caught.value.retry_after <= 100
+
+
+async def test_no_key() -> None:
+    """Without a key nothing is asked, and the error names the variable."""
+    async with asking(lambda *_: http(completion("x")), key="  ") as (server, llm):
+        with pytest.raises(LlmNotConfigured, match="LITELLM_MASTER_KEY is not set"):
+            await llm.chat(HELLO)
+    assert server.connections == 0
+
+
+async def test_key_with_line_end() -> None:
+    """A key read from a file with a line end at its end is sent without it."""
+    async with asking(lambda *_: http(completion("x")), key=f"{KEY}\n") as (server, llm):
+        await llm.chat(HELLO)
+    assert server.asked[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("key", ["sk-a\nb", "sk-ü", "a\x00b"])
+def test_bad_key(key: str) -> None:
+    """A key that no header can carry stops the start, unshown."""
+    with pytest.raises(SettingsError, match=r"^LITELLM_MASTER_KEY: takes printable ASCII only$"):
+        client(key=key)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "localhost:4000",
+        "http://",
+        "ftp://x",
+        "http://x:99999",
+        "http://a b",
+        "redis://x",
+        "http://x\n",
+        "x" * 99_999,
+    ],
+)
+def test_bad_url(url: str) -> None:
+    """A LITELLM_URL that is no http(s) URL with a host stops the start with one line."""
+    with pytest.raises(SettingsError, match=r"^LITELLM_URL: takes http://host:port or [^\n]*$"):
+        client(url)
+
+
+@pytest.mark.parametrize("url", ["http://u:pw@x", "http://x?key=pw", "http://x#pw"])
+def test_url_with_secrets(url: str) -> None:
+    """A LITELLM_URL with credentials or a query is refused, unshown."""
+    with pytest.raises(SettingsError, match=r"^LITELLM_URL: takes no credentials") as caught:
+        client(url)
+    assert "pw" not in str(caught.value)
+
+
+async def test_refused() -> None:
+    """Nobody listens: unavailable."""
+    async with client(f"http://127.0.0.1:{free_port()}") as llm:
+        with pytest.raises(LlmUnavailable, match="cannot be reached"):
+            await llm.chat(HELLO)
+
+
+async def test_unknown_host() -> None:
+    """The host has no address: unavailable."""
+    async with client("http://no-such-host.invalid") as llm:
+        with pytest.raises(LlmUnavailable, match="cannot be reached"):
+            await llm.chat(HELLO)
+
+
+async def test_too_slow() -> None:
+    """No answer in time, counted over the whole call: unavailable, and the connection is given up."""
+
+    async def never(_: Asked) -> bytes:
+        await asyncio.Event().wait()
+        return b""
+
+    async with stand_in(never) as server, client(server.url, timeout_seconds=0.05) as llm:
+        with pytest.raises(LlmUnavailable, match="did not answer in time"):
+            await llm.chat(HELLO)
+        await asyncio.wait_for(server.left.wait(), 5)
+
+
+async def test_time_out_counts_the_whole_call() -> None:
+    """An answer that trickles in does not outlive the time-out."""
+
+    async def trickle() -> AsyncIterator[bytes]:
+        while True:
+            await asyncio.sleep(0.01)
+            yield b" "
+
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=trickle()))
+    async with client(transport=transport, timeout_seconds=0.1) as llm:
+        with pytest.raises(LlmUnavailable, match="did not answer in time"):
+            await asyncio.wait_for(llm.chat(HELLO), 5)
+
+
+async def test_broken_connection_is_tried_once_more() -> None:
+    """A connection that closes before an answer began is no failure: the call is made again."""
+    answers = [http(completion("first")), b"", http(completion("second"))]
+    async with asking(lambda server, _: answers[len(server.asked) - 1]) as (server, llm):
+        assert (await llm.chat(HELLO)).content == "first"
+        assert (await llm.chat(HELLO)).content == "second"
+    assert len(server.asked) == 3
+
+
+async def test_broken_twice() -> None:
+    """One more try and no further."""
+    async with asking(lambda *_: b"") as (server, llm):
+        with pytest.raises(LlmUnavailable, match="cannot be reached"):
+            await llm.chat(HELLO)
+    assert len(server.asked) == 2
+
+
+async def test_broken_after_the_answer_began() -> None:
+    """A connection that closes in the middle of an answer is not tried again: the model was already paid for."""
+
+    calls = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal calls
+        calls += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with client(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as llm:
+        with pytest.raises(LlmUnavailable, match="cannot be reached"):
+            await llm.chat(HELLO)
+    server.close()
+    assert calls == 1
+
+
+async def test_too_long() -> None:
+    """An answer over 2 MiB is not read to its end; one just below is."""
+    body = completion("x" * (2**21 - 1000))
+    async with asking(lambda *_: http(body)) as (_, llm):
+        assert len((await llm.chat(HELLO)).content) == 2**21 - 1000
+
+    read = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal read
+        while True:
+            read += 1
+            yield b" " * 65_536
+
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=endless()))
+    async with client(transport=transport) as llm:
+        with pytest.raises(LlmFailed, match="longer than 2097152 bytes"):
+            await llm.chat(HELLO)
+    assert read == 33
+
+
+async def test_garbled_encoding() -> None:
+    """An answer said to be compressed that is not: a failure."""
+    raw = http(b"not gzip", headers="Content-Encoding: gzip")
+    async with asking(lambda *_: raw) as (_, llm):
+        with pytest.raises(LlmFailed, match="cannot be decoded"):
+            await llm.chat(HELLO)
+
+
+async def test_at_most_so_many_at_once() -> None:
+    """Calls beyond the limit wait for their turn; all are answered."""
+    go = asyncio.Event()
+
+    async def wait(_: Asked) -> bytes:
+        if server.at_once == 3:
+            go.set()
+        await go.wait()
+        return http(completion("x"))
+
+    async with stand_in(wait) as server, client(server.url, max_concurrency=3) as llm:
+        replies = await asyncio.gather(*(llm.chat(HELLO) for _ in range(10)))
+    assert len(replies) == 10
+    assert server.most_at_once == 3
+
+
+async def test_queue_has_an_end() -> None:
+    """A call whose turn does not come in time is unavailable; those before it are not harmed."""
+    go = asyncio.Event()
+
+    async def wait(_: Asked) -> bytes:
+        await go.wait()
+        return http(completion("x"))
+
+    async with stand_in(wait) as server, client(server.url, max_concurrency=1, queue_seconds=0.05) as llm:
+        first = asyncio.ensure_future(llm.chat(HELLO))
+        with pytest.raises(LlmUnavailable, match="too many calls") as caught:
+            await asyncio.gather(first, llm.chat(HELLO))
+        assert caught.value.retry_after == 1
+        go.set()
+        assert (await first).content == "x"
+        assert (await llm.chat(HELLO)).content == "x"
+
+
+async def test_cancelled_calls_give_back_their_turn() -> None:
+    """Calls cancelled in the queue or in flight close their connections and leave room for others."""
+    go = asyncio.Event()
+
+    async def wait(_: Asked) -> bytes:
+        await go.wait()
+        return http(completion("x"))
+
+    async def two_at_once() -> bool:
+        return server.at_once == 2
+
+    async def none_at_once() -> bool:
+        return server.at_once == 0
+
+    async with stand_in(wait) as server, client(server.url, max_concurrency=2) as llm:
+        for _ in range(5):
+            server.left.clear()
+            calls = [asyncio.ensure_future(llm.chat(HELLO)) for _ in range(4)]
+            await until_async(two_at_once, "two calls in flight")
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+            await asyncio.wait_for(server.left.wait(), 5)
+            await until_async(none_at_once, "no call in flight")
+        go.set()
+        replies = await asyncio.gather(*(llm.chat(HELLO) for _ in range(4)))
+    assert [reply.content for reply in replies] == ["x"] * 4
+
+
+async def test_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a proxy nor a .netrc from the environment gets between: the key goes to LITELLM_URL only."""
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{free_port()}")
+    async with asking(lambda *_: http(completion("x"))) as (_, llm):
+        assert (await llm.chat(HELLO)).content == "x"
