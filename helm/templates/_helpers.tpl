@@ -1,0 +1,170 @@
+{{/* The name of the chart, shortened to what Kubernetes takes. */}}
+{{- define "oo.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 53 | trimSuffix "-" }}
+{{- end }}
+
+{{/* What every object's name starts with. A release called "oo" gives "oo-serving", not "oo-oo-serving". */}}
+{{- define "oo.fullname" -}}
+{{- $name := include "oo.name" . }}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trimSuffix "-" }}
+{{- else if contains $name .Release.Name }}
+{{- .Release.Name | trunc 53 | trimSuffix "-" }}
+{{- else if hasPrefix (printf "%s-" .Release.Name) $name }}
+{{- $name }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 53 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{/* What selects the pods of one component, for ever: selectors cannot be changed. Takes (list root component). */}}
+{{- define "oo.selector" -}}
+{{- $root := index . 0 -}}
+app.kubernetes.io/name: {{ include "oo.name" $root }}
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end }}
+
+{{/* The labels of one component's objects. Takes (list root component). */}}
+{{- define "oo.labels" -}}
+{{- $root := index . 0 }}
+{{- $own := dict
+  "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_")
+  "app.kubernetes.io/managed-by" $root.Release.Service
+  "app.kubernetes.io/part-of" $root.Chart.Name
+  "app.kubernetes.io/version" $root.Chart.AppVersion }}
+{{- toYaml (merge $own (include "oo.selector" . | fromYaml) $root.Values.commonLabels) }}
+{{- end }}
+
+{{/*
+The labels of one component's pods. No version among them: it would restart Redis whenever the chart's changes.
+Takes (list root component own).
+*/}}
+{{- define "oo.podLabels" -}}
+{{- $root := index . 0 -}}
+{{- toYaml (merge (include "oo.selector" . | fromYaml) (deepCopy (index . 2)) $root.Values.commonLabels) }}
+{{- end }}
+
+{{- define "oo.serviceAccount" -}}
+{{- default (ternary (include "oo.fullname" .) "default" .Values.serviceAccount.create) .Values.serviceAccount.name }}
+{{- end }}
+
+{{/* repository:tag, or repository@digest. Takes (list image tag). */}}
+{{- define "oo.image" -}}
+{{- $image := index . 0 -}}
+{{- if $image.digest -}}
+{{ $image.repository }}@{{ $image.digest }}
+{{- else -}}
+{{ $image.repository }}:{{ default (index . 1) $image.tag }}
+{{- end }}
+{{- end }}
+
+{{/* A value as the text of an environment variable: toJson, since toString makes 2097152 "2.097152e+06". */}}
+{{- define "oo.text" -}}
+{{- if kindIs "string" . }}{{ . }}{{ else }}{{ toJson . }}{{ end }}
+{{- end }}
+
+{{- define "oo.redis.name" -}}{{ include "oo.fullname" . }}-redis{{- end }}
+
+{{- define "oo.redis.conf" -}}
+dir /data
+port 6379
+protected-mode no
+# Every write goes to the append-only file; there are no snapshots besides.
+appendonly yes
+appendfsync {{ .Values.redis.appendfsync }}
+save ""
+maxmemory {{ .Values.redis.maxmemory }}
+# State must never be evicted: without room a write is refused.
+maxmemory-policy noeviction
+# A and b of a user fit a listpack then, which takes less memory than a hash table.
+hash-max-listpack-value 2048
+{{- with .Values.redis.extraConfig }}
+{{ . | trim }}
+{{- end }}
+{{- end }}
+
+{{/* The Secret that holds the password of the Redis in this release. */}}
+{{- define "oo.redis.secret" -}}
+{{- default (include "oo.redis.name" .) .Values.redis.auth.existingSecret }}
+{{- end }}
+
+{{/*
+The password of the Redis in this release: the one given, else the one the cluster has, else a new one. It is put back
+into the values, so that every template of one rendering sees the same.
+*/}}
+{{- define "oo.redis.password" -}}
+{{- if not .Values.redis.auth.password }}
+{{- $secret := lookup "v1" "Secret" .Release.Namespace (include "oo.redis.name" .) | default dict }}
+{{- $kept := dig "data" "password" "" $secret | b64dec }}
+{{- $_ := set .Values.redis.auth "password" (default (randAlphaNum 32) $kept) }}
+{{- end }}
+{{- .Values.redis.auth.password }}
+{{- end }}
+
+{{/* "true" if a secret setting is given in either way. Takes (list root name). */}}
+{{- define "oo.given" -}}
+{{- $secret := index (index . 0).Values.secrets (index . 1) }}
+{{- if or $secret.value $secret.existingSecret }}true{{ end }}
+{{- end }}
+
+{{/* The environment that is not in the ConfigMap. */}}
+{{- define "oo.env" -}}
+{{- $root := . }}
+{{- if .Values.redis.enabled }}
+- name: REDIS_PASSWORD
+  valueFrom: {secretKeyRef: {name: {{ include "oo.redis.secret" . }}, key: {{ ternary .Values.redis.auth.key "password" (ne .Values.redis.auth.existingSecret "") }}}}
+- name: REDIS_URL
+  value: redis://:$(REDIS_PASSWORD)@{{ include "oo.redis.name" . }}:6379/0
+{{- end }}
+{{- range $name, $secret := .Values.secrets }}
+{{- if $secret.existingSecret }}
+- name: {{ $name }}
+  valueFrom: {secretKeyRef: {name: {{ $secret.existingSecret }}, key: {{ $secret.key }}}}
+{{- else if $secret.value }}
+- name: {{ $name }}
+  valueFrom: {secretKeyRef: {name: {{ include "oo.fullname" $root }}, key: {{ $name }}}}
+{{- end }}
+{{- end }}
+{{- if .Values.natsCredentials.existingSecret }}
+- name: NATS_CREDS
+  value: /etc/oo-serving/nats/{{ .Values.natsCredentials.key }}
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Fewest pods there will be, whoever decides it. */}}
+{{- define "oo.fewest" -}}
+{{- if .Values.keda.enabled }}{{ int .Values.keda.minReplicas }}
+{{- else if .Values.autoscaling.enabled }}{{ int .Values.autoscaling.minReplicas }}
+{{- else }}{{ int .Values.replicaCount }}{{ end }}
+{{- end }}
+
+{{/* Most pods there will be. */}}
+{{- define "oo.most" -}}
+{{- if .Values.keda.enabled }}{{ int .Values.keda.maxReplicas }}
+{{- else if .Values.autoscaling.enabled }}{{ int .Values.autoscaling.maxReplicas }}
+{{- else }}{{ int .Values.replicaCount }}{{ end }}
+{{- end }}
+
+{{/* What a stop needs at least: the sleep, then the service's own limit. */}}
+{{- define "oo.stopSeconds" -}}
+{{- add (int .Values.preStopSleepSeconds) (int .Values.config.SHUTDOWN_SECONDS) }}
+{{- end }}
+
+{{- define "oo.graceSeconds" -}}
+{{- default (add (include "oo.stopSeconds" . | int) 5) .Values.terminationGracePeriodSeconds | int }}
+{{- end }}
+
+{{/* Peers and ports of a NetworkPolicy rule. Takes (dict "to" peers "ports" numbers). */}}
+{{- define "oo.egress" -}}
+- ports:
+  {{- range .ports }}
+    - {port: {{ int . }}, protocol: TCP}
+  {{- end }}
+  {{- with .to }}
+  to: {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
