@@ -5,7 +5,7 @@
     ├── LlmUnavailable     not reachable, too slow, too busy: worth trying again, after `retry_after` seconds if known
     └── LlmFailed          it answered, but with an error or with something that is no chat completion
 
-Messages are fit for a client: one line, bounded, and without the key even if the proxy repeats it.
+Messages are fit for a client: bounded, and without the key even if the proxy repeats it.
 """
 
 import asyncio
@@ -136,10 +136,9 @@ class ChatClient:
         await self._http.aclose()
 
     def quote(self, text: str) -> str:
-        """The first 200 characters of `text` on one line and without the key, for an error's detail."""
+        """The first 200 characters of `text` without the key, for an error's detail."""
         # Blank out before cutting: half a key must not slip through.
-        clean = self._secrets.sub("***", text) if self._secrets else text
-        return " ".join(clean[: 4 * QUOTE_CHARACTERS].split())[:QUOTE_CHARACTERS]
+        return (self._secrets.sub("***", text) if self._secrets else text)[:QUOTE_CHARACTERS]
 
     async def chat(self, messages: Sequence[Message]) -> Reply:
         """One chat completion within the time-out; raises LlmNotConfigured, LlmUnavailable or LlmFailed."""
@@ -269,16 +268,16 @@ def _base(url: str) -> str:
 
 
 def _header_safe(key: Secret) -> Secret:
-    """`key` without the blanks and line ends a mounted file brings; raises SettingsError if no header can carry it."""
+    """`key` without the line end a mounted file brings; raises SettingsError if no header can carry it."""
     text = key.reveal().strip()
-    if not (text.isascii() and text.isprintable()):
-        raise SettingsError("LITELLM_MASTER_KEY: takes printable ASCII only")
+    if not (text.isascii() and text.isprintable()) or " " in text:
+        raise SettingsError("LITELLM_MASTER_KEY: takes printable ASCII without blanks")
     return Secret(text)
 
 
 def _said(body: bytes) -> str:
-    """The message in an error's body, in any of the forms proxies use, else the body as text."""
-    text = body.decode("utf-8", "replace")
+    """The message in an error's body, in any of the forms proxies use, else the body as text; on one line."""
+    text = " ".join(body.decode("utf-8", "replace").split())
     try:
         found = msgspec.json.decode(body)
     except (ValueError, RecursionError):
@@ -286,7 +285,7 @@ def _said(body: bytes) -> str:
     for name in ("error", "message", "detail"):
         if isinstance(found, dict) and found.get(name):
             found = found[name]
-    return found if isinstance(found, str) else text
+    return " ".join(found.split()) if isinstance(found, str) else text
 
 
 def _seconds(header: str) -> float | None:
