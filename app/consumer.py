@@ -1,0 +1,245 @@
+"""The service's events: a supervised connection to NATS and the two durable consumers that all replicas share.
+
+NATS is optional: nothing here is waited for by the rest of the service, and no trouble here reaches it.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Final, Literal
+from urllib.parse import unquote
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client
+
+from app import events
+from app.delivery import Counts, Pull, StoreGate, grow
+from app.durable import ACK_WAIT_SECONDS, SUBJECTS, Consumer
+from app.settings import Settings
+
+__all__ = ["ConsumerHealth", "Consumers", "NatsHealth"]
+
+log = logging.getLogger("oo.events")
+
+RECONNECT_SECONDS: Final = 2
+WATCH_SECONDS: Final = 5.0
+GIVE_UP_SECONDS: Final = 120.0  # without a connection: then a new client is made
+LONGEST_PAUSE_SECONDS: Final = 30.0
+STOP_SECONDS: Final = 5.0  # beyond the grace period, to say goodbye
+MAX_SAID: Final = 8  # different lines about one outage
+
+State = Literal["connecting", "waiting for stream", "running"]
+
+
+class ConsumerHealth(msgspec.Struct, frozen=True):
+    """One consumer as `/health` shows it; the counts are of this process, `pending` is of the stream."""
+
+    state: State
+    last_msg_ts: str | None
+    processed: int
+    errors: int
+    dead_lettered: int
+    in_hand: int
+    pending: int
+    problem: str | None
+
+
+class NatsHealth(msgspec.Struct, frozen=True):
+    """The part `nats` of `/health`; whatever it says, the service is healthy."""
+
+    enabled: bool
+    consumers: dict[str, ConsumerHealth]
+
+
+class Consumers:
+    """All that has to do with events: `start` returns at once, `health` tells, `stop` ends within its grace period.
+
+    `tasks` is the use-case behind the events; `ping` asks the store and raises while it is away.
+    `first_nak_seconds` is the delay after a first failed delivery; it doubles with each further one, up to a minute.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        tasks: events.TaskSync,
+        ping: Callable[[], Awaitable[object]],
+        *,
+        first_nak_seconds: float = 1.0,
+    ) -> None:
+        self._settings = settings
+        self._servers = [url.strip() for url in settings.nats_url.reveal().split(",") if url.strip()]
+        self._use_case = tasks
+        self._gate = StoreGate(ping)
+        self._first_nak_seconds = first_nak_seconds
+        self._in_hand: set[asyncio.Task[None]] = set()
+        self._consumers = {name: Consumer(name, settings, self._pull) for name in SUBJECTS}
+        self._client: Client | None = None
+        self._problem: str | None = None
+        self._said: set[str] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._deadline: float | None = None
+
+    def start(self) -> None:
+        """Connect and consume in the background, for as long as it takes and as often as it takes."""
+        if self._servers:
+            loop = asyncio.get_running_loop()
+            self._tasks = [loop.create_task(self._run()), loop.create_task(self._keep_alive())]
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Take no more events, finish those in hand within `grace_seconds`, give back the others, disconnect."""
+        if not self._tasks:
+            return
+        self._deadline = time.monotonic() + grace_seconds
+        self._gate.close()
+        run, keep_alive = self._tasks
+        while not run.done():
+            # Again, should a cancellation have been lost inside nats-py.
+            run.cancel()
+            left = self._deadline + STOP_SECONDS - time.monotonic()
+            await asyncio.wait({run}, timeout=max(left, 0.1))
+        keep_alive.cancel()
+        await asyncio.wait({keep_alive})
+        self._tasks = []
+
+    def health(self) -> NatsHealth:
+        """The part `nats` of `/health`."""
+        if not self._servers:
+            return NatsHealth(enabled=False, consumers={})
+        return NatsHealth(enabled=True, consumers={name: self._seen(one) for name, one in self._consumers.items()})
+
+    def _seen(self, consumer: Consumer) -> ConsumerHealth:
+        connected = self._client is not None and self._client.is_connected
+        counts, pulls = consumer.counts, consumer.pulls.values()
+        last = counts.last_msg_at
+        problem = consumer.problem if connected else self._problem
+        if connected and not self._gate.is_open:
+            problem = "store unavailable"
+        return ConsumerHealth(
+            state="connecting" if not connected else "running" if pulls else "waiting for stream",
+            last_msg_ts=None if last is None else datetime.fromtimestamp(last, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            processed=counts.processed,
+            errors=counts.errors,
+            dead_lettered=counts.dead_lettered,
+            in_hand=sum(pull.in_hand for pull in pulls),
+            pending=sum(pull.pending for pull in pulls),
+            problem=problem,
+        )
+
+    def _pull(self, client: Client, stream: str, durable: str, counts: Counts) -> Pull:
+        return Pull(
+            client,
+            stream,
+            durable,
+            handle=lambda event: events.handle(event, self._use_case),
+            gate=self._gate,
+            counts=counts,
+            tasks=self._in_hand,
+            first_nak_seconds=self._first_nak_seconds,
+        )
+
+    async def _keep_alive(self) -> None:
+        while True:
+            pulls = [pull for consumer in self._consumers.values() for pull in consumer.pulls.values()]
+            await asyncio.sleep(min([ACK_WAIT_SECONDS, *(pull.ack_wait for pull in pulls)]) / 3)
+            for pull in pulls:
+                await pull.keep_alive()
+
+    async def _run(self) -> None:
+        pause = 1.0
+        while True:
+            client = Client()
+            closed = asyncio.Event()
+            try:
+                await self._connect(client, closed)
+                pause = 1.0
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._watch(client, closed))
+                    for consumer in self._consumers.values():
+                        group.create_task(consumer.run(client))
+            except Exception as error:  # noqa: BLE001 (whatever ends a connection, there will be another)
+                self._trouble(error)
+            finally:
+                await self._leave(client)
+            pause = grow(pause, LONGEST_PAUSE_SECONDS)
+            await asyncio.sleep(pause * random.uniform(0.75, 1.0))  # noqa: S311 (spreads the replicas)
+
+    async def _connect(self, client: Client, closed: asyncio.Event) -> None:
+        """Connect, waiting for a server as long as there is none; nats-py reconnects later on its own."""
+
+        async def on_error(error: Exception) -> None:
+            self._trouble(error)
+
+        async def on_disconnect() -> None:
+            self._trouble(nats.errors.Error("disconnected"))
+
+        async def on_connect() -> None:
+            self._said.clear()
+            self._problem = None
+            log.info("NATS: connected")
+            for consumer in self._consumers.values():
+                for pull in consumer.pulls.values():
+                    pull.ask_again()
+
+        async def on_close() -> None:
+            closed.set()
+
+        self._client = client
+        await client.connect(
+            self._servers,
+            name=self._settings.nats_durable_prefix,
+            user_credentials=self._settings.nats_creds or None,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=RECONNECT_SECONDS,
+            error_cb=on_error,
+            disconnected_cb=on_disconnect,
+            reconnected_cb=on_connect,
+            closed_cb=on_close,
+        )
+        await on_connect()
+
+    async def _watch(self, client: Client, closed: asyncio.Event) -> None:
+        """Raise when nats-py gave the connection up, or should have: an error it does not expect ends its trying."""
+        seen = time.monotonic()
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WATCH_SECONDS):
+                    await closed.wait()
+            if client.is_connected:
+                seen = time.monotonic()
+            if client.is_closed or time.monotonic() > seen + GIVE_UP_SECONDS:
+                raise nats.errors.ConnectionClosedError
+
+    async def _leave(self, client: Client) -> None:
+        if self._deadline is not None and self._in_hand:
+            await asyncio.wait(self._in_hand, timeout=max(self._deadline - time.monotonic(), 0))
+            for task in self._in_hand:
+                task.cancel()
+            if self._in_hand:
+                await asyncio.wait(self._in_hand, timeout=1.0)
+        with suppress(Exception):
+            async with asyncio.timeout(2.0):
+                if client.is_connected:
+                    await client.flush()
+                await client.close()
+
+    def _trouble(self, error: Exception) -> None:
+        """Keep it for `/health`, and log it once per outage."""
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
+        self._problem = self._without_secrets(f"{type(error).__name__}: {error}", type(error).__name__)
+        if self._deadline is None and self._problem not in self._said and len(self._said) < MAX_SAID:
+            self._said.add(self._problem)
+            log.warning("NATS: %s", self._problem)
+
+    def _without_secrets(self, text: str, otherwise: str) -> str:
+        for server in self._servers:
+            credentials = server.rpartition("@")[0].rpartition("//")[2].split(":", 1)
+            secret = credentials[-1]  # the password, or the token that stands alone
+            if secret and (secret in text or unquote(secret) in text):
+                return otherwise
+        return text

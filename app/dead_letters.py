@@ -1,0 +1,44 @@
+"""What is published to `dlq.<subject>` of an event that cannot be handled."""
+
+import re
+from typing import Final
+
+from nats.aio.msg import Msg
+
+__all__ = ["dead_letter"]
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+# Headers that NATS itself reads: in a dead letter they would be taken for instructions a second time.
+_SPECIAL: Final = ("nats-", "status", "description")
+
+
+def _own_headers(msg: Msg, reason: str) -> dict[str, str]:
+    meta = msg.metadata
+    return {
+        "Dlq-Reason": " ".join(reason.split()).encode("ascii", "backslashreplace").decode()[:500],
+        "Dlq-Stream": meta.stream,
+        "Dlq-Sequence": str(meta.sequence.stream),
+        "Dlq-Delivered": str(meta.num_delivered),
+        "Dlq-Stored-At": meta.timestamp.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        # The time too: a stream that was deleted and made anew counts from 1 again.
+        "Nats-Msg-Id": f"dlq.{meta.stream}.{meta.sequence.stream}.{meta.timestamp.timestamp():.6f}",
+    }
+
+
+def dead_letter(msg: Msg, reason: str, max_payload: int) -> tuple[dict[str, str], bytes]:
+    """Headers and body of the dead letter, cut to what the server takes: beyond it, it ends the connection."""
+    own = _own_headers(msg, reason)
+    originals = {
+        f"Original-{name}" if name.lower().startswith(_SPECIAL) else name: value
+        for name, value in (msg.headers or {}).items()
+        if _TOKEN.fullmatch(name)
+    }
+    headers = originals | own
+    if _size(headers) + len(msg.data) <= max_payload:
+        return headers, msg.data
+    own["Dlq-Cut"] = f"headers left out; the body had {len(msg.data)} bytes"
+    return own, msg.data[: max_payload - _size(own)]
+
+
+def _size(headers: dict[str, str]) -> int:
+    return 12 + sum(len(name) + len(value.encode()) + 4 for name, value in headers.items())

@@ -1,0 +1,301 @@
+"""One durable pull consumer on one stream: pull, handle, then ack, nak, or dead-letter and terminate.
+
+Rules, in order of importance:
+
+- An event is acked only after its handler returned, so after its write is durable.
+- The server delivers without limit (`max_deliver` -1), since at its own limit it drops an event silently. We count: the
+  last of NATS_MAX_DELIVER deliveries that fails is dead-lettered, and terminated only once that was acknowledged.
+- While the store is away an event is kept in hand and alive instead of being given back: that costs no delivery.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import Any, Final
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from app.dead_letters import dead_letter
+from app.events import Event, Malformed
+from state.errors import StoreUnavailable
+
+__all__ = ["Counts", "Pull", "StoreGate", "grow"]
+
+log = logging.getLogger("oo.events")
+
+IN_HAND: Final = 256  # events of one consumer that one replica works on at once
+PULL_SECONDS: Final = 10.0  # how long one request for events stays open at the server
+HOLD_SECONDS: Final = 60.0  # how long an event waits in hand for the store before another replica may have it
+LONGEST_NAK_SECONDS: Final = 60.0
+PUBLISH_SECONDS: Final = 5.0
+ACK: Final = "$JS.ACK."
+
+
+def grow(pause: float, longest: float) -> float:
+    """The pause after `pause`: twice as long, up to `longest`."""
+    return min(2 * pause, longest)
+
+
+def _jitter(seconds: float) -> float:
+    return seconds * random.uniform(0.75, 1.25)  # noqa: S311 (spreads replicas, protects nothing)
+
+
+class Counts(msgspec.Struct):
+    """What became of a consumer's events in this process."""
+
+    last_msg_at: float | None = None
+    processed: int = 0
+    errors: int = 0
+    dead_lettered: int = 0
+
+
+class StoreGate:
+    """Shut while the store is away: nothing is pulled then, and `ping` is asked until it no longer raises."""
+
+    def __init__(self, ping: Callable[[], Awaitable[object]]) -> None:
+        self._ping = ping
+        self._open = asyncio.Event()
+        self._open.set()
+        self._closing = asyncio.Event()
+        self._probe: asyncio.Task[None] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._open.is_set()
+
+    @property
+    def closing(self) -> bool:
+        return self._closing.is_set()
+
+    async def passed(self) -> None:
+        """Wait until the store answers or the process stops."""
+        await self._open.wait()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait `seconds`, or until the process stops."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
+
+    def shut(self) -> None:
+        """The store was found to be away."""
+        if self._open.is_set() and not self.closing:
+            log.warning("store unavailable: events wait until it answers")
+            self._open.clear()
+            self._probe = asyncio.get_running_loop().create_task(self._until_it_answers())
+
+    def close(self) -> None:
+        """Let everybody pass for good: a stop waits for no store."""
+        self._closing.set()
+        self._open.set()
+        if self._probe is not None:
+            self._probe.cancel()
+
+    async def _until_it_answers(self) -> None:
+        pause = 0.1
+        while True:
+            await asyncio.sleep(_jitter(pause))
+            try:
+                await self._ping()
+            except Exception:  # noqa: BLE001 (whatever it is, the store does not answer)
+                pause = grow(pause, 5.0)
+            else:
+                log.info("store answers again: events are handled")
+                self._open.set()
+                return
+
+
+class Pull:
+    """The part of one durable that this process handles.
+
+    `tasks` is where the events in hand live; it belongs to the caller, who waits for them at a stop.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        stream: str,
+        durable: str,
+        *,
+        handle: Callable[[Event], Awaitable[None]],
+        gate: StoreGate,
+        counts: Counts,
+        tasks: set[asyncio.Task[None]],
+        first_nak_seconds: float,
+    ) -> None:
+        self._client = client
+        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
+        self._handle = handle
+        self._gate = gate
+        self._counts = counts
+        self._tasks = tasks
+        self._first_nak_seconds = first_nak_seconds
+        self._in_hand: dict[int, Msg] = {}
+        self._asked = 0
+        self._refused = False
+        self._wake = asyncio.Event()
+        self.max_deliver = 1
+        self.ack_wait = 30.0
+        self.pending = 0
+
+    @property
+    def in_hand(self) -> int:
+        return len(self._in_hand)
+
+    async def run(self) -> None:
+        """Ask for events and hand each to a task of its own, until cancelled; then take none that is not in hand.
+
+        nats-py's `fetch` is not used: it takes an event with a header called Status for a message of the server.
+        """
+        inbox = self._client.new_inbox()
+        subscription = await self._client.subscribe(inbox, cb=self._arrived)
+        try:
+            while True:
+                await self._gate.passed()
+                self._asked = IN_HAND - self.in_hand
+                if self._asked < IN_HAND // 2 or not self._client.is_connected:
+                    await self._awoken(1.0)
+                    continue
+                await self._ask(inbox)
+                if self._refused:
+                    await asyncio.sleep(_jitter(1.0))
+        finally:
+            # What the server sent before it heard of our leaving is in hand after this.
+            with suppress(nats.errors.Error, TimeoutError):
+                async with asyncio.timeout(2.0):
+                    await subscription.drain()  # type: ignore[no-untyped-call]  # nats-py does not say
+
+    async def keep_alive(self) -> None:
+        """Tell the server that the events in hand are being worked on; due three times per `ack_wait`."""
+        for msg in list(self._in_hand.values()):
+            await self._tell(msg.in_progress())
+
+    async def _ask(self, inbox: str) -> None:
+        request = {
+            "batch": self._asked,
+            "expires": int(PULL_SECONDS * 1e9),
+            # Bounds the memory that a flood of large events takes, and still lets the largest pass.
+            "max_bytes": max(16_777_216, 2 * self._client.max_payload),
+        }
+        self._refused = False
+        await self._client.publish(self._next, msgspec.json.encode(request), reply=inbox)
+        # Longer than the server keeps it: a request lost in a reconnection is repeated.
+        deadline = time.monotonic() + PULL_SECONDS + 1.0
+        while self._asked > 0 and (left := deadline - time.monotonic()) > 0:
+            await self._awoken(left)
+
+    async def _awoken(self, seconds: float) -> None:
+        self._wake.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+
+    def ask_again(self) -> None:
+        """Forget the open request: the connection it was sent over is gone."""
+        self._asked = 0
+        self._wake.set()
+
+    async def _arrived(self, msg: Msg) -> None:
+        if not msg.reply.startswith(ACK):
+            # The server ends the request: it expired (408), or it cannot be served (409 and others).
+            status = (msg.headers or {}).get("Status")
+            self._refused = status != "408"
+            self.ask_again()
+            return
+        self._asked -= 1
+        self._in_hand[id(msg)] = msg
+        self._counts.last_msg_at = time.time()
+        self.pending = msg.metadata.num_pending
+        task = asyncio.get_running_loop().create_task(self._deliver(msg))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _deliver(self, msg: Msg) -> None:
+        try:
+            await self._decide(msg)
+        except asyncio.CancelledError:
+            await self._tell(msg.nak(0.1))  # the grace period is over: another replica may have it
+            raise
+        finally:
+            del self._in_hand[id(msg)]
+            self._wake.set()
+
+    async def _decide(self, msg: Msg) -> None:
+        delivered = msg.metadata.num_delivered
+        event = Event(msg.subject, msg.data, msg.metadata.timestamp.timestamp())
+        try:
+            await self._until_the_store_answers(event)
+        except Malformed as error:
+            self._counts.errors += 1
+            await self._bury(msg, f"malformed: {error}")
+        except StoreUnavailable:
+            await self._give_back(msg)
+        except Exception as error:  # noqa: BLE001 (no failure of one event may end the others)
+            self._counts.errors += 1
+            reason = f"{type(error).__name__}: {error}"
+            log.warning("event %s failed in delivery %d: %s", _name(msg), delivered, reason)
+            if delivered >= self.max_deliver:
+                await self._bury(msg, f"failed {delivered} times, at last with {reason}")
+            else:
+                await self._give_back(msg)
+        else:
+            await self._tell(msg.ack())
+            self._counts.processed += 1
+
+    async def _until_the_store_answers(self, event: Event) -> None:
+        deadline = time.monotonic() + HOLD_SECONDS
+        pause = 0.1
+        while True:
+            try:
+                return await self._handle(event)
+            except StoreUnavailable:
+                self._gate.shut()
+                if self._gate.closing or time.monotonic() >= deadline:
+                    raise
+            # On a cluster the store may answer and this user's part of it may not: hence a pause besides.
+            await self._gate.pause(_jitter(pause))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    await self._gate.passed()
+            pause = grow(pause, 5.0)
+
+    async def _give_back(self, msg: Msg) -> None:
+        exponent = min(msg.metadata.num_delivered - 1, 16)
+        delay = min(self._first_nak_seconds * 2**exponent, LONGEST_NAK_SECONDS)
+        await self._tell(msg.nak(_jitter(delay)))
+
+    async def _bury(self, msg: Msg, reason: str) -> None:
+        headers, body = dead_letter(msg, reason, self._client.max_payload)
+        try:
+            reply = await self._client.request(f"dlq.{msg.subject}", body, timeout=PUBLISH_SECONDS, headers=headers)
+            acknowledged = msgspec.json.decode(reply.data, type=_PublishReply)
+            if acknowledged.error is not None or acknowledged.seq == 0:
+                raise nats.errors.Error(f"refused: {acknowledged.error}")
+        except Exception as error:  # noqa: BLE001 (whoever else answers there may answer anything)
+            log.warning("dead letter of event %s not acknowledged, tried again later: %s", _name(msg), error)
+            await self._give_back(msg)
+        else:
+            self._counts.dead_lettered += 1
+            log.warning("event %s dead-lettered: %s", _name(msg), headers["Dlq-Reason"])
+            await self._tell(msg.term())
+
+    async def _tell(self, settle: Coroutine[Any, Any, None]) -> None:
+        # Lost with the connection? Then the event comes again, which handlers allow.
+        with suppress(nats.errors.Error):
+            await settle
+
+
+class _PublishReply(msgspec.Struct):
+    seq: int = 0
+    error: dict[str, Any] | None = None
+
+
+def _name(msg: Msg) -> str:
+    meta = msg.metadata
+    return f"{msg.subject} ({meta.stream} {meta.sequence.stream})"

@@ -1,0 +1,160 @@
+"""One of the two durable consumers: on which streams it is, whether it is as we want it, and pulling from it."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client
+from nats.errors import NoRespondersError
+from nats.js import JetStreamContext
+from nats.js.api import ConsumerConfig, ConsumerInfo
+from nats.js.errors import NotFoundError, ServiceUnavailableError
+
+from app.delivery import Counts, Pull, grow
+from app.settings import Settings
+
+__all__ = ["ACK_WAIT_SECONDS", "SUBJECTS", "Consumer"]
+
+log = logging.getLogger("oo.events")
+
+SUBJECTS: Final = {"signals": "signals.>", "feedback": "feedback.>"}
+DEAD_LETTERS: Final = "dlq.>"
+ACK_WAIT_SECONDS: Final = 30.0
+# Events that wait for a later delivery count too: so many may fail before the others have to wait.
+MAX_ACK_PENDING: Final = 10_000
+LOOK_SECONDS: Final = 5.0  # between two looks at the streams and durables
+LONGEST_PAUSE_SECONDS: Final = 30.0  # between two looks for a stream that is not there
+API_SECONDS: Final = 5.0
+
+
+class _StreamNames(msgspec.Struct):
+    streams: list[str] | None = None
+    error: dict[str, Any] | None = None
+
+
+async def _streams_of(client: Client, subject: str) -> list[str]:
+    """The streams that hold some of `subject`, by name; nats-py's own question tells the first only."""
+    question = msgspec.json.encode({"subject": subject})
+    reply = await client.request("$JS.API.STREAM.NAMES", question, timeout=API_SECONDS)
+    answer = msgspec.json.decode(reply.data, type=_StreamNames)
+    if answer.error is not None:
+        raise ServiceUnavailableError(description=str(answer.error.get("description", "refused")))
+    return answer.streams or []
+
+
+class Consumer:
+    """One durable, of the same name on every stream that holds some of its subject (there may be several)."""
+
+    def __init__(self, name: str, settings: Settings, new_pull: Callable[[Client, str, str, Counts], Pull]) -> None:
+        self._name = name
+        self._subject = SUBJECTS[name]
+        self._durable = f"{settings.nats_durable_prefix}-{name}"
+        self._max_deliver = settings.nats_max_deliver
+        self._create_streams = settings.nats_create_streams
+        self._new_pull = new_pull
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self.counts = Counts()
+        self.pulls: dict[str, Pull] = {}
+        self.problem: str | None = None
+
+    async def run(self, client: Client) -> None:
+        """Find the streams, make or check the durable on each and pull from it, and look again from time to time."""
+        self.pulls.clear()
+        self._running.clear()
+        jetstream = client.jetstream(timeout=API_SECONDS)
+        pause = 0.25
+        async with asyncio.TaskGroup() as group:
+            while True:
+                if client.is_connected:
+                    try:
+                        self._report(await self._look(client, jetstream, group))
+                    except NoRespondersError:
+                        self._report("the server has no JetStream")
+                    except (nats.errors.Error, TimeoutError) as error:
+                        self._report(f"JetStream does not answer as expected: {error}")
+                pause = LOOK_SECONDS if self.pulls else grow(pause, LONGEST_PAUSE_SECONDS)
+                await asyncio.sleep(pause * random.uniform(0.75, 1.0))  # noqa: S311 (spreads the replicas)
+
+    def _report(self, problem: str | None) -> None:
+        if problem is not None and problem != self.problem:
+            log.warning("consumer %s: %s", self._name, problem)
+        self.problem = problem
+
+    async def _look(self, client: Client, jetstream: JetStreamContext, group: asyncio.TaskGroup) -> str | None:
+        """Bring what is pulled from in line with the streams there are; says what an operator should know."""
+        streams = await _streams_of(client, self._subject)
+        takers = await _streams_of(client, f"dlq.{self._subject}")
+        if self._create_streams and not streams:
+            await jetstream.add_stream(name=self._name, subjects=[self._subject])
+            streams = [self._name]
+        if self._create_streams and not takers:
+            await jetstream.add_stream(name="dlq", subjects=[DEAD_LETTERS])
+            takers = ["dlq"]
+        problems = [] if takers else [f"no stream takes dlq.{self._subject}, so what cannot be handled comes again"]
+        if not streams:
+            problems.insert(0, f"no stream has {self._subject}")
+        for stream in streams:
+            info = await self._durable_on(jetstream, stream)
+            problems += self._differences(info)
+            if info.config.deliver_subject is None:
+                self._pull_from(client, stream, info, group)
+        for stream in set(self.pulls) - set(streams):
+            del self.pulls[stream]
+            self._running.pop(stream).cancel()
+        return "; ".join(problems) or None
+
+    async def _durable_on(self, jetstream: JetStreamContext, stream: str) -> ConsumerInfo:
+        # Asked first: to add one that exists with other settings would silently change it.
+        try:
+            info: ConsumerInfo = await jetstream.consumer_info(stream, self._durable)
+        except NotFoundError:
+            info = await jetstream.add_consumer(stream, self._wanted())
+            log.info("consumer %s: made durable %s on stream %s", self._name, self._durable, stream)
+        return info
+
+    def _wanted(self) -> ConsumerConfig:
+        # Nothing here depends on a setting that replicas may disagree about while a new version is rolled out.
+        return ConsumerConfig(
+            name=self._durable,
+            durable_name=self._durable,
+            filter_subject=self._subject,
+            ack_wait=ACK_WAIT_SECONDS,
+            max_deliver=-1,
+            max_ack_pending=MAX_ACK_PENDING,
+        )
+
+    def _differences(self, info: ConsumerInfo) -> list[str]:
+        wanted = self._wanted()
+        names = (
+            "deliver_subject",
+            "filter_subject",
+            "ack_policy",
+            "ack_wait",
+            "max_deliver",
+            "max_ack_pending",
+            "backoff",
+        )
+        found = [
+            f"{name} {getattr(info.config, name)} instead of {getattr(wanted, name)}"
+            for name in names
+            if getattr(info.config, name) != getattr(wanted, name)
+        ]
+        if not found:
+            return []
+        unusable = " and cannot be pulled from" if info.config.deliver_subject else ""
+        return [f"durable {info.name} on stream {info.stream_name} was left as it is{unusable}: {', '.join(found)}"]
+
+    def _pull_from(self, client: Client, stream: str, info: ConsumerInfo, group: asyncio.TaskGroup) -> None:
+        pull = self.pulls.get(stream)
+        if pull is None:
+            pull = self.pulls[stream] = self._new_pull(client, stream, self._durable, self.counts)
+            self._running[stream] = group.create_task(pull.run())
+            log.info("consumer %s: pulls from stream %s", self._name, stream)
+        pull.pending = info.num_pending or 0
+        limits = [limit for limit in (self._max_deliver, info.config.max_deliver or -1) if limit > 0]
+        pull.max_deliver = min(limits)
+        pull.ack_wait = min([info.config.ack_wait or ACK_WAIT_SECONDS, *(info.config.backoff or [])])
