@@ -19,7 +19,7 @@ from nats.aio.client import Client
 
 from app import events
 from app.delivery import Counts, Pull, StoreGate, grow
-from app.durable import ACK_WAIT_SECONDS, SUBJECTS, Consumer
+from app.durable import SUBJECTS, Consumer
 from app.settings import Settings
 
 __all__ = ["ConsumerHealth", "Consumers", "NatsHealth"]
@@ -81,30 +81,25 @@ class Consumers:
         self._client: Client | None = None
         self._problem: str | None = None
         self._said: set[str] = set()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._task: asyncio.Task[None] | None = None
         self._deadline: float | None = None
 
     def start(self) -> None:
         """Connect and consume in the background, for as long as it takes and as often as it takes."""
         if self._servers:
-            loop = asyncio.get_running_loop()
-            self._tasks = [loop.create_task(self._run()), loop.create_task(self._keep_alive())]
+            self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self, grace_seconds: float) -> None:
         """Take no more events, finish those in hand within `grace_seconds`, give back the others, disconnect."""
-        if not self._tasks:
+        if self._task is None:
             return
         self._deadline = time.monotonic() + grace_seconds
         self._gate.close()
-        run, keep_alive = self._tasks
-        while not run.done():
+        while not self._task.done():
             # Again, should a cancellation have been lost inside nats-py.
-            run.cancel()
+            self._task.cancel()
             left = self._deadline + STOP_SECONDS - time.monotonic()
-            await asyncio.wait({run}, timeout=max(left, 0.1))
-        keep_alive.cancel()
-        await asyncio.wait({keep_alive})
-        self._tasks = []
+            await asyncio.wait({self._task}, timeout=max(left, 0.1))
 
     def health(self) -> NatsHealth:
         """The part `nats` of `/health`."""
@@ -141,13 +136,6 @@ class Consumers:
             tasks=self._in_hand,
             first_nak_seconds=self._first_nak_seconds,
         )
-
-    async def _keep_alive(self) -> None:
-        while True:
-            pulls = [pull for consumer in self._consumers.values() for pull in consumer.pulls.values()]
-            await asyncio.sleep(min([ACK_WAIT_SECONDS, *(pull.ack_wait for pull in pulls)]) / 3)
-            for pull in pulls:
-                await pull.keep_alive()
 
     async def _run(self) -> None:
         pause = 1.0

@@ -9,6 +9,7 @@ Rules, in order of importance:
 """
 
 import asyncio
+import functools
 import logging
 import random
 import time
@@ -34,6 +35,7 @@ PULL_SECONDS: Final = 10.0  # how long one request for events stays open at the 
 HOLD_SECONDS: Final = 60.0  # how long an event waits in hand for the store before another replica may have it
 LONGEST_NAK_SECONDS: Final = 60.0
 PUBLISH_SECONDS: Final = 5.0
+SAY_SECONDS: Final = 10.0  # between two log lines about a store that comes and goes
 ACK: Final = "$JS.ACK."
 
 
@@ -64,6 +66,7 @@ class StoreGate:
         self._open.set()
         self._closing = asyncio.Event()
         self._probe: asyncio.Task[None] | None = None
+        self._last_said = -SAY_SECONDS
 
     @property
     def is_open(self) -> bool:
@@ -86,8 +89,10 @@ class StoreGate:
     def shut(self) -> None:
         """The store was found to be away."""
         if self._open.is_set() and not self.closing:
-            log.warning("store unavailable: events wait until it answers")
             self._open.clear()
+            if time.monotonic() >= self._last_said + SAY_SECONDS:
+                self._last_said = time.monotonic()
+                log.warning("store unavailable: events wait until it answers")
             self._probe = asyncio.get_running_loop().create_task(self._until_it_answers())
 
     def close(self) -> None:
@@ -106,7 +111,6 @@ class StoreGate:
             except Exception:  # noqa: BLE001 (whatever it is, the store does not answer)
                 pause = grow(pause, 5.0)
             else:
-                log.info("store answers again: events are handled")
                 self._open.set()
                 return
 
@@ -136,7 +140,7 @@ class Pull:
         self._counts = counts
         self._tasks = tasks
         self._first_nak_seconds = first_nak_seconds
-        self._in_hand: dict[int, Msg] = {}
+        self._in_hand: dict[int, asyncio.TimerHandle] = {}
         self._asked = 0
         self._refused = False
         self._wake = asyncio.Event()
@@ -171,11 +175,6 @@ class Pull:
                 async with asyncio.timeout(2.0):
                     await subscription.drain()  # type: ignore[no-untyped-call]  # nats-py does not say
 
-    async def keep_alive(self) -> None:
-        """Tell the server that the events in hand are being worked on; due three times per `ack_wait`."""
-        for msg in list(self._in_hand.values()):
-            await self._tell(msg.in_progress())
-
     async def _ask(self, inbox: str) -> None:
         request = {
             "batch": self._asked,
@@ -209,12 +208,27 @@ class Pull:
             self.ask_again()
             return
         self._asked -= 1
-        self._in_hand[id(msg)] = msg
+        self._keep_alive(msg)
         self._counts.last_msg_at = time.time()
         self.pending = msg.metadata.num_pending
-        task = asyncio.get_running_loop().create_task(self._deliver(msg))
+        self._start(self._deliver(msg)).add_done_callback(functools.partial(self._finished, msg))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _finished(self, msg: Msg, _: asyncio.Task[None]) -> None:
+        self._in_hand.pop(id(msg)).cancel()
+        self._wake.set()
+
+    def _keep_alive(self, msg: Msg, *, told: bool = True) -> None:
+        """Have the server told, three times per `ack_wait`, that the event is still being worked on."""
+        if not told:
+            self._start(self._tell(msg.in_progress()))
+        later = functools.partial(self._keep_alive, msg, told=False)
+        self._in_hand[id(msg)] = asyncio.get_running_loop().call_later(self.ack_wait / 3, later)
 
     async def _deliver(self, msg: Msg) -> None:
         try:
@@ -222,9 +236,6 @@ class Pull:
         except asyncio.CancelledError:
             await self._tell(msg.nak(0.1))  # the grace period is over: another replica may have it
             raise
-        finally:
-            del self._in_hand[id(msg)]
-            self._wake.set()
 
     async def _decide(self, msg: Msg) -> None:
         delivered = msg.metadata.num_delivered

@@ -17,7 +17,7 @@ from nats.js.errors import NotFoundError, ServiceUnavailableError
 from app.delivery import Counts, Pull, grow
 from app.settings import Settings
 
-__all__ = ["ACK_WAIT_SECONDS", "SUBJECTS", "Consumer"]
+__all__ = ["SUBJECTS", "Consumer"]
 
 log = logging.getLogger("oo.events")
 
