@@ -64,7 +64,7 @@ ONLY_IN: dict[str, set[str]] = {
     "hiredis": {"state"},
     "fakeredis": {"state"},
     "httpx": {"app.llm"},
-    "nats": {"app.consumer", "app.delivery", "app.dead_letters"},
+    "nats": {"app.consumer", "app.delivery", "app.dead_letters", "app.durable"},
     "uvicorn": {"app.main", "app.__main__"},
     "app.main": {"app.__main__"},
     "tests": set(),
