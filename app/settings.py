@@ -63,9 +63,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: Annotated[str, says("address to listen on")] = "127.0.0.1"
     port: Annotated[Port, says("port to listen on")] = 8000
     workers: Annotated[int, Meta(ge=1, le=256, description="processes that serve in this container")] = 1
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], says("least severe log line to write")
-    ] = "info"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], says("least severe log line to write")] = "info"
 
     redis_url: Annotated[
         Secret,
@@ -80,15 +78,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_wait_replicas: Annotated[
         int, Meta(ge=0, le=16, description="Redis replicas that must have a write before it is acknowledged")
     ] = 0
-    store_timeout_seconds: Annotated[
-        Seconds, says("longest a request waits for Redis before it is answered 503")
-    ] = 2.0
+    store_timeout_seconds: Annotated[Seconds, says("longest a request waits for Redis before it is answered 503")] = 2.0
     idempotency_ttl_seconds: Annotated[
         int, Meta(ge=1, le=31_536_000, description="how long an Idempotency-Key is remembered")
     ] = 86_400
-    feature_history_size: Annotated[
-        int, Meta(ge=1, le=10_000, description="decisions kept in a user's history")
-    ] = 100
+    feature_history_size: Annotated[int, Meta(ge=1, le=10_000, description="decisions kept in a user's history")] = 100
 
     alpha: Annotated[float, Meta(ge=0, le=1_000, description="width of LinUCB's confidence bound")] = 1.0
     epsilon: Annotated[float, Meta(ge=0, le=1, description="share of epsilon-greedy decisions that explore")] = 0.1
@@ -99,14 +93,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_inflight: Annotated[
         Count, says("requests served at once before others are refused with 503; 0 sizes it from the pool")
     ] = 0
+    drain_seconds: Annotated[
+        float, Meta(ge=0, le=300, description="how long a stop answers 'not ready' before it stops listening")
+    ] = 2.0
     shutdown_seconds: Annotated[
         int, Meta(ge=1, le=3_600, description="longest a stop waits for requests and events in hand")
     ] = 20
 
     litellm_url: Annotated[str, says("base URL of the LiteLLM proxy")] = "http://localhost:4000"
-    litellm_master_key: Annotated[
-        Secret, says("key for the LiteLLM proxy; without it /generate answers 503")
-    ] = Secret("")
+    litellm_master_key: Annotated[Secret, says("key for the LiteLLM proxy; without it /generate answers 503")] = Secret(
+        ""
+    )
     default_prompt_version: Annotated[str, says("prompt used when a request names none; see GET /prompts")] = "v1"
     llm_max_concurrency: Annotated[Positive, says("calls to the language model at once")] = 32
     llm_queue_seconds: Annotated[Seconds, says("longest a call waits for its turn before it is answered 503")] = 5.0

@@ -1,0 +1,1 @@
+"""The state of all users in Redis, shared by the replicas."""

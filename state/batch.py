@@ -14,7 +14,7 @@ from redis.exceptions import ResponseError
 from state.connect import Command
 from state.errors import CorruptState, KeyReused
 
-__all__ = ["Batch", "Change", "Operation", "Outcome", "Step", "Values"]
+__all__ = ["Batch", "Change", "Once", "Operation", "Step", "Values"]
 
 T = TypeVar("T")
 Values = Sequence[bytes | None]
@@ -35,17 +35,19 @@ class Change(msgspec.Struct, Generic[T], frozen=True):
 Step = Callable[[Values], Change[T]]
 
 
-class Outcome(msgspec.Struct, Generic[T], frozen=True):
-    """The result of an update, or `replayed` and no result if its idempotency key was seen before."""
+class Once(msgspec.Struct, Generic[T], frozen=True):
+    """Makes a change happen once: the key that remembers it, what is written there, and the result if it is there
+    already."""
 
-    result: T | None
-    replayed: bool = False
+    key: str
+    request: bytes
+    seen: T
 
 
 class Operation(msgspec.Struct, eq=False):
     """A change that waits for its turn: `step` on `fields` of the hash `key`, or (no step) the removal of `wiped`.
 
-    `history` is the list its entries go to. `marker` is the key that remembers it, `request` what that key then holds.
+    `history` is the list its entries go to.
     """
 
     user: str
@@ -55,9 +57,12 @@ class Operation(msgspec.Struct, eq=False):
     fields: tuple[bytes, ...] = ()
     step: Step[Any] | None = None
     history: str | None = None
-    marker: str | None = None
-    request: bytes = b""
+    once: Once[Any] | None = None
     wiped: tuple[str, ...] = ()
+
+
+class _Failure(msgspec.Struct, frozen=True):
+    error: Exception
 
 
 class Batch:
@@ -69,8 +74,8 @@ class Batch:
         self._marker_seconds = marker_seconds
         self._hashes = {operation.key: operation.fields for operation in operations if operation.step}
         self._lists = list(dict.fromkeys(o.history for o in operations if o.history is not None))
-        self._markers = list(dict.fromkeys(o.marker for o in operations if o.marker is not None))
-        self._results: list[Outcome[Any] | BaseException] = []
+        self._markers = list(dict.fromkeys(o.once.key for o in operations if o.once is not None))
+        self._results: list[Any] = []
 
     def reads(self, flight: str) -> list[Command]:
         """WATCH and the reads, `flight` being the key of the operation id. Lists are read only for their type."""
@@ -98,23 +103,22 @@ class Batch:
                     fields.pop(key, None)
                     entries.pop(key, None)
                     values[key] = (None,) * len(self._hashes.get(key, ()))
-                self._results.append(Outcome(None))
+                self._results.append(None)
                 continue
+            once = operation.once
             try:
-                for used in (operation.key, operation.history, operation.marker):
+                for used in (operation.key, operation.history, once.key if once else None):
                     if used is not None and isinstance(values[used], ResponseError):
                         raise CorruptState(used, "holds a value of another type")
-                if operation.marker is not None:
-                    request = values[operation.marker]
-                    if request is not None:
-                        if request != operation.request:
-                            raise KeyReused("this idempotency key was used before for another request")
-                        self._results.append(Outcome(None, replayed=True))
-                        continue
+                if once is not None and values[once.key] is not None:
+                    if values[once.key] != once.request:
+                        raise KeyReused("this idempotency key was used before for another request")
+                    self._results.append(once.seen)
+                    continue
                 before = values[operation.key]
                 change = operation.step(before)
-            except Exception as error:
-                self._results.append(error)
+            except Exception as error:  # noqa: BLE001  # whatever it is, it is that caller's alone
+                self._results.append(_Failure(error))
                 continue
             key = operation.key
             if change.replace:
@@ -126,9 +130,9 @@ class Batch:
                 values[key] = [change.fields.get(name, old) for name, old in zip(operation.fields, before, strict=True)]
             if change.entry is not None and operation.history is not None:
                 entries.setdefault(operation.history, []).append(change.entry)
-            if operation.marker is not None:
-                remembered[operation.marker] = values[operation.marker] = operation.request
-            self._results.append(Outcome(change.result))
+            if once is not None:
+                remembered[once.key] = values[once.key] = once.request
+            self._results.append(change.result)
         writes: list[Command] = [("DEL", *removed)] if removed else []
         for key, changed in fields.items():
             writes.append(("HSET", key, *(part for pair in changed.items() for part in pair)))
@@ -144,7 +148,7 @@ class Batch:
         for operation, result in zip(self._operations, self._results, strict=True):
             if operation.done.done():
                 continue
-            if isinstance(result, BaseException):
-                operation.done.set_exception(result)
+            if isinstance(result, _Failure):
+                operation.done.set_exception(result.error)
             else:
                 operation.done.set_result(result)

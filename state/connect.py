@@ -190,7 +190,9 @@ def open_servers(url: str, *, size: int, timeout: float) -> Servers:
         )
     if len(path) not in {1, 2} or (len(path) == 2 and not path[1].isdecimal()):
         raise ValueError(_TAKES)
-    asking = {name: options.pop(f"sentinel_{name}") for name in ("username", "password") if f"sentinel_{name}" in options}
+    asking = {
+        name: options.pop(f"sentinel_{name}") for name in ("username", "password") if f"sentinel_{name}" in options
+    }
     tls_options = {name: value for name, value in options.items() if name.startswith("ssl_")}
     manager = Sentinel(  # type: ignore[no-untyped-call]  # redis-py
         _addresses(netloc, 26379),

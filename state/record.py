@@ -42,6 +42,28 @@ class Meta(msgspec.Struct, frozen=True):
     last_updated: int = 0
     later: bytes = b""
 
+    def decided(self, now: int, *, explored: bool) -> "Meta":
+        """After one more decision at `now` (Unix seconds)."""
+        return Meta(
+            self.pulls + 1,
+            self.explore_count + explored,
+            self.reward_count,
+            self.cumulative_reward,
+            now,
+            self.later,
+        )
+
+    def rewarded(self, now: int, reward: float) -> "Meta":
+        """After one more `reward` at `now` (Unix seconds)."""
+        return Meta(
+            self.pulls,
+            self.explore_count,
+            self.reward_count + 1,
+            self.cumulative_reward + reward,
+            now,
+            self.later,
+        )
+
 
 class Record(msgspec.Struct, frozen=True):
     """A (d x d), b (d) and meta. The arrays may be views of read-only memory."""
@@ -82,13 +104,12 @@ def decode(key: str, d: int, blobs: Sequence[bytes | None]) -> Record | None:
     )
 
 
-def encode_meta(meta: Meta) -> bytes:
-    return (
-        _meta.pack(meta.pulls, meta.explore_count, meta.reward_count, meta.cumulative_reward, meta.last_updated)
-        + meta.later
-    )
+def encode_meta(meta: Meta) -> dict[bytes, bytes]:
+    """The hash field that changes when a decision is counted."""
+    counters = _meta.pack(meta.pulls, meta.explore_count, meta.reward_count, meta.cumulative_reward, meta.last_updated)
+    return {b"meta": counters + meta.later}
 
 
 def encode(record: Record) -> dict[bytes, bytes]:
-    """The hash fields of a record."""
-    return {b"A": record.a.tobytes(), b"b": record.b.tobytes(), b"meta": encode_meta(record.meta)}
+    """All hash fields of a record."""
+    return {b"A": record.a.tobytes(), b"b": record.b.tobytes(), **encode_meta(record.meta)}

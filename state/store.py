@@ -19,11 +19,11 @@ from typing import Any, Final, TypeVar
 from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError, ResponseError, TryAgainError
 
 from state import keys
-from state.batch import Batch, Change, Operation, Outcome, Step, Values
+from state.batch import Batch, Change, Once, Operation, Step, Values
 from state.connect import Command, Servers, exchange
 from state.errors import ConflictError, CorruptState, StoreError, StoreUnavailable
 
-__all__ = ["Change", "Outcome", "Step", "Store", "Values"]
+__all__ = ["Change", "Once", "Step", "Store", "Values"]
 
 T = TypeVar("T")
 _log: Final = logging.getLogger("oo.store")
@@ -91,13 +91,12 @@ class Store:
         step: Step[T],
         *,
         appends: bool = False,
-        marker: str | None = None,
-        request: bytes = b"",
-    ) -> Outcome[T]:
-        """Apply `step` to `fields` of the hash `key` of a user, and to nothing if the key `marker` is there already.
+        once: Once[T] | None = None,
+    ) -> T:
+        """Apply `step` to `fields` of the hash `key` of a user, and return its result.
 
         `step` may run several times, so it must be pure; what it raises is raised here. `appends` says that it may add
-        to the history. Raises KeyReused if `marker` holds another `request`.
+        to the history. Raises KeyReused if the key of `once` holds another request.
         """
         loop = asyncio.get_running_loop()
         operation = Operation(
@@ -108,18 +107,15 @@ class Store:
             fields,
             step,
             keys.history(user_id) if appends else None,
-            marker,
-            request,
+            once,
         )
-        outcome: Outcome[T] = await self._submit(operation)
-        return outcome
+        result: T = await self._submit(operation)
+        return result
 
     async def wipe(self, user_id: str, wiped: Sequence[str]) -> None:
         """Remove keys of a user in one transaction; updates under way start from nothing."""
         loop = asyncio.get_running_loop()
-        await self._submit(
-            Operation(user_id, loop.time() + self._timeout, loop.create_future(), wiped=tuple(wiped))
-        )
+        await self._submit(Operation(user_id, loop.time() + self._timeout, loop.create_future(), wiped=tuple(wiped)))
 
     async def read(self, key: str, fields: tuple[bytes, ...]) -> Values:
         """The values of `fields` of the hash `key`, None for each that is not there."""

@@ -1,0 +1,1 @@
+"""The numeric core: pure functions of arrays and values."""

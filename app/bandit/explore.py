@@ -1,7 +1,7 @@
 """Exploration: from what a policy believes of k candidates to the one it picks, and how likely that pick was."""
 
 import math
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 
 import msgspec
 
@@ -35,6 +35,14 @@ class Explorer(Protocol):
     def choose(self, a: Matrix, b: Vector, x: Matrix, draw: Draw) -> Choice: ...
 
 
+# Equal rows may differ in their last bits, for the linear algebra rounds by position; the first of them shall win.
+_TIE: Final = 1e-12
+
+
+def _first_best(scores: Vector) -> int:
+    return int((scores >= scores.max() - _TIE).argmax())
+
+
 def _finite(score: float) -> float:
     if not math.isfinite(score):
         raise Singular(f"a score is {score}")
@@ -51,7 +59,7 @@ class UpperConfidence(msgspec.Struct, frozen=True):
     def choose(self, a: Matrix, b: Vector, x: Matrix, draw: Draw) -> Choice:
         means, widths = solve(a, b, x)
         scores = means + self.alpha * widths
-        best = int(scores.argmax())
+        best = _first_best(scores)
         return Choice(best, _finite(float(scores[best])), 1.0, explored=False)
 
 
@@ -65,7 +73,7 @@ class EpsilonGreedy(msgspec.Struct, frozen=True):
 
     def choose(self, a: Matrix, b: Vector, x: Matrix, draw: Draw) -> Choice:
         scores = x @ theta(a, b)
-        best = int(scores.argmax())
+        best = _first_best(scores)
         explored = draw.explore < self.epsilon
         index = int(draw.pick * len(x)) if explored else best
         probability = self.epsilon / len(x) + (1.0 - self.epsilon if index == best else 0.0)

@@ -1,0 +1,44 @@
+"""The routes of generation: tips from the language model, and the prompts there are."""
+
+from typing import Any, Final
+
+from litestar import Request, get, post
+from litestar.handlers import HTTPRouteHandler
+
+from app import tips
+from app.http import Answer, read_body
+from app.llm import ChatClient
+from app.prompts import Prompts
+from app.schemas import GenerateAnswer, GeneratedCandidate, GenerateRequest, PromptList, Reader
+
+__all__ = ["generate_routes"]
+
+_read: Final = Reader(GenerateRequest)
+
+
+def generate_routes(chat: ChatClient, prompts: Prompts, max_body_bytes: int) -> list[HTTPRouteHandler]:
+    """POST /generate and GET /prompts."""
+
+    @post("/generate", status_code=200)
+    async def generate(request: Request[Any, Any, Any]) -> Answer:
+        asked = _read(await read_body(request, max_body_bytes))
+        found = await tips.generate(
+            chat,
+            prompts,
+            n=asked.n,
+            prompt_version=asked.prompt_version,
+            tasks=asked.context.tasks,
+            hour_of_day=asked.context.hour_of_day,
+            day_of_week=asked.context.day_of_week,
+            extra=asked.context.extra,
+        )
+        candidates = [GeneratedCandidate(tip.id, tip.content, tip.rationale) for tip in found.candidates]
+        return Answer(
+            GenerateAnswer(candidates, found.model, found.prompt_version, found.prompt_tokens, found.completion_tokens)
+        )
+
+    @get("/prompts", sync_to_thread=False)
+    def versions() -> PromptList:
+        return PromptList(list(prompts.versions), prompts.default)
+
+    return [generate, versions]

@@ -1,0 +1,82 @@
+"""Is the service alive, is it ready for requests, how is it: three answers for three askers."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+from litestar import Response, get
+from litestar.handlers import HTTPRouteHandler
+
+from app.consumer import NatsHealth
+from app.schemas import ErrorAnswer, Ok
+from state.errors import StoreError
+from state.store import Store
+
+__all__ = ["Draining", "HealthAnswer", "StoreHealth", "health_routes"]
+
+_PING_SECONDS: Final = 0.5
+
+
+class Draining:
+    """Whether a stop was asked for, so that no new requests should come."""
+
+    def __init__(self) -> None:
+        self.begun = False
+
+
+class StoreHealth(msgspec.Struct, frozen=True):
+    """Whether Redis answers, and how fast or why not."""
+
+    ok: bool
+    milliseconds: float | None = None
+    problem: str | None = None
+
+
+class HealthAnswer(msgspec.Struct, frozen=True):
+    """How the service is. `ok` is whether it can serve; NATS has no say in that."""
+
+    ok: bool
+    version: str
+    draining: bool
+    store: StoreHealth
+    nats: NatsHealth
+
+
+def health_routes(
+    store: Store, nats: Callable[[], NatsHealth], draining: Draining, version: str
+) -> list[HTTPRouteHandler]:
+    """/health for people, /health/live and /health/ready for probes."""
+
+    async def ask_store() -> StoreHealth:
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(_PING_SECONDS):
+                await store.ping()
+        except TimeoutError:
+            return StoreHealth(ok=False, problem="Redis did not answer in time")
+        except StoreError as error:
+            return StoreHealth(ok=False, problem=str(error))
+        return StoreHealth(ok=True, milliseconds=round((time.perf_counter() - started) * 1000, 3))
+
+    @get("/health")
+    async def health() -> Response[HealthAnswer]:
+        found = await ask_store()
+        answer = HealthAnswer(found.ok, version, draining.begun, found, nats())
+        return Response(answer, status_code=200 if found.ok else 503)
+
+    @get("/health/live")
+    async def live() -> Ok:
+        return Ok()
+
+    @get("/health/ready")
+    async def ready() -> Response[Ok | ErrorAnswer]:
+        if draining.begun:
+            return Response(ErrorAnswer("stopping"), status_code=503)
+        found = await ask_store()
+        if not found.ok:
+            return Response(ErrorAnswer(found.problem or "Redis is away"), status_code=503)
+        return Response(Ok())
+
+    return [health, live, ready]

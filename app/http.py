@@ -1,0 +1,50 @@
+"""Bodies in and answers out at the cost of their bytes: half of what the framework's own would take per request."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from litestar import Request
+from litestar.response.base import ASGIResponse
+from litestar.types import Receive, Scope, Send
+
+__all__ = ["Answer", "ClientGone", "TooLarge", "read_body"]
+
+_encode: Final = msgspec.json.Encoder().encode
+_JSON: Final = (b"content-type", b"application/json")
+
+
+class TooLarge(ValueError):
+    """A body is longer than it may be."""
+
+
+class ClientGone(Exception):
+    """The client went away before its request was complete; nobody waits for an answer."""
+
+
+class Answer(ASGIResponse):
+    """A message as JSON with status 200."""
+
+    def __init__(self, message: Any, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        self.body = _encode(message)
+        self._extra = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        length = (b"content-length", b"%d" % len(self.body))
+        await send({"type": "http.response.start", "status": 200, "headers": [_JSON, length, *self._extra]})
+        await send({"type": "http.response.body", "body": self.body, "more_body": False})
+
+
+async def read_body(request: Request[Any, Any, Any], longest: int) -> bytes:
+    """The body of a request, of at most `longest` bytes. Raises TooLarge or ClientGone."""
+    body = b""
+    more = True
+    while more:
+        event = await request.receive()
+        if event["type"] != "http.request":
+            raise ClientGone
+        body = body + event["body"] if body else event["body"]
+        if len(body) > longest:
+            raise TooLarge(f"the body is longer than {longest} bytes")
+        more = event["more_body"]
+    return body

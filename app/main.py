@@ -1,0 +1,137 @@
+"""The composition root: here, and only here, the parts are made and put together."""
+
+import asyncio
+import gc
+import logging
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import httpx
+from litestar import Litestar
+from litestar.types import ASGIApp
+
+from app import __version__, llm, prompts
+from app import settings as environment
+from app.bandit.registry import policies
+from app.consumer import Consumers
+from app.decisions import Decisions
+from app.errors import answer_to
+from app.gate import Gate
+from app.generate import generate_routes
+from app.health import Draining, health_routes
+from app.routes import decision_routes
+from app.settings import Settings, SettingsError
+from state.connect import open_servers
+from state.store import Store
+
+__all__ = ["create_app", "from_environment"]
+
+_log: Final = logging.getLogger("oo")
+# Requests per connection to Redis that may wait before others are refused: some batches' worth.
+_WAITING_PER_CONNECTION: Final = 16
+
+
+def create_app(
+    settings: Settings,
+    *,
+    clock: Callable[[], float] = time.time,
+    chance: random.Random | None = None,
+    llm_transport: httpx.AsyncBaseTransport | None = None,
+) -> ASGIApp:
+    """The service as an ASGI application. Nothing connects before its start.
+
+    `clock`, `chance` and `llm_transport` stand in for the time, the randomness and the network in tests. Raises
+    SettingsError for settings that do not fit together.
+    """
+    if settings.redis_url.reveal() == "memory://" and (settings.workers > 1 or settings.redis_wait_replicas):
+        raise SettingsError("REDIS_URL: memory:// is one process's alone; WORKERS and REDIS_WAIT_REPLICAS need a Redis")
+    try:
+        servers = open_servers(
+            settings.redis_url.reveal(), size=settings.redis_pool_size, timeout=settings.store_timeout_seconds
+        )
+    except ValueError as error:
+        raise SettingsError(f"REDIS_URL: {error}") from None
+    try:
+        versions = prompts.load(settings.default_prompt_version)
+    except prompts.UnknownPrompt as error:
+        raise SettingsError(f"DEFAULT_PROMPT_VERSION: {error}") from None
+    store = Store(
+        servers,
+        timeout=settings.store_timeout_seconds,
+        history_size=settings.feature_history_size,
+        marker_seconds=settings.idempotency_ttl_seconds,
+        wait_replicas=settings.redis_wait_replicas,
+    )
+    decisions = Decisions(store, policies(settings.alpha, settings.epsilon), clock=clock, chance=chance)
+    chat = llm.connect(
+        url=settings.litellm_url,
+        key=settings.litellm_master_key,
+        max_concurrency=settings.llm_max_concurrency,
+        queue_seconds=settings.llm_queue_seconds,
+        transport=llm_transport,
+    )
+    consumers = Consumers(settings, decisions, store.ping)
+    draining = Draining()
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        _say_what_is_risky(settings)
+        _drain_before_stopping(draining, settings.drain_seconds)
+        consumers.start()
+        # What is there at the start stays: the collector need not look at it again and again.
+        gc.freeze()
+        try:
+            yield
+        finally:
+            draining.begun = True
+            await consumers.stop(settings.shutdown_seconds)
+            await chat.aclose()
+            await store.close()
+
+    routes = [
+        *decision_routes(decisions, settings.max_body_bytes),
+        *generate_routes(chat, versions, settings.max_body_bytes),
+        *health_routes(store, consumers.health, draining, __version__),
+    ]
+    app = Litestar(
+        routes,
+        lifespan=[lifespan],
+        exception_handlers={Exception: answer_to},
+        openapi_config=None,
+        logging_config=None,
+    )
+    return Gate(app, settings.max_inflight or settings.redis_pool_size * _WAITING_PER_CONNECTION)
+
+
+def from_environment() -> ASGIApp:
+    """The service as the environment says, for each of several worker processes to make its own."""
+    return create_app(environment.from_environment(os.environ))
+
+
+def _say_what_is_risky(settings: Settings) -> None:
+    if settings.redis_url.reveal() == "memory://":
+        _log.warning("REDIS_URL is memory://: all state is in this process only and GONE when it stops")
+
+
+def _drain_before_stopping(draining: Draining, seconds: float) -> None:
+    """On SIGTERM say "not ready" for a while before the server stops listening, so that a load balancer turns away
+    first; a second SIGTERM stops at once."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    stop: Any = signal.getsignal(signal.SIGTERM)
+    if not callable(stop):
+        return
+    loop = asyncio.get_running_loop()
+
+    def drain() -> None:
+        at_once = draining.begun or not seconds
+        draining.begun = True
+        loop.call_later(0 if at_once else seconds, stop, signal.SIGTERM, None)
+
+    loop.add_signal_handler(signal.SIGTERM, drain)
