@@ -1,0 +1,68 @@
+-- The load, for wrk. The environment chooses it:
+--   MODE    score | egreedy | egreedy2 (with a profile) | big (200 candidates) | reward | hot (rewards of one user) | mixed
+--   USERS   number of users, 5000 unless told
+--   PREFIX  start of their names, "u" unless told
+--   SEED    the request to begin with, so that runs do not all begin with the same users
+--   PACE    mean pause in ms of each connection before a request, exponentially distributed; none unless told
+-- At the end one line "RESULT {...}" as JSON: latencies in microseconds, without the pauses.
+
+local mode = os.getenv("MODE") or "score"
+local users = tonumber(os.getenv("USERS") or "5000")
+local prefix = os.getenv("PREFIX") or "u"
+local n = tonumber(os.getenv("SEED") or "0")
+local pace = tonumber(os.getenv("PACE") or "0")
+
+local paths = { egreedy = "/score/egreedy", egreedy2 = "/score/egreedy/v2", reward = "/reward", hot = "/reward" }
+local headers = { ["content-type"] = "application/json" }
+local candidate = '{"id":"t%d","content":"do thing %d","source":"todoist","features":'
+  .. '{"hour_of_day":9,"is_overdue":%s,"task_age_days":%d,"priority":%d}}'
+local profile = ',"profile_features":{"completion_rate_30d":0.4,"dismiss_rate_30d":0.2,"mean_dwell_ms_30d":42000,'
+  .. '"preferred_hour":9,"tip_volume_30d":31}'
+local period = 31 * 4 -- ages and priorities of the candidates repeat after so many requests
+
+-- Candidates are written once, beforehand: the load must not take the processor from what it measures.
+local lists = {}
+for step = 0, period - 1 do
+  local list = {}
+  for i = 1, mode == "big" and 200 or 10 do
+    list[i] = candidate:format(i, i, tostring(i % 3 == 0), (i * 7 + step) % 31, (i + step) % 4 + 1)
+  end
+  lists[step] = table.concat(list, ",")
+end
+
+local function score(user)
+  return '{"user_id":"' .. user .. '","candidates":[' .. lists[n % period] .. '],"context":{"hour_of_day":' .. n % 24
+    .. ',"day_of_week":' .. n % 7 .. "}" .. (mode == "egreedy2" and profile or "") .. "}"
+end
+
+local function reward(user)
+  return '{"user_id":"' .. user .. '","tip_id":"t1","reward":0.5,"features":{"hour_of_day":' .. n % 24
+    .. ',"is_overdue":true,"task_age_days":3,"priority":2},"day_of_week":' .. n % 7 .. "}"
+end
+
+function request()
+  n = n + 1
+  local user = prefix .. (mode == "hot" and "hot" or (n * 7919) % users)
+  local path = paths[mode] or "/score"
+  if mode == "mixed" and n % 3 == 0 then
+    path = "/reward"
+  end
+  return wrk.format("POST", path, headers, path == "/reward" and reward(user) or score(user))
+end
+
+if pace > 0 then
+  math.randomseed(n)
+  function delay()
+    return math.floor(-math.log(1 - math.random()) * pace + math.random()) -- whole ms, right on average
+  end
+end
+
+function done(summary, latency)
+  local errors = summary.errors
+  io.write(string.format(
+    'RESULT {"requests":%d,"seconds":%.6f,"bad_status":%d,"broken":%d,"p50":%d,"p99":%d,"max":%d}\n',
+    summary.requests, summary.duration / 1e6, errors.status,
+    errors.connect + errors.read + errors.write + errors.timeout,
+    latency:percentile(50), latency:percentile(99), latency.max
+  ))
+end
