@@ -149,9 +149,9 @@ into the values, so that every template of one rendering sees the same.
 {{- else }}{{ int .Values.replicaCount }}{{ end }}
 {{- end }}
 
-{{/* What a stop needs at least: the sleep, then the service's own limit. */}}
+{{/* What a stop needs at least: the sleep, then what the service itself takes. */}}
 {{- define "oo.stopSeconds" -}}
-{{- add (int .Values.preStopSleepSeconds) (int .Values.config.SHUTDOWN_SECONDS) }}
+{{- add (int .Values.preStopSleepSeconds) (ceil .Values.config.DRAIN_SECONDS | int) (int .Values.config.SHUTDOWN_SECONDS) }}
 {{- end }}
 
 {{- define "oo.graceSeconds" -}}

@@ -1,0 +1,842 @@
+"""The Helm chart, rendered by Helm's own engine and held against Kubernetes' own schemas; no cluster is needed."""
+
+import base64
+import copy
+import functools
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import helm_python
+import kubernetes_validate
+import msgspec
+import pytest
+import yaml
+from helm_python.config import Config
+
+from app import __version__
+from app.settings import Secret, Settings, from_environment
+from tests.servers import ROOT, program
+
+HELM = ROOT / "helm"
+CASES = sorted(HELM.glob("ci/*-values.yaml"))
+OLDEST, NEWEST = "1.30.0", kubernetes_validate.latest_version()
+Manifest = dict[str, Any]
+
+
+class UniqueKeys(yaml.CSafeLoader):
+    """YAML in which a key given twice is an error, as Kubernetes' strict decoding has it."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        assert len(keys) == len(set(keys)), f"a key is given twice in {keys}"
+        return super().construct_mapping(node, deep)
+
+
+def render(values: Manifest | None = None, chart: Path = HELM, **options: Any) -> list[Manifest]:
+    """What the chart installs with `values`, in the order of its templates; refuses what the schema refuses."""
+    with helm_python.Chart.load(chart) as loaded:
+        loaded.validate_schema(values or {})
+        texts = loaded.render(values or {}, name="oo", namespace="prod", **options)
+    found = []
+    for name, text in texts.items():
+        if not name.endswith("NOTES.txt"):
+            found += [item for item in yaml.load_all(text, UniqueKeys) if item]
+    return found
+
+
+def case_values(path: Path) -> Manifest:
+    values: Manifest = yaml.safe_load(path.read_text())
+    return values
+
+
+@functools.cache
+def case(path: Path) -> list[Manifest]:
+    """The objects of one file of helm/ci; not to be changed."""
+    return render(case_values(path))
+
+
+def named(name: str) -> list[Manifest]:
+    return case(HELM / "ci" / f"{name}-values.yaml")
+
+
+def one(manifests: list[Manifest], kind: str, name: str = "") -> Manifest:
+    """The object of this kind, the only one unless `name` says which."""
+    (found,) = [item for item in manifests if item["kind"] == kind and item["metadata"]["name"].endswith(name)]
+    return found
+
+
+def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
+    """Each pod (metadata and spec) that the objects make, by the name of its component."""
+    for item in manifests:
+        if item["kind"] in ("Deployment", "StatefulSet"):
+            pod = item["spec"]["template"]
+        elif item["kind"] == "Pod":
+            pod = item
+        else:
+            continue
+        yield pod["metadata"]["labels"]["app.kubernetes.io/component"], pod
+
+
+def containers(pod: Manifest) -> list[Manifest]:
+    return [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
+
+
+def environment(container: Manifest) -> dict[str, Manifest]:
+    return {entry["name"]: entry for entry in container.get("env", [])}
+
+
+def refusal(values: Manifest, chart: Path = HELM) -> str:
+    """What the user reads when Helm refuses `values`."""
+    with pytest.raises(helm_python.HelmError) as caught:
+        render(values, chart)
+    return str(caught.value)
+
+
+each_case = pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem.removesuffix("-values"))
+
+
+# One source
+
+
+def test_generated_files_are_fresh() -> None:
+    """README, schema and the settings in values.yaml are what the generator writes now."""
+    run = subprocess.run([sys.executable, HELM / "generate.py", "--check"], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_check_names_what_is_stale(tmp_path: Path) -> None:
+    """A comment changed without the generator is found, and a value without a comment is refused by its name."""
+    for name in ("helm", "app"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    values = tmp_path / "helm" / "values.yaml"
+    command = [sys.executable, str(tmp_path / "helm" / "generate.py"), "--check"]
+
+    values.write_text(values.read_text().replace("How many pods serve.", "How many pods there are."))
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert [line.split()[0] for line in run.stderr.splitlines()] == ["helm/README.md", "helm/values.schema.json"]
+
+    values.write_text(values.read_text() + "\nundocumented: true\n")
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.stderr.splitlines()[-1].endswith("values.yaml: undocumented has no '# -- ' comment")
+
+
+def test_every_setting_can_be_set() -> None:
+    """The chart has every setting of the service and no other, with the service's own default."""
+    values = case_values(HELM / "values.yaml")
+    defaults = Settings()
+    plain, secret = {}, set()
+    for name in Settings.__struct_fields__:
+        default = getattr(defaults, name)
+        if isinstance(default, Secret):
+            secret.add(name.upper())
+        else:
+            plain[name.upper()] = default
+    assert values["secrets"].keys() == secret
+    assert values["config"] == plain | {"HOST": "0.0.0.0"}
+
+
+def test_versions_agree() -> None:
+    """The chart's appVersion is the version of the service."""
+    chart = case_values(HELM / "Chart.yaml")
+    assert chart["appVersion"] == __version__
+    assert chart["kubeVersion"] == f">={OLDEST}-0"
+
+
+def mappings(schema: Manifest, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Where in the values the chart's own keys are, as opposed to parts of Kubernetes objects or free labels."""
+    if "$ref" in schema or "properties" in schema:
+        assert schema.get("additionalProperties", False) is False, path
+        yield path
+    for name, child in schema.get("properties", {}).items():
+        yield from mappings(child, (*path, name))
+
+
+def test_unknown_values_are_refused_everywhere() -> None:
+    """A misspelt key is refused by its name at every level of the values."""
+    schema = json.loads((HELM / "values.schema.json").read_text())
+    places = list(mappings(schema))
+    assert len(places) > 30
+    with helm_python.Chart.load(HELM) as chart:
+        for place in places:
+            values: Manifest = {"mispelt": 1}
+            for name in reversed(place):
+                values = {name: values}
+            with pytest.raises(helm_python.HelmValuesError, match="mispelt"):
+                chart.validate_schema(values)
+
+
+# The matrix
+
+
+@each_case
+def test_kubernetes_takes_it(path: Path) -> None:
+    """Each object is strictly valid for the oldest and newest Kubernetes, and Helm's lint has nothing to say."""
+    for version in (OLDEST, NEWEST):
+        found = helm_python.lint(HELM, case_values(path), strict=True, kube_version=version)
+        assert [message for message in found["messages"] if message["severity"] > 1] == []
+        assert found["errors"] == []
+        for item in case(path):
+            if item["kind"] in CUSTOM:
+                msgspec.convert(item["spec"], CUSTOM[item["kind"]])
+            else:
+                kubernetes_validate.validate(item, version, strict=True)
+
+
+class Reference(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    namespace: str | None = None
+    apiVersion: str | None = None  # noqa: N815 - Kubernetes' name
+    kind: str | None = None
+    port: int | None = None
+
+
+class PathMatch(msgspec.Struct, forbid_unknown_fields=True):
+    type: str
+    value: str
+
+
+class RouteMatch(msgspec.Struct, forbid_unknown_fields=True):
+    path: PathMatch
+
+
+class RouteRule(msgspec.Struct, forbid_unknown_fields=True):
+    matches: list[RouteMatch]
+    backendRefs: list[Reference]  # noqa: N815
+
+
+class Route(msgspec.Struct, forbid_unknown_fields=True):
+    """What this chart uses of gateway.networking.k8s.io/v1 HTTPRoute."""
+
+    parentRefs: list[Reference]  # noqa: N815
+    rules: list[RouteRule]
+    hostnames: list[str] = []
+
+
+class Trigger(msgspec.Struct, forbid_unknown_fields=True):
+    type: str
+    metadata: dict[str, str]
+    metricType: str | None = None  # noqa: N815
+
+
+class Scaled(msgspec.Struct, forbid_unknown_fields=True):
+    """What this chart uses of keda.sh/v1alpha1 ScaledObject."""
+
+    scaleTargetRef: Reference  # noqa: N815
+    minReplicaCount: int  # noqa: N815
+    maxReplicaCount: int  # noqa: N815
+    pollingInterval: int  # noqa: N815
+    triggers: list[Trigger]
+
+
+class Endpoint(msgspec.Struct, forbid_unknown_fields=True):
+    port: str
+    path: str
+    interval: str
+    authorization: dict[str, Any] = {}
+
+
+class Monitor(msgspec.Struct, forbid_unknown_fields=True):
+    """What this chart uses of monitoring.coreos.com/v1 ServiceMonitor."""
+
+    selector: dict[str, dict[str, str]]
+    endpoints: list[Endpoint]
+
+
+class Rules(msgspec.Struct, forbid_unknown_fields=True):
+    """What this chart uses of monitoring.coreos.com/v1 PrometheusRule."""
+
+    groups: list[dict[str, Any]]
+
+
+# Kinds whose schemas Kubernetes itself does not have.
+CUSTOM: dict[str, type] = {
+    "HTTPRoute": Route,
+    "ScaledObject": Scaled,
+    "ServiceMonitor": Monitor,
+    "PrometheusRule": Rules,
+}
+
+
+@each_case
+def test_pods_are_restricted(path: Path) -> None:
+    """Every pod, the test's and Redis's too, meets the restricted Pod Security Standard with a read-only root."""
+    for _, pod in pods(case(path)):
+        spec = pod["spec"]
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["enableServiceLinks"] is False
+        context = spec["securityContext"]
+        assert context["runAsNonRoot"] is True
+        assert context["runAsUser"] > 0
+        assert context["runAsGroup"] > 0
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
+        assert not any("hostPath" in volume for volume in spec.get("volumes", []))
+        for container in containers(pod):
+            own = container["securityContext"]
+            assert own["allowPrivilegeEscalation"] is False
+            assert own["capabilities"] == {"drop": ["ALL"]}
+            assert own["readOnlyRootFilesystem"] is True
+            assert not own.get("privileged", False)
+
+
+@each_case
+def test_selectors_choose_their_own_pods(path: Path) -> None:
+    """What selects pods (Services, budgets, policies, workloads) finds those of its own component and no others."""
+    manifests = case(path)
+    labels = {component: pod["metadata"]["labels"] for component, pod in pods(manifests)}
+    selectors = []
+    for item in manifests:
+        spec = item.get("spec", {})
+        if item["kind"] == "Service":
+            selectors.append((item, spec["selector"]))
+        elif item["kind"] in ("Deployment", "StatefulSet", "PodDisruptionBudget"):
+            selectors.append((item, spec["selector"]["matchLabels"]))
+        elif item["kind"] == "NetworkPolicy":
+            selectors.append((item, spec["podSelector"]["matchLabels"]))
+    assert selectors
+    for item, selector in selectors:
+        chosen = [component for component, own in labels.items() if selector.items() <= own.items()]
+        assert chosen == [item["metadata"]["labels"]["app.kubernetes.io/component"]], item["metadata"]["name"]
+        assert not any("version" in name or "chart" in name for name in selector), "selectors can never change"
+
+
+@each_case
+def test_references_hold(path: Path) -> None:
+    """Objects a pod refers to are in the release or named in the values; mounts, ports and names fit each other."""
+    manifests = case(path)
+    made = {(item["kind"], item["metadata"]["name"]) for item in manifests}
+    assert len(made) == len(manifests), "two objects have the same kind and name"
+    given = path.read_text()
+    for _, pod in pods(manifests):
+        account = pod["spec"].get("serviceAccountName", "default")
+        assert ("ServiceAccount", account) in made or account == "default"
+        wanted = [
+            ("ConfigMap", name) for name in re.findall(r'"configMap(?:Ref)?": {"name": "([^"]+)"', json.dumps(pod))
+        ]
+        wanted += [("Secret", name) for name in re.findall(r'"secretName": "([^"]+)"', json.dumps(pod))]
+        wanted += [("Secret", name) for name in re.findall(r'"secretKeyRef": {"name": "([^"]+)"', json.dumps(pod))]
+        for kind, name in wanted:
+            assert (kind, name) in made or f": {name}" in given, f"{kind} {name} is nowhere"
+        volumes = {volume["name"] for volume in pod["spec"].get("volumes", [])}
+        volumes |= {"data"} if any(item["kind"] == "StatefulSet" for item in manifests) else set()
+        for container in containers(pod):
+            assert {mount["name"] for mount in container.get("volumeMounts", [])} <= volumes
+            names = [entry["name"] for entry in container.get("env", [])]
+            assert len(names) == len(set(names)), "a variable is given twice"
+            ports = {port["name"] for port in container.get("ports", [])}
+            for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+                assert container.get(probe, {}).get("httpGet", {}).get("port", "http") in ports | {"http"}
+
+
+@each_case
+def test_a_stop_has_time(path: Path) -> None:
+    """The grace period holds the preStop sleep and the service's own limit, and something over."""
+    manifests = case(path)
+    spec = one(manifests, "Deployment")["spec"]["template"]["spec"]
+    sleep = spec["containers"][0].get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+    settings = from_environment(one(manifests, "ConfigMap", one(manifests, "Deployment")["metadata"]["name"])["data"])
+    assert spec["terminationGracePeriodSeconds"] > sleep + settings.drain_seconds + settings.shutdown_seconds
+
+
+@each_case
+def test_settings_reach_the_pod_as_the_service_reads_them(path: Path) -> None:
+    """What the ConfigMap and the environment say is taken by the service's own parser: no 2.097152e+06."""
+    manifests = case(path)
+    deployment = one(manifests, "Deployment")
+    data = one(manifests, "ConfigMap", deployment["metadata"]["name"])["data"]
+    values = case_values(HELM / "values.yaml")["config"] | case_values(path).get("config", {})
+    read = from_environment(data)
+    assert {name: getattr(read, name.lower()) for name in values} == values
+    port = deployment["spec"]["template"]["spec"]["containers"][0]["ports"][0]
+    assert port["containerPort"] == values["PORT"]
+
+
+# What single values do
+
+
+def test_default_install() -> None:
+    """Without a value: two replicas, a Redis with its file on a volume and a password, and the service finds it."""
+    manifests = named("default")
+    deployment, redis = one(manifests, "Deployment"), one(manifests, "StatefulSet")
+    assert (deployment["spec"]["replicas"], redis["spec"]["replicas"]) == (2, 1)
+    assert redis["spec"]["volumeClaimTemplates"][0]["spec"]["resources"] == {"requests": {"storage": "4Gi"}}
+    conf = one(manifests, "ConfigMap", "-redis")["data"]["redis.conf"].splitlines()
+    assert {"appendonly yes", "hash-max-listpack-value 2048", "maxmemory-policy noeviction"} <= set(conf)
+    password = base64.b64decode(one(manifests, "Secret")["data"]["password"]).decode()
+    assert re.fullmatch(r"[A-Za-z0-9]{32}", password)
+    env = environment(deployment["spec"]["template"]["spec"]["containers"][0])
+    assert env["REDIS_URL"]["value"] == "redis://:$(REDIS_PASSWORD)@oo-serving-redis:6379/0"
+    assert env["REDIS_PASSWORD"]["valueFrom"]["secretKeyRef"] == {"name": "oo-serving-redis", "key": "password"}
+    assert list(env).index("REDIS_PASSWORD") < list(env).index("REDIS_URL"), "a variable can only use earlier ones"
+    assert one(manifests, "Service", "-redis")["spec"]["ports"][0]["port"] == 6379
+    assert {item["kind"] for item in manifests} == {
+        *("ConfigMap", "Deployment", "NetworkPolicy", "Pod", "PodDisruptionBudget", "Secret", "Service"),
+        *("ServiceAccount", "StatefulSet"),
+    }
+
+
+def test_probes() -> None:
+    """Liveness never depends on Redis, readiness does, and an update never goes below the wanted number."""
+    spec = one(named("default"), "Deployment")["spec"]
+    container = spec["template"]["spec"]["containers"][0]
+    paths = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "liveness", "readiness")}
+    assert paths == {"startup": "/health/live", "liveness": "/health/live", "readiness": "/health/ready"}
+    assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    assert container["lifecycle"] == {"preStop": {"sleep": {"seconds": 5}}}
+
+
+def test_secrets_stay_out_of_everything_else() -> None:
+    """A secret given as a value is in the release's Secret alone; the pod refers to it."""
+    manifests = named("external")
+    secret = one(manifests, "Secret")
+    assert secret["stringData"] == {
+        "LITELLM_MASTER_KEY": "sk-example",
+        "NATS_URL": "nats://nats-0.example:4222,nats://nats-1.example:4222",
+        "REDIS_URL": "redis://:secret@redis.example:6379/0",
+    }
+    rest = json.dumps([item for item in manifests if item is not secret])
+    assert not [text for text in secret["stringData"].values() if text in rest]
+    container = one(manifests, "Deployment")["spec"]["template"]["spec"]["containers"][0]
+    for name in secret["stringData"]:
+        assert environment(container)[name]["valueFrom"]["secretKeyRef"] == {"name": "oo-serving", "key": name}
+
+
+def test_existing_secrets_and_certificates() -> None:
+    """Existing Secrets are referred to by name and key, a CA and NATS credentials mounted; nothing else is made."""
+    manifests = named("cluster-tls")
+    assert not [item for item in manifests if item["kind"] == "Secret"]
+    spec = one(manifests, "Deployment")["spec"]["template"]["spec"]
+    env = environment(spec["containers"][0])
+    assert env["REDIS_URL"]["valueFrom"]["secretKeyRef"] == {"name": "redis-cluster", "key": "url"}
+    assert env["LITELLM_MASTER_KEY"]["valueFrom"]["secretKeyRef"] == {"name": "litellm", "key": "master-key"}
+    assert env["NATS_CREDS"]["value"] == "/etc/oo-serving/nats/user.creds"
+    mounts = {mount["name"]: mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]}
+    assert mounts == {"tmp": "/tmp", "ca": "/etc/oo-serving/ca", "nats": "/etc/oo-serving/nats"}
+    (ca,) = [volume for volume in spec["volumes"] if volume["name"] == "ca"]
+    assert ca["secret"] == {"secretName": "redis-ca", "items": [{"key": "ca.pem", "path": "ca.pem"}]}
+
+
+def test_digest_pins_the_image() -> None:
+    """A digest wins over the tag, for the service, its test and Redis."""
+    images = {component: pod["spec"]["containers"][0]["image"] for component, pod in pods(named("production"))}
+    assert images["serving"] == images["test"] == "registry.example/oo-serving@sha256:" + 64 * "0"
+    assert images["redis"] == "docker.io/library/redis@sha256:" + 64 * "1"
+    version = case_values(HELM / "Chart.yaml")["appVersion"]
+    assert dict(pods(named("default")))["serving"]["spec"]["containers"][0]["image"] == f"oo-serving:{version}"
+
+
+def template_of(values: Manifest, kind: str = "Deployment") -> Manifest:
+    values = {"redis": {"auth": {"password": "same"}}} | values
+    pod: Manifest = one(render(values), kind)["spec"]["template"]
+    return pod
+
+
+def test_changed_configuration_rolls_pods() -> None:
+    """Another setting, secret or Redis password makes other pods; another number of replicas does not."""
+    before = template_of({})
+    assert template_of({}) == before == template_of({"replicaCount": 5})
+    for values in (
+        {"config": {"ALPHA": 2}},
+        {"secrets": {"NATS_URL": {"value": "nats://other"}}},
+        {"redis": {"auth": {"password": "other"}}},
+    ):
+        assert template_of(values)["metadata"]["annotations"] != before["metadata"]["annotations"]
+    redis = template_of({}, "StatefulSet")
+    assert template_of({"config": {"ALPHA": 2}}, "StatefulSet") == redis
+    slower = {"redis": {"auth": {"password": "same"}, "appendfsync": "always"}}
+    assert template_of(slower, "StatefulSet")["metadata"]["annotations"] != redis["metadata"]["annotations"]
+
+
+def test_autoscalers_own_the_number_of_replicas() -> None:
+    """With an autoscaler the Deployment names no number, or each upgrade would put it back."""
+    for name, kind in (("hpa", "HorizontalPodAutoscaler"), ("keda", "ScaledObject")):
+        assert "replicas" not in one(named(name), "Deployment")["spec"]
+        target = one(named(name), kind)["spec"]["scaleTargetRef"]
+        assert target == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "oo-serving"}
+    consumers = [
+        trigger["metadata"].get("consumer") for trigger in one(named("keda"), "ScaledObject")["spec"]["triggers"]
+    ]
+    assert consumers == ["oo-serving-feedback", "oo-serving-signals", None]
+
+
+def flows(policy: Manifest, direction: str) -> list[list[Any]]:
+    """The ports of each rule, each once."""
+    return [list(dict.fromkeys(port["port"] for port in rule["ports"])) for rule in policy["spec"][direction]]
+
+
+@pytest.mark.parametrize(
+    ("name", "egress"),
+    [
+        ("default", [[53], [6379]]),
+        ("external", [[53], [6379], [4222], [4000]]),
+        ("sentinel", [[53], [6379, 26379]]),
+        ("cluster-tls", [[53], [6379], [4222], [443]]),
+        ("keda", [[53], [6379], [4222]]),
+    ],
+)
+def test_network_policy_has_the_flows_there_are(name: str, egress: list[list[int]]) -> None:
+    """Requests in; DNS and only the servers in use out. The release's Redis hears its pods alone and calls nobody."""
+    policy = one(named(name), "NetworkPolicy", "serving")
+    assert flows(policy, "ingress") == [["http"]]
+    assert flows(policy, "egress") == egress
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    if name == "default":
+        redis = one(named(name), "NetworkPolicy", "redis")["spec"]
+        (rule,) = redis["ingress"]
+        selector = rule["from"][0]["podSelector"]["matchLabels"]
+        assert selector["app.kubernetes.io/component"] == "serving"
+        assert (redis["egress"], redis["policyTypes"]) == ([], ["Ingress", "Egress"])
+
+
+def test_restricted_callers_include_the_test() -> None:
+    """Where only some may call, `helm test` still may."""
+    (rule,) = one(named("external"), "NetworkPolicy")["spec"]["ingress"]
+    components = [
+        peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"]
+        for peer in rule["from"]
+        if "podSelector" in peer
+    ]
+    assert components == ["test"]
+
+
+def test_additions_are_carried() -> None:
+    """Labels, annotations, environment, volumes, containers and objects of the user's own are where they belong."""
+    manifests = named("production")
+    own = [item for item in manifests if not item["metadata"]["name"].endswith("-extra")]
+    assert all(item["metadata"]["labels"]["team"] == "ranking" for item in own)
+    assert one(manifests, "ConfigMap", "ranking-extra")["data"] == {"release": "oo"}
+    assert one(manifests, "ConfigMap", "text-extra")
+    deployment = one(manifests, "Deployment", "ranking")
+    pod = deployment["spec"]["template"]
+    assert deployment["metadata"]["annotations"] == {"example.com/owner": "ranking"}
+    assert pod["metadata"]["labels"]["tier"] == "api"
+    assert [container["name"] for container in containers(pod)] == ["first", "serving", "beside"]
+    assert {volume["name"] for volume in pod["spec"]["volumes"]} == {"tmp", "ca", "cache"}
+    (constraint,) = pod["spec"]["topologySpreadConstraints"]
+    assert constraint["labelSelector"] == {"matchLabels": {"app.kubernetes.io/name": "oo-serving"}}
+
+
+def test_spread_constraints_find_the_pods() -> None:
+    """A constraint without a selector counts the service's own pods of the same revision."""
+    pod = one(named("default"), "Deployment")["spec"]["template"]
+    assert len(pod["spec"]["topologySpreadConstraints"]) == 2
+    for constraint in pod["spec"]["topologySpreadConstraints"]:
+        assert constraint["labelSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+        assert constraint["matchLabelKeys"] == ["pod-template-hash"]
+
+
+# Refusals
+
+TWO_LIMITS = {"podDisruptionBudget": {"minAvailable": 1, "maxUnavailable": 1}}
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"replicaCount": "two"}, "at '/replicaCount': got string, want integer"),
+        ({"config": {"EPSILON": 2}}, "at '/config/EPSILON': maximum: got 2, want 1"),
+        ({"image": {"digest": "sha256:short"}}, "at '/image/digest': 'sha256:short' does not match pattern"),
+        (
+            {"redis": {"enabled": False}},
+            (
+                "2 replicas need a Redis they share: set redis.enabled=true, or secrets.REDIS_URL to an external one, "
+                "or a single replica."
+            ),
+        ),
+        (
+            {"redis": {"enabled": False}, "secrets": {"REDIS_URL": {"value": "memory://"}}},
+            "2 replicas need a Redis they share",
+        ),
+        (
+            {"redis": {"enabled": False}, "replicaCount": 1, "autoscaling": {"enabled": True}},
+            "10 replicas need a Redis they share",
+        ),
+        (
+            {"redis": {"enabled": False}, "replicaCount": 1, "config": {"WORKERS": 4}},
+            "config.WORKERS=4 processes need a Redis they share: set redis.enabled=true or secrets.REDIS_URL.",
+        ),
+        (
+            {"secrets": {"REDIS_URL": {"value": "redis://elsewhere"}}},
+            "There are two Redis: set redis.enabled=false to use the one of secrets.REDIS_URL, or leave that empty.",
+        ),
+        (
+            {"secrets": {"NATS_URL": {"value": "nats://a", "existingSecret": "b"}}},
+            "secrets.NATS_URL is given twice: keep either value or existingSecret.",
+        ),
+        (
+            {"redis": {"auth": {"password": "a", "existingSecret": "b"}}},
+            "The Redis password is given twice: keep either redis.auth.password or redis.auth.existingSecret.",
+        ),
+        (
+            {"ca": {"existingSecret": "a", "existingConfigMap": "b"}},
+            "The certificate authority is given twice: keep either ca.existingSecret or ca.existingConfigMap.",
+        ),
+        (
+            {"autoscaling": {"enabled": True}, "keda": {"enabled": True}},
+            "autoscaling and keda would fight over the number of replicas: enable one of them.",
+        ),
+        (
+            {"autoscaling": {"enabled": True, "minReplicas": 5, "maxReplicas": 3}},
+            "autoscaling.minReplicas=5 is more than autoscaling.maxReplicas=3.",
+        ),
+        (
+            {"autoscaling": {"enabled": True}, "resources": {"requests": {"cpu": None}}},
+            "autoscaling on CPU measures against what pods request: set resources.requests.cpu.",
+        ),
+        (
+            {"autoscaling": {"enabled": True, "targetCPUUtilizationPercentage": 0}},
+            "autoscaling has nothing to go by",
+        ),
+        (
+            {"keda": {"enabled": True, "natsMonitoringEndpoint": "nats:8222"}},
+            "keda scales on the lag of NATS consumers, and there is no NATS: set secrets.NATS_URL.",
+        ),
+        (
+            {"keda": {"enabled": True}, "secrets": {"NATS_URL": {"value": "nats://a"}}},
+            "keda reads the lag from NATS' monitoring endpoint: set keda.natsMonitoringEndpoint to its host:port.",
+        ),
+        (
+            {"podDisruptionBudget": {"maxUnavailable": 0}},
+            (
+                "podDisruptionBudget.maxUnavailable=0 would block every eviction, and with it every drain of a node: "
+                "allow at least 1."
+            ),
+        ),
+        ({"podDisruptionBudget": {"maxUnavailable": "0%"}}, "podDisruptionBudget.maxUnavailable=0% would block"),
+        (
+            {"podDisruptionBudget": {"minAvailable": 2}},
+            (
+                "podDisruptionBudget.minAvailable=2 keeps all of 2 replicas, which would block every eviction, and "
+                "with it every drain of a node: allow at least one to go."
+            ),
+        ),
+        ({"podDisruptionBudget": {"minAvailable": "51%"}}, "podDisruptionBudget.minAvailable=51% keeps all of 2"),
+        (
+            {"podDisruptionBudget": {"minAvailable": 3}, "autoscaling": {"enabled": True, "minReplicas": 3}},
+            "podDisruptionBudget.minAvailable=3 keeps all of 3 replicas",
+        ),
+        (TWO_LIMITS, "A PodDisruptionBudget takes one limit"),
+        (
+            {"terminationGracePeriodSeconds": 10},
+            (
+                "terminationGracePeriodSeconds=10 would kill pods in the middle of a stop: preStopSleepSeconds, "
+                "config.DRAIN_SECONDS and config.SHUTDOWN_SECONDS need 27."
+            ),
+        ),
+        (
+            {"strategy": {"maxSurge": 0}},
+            "strategy.maxSurge and strategy.maxUnavailable are both 0, so no update could ever proceed",
+        ),
+        ({"ingress": {"enabled": True}}, "ingress.enabled without a host publishes nothing: set ingress.hosts."),
+        (
+            {"httpRoute": {"enabled": True}},
+            "httpRoute.enabled without a gateway publishes nothing: set httpRoute.parentRefs.",
+        ),
+    ],
+)
+def test_nonsense_is_refused_with_a_sentence(values: Manifest, sentence: str) -> None:
+    """Values that cannot work stop the install with a sentence that names them."""
+    assert sentence in refusal(values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"podDisruptionBudget": {"minAvailable": 1}},
+        {"podDisruptionBudget": {"minAvailable": "50%"}},
+        {"replicaCount": 1},
+        {"replicaCount": 0},
+        {"redis": {"enabled": False}, "replicaCount": 1},
+        {"redis": {"enabled": False}, "secrets": {"REDIS_URL": {"existingSecret": "redis"}}},
+        {"podDisruptionBudget": {"enabled": False, "maxUnavailable": 0}},
+    ],
+)
+def test_near_misses_are_allowed(values: Manifest) -> None:
+    """What merely looks like nonsense installs."""
+    assert render(values)
+
+
+def test_all_problems_are_told_at_once() -> None:
+    """Two mistakes make two sentences, not two attempts."""
+    text = refusal({"redis": {"enabled": False}, **TWO_LIMITS})
+    assert "replicas need a Redis" in text
+    assert "takes one limit" in text
+
+
+# The password across upgrades
+
+
+@contextmanager
+def kubernetes(secrets: dict[str, Manifest]) -> Iterator[str]:
+    """As much of an API server as reading Secrets takes; yields a kubeconfig for it."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            answer: Manifest = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404}
+            answer["reason"] = "NotFound"
+            if path == "/version":
+                answer = {"major": "1", "minor": "30", "gitVersion": f"v{OLDEST}"}
+            elif path == "/api":
+                answer = {"kind": "APIVersions", "versions": ["v1"]}
+            elif path == "/apis":
+                answer = {"kind": "APIGroupList", "apiVersion": "v1", "groups": []}
+            elif path == "/api/v1":
+                secret = {"name": "secrets", "singularName": "secret", "namespaced": True, "kind": "Secret"}
+                resources = [secret | {"verbs": ["get", "list"]}]
+                answer = {"kind": "APIResourceList", "groupVersion": "v1", "resources": resources}
+            elif path.removeprefix("/api/v1/namespaces/prod/secrets/") in secrets:
+                answer = secrets[path.rpartition("/")[2]]
+            body = json.dumps(answer).encode()
+            self.send_response(answer.get("code", 200))
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_request(self, code: object = "-", size: object = "-") -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "test",
+        "clusters": [{"name": "test", "cluster": {"server": url}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        "users": [{"name": "test", "user": {}}],
+    }
+    try:
+        yield yaml.safe_dump(config)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def redis_secret(secrets: dict[str, Manifest]) -> Manifest:
+    """The Secret of the release's Redis as Helm makes it in a cluster that has `secrets`."""
+    with (
+        kubernetes(secrets) as kubeconfig,
+        Config(kubeconfig_content=kubeconfig, namespace="prod") as config,
+        helm_python.Chart.load(HELM) as chart,
+    ):
+        texts = config.render(chart, {}, name="oo", namespace="prod", is_upgrade=bool(secrets))
+    return one(list(yaml.safe_load_all(texts["oo-serving/templates/redis.yaml"])), "Secret")
+
+
+def test_password_is_kept_across_upgrades() -> None:
+    """The first install makes a password, an upgrade finds it in the cluster and keeps it, another cluster differs."""
+    first = redis_secret({})
+    again = redis_secret({"oo-serving-redis": copy.deepcopy(first)})
+    assert again["data"] == first["data"]
+    assert redis_secret({})["data"] != first["data"]
+
+
+# Monitoring
+
+
+RULES = """\
+groups:
+  - name: oo
+    rules:
+      - alert: Away
+        expr: up{job="oo-serving"} == 0
+        annotations: {summary: "{{ $labels.instance }} is away"}
+"""
+
+
+def with_files(directory: Path, files: dict[str, str]) -> Path:
+    """A copy of the chart that has these monitoring files and no others."""
+    ignore = shutil.ignore_patterns("rules.yaml", "dashboard.json", "__pycache__")
+    chart = directory / "chart"
+    shutil.copytree(HELM, chart, ignore=ignore)
+    for name, text in files.items():
+        (chart / "files" / name).write_text(text)
+    return chart
+
+
+MONITORED = {"prometheusRule": {"enabled": True}, "dashboard": {"enabled": True}, "serviceMonitor": {"enabled": True}}
+
+
+def promtool(rules: Manifest, directory: Path) -> None:
+    path = directory / "rules.yaml"
+    path.write_text(yaml.safe_dump(rules))
+    run = subprocess.run([program("promtool"), "check", "rules", path], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
+def test_rules_and_dashboard_are_carried_unchanged(tmp_path: Path) -> None:
+    """Rules and dashboard are installed as they stand in files/: templates of Prometheus and Grafana are theirs."""
+    board = json.dumps({"title": "oo", "panels": [{"legendFormat": "{{route}}"}]}, indent=1)
+    manifests = render(MONITORED, with_files(tmp_path, {"rules.yaml": RULES, "dashboard.json": board}))
+    rules = one(manifests, "PrometheusRule")["spec"]
+    assert rules == yaml.safe_load(RULES)
+    promtool(rules, tmp_path)
+    config = one(manifests, "ConfigMap", "-dashboard")
+    assert json.loads(config["data"]["oo-serving.json"]) == json.loads(board)
+    assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
+    monitor = one(manifests, "ServiceMonitor")["spec"]
+    service = one(manifests, "Service", "serving")
+    assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    redis = one(manifests, "Service", "redis")["metadata"]["labels"]
+    assert not monitor["selector"]["matchLabels"].items() <= redis.items()
+    assert monitor["endpoints"][0]["port"] == service["spec"]["ports"][0]["name"]
+
+
+def test_missing_rules_are_said(tmp_path: Path) -> None:
+    """A chart without these files refuses to install them, instead of installing nothing."""
+    text = refusal(MONITORED, with_files(tmp_path, {}))
+    assert "prometheusRule.enabled, but this chart has no files/rules.yaml." in text
+    assert "dashboard.enabled, but this chart has no files/dashboard.json." in text
+
+
+def test_own_rules_and_dashboard_are_valid(tmp_path: Path) -> None:
+    """Those monitoring files that the chart has are valid once rendered."""
+    if list(HELM.glob("files/rules.yaml")):
+        promtool(one(render({"prometheusRule": {"enabled": True}}), "PrometheusRule")["spec"], tmp_path)
+    if list(HELM.glob("files/dashboard.json")):
+        board = one(render({"dashboard": {"enabled": True}}), "ConfigMap", "-dashboard")
+        assert json.loads(board["data"]["oo-serving.json"])["title"]
+
+
+# Packaging and documentation
+
+
+def test_package_holds_what_is_needed(tmp_path: Path) -> None:
+    """The packaged chart renders like the folder and leaves the generator and the test values out."""
+    archive = helm_python.package(HELM, destination=tmp_path)
+    values = {"redis": {"auth": {"password": "same"}}}
+    assert render(values, Path(archive)) == render(values)
+    with helm_python.Chart.load(archive) as chart:
+        names = {item["name"] for item in chart.files}
+    assert "files/smoke.py" in names
+    assert not [name for name in names if name.startswith("ci/") or name == "generate.py"]
+
+
+def test_commands_in_the_documentation_use_values_there_are() -> None:
+    """Every `--set` in the documentation names a value of the chart."""
+    schema = json.loads((HELM / "values.schema.json").read_text())
+    used = set()
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), HELM / "README.md"]:
+        used |= {(path.name, name) for name in re.findall(r"--set(?:-string|-file)? ([A-Za-z_.]+)=", path.read_text())}
+    assert any(name == "kubernetes.md" for name, _ in used)
+    for place, name in sorted(used):
+        node = schema
+        for word in name.split("."):
+            node = schema["definitions"]["secret"] if "$ref" in node else node
+            assert word in node.get("properties", {}), f"{place}: {name} is no value of the chart"
+            node = node["properties"][word]
