@@ -154,6 +154,8 @@ def open_servers(url: str, *, size: int, timeout: float) -> Servers:
     common: dict[str, Any] = {
         "protocol": 2,
         "retry": Retry(NoBackoff(), 0),
+        # The store bounds a whole exchange; a timer for each reply would cost more than reading it.
+        "socket_timeout": None,
         "socket_connect_timeout": timeout / 2,
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }
