@@ -9,18 +9,19 @@ exploration is fair is judged over all conversations at the end.
 """
 
 import gzip
+import http.client
 import json
 import re
 import sys
 import uuid
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
-import httpx
 import numpy as np
 
 __all__ = ["CONVERSATIONS", "Replay", "load", "over_http", "two_sided"]
@@ -42,17 +43,27 @@ def load(path: Path) -> tuple[dict[str, Json], list[dict[str, Json]]]:
     return header, steps
 
 
-def over_http(client: httpx.Client) -> Send:
-    """Send steps with `client`; an answer that is not JSON comes back as its text."""
+@contextmanager
+def over_http(url: str) -> Iterator[Send]:
+    """Send steps to the service at `url` over one connection; an answer that is not JSON comes back as its text."""
+    parts = urlsplit(url)
+    if parts.scheme != "http" or not parts.hostname:
+        raise ValueError(f"{url!r} is not like http://127.0.0.1:8000")
+    connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=30)
 
     def send(method: str, path: str, content: bytes | None) -> tuple[int, Json]:
-        answer = client.request(method, path, content=content, headers={"content-type": "application/json"})
+        connection.request(method, path, content, {"content-type": "application/json"})
+        answer = connection.getresponse()
+        text = answer.read()
         try:
-            return answer.status_code, answer.json()
+            return answer.status, json.loads(text)
         except ValueError:
-            return answer.status_code, answer.text
+            return answer.status, text.decode(errors="replace")
 
-    return send
+    try:
+        yield send
+    finally:
+        connection.close()
 
 
 def same_number(expected: float, got: Json) -> bool:
@@ -272,8 +283,8 @@ def main(words: list[str]) -> int:
     if not words or words[0].startswith("-"):
         print(__doc__)
         return 2
-    with httpx.Client(base_url=words[0], timeout=30) as client:
-        replay = Replay(over_http(client))
+    with over_http(words[0]) as send:
+        replay = Replay(send)
         for path in map(Path, words[1:]) if words[1:] else CONVERSATIONS:
             replay.run(path)
     explored = sum(pick.exploring for pick in replay.picks)

@@ -2,50 +2,50 @@
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.replay import CONVERSATIONS, Pick, Replay, differences, over_http, two_sided
 from tests.servers import service
 
 
-def replay(env: dict[str, str]) -> Replay:
-    """Both conversations against a service with these settings."""
-    with service(env) as server, httpx.Client(base_url=server.url, timeout=30) as client:
-        found = Replay(over_http(client))
-        for path in CONVERSATIONS:
+def replay(conversations: list[Path], **env: str) -> Replay:
+    """Conversations against a service with these settings."""
+    with service(env) as server, over_http(server.url) as send:
+        found = Replay(send)
+        for path in conversations:
             found.run(path)
     return found
 
 
 def test_recorded_conversations_are_answered_alike(store_url: str) -> None:
     """Every recorded answer comes again, from the embedded store and from Redis, and exploration is fair."""
-    found = replay({"REDIS_URL": store_url})
+    found = replay(CONVERSATIONS, REDIS_URL=store_url)
     assert found.mismatches == []
     assert found.unfair() == []
     assert found.steps == 3_000
     assert len(found.picks) == 976
 
 
-def test_a_wider_confidence_bound_is_noticed() -> None:
+def test_a_wider_confidence_bound_is_noticed(redis_url: str) -> None:
     """The comparison sees an alpha that is a tenth too large, in the answers and nowhere else than at LinUCB."""
-    found = replay({"ALPHA": "1.1"})
+    found = replay(CONVERSATIONS[:1], REDIS_URL=redis_url, ALPHA="1.1")
     assert any("POST /score of" in line for line in found.mismatches)
     assert not any("egreedy" in line.split(" of ")[0] for line in found.mismatches)
     assert found.unfair() == []
 
 
-def test_more_exploration_is_noticed() -> None:
+def test_more_exploration_is_noticed(redis_url: str) -> None:
     """The comparison sees that twice as many decisions explore; no single answer betrays it."""
-    found = replay({"EPSILON": "0.2"})
+    found = replay(CONVERSATIONS, REDIS_URL=redis_url, EPSILON="0.2")
     assert found.mismatches == []
     assert [line.split(":")[0] for line in found.unfair()] == ["exploring picks"]
 
 
-def test_a_shorter_history_is_noticed() -> None:
+def test_a_shorter_history_is_noticed(redis_url: str) -> None:
     """The comparison sees that one decision of a hundred is missing from full histories."""
-    found = replay({"FEATURE_HISTORY_SIZE": "99"})
+    found = replay(CONVERSATIONS[:1], REDIS_URL=redis_url, FEATURE_HISTORY_SIZE="99")
     assert any(".history: 99 items instead of 100" in line for line in found.mismatches)
     assert all("GET /features/{user}" in line for line in found.mismatches)
 

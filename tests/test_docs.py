@@ -1,0 +1,234 @@
+"""README.md against the code: commands give what it shows, tables say what is there.
+
+Tables are written by `.venv/bin/python -m tests.test_docs`.
+"""
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import httpx
+import msgspec
+import pytest
+
+from app.main import create_app
+from app.settings import Secret, Settings
+from tests.bodies import reward, score
+from tests.servers import RedisServer, Server, haproxy, redis_server, service, until
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+TEXT = README.read_text()
+# What differs between two runs: a time, as text or in Unix seconds.
+CHANGES = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|\b1[789]\d{8}\b")
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of one language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+
+
+# Tables
+
+
+def takes(type_: msgspec.inspect.Type, hint: object) -> str:
+    """What a variable of this type takes, as a reader of the table wants it."""
+    match type_:
+        case msgspec.inspect.Metadata(type=inner):
+            return takes(inner, hint)
+        case msgspec.inspect.LiteralType(values=values):
+            return ", ".join(f"`{value}`" for value in values)
+        case msgspec.inspect.BoolType():
+            return "`1` or `0`"
+        case msgspec.inspect.IntType(ge=low, le=high):
+            return f"{low:,} to {high:,}" if high is not None else f"{low:,} or more"
+        case msgspec.inspect.FloatType(ge=low, gt=above, le=high):
+            return f"{low:g} to {high:,}" if low is not None else f"more than {above:g}, at most {high:,}"
+        case msgspec.inspect.StrType(pattern=pattern) if pattern:
+            return f"`{pattern}`"
+    return "text"
+
+
+def default(value: object) -> str:
+    """A default as it would stand in the environment."""
+    if isinstance(value, Secret):
+        value = value.reveal()
+    if isinstance(value, bool):
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return f"`{value}`" if value != "" else "empty"
+
+
+def settings_table() -> str:
+    """One row per field of Settings."""
+    rows = ["| variable | default | takes | is |", "| --- | --- | --- | --- |"]
+    hints = get_type_hints(Settings, include_extras=True)
+    for name, hint in hints.items():
+        described = msgspec.inspect.type_info(hint)
+        assert isinstance(described, msgspec.inspect.Metadata), f"{name} has no description"
+        text = (described.extra_json_schema or {})["description"]
+        rows.append(
+            f"| `{name.upper()}` | {default(getattr(Settings(), name))} | {takes(described, hint)} | {text} |".replace(
+                "||", "\\|"
+            )
+        )
+    return "\n".join(rows)
+
+
+def served_routes() -> dict[str, str]:
+    """`METHOD /path` of every route that the service's OpenAPI document lists, and its summary."""
+    document = create_app(Settings()).openapi_schema.to_schema()
+    return {
+        f"{method.upper()} {path}": operation.get("summary", "")
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+        if method in {"get", "post", "put", "patch", "delete"}
+    }
+
+
+def routes_table() -> str:
+    """One row per route, with its summary."""
+    rows = ["| route | does |", "| --- | --- |"]
+    rows += [f"| `{route}` | {summary} |" for route, summary in served_routes().items()]
+    return "\n".join(rows)
+
+
+def documents_table() -> str:
+    """One row per page of docs/, with its title."""
+    rows = []
+    for path in sorted((ROOT / "docs").glob("*.md")):
+        title = path.read_text().partition("\n")[0].lstrip("# ")
+        rows.append(f"- [{title}](docs/{path.name})")
+    return "\n".join([*rows, "- [Helm chart](helm/README.md)"])
+
+
+TABLES = {"settings": settings_table, "routes": routes_table, "documents": documents_table}
+
+
+def rewritten(text: str) -> str:
+    """The README with its tables as the code has them."""
+    for name, table in TABLES.items():
+        text = re.sub(
+            rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)",
+            lambda found, table=table: f"{found[1]}{table()}\n{found[2]}",
+            text,
+            flags=re.DOTALL,
+        )
+    return text
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_are_fresh(name: str) -> None:
+    """Every setting, route and document is in the README as the code has it, and none that is not there."""
+    found = re.search(rf"<!-- {name} -->\n(.*?)\n?<!-- /{name} -->", TEXT, re.DOTALL)
+    assert found, f"the README has no place for {name}"
+    assert found[1].splitlines() == TABLES[name]().splitlines(), "renew it: .venv/bin/python -m tests.test_docs"
+
+
+def test_links_lead_somewhere() -> None:
+    """Every file that a page of ours links to is there."""
+    for page in [README, *sorted((ROOT / "docs").glob("*.md"))]:
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+# Commands
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[tuple[Server, RedisServer]]:
+    """A service and its Redis, both new."""
+    with redis_server() as store, service({"REDIS_URL": store.url}) as served:
+        yield served, store
+
+
+@pytest.fixture(scope="module")
+def shell(place: tuple[Server, RedisServer], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment in which localhost:8000 is the service and redis-cli speaks to its Redis."""
+    served, store = place
+    folder = tmp_path_factory.mktemp("bin")
+    for name, words in {
+        "curl": f"--connect-to localhost:8000:127.0.0.1:{served.port}",
+        "redis-cli": f"-p {store.port}",
+    }.items():
+        path = folder / name
+        path.write_text(f'#!/bin/sh\nPATH="$REAL_PATH" exec {name} {words} "$@"\n')
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return {**os.environ, "REAL_PATH": os.environ["PATH"], "PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+def commands() -> list[tuple[str, str]]:
+    """Every command of the `console` blocks, and what the README shows that it prints."""
+    found: list[tuple[str, str]] = []
+    for block in blocks("console"):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            lines = part.splitlines()
+            end = 1
+            # A quoted argument may go on over several lines.
+            while "\n".join(lines[:end]).count("'") % 2:
+                end += 1
+            found.append(("\n".join(lines[:end]), "\n".join(lines[end:])))
+    return found
+
+
+def alike(shown: str, printed: str) -> bool:
+    """Whether the output is what is shown: times may differ, and `...` stands for anything within a line."""
+    pattern = re.escape(CHANGES.sub("<time>", shown.strip())).replace(re.escape("..."), ".*")
+    return re.fullmatch(pattern, CHANGES.sub("<time>", printed.strip())) is not None
+
+
+def test_commands_print_what_is_shown(shell: dict[str, str]) -> None:
+    """All commands of the README, one after the other as a reader would type them, print what it says."""
+    found = commands()
+    assert len(found) >= 12
+    for command, shown in found:
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=ROOT, env=shell, check=True, capture_output=True, text=True, timeout=20
+        )
+        assert alike(shown, done.stdout), f"$ {command}\n{done.stdout}\n--- the README shows\n{shown}"
+
+
+def test_what_is_shown_can_be_wrong() -> None:
+    """The comparison lets times and dots pass, and nothing else."""
+    assert alike('{"a":...,"t":"2026-11-23T12:34:56Z"}', '{"a":[1,2],"t":"2027-01-01T00:00:00Z"}\n')
+    assert not alike('{"a":1}', '{"a":2}')
+    assert not alike("one ...", "one\ntwo")
+
+
+def test_replicas_behind_haproxy(place: tuple[Server, RedisServer]) -> None:
+    """The load balancer's configuration works as written, but for addresses: both replicas serve one user, and one of
+    them may stop without a failed request."""
+    _, store = place
+    (config,) = blocks("haproxy")
+    with service({"REDIS_URL": store.url}) as one, service({"REDIS_URL": store.url}) as two:
+        for address, replica in (("10.0.0.11:8000", one), ("10.0.0.12:8000", two)):
+            assert address in config
+            config = config.replace(address, f"127.0.0.1:{replica.port}")
+        assert "bind :8000" in config
+        with (
+            haproxy(config.replace("bind :8000", "bind $ADDRESS")) as balancer,
+            httpx.Client(base_url=balancer.url, timeout=20) as client,
+        ):
+            until(lambda: client.get("/health/ready").status_code == 200, "a replica behind haproxy")
+
+            def serve(count: int) -> None:
+                for _ in range(count):
+                    assert client.post("/score", json=score("bea")).status_code == 200
+                    assert client.post("/reward", json=reward("bea")).status_code == 200
+
+            serve(20)
+            one.stop()
+            serve(20)
+            stats: dict[str, Any] = client.get("/stats/bea").json()
+    assert (stats["pulls"], stats["reward_count"]) == (40, 40)
+
+
+if __name__ == "__main__":
+    README.write_text(rewritten(TEXT))
+    sys.exit(0)
