@@ -211,6 +211,8 @@ class Reader(Generic[T]):
     def __call__(self, body: bytes) -> T:
         """The message in `body`. Raises Unreadable, saying what is wrong and where."""
         try:
+            if not body.isascii():
+                body.decode()  # the decoder does not look into fields that are ignored
             return self._decode(body)
         except msgspec.ValidationError as error:
             raise Unreadable(str(error)) from None
