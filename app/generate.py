@@ -6,7 +6,7 @@ from litestar import Request, get, post
 from litestar.handlers import HTTPRouteHandler
 
 from app import tips
-from app.http import Answer, read_body
+from app.http import Answer, read_body, while_connected
 from app.llm import ChatClient
 from app.prompts import Prompts
 from app.schemas import GenerateAnswer, GeneratedCandidate, GenerateRequest, PromptList, Reader
@@ -22,15 +22,18 @@ def generate_routes(chat: ChatClient, prompts: Prompts, max_body_bytes: int) -> 
     @post("/generate", status_code=200)
     async def generate(request: Request[Any, Any, Any]) -> Answer:
         asked = _read(await read_body(request, max_body_bytes))
-        found = await tips.generate(
-            chat,
-            prompts,
-            n=asked.n,
-            prompt_version=asked.prompt_version,
-            tasks=asked.context.tasks,
-            hour_of_day=asked.context.hour_of_day,
-            day_of_week=asked.context.day_of_week,
-            extra=asked.context.extra,
+        found = await while_connected(
+            request,
+            tips.generate(
+                chat,
+                prompts,
+                n=asked.n,
+                prompt_version=asked.prompt_version,
+                tasks=asked.context.tasks,
+                hour_of_day=asked.context.hour_of_day,
+                day_of_week=asked.context.day_of_week,
+                extra=asked.context.extra,
+            ),
         )
         candidates = [GeneratedCandidate(tip.id, tip.content, tip.rationale) for tip in found.candidates]
         return Answer(

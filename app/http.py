@@ -1,14 +1,17 @@
 """Bodies in and answers out at the cost of their bytes: half of what the framework's own would take per request."""
 
-from collections.abc import Sequence
-from typing import Any, Final
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final, TypeVar
 
 import msgspec
 from litestar import Request
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
-__all__ = ["Answer", "ClientGone", "TooLarge", "read_body"]
+__all__ = ["Answer", "ClientGone", "TooLarge", "read_body", "while_connected"]
+
+T = TypeVar("T")
 
 _encode: Final = msgspec.json.Encoder().encode
 _JSON: Final = (b"content-type", b"application/json")
@@ -19,7 +22,7 @@ class TooLarge(ValueError):
 
 
 class ClientGone(Exception):
-    """The client went away before its request was complete; nobody waits for an answer."""
+    """The client went away before its request was complete or answered; nobody waits for an answer."""
 
 
 class Answer(ASGIResponse):
@@ -48,3 +51,27 @@ async def read_body(request: Request[Any, Any, Any], longest: int) -> bytes:
             raise TooLarge(f"the body is longer than {longest} bytes")
         more = event["more_body"]
     return body
+
+
+async def while_connected(request: Request[Any, Any, Any], work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is cancelled if the client goes away first: no server does that by itself.
+
+    The request's body must have been read. Raises ClientGone, and what `work` raises.
+    """
+    working = asyncio.create_task(work)
+    gone = asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientGone("the client went away")
+        return working.result()
+    finally:
+        # Not left to themselves: a cancelled call gives back its connection before the request ends.
+        working.cancel()
+        gone.cancel()
+        await asyncio.wait({working, gone})
+
+
+async def _gone(request: Request[Any, Any, Any]) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -81,7 +81,7 @@ def litellm() -> Iterator[Proxy]:
 @contextmanager
 def generating(url: str, key: str = KEY) -> Iterator[Callable[..., httpx.Response]]:
     """The service with this proxy; called with fields of the request, it answers with the response."""
-    with service({"LITELLM_URL": url, "LITELLM_MASTER_KEY": key}) as server:
+    with service({"LITELLM_URL": url, "LITELLM_MASTER_KEY": key, "DRAIN_SECONDS": "0"}) as server:
         with httpx.Client(base_url=server.url, timeout=60) as client:
             yield lambda **fields: client.post("/generate", json={**BODY, **fields})
         server.stop()
