@@ -1,0 +1,279 @@
+"""The experiments: what is started, what is alternated with what, and which promise each result is held against."""
+
+import sys
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import msgspec
+
+from bench.measure import Load, Run, Target, measure, sampled_memory
+from bench.report import Check, Section, spread
+from bench.users import DECISIONS, preload
+from tests.servers import RedisServer, Server, free_port, redis_server, service
+
+__all__ = ["MODES", "against_floor", "half_load", "many_users", "one_server", "soak", "workers"]
+
+# Processor time of the service per request, in units of the floor's in the same run.
+MODES: Final = {
+    "score": ("score, 10 candidates, d=5", 1.0),
+    "egreedy2": ("score, 10 candidates, d=12 with profile", 1.1),
+    "big": ("score, 200 candidates", 2.5),
+    "reward": ("reward", 0.9),
+    "hot": ("reward, all connections on one user", 0.9),
+}
+_PERSISTENT: Final = ("--appendonly", "yes", "--appendfsync", "everysec")
+# A rewrite of the log, which comes every 64 MB at first, would fall into some runs and not into others.
+_NO_REWRITE: Final = ("--auto-aof-rewrite-percentage", "0")
+
+
+@contextmanager
+def _redis() -> Iterator[RedisServer]:
+    with redis_server(*_PERSISTENT, *_NO_REWRITE) as server:
+        yield server
+
+
+@contextmanager
+def _service(redis: RedisServer, **settings: str) -> Iterator[Target]:
+    with service({"REDIS_URL": redis.url, "LOG_LEVEL": "warning", **settings}) as server:
+        yield Target("service", server.url, server.pid, redis.pid)
+
+
+def _answers(server: Server) -> bool:
+    body = b'{"user_id":"first","candidates":[{"id":"t","content":"c","source":"s"}]}'
+    with urllib.request.urlopen(f"{server.url}/score", body, timeout=2) as answer:
+        return bool(answer.status == 200)
+
+
+@contextmanager
+def _floor(redis: RedisServer, application: str = "bench.floor:app") -> Iterator[Target]:
+    port = free_port()
+    words = [
+        "--port",
+        str(port),
+        "--loop",
+        "uvloop",
+        "--http",
+        "httptools",
+        "--no-access-log",
+        "--log-level",
+        "warning",
+    ]
+    argv = [sys.executable, "-m", "uvicorn", application, *words]
+    with TemporaryDirectory() as directory:
+        url = f"http://127.0.0.1:{port}"
+        environ = {"REDIS_URL": redis.url, "PATH": ""}
+        server = Server(argv, port=port, url=url, directory=Path(directory), ready=_answers, environ=environ)
+        try:
+            yield Target("floor", url, server.start().pid, redis.pid)
+        finally:
+            server.stop()
+
+
+def _again(load: Load, **changes: object) -> Load:
+    return msgspec.structs.replace(load, **changes)
+
+
+def _warm(targets: Sequence[Target], load: Load) -> None:
+    for target in targets:
+        measure(target, _again(load, seconds=2))
+
+
+def _errors(runs: Sequence[Run]) -> str:
+    return str(sum(run.bad_status + run.broken for run in runs))
+
+
+def _row(name: str, runs: Sequence[Run]) -> list[str]:
+    def middle(values: Sequence[float | None], digits: int) -> str:
+        known = [value for value in values if value is not None]
+        return f"{median(known):,.{digits}f}" if known else "?"
+
+    return [
+        name,
+        middle([run.cpu for run in runs], 1),
+        middle([run.redis_cpu for run in runs], 1),
+        middle([run.throughput for run in runs], 0),
+        middle([run.p50 for run in runs], 2),
+        middle([run.p99 for run in runs], 2),
+        middle([run.memory for run in runs], 0),
+        _errors(runs),
+    ]
+
+
+_HEADER: Final = ["", "CPU µs", "Redis CPU µs", "requests/s", "p50 ms", "p99 ms", "memory MB", "errors"]
+
+
+def _rewards(url: str, user: str) -> int:
+    with urllib.request.urlopen(f"{url}/stats/{user}", timeout=5) as answer:
+        return int(msgspec.json.decode(answer.read())["reward_count"])
+
+
+def against_floor(modes: Sequence[str], rounds: int, load: Load) -> list[Section]:
+    """The service beside the floor: before each run of the service one of the floor, ratios taken of the two."""
+    runs: dict[str, list[tuple[Run, Run]]] = {mode: [] for mode in modes}
+    lost = 0
+    with _redis() as redis, _floor(redis) as floor, _service(redis) as served:
+        _warm([floor], load)
+        for mode in modes:
+            _warm([served], _again(load, mode=mode))
+        for number in range(rounds):
+            for mode in modes:
+                seed = number * 1_000_003
+                base = measure(floor, _again(load, seed=seed))
+                before = _rewards(served.url, "uhot") if mode == "hot" else 0
+                run = measure(served, _again(load, mode=mode, seed=seed))
+                if mode == "hot":
+                    lost += max(0, run.requests - (_rewards(served.url, "uhot") - before))
+                runs[mode].append((base, run))
+    floors = [base for pairs in runs.values() for base, _ in pairs]
+    rows = [_row("floor", floors)] + [_row(MODES[mode][0], [run for _, run in runs[mode]]) for mode in modes]
+    ratios, checks = [], []
+    for mode in modes:
+        work, limit = MODES[mode]
+        cpu, redis_cpu, throughput, p50, p99, memory = (
+            [_number(run, name) / _number(base, name) for base, run in runs[mode]]
+            for name in ("cpu", "redis_cpu", "throughput", "p50", "p99", "memory")
+        )
+        ratios.append(
+            [work, *(spread(each) for each in (cpu, redis_cpu, throughput, p50, p99)), f"{median(memory):.2f}"]
+        )
+        checks.append(Check(f"CPU: {work}", median(cpu), limit, "× floor"))
+        checks.append(Check(f"Redis's CPU: {work}", median(redis_cpu), 1.0, "× floor"))
+        checks.append(Check(f"errors: {work}", sum(r.bad_status + r.broken for _, r in runs[mode]), 0, ""))
+    if "hot" in modes:
+        checks.append(Check("updates of one user lost", lost, 0, ""))
+    how = f"{load.connections} connections, {load.users:,} users, {rounds} runs of {load.seconds} s each"
+    return [
+        Section("Medians per request", how, _HEADER, rows),
+        Section(
+            "In units of the floor",
+            "Median of the ratios to the floor's run just before (least to most)",
+            ["", *_HEADER[1:-1]],
+            ratios,
+            checks,
+        ),
+    ]
+
+
+def _number(run: Run, name: str) -> float:
+    value = getattr(run, name)
+    if value is None:
+        raise SystemExit(f"{name} is unknown")
+    return float(value)
+
+
+def one_server(target: Target, modes: Sequence[str], rounds: int, load: Load) -> list[Section]:
+    """A server that runs already, alone."""
+    for mode in modes:
+        _warm([target], _again(load, mode=mode))
+    runs: dict[str, list[Run]] = {mode: [] for mode in modes}
+    for number in range(rounds):
+        for mode in modes:
+            runs[mode].append(measure(target, _again(load, mode=mode, seed=number * 1_000_003)))
+    how = f"{target.url}, {load.connections} connections, {load.users:,} users, {rounds} runs of {load.seconds} s each"
+    return [Section("Medians per request", how, _HEADER, [_row(MODES[mode][0], runs[mode]) for mode in modes])]
+
+
+def _paced(target: Target, load: Load, goal: float) -> Load:
+    """`load` with pauses such that about `goal` requests per second are sent, found in three short runs."""
+    pace = load.connections / goal * 1e3
+    for _ in range(3):
+        found = measure(target, _again(load, seconds=2, pace=pace)).throughput
+        pace = max(0.1, pace + load.connections * 1e3 * (1 / goal - 1 / found))
+    return _again(load, pace=pace)
+
+
+def half_load(rounds: int, load: Load) -> list[Section]:
+    """Latency at half of the highest throughput: each connection pauses before a request, at random."""
+    full: dict[str, list[Run]] = {"floor": [], "service": []}
+    half: dict[str, list[Run]] = {"floor": [], "service": []}
+    with _redis() as redis, _floor(redis) as floor, _service(redis) as served:
+        targets = (floor, served)
+        _warm(targets, load)
+        for _ in range(3):
+            for target in targets:
+                full[target.name].append(measure(target, load))
+        paced = {each.name: _paced(each, load, max(run.throughput for run in full[each.name]) / 2) for each in targets}
+        for number in range(rounds):
+            for target in targets:
+                half[target.name].append(measure(target, _again(paced[target.name], seed=number * 1_000_003)))
+    rows, checks = [], []
+    for name in ("floor", "service"):
+        rows.append(_row(f"{name}, full load", full[name]))
+        rows.append(_row(f"{name}, half of it", half[name]))
+    tails = [run.p99 / run.p50 for run in half["service"]]
+    checks.append(Check("p99 in units of p50, at half of the highest throughput", median(tails), 3.0, "× p50"))
+    how = (
+        f"{load.connections} connections, each pausing for an exponentially distributed time before a request; the "
+        f"pauses are no part of the latencies. p99/p50 of the service: {spread(tails)}"
+    )
+    return [Section("Half of the highest throughput, score", how, _HEADER, rows, checks)]
+
+
+def soak(seconds: int, load: Load) -> list[Section]:
+    """Memory under full load of scores and rewards: its end beside its beginning."""
+    with _redis() as redis, _service(redis) as served:
+        _warm([served], _again(load, mode="mixed"))
+        if served.pid is None:
+            raise SystemExit("the service has no process")
+        with sampled_memory(served.pid) as samples:
+            run = measure(served, _again(load, mode="mixed", seconds=seconds))
+    fifth = max(1, len(samples) // 5)
+    parts = [samples[start : start + fifth] for start in range(0, fifth * 5, fifth)]
+    first, last = median(parts[1]), median(parts[4])
+    grown = (last - first) * 1e6 / (run.requests * 3 / 5)
+    rows = [[f"{index + 1}/5", f"{median(part):.1f}", f"{max(part):.1f}"] for index, part in enumerate(parts)]
+    how = (
+        f"{run.requests:,} requests in {seconds} s, two scores to a reward, {load.users:,} users, errors: "
+        f"{_errors([run])}; from the second fifth to the last {grown:+.2f} bytes per request"
+    )
+    check = Check("growth of memory, second to last fifth", (last / first - 1) * 100, 2.0, "%")
+    return [Section("Memory under full load, MB", how, ["part of the run", "median", "most"], rows, [check])]
+
+
+def many_users(users: int, rounds: int, load: Load) -> list[Section]:
+    """A Redis that holds `users` users beside one that holds 1,000, each with a service of its own."""
+    few = 1_000
+    runs: dict[int, list[Run]] = {few: [], users: []}
+    with ExitStack() as stack:
+        targets: dict[int, Target] = {}
+        memory: dict[int, float] = {}
+        for count in (few, users):
+            redis = stack.enter_context(_redis())
+            preload(redis.port, count)
+            memory[count] = float(redis.info()["used_memory"]) / 1e6
+            # As many decisions as were preloaded: otherwise the lists of few users would soon be the longer ones.
+            targets[count] = stack.enter_context(_service(redis, FEATURE_HISTORY_SIZE=str(DECISIONS)))
+            _warm([targets[count]], _again(load, users=count))
+        for number in range(rounds):
+            for count, target in targets.items():
+                runs[count].append(measure(target, _again(load, users=count, seed=number * 1_000_003)))
+    slower = [1 - many.throughput / one.throughput for one, many in zip(runs[few], runs[users], strict=True)]
+    later = [many.p99 / one.p99 - 1 for one, many in zip(runs[few], runs[users], strict=True)]
+    rows = [_row(f"{count:,} users, {memory[count]:,.0f} MB in Redis", runs[count]) for count in runs]
+    how = (
+        f"score of all users in turn, a model of d=5 and {DECISIONS} decisions each, {rounds} runs of {load.seconds} s"
+    )
+    checks = [
+        Check(f"throughput lost with {users:,} users", median(slower) * 100, 10.0, "%"),
+        Check(f"p99 gained with {users:,} users", median(later) * 100, 10.0, "%"),
+    ]
+    return [Section("Many users", how, _HEADER, rows, checks)]
+
+
+def workers(counts: Sequence[int], rounds: int, load: Load) -> list[Section]:
+    """WORKERS=n on one Redis, the floor beside it."""
+    runs: dict[str, list[Run]] = {}
+    with ExitStack() as stack:
+        redis = stack.enter_context(_redis())
+        targets = {f"WORKERS={n}": stack.enter_context(_service(redis, WORKERS=str(n))) for n in counts}
+        _warm(list(targets.values()), load)
+        for number in range(rounds):
+            for name, target in targets.items():
+                runs.setdefault(name, []).append(measure(target, _again(load, seed=number * 1_000_003)))
+    how = f"score, {load.connections} connections, {load.users:,} users; load, Redis and service share this machine"
+    return [Section("Processes in one container", how, _HEADER, [_row(name, each) for name, each in runs.items()])]

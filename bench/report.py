@@ -1,0 +1,68 @@
+"""What a measurement came to: a table for people, checks against limits, and the same as data."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+__all__ = ["Check", "Section", "markdown", "show", "spread", "verdicts"]
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One promise: what was measured and the most it may be."""
+
+    work: str
+    measured: float
+    limit: float
+    unit: str
+
+    @property
+    def met(self) -> bool:
+        return self.measured <= self.limit
+
+
+class Section(msgspec.Struct, frozen=True):
+    """One table, the sentence that says how it was measured, and what it promises."""
+
+    title: str
+    how: str
+    header: list[str]
+    rows: list[list[str]]
+    checks: list[Check] = []
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """`median (least to most)`."""
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    median = ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+    return f"{median:.{digits}f} ({ordered[0]:.{digits}f} to {ordered[-1]:.{digits}f})"
+
+
+def verdicts(sections: Sequence[Section]) -> Section:
+    """All checks as a table."""
+    checks = [check for section in sections for check in section.checks]
+    rows = [
+        [each.work, f"{each.measured:.2f} {each.unit}", f"{each.limit:g} {each.unit}", "met" if each.met else "MISSED"]
+        for each in checks
+    ]
+    return Section("Measured and promised", "", ["work", "measured", "at most", ""], rows)
+
+
+def show(section: Section) -> None:
+    """Print a section as aligned columns, every row one line."""
+    lines = [section.header, *section.rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(section.header))]
+    print(f"\n{section.title}")
+    for line in lines:
+        first, *others = (cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+        print("  " + "   ".join([first.lstrip().ljust(widths[0]), *others]).rstrip())
+    if section.how:
+        print(f"  ({section.how})")
+
+
+def markdown(section: Section) -> str:
+    """The section as Markdown, to paste into a document."""
+    lines = [f"**{section.title}.** {section.how}".strip(), "", "| " + " | ".join(section.header) + " |"]
+    lines.append("| --- |" + " ---: |" * (len(section.header) - 1))
+    lines += ["| " + " | ".join(row) + " |" for row in section.rows]
+    return "\n".join(lines) + "\n"
