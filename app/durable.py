@@ -23,7 +23,7 @@ log = logging.getLogger("oo.events")
 
 SUBJECTS: Final = {"signals": "signals.>", "feedback": "feedback.>"}
 DEAD_LETTERS: Final = "dlq.>"
-ACK_WAIT_SECONDS: Final = 30.0
+ACK_WAIT_SECONDS: Final = 10.0  # a replica that died keeps its events from the others so long
 # Events that wait for a later delivery count too: so many may fail before the others have to wait.
 MAX_ACK_PENDING: Final = 10_000
 LOOK_SECONDS: Final = 5.0  # between two looks at the streams and durables
@@ -114,6 +114,8 @@ class Consumer:
         except NotFoundError:
             info = await jetstream.add_consumer(stream, self._wanted())
             log.info("consumer %s: made durable %s on stream %s", self._name, self._durable, stream)
+            if stream in self.pulls:  # the durable was deleted, and the open request with it
+                self.pulls[stream].ask_again()
         return info
 
     def _wanted(self) -> ConsumerConfig:

@@ -1,0 +1,497 @@
+"""The consumers against a real nats-server and a real Redis: found, handled, failed, kept waiting, stopped."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import msgspec
+import nats
+import pytest
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.api import ConsumerConfig
+from nats.js.errors import NotFoundError
+
+from app.consumer import ConsumerHealth, Consumers
+from app.decisions import Decisions
+from app.events import TaskSync
+from app.settings import Secret, Settings
+from state.connect import open_servers
+from state.errors import ConflictError
+from state.store import Store
+from tests.servers import RedisServer, Server, certificate, free_port, nats_server, redis_server, until_async
+
+pytestmark = pytest.mark.anyio
+
+SYNCED = "signals.task.synced"
+
+
+@pytest.fixture(scope="module")
+def nats_at() -> Iterator[Server]:
+    """One nats-server for this file; a test that stops one starts its own."""
+    with nats_server() as server:
+        yield server
+
+
+@pytest.fixture
+async def js(nats_at: Server) -> AsyncIterator[JetStreamContext]:
+    """A connection of the test's own; no stream is there at first."""
+    async with connected(nats_at.url) as jetstream:
+        for stream in await jetstream.streams_info():
+            assert stream.config.name
+            await jetstream.delete_stream(stream.config.name)
+        yield jetstream
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[JetStreamContext]:
+    client = await nats.connect(url)
+    try:
+        yield client.jetstream()
+    finally:
+        await client.close()
+
+
+@asynccontextmanager
+async def decisions(redis_url: str) -> AsyncIterator[tuple[Decisions, Store]]:
+    """The real use-case over a real store."""
+    store = Store(open_servers(redis_url, size=8, timeout=2.0), timeout=2.0, history_size=10, marker_seconds=60)
+    try:
+        yield Decisions(store, {}), store
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def consuming(
+    url: str,
+    tasks: TaskSync,
+    ping: Callable[[], Awaitable[object]] | None = None,
+    *,
+    grace: float = 2.0,
+    **settings: Any,
+) -> AsyncIterator[Consumers]:
+    """Consumers that run; failed deliveries are repeated after a twentieth of a second, not a second."""
+
+    async def always() -> None:
+        pass
+
+    consumers = Consumers(Settings(nats_url=Secret(url), **settings), tasks, ping or always, first_nak_seconds=0.05)
+    consumers.start()
+    try:
+        yield consumers
+    finally:
+        await consumers.stop(grace)
+
+
+def signals(consumers: Consumers) -> ConsumerHealth:
+    return consumers.health().consumers["signals"]
+
+
+async def reach(consumers: Consumers, what: str, reached: Callable[[ConsumerHealth], object]) -> None:
+    async def now() -> object:
+        return reached(signals(consumers))
+
+    try:
+        await until_async(now, what)
+    except Exception as error:
+        error.add_note(str(consumers.health()))
+        raise
+
+
+async def running(consumers: Consumers) -> None:
+    await reach(consumers, "consumer running", lambda health: health.state == "running")
+
+
+async def settled(js: JetStreamContext, stream: str, sequence: int, durable: str = "oo-serving-signals") -> None:
+    """Wait until the server knows everything up to `sequence` as acked or terminated."""
+
+    async def done() -> bool:
+        with suppress(NotFoundError):
+            info = await js.consumer_info(stream, durable)
+            return info.ack_floor is not None and info.ack_floor.stream_seq >= sequence
+        return False
+
+    await until_async(done, f"{sequence} settled on {stream}")
+
+
+async def dead_letters(js: JetStreamContext, count: int) -> list[Msg]:
+    """The first `count` dead letters."""
+    found: list[Msg] = []
+    subscription = await js.pull_subscribe("dlq.>", stream="dlq")
+    while len(found) < count:
+        found += await subscription.fetch(count - len(found), timeout=5)
+    return found
+
+
+def synced(user: str, **fields: Any) -> bytes:
+    return json.dumps({"user_id": user, **fields}).encode()
+
+
+class Noting:
+    """A use-case that only notes who came; `answer` is awaited first."""
+
+    def __init__(self, answer: Callable[[str], Awaitable[None]] | None = None) -> None:
+        self.users: list[str] = []
+        self._answer = answer
+
+    async def synced(self, user_id: str, fields: dict[str, str], received_at: float) -> bool:
+        self.users.append(user_id)
+        if self._answer is not None:
+            await self._answer(user_id)
+        return True
+
+
+async def test_streams_are_found_by_subject(nats_at: Server, js: JetStreamContext) -> None:
+    """Whatever streams are called and however the subjects are spread over them, each has the durable and is read."""
+    await js.add_stream(name="WORK", subjects=["signals.task.*", "orders"])
+    await js.add_stream(name="REST", subjects=["signals.tip.>", "feedback.>", "dlq.>"])
+    noting = Noting()
+    async with consuming(nats_at.url, noting) as consumers:
+        await running(consumers)
+        await js.publish("orders", b"not ours")
+        await js.publish(SYNCED, synced("ann"))
+        await js.publish("signals.tip.shown", b"whatever")
+        await js.publish("feedback.tip", b"\xff")
+        await reach(consumers, "two signals", lambda health: health.processed == 2)
+        await settled(js, "WORK", 2)
+        await settled(js, "REST", 2, "oo-serving-feedback")
+        assert noting.users == ["ann"]
+        health = signals(consumers)
+        assert (health.errors, health.in_hand, health.pending, health.problem) == (0, 0, 0, None)
+        assert health.last_msg_ts is not None
+        assert len(health.last_msg_ts) == len("2026-01-01T00:00:00Z")
+        assert consumers.health().consumers["feedback"].processed == 1
+    info = await js.consumer_info("REST", "oo-serving-feedback")
+    assert (info.config.filter_subject, info.config.max_deliver) == ("feedback.>", -1)
+
+
+async def test_streams_are_waited_for_or_created(nats_at: Server, js: JetStreamContext) -> None:
+    """A stream that is missing is waited for, and said to be missing; told to, the service creates it and `dlq`."""
+    async with consuming(nats_at.url, Noting()) as consumers:
+        await reach(consumers, "waiting", lambda health: health.state == "waiting for stream" and health.problem)
+        assert "no stream has signals.>" in (signals(consumers).problem or "")
+        await js.add_stream(name="signals", subjects=["signals.>"])
+        await running(consumers)
+        assert "no stream takes dlq.signals.>" in (signals(consumers).problem or "")
+        assert consumers.health().consumers["feedback"].state == "waiting for stream"
+    async with consuming(nats_at.url, Noting(), nats_create_streams=True) as consumers:
+        await running(consumers)
+        await reach(consumers, "no problem", lambda health: health.problem is None)
+        streams = {stream.config.name: stream.config.subjects for stream in await js.streams_info()}
+        assert streams["dlq"] == ["dlq.>"]
+        assert streams["signals"] == ["signals.>"]
+
+
+async def test_sync_is_written_and_an_older_one_does_not_overwrite_it(
+    nats_at: Server, js: JetStreamContext, real_redis: RedisServer
+) -> None:
+    """The hash holds the event with the time at which the stream took it; an older one that is late is acked."""
+    await js.add_stream(name="S", subjects=["signals.>"])
+    held = asyncio.Event()
+    async with decisions(real_redis.url) as (use_case, store):
+
+        class OldestLast:
+            """Lets the first event wait until the second is done."""
+
+            async def synced(self, user_id: str, fields: dict[str, str], received_at: float) -> bool:
+                if fields["n"] == "1":
+                    await held.wait()
+                done = await use_case.synced(user_id, fields, received_at)
+                held.set()
+                return done
+
+        async with consuming(nats_at.url, OldestLast(), store.ping) as consumers:
+            await js.publish(SYNCED, synced("an}n", n=1, old=True))
+            await js.publish(SYNCED, synced("an}n", n=2, tags=["a"]))
+            await reach(consumers, "both handled", lambda health: health.processed == 2)
+    with real_redis.client(decode_responses=True) as client:
+        stored = client.hgetall("oo:{an%7Dn}:sync")
+    assert {name: stored[name] for name in ("user_id", "n", "tags")} == {"user_id": "an}n", "n": "2", "tags": '["a"]'}
+    assert "old" not in stored
+    assert len(stored["received_at"]) == len("2026-01-01T00:00:00Z")
+
+
+async def test_malformed_events_are_dead_lettered_and_block_nobody(nats_at: Server, js: JetStreamContext) -> None:
+    """Twenty bad ones among good ones: each is a dead letter with reason, headers and body; all are done."""
+    await js.add_stream(name="S", subjects=["signals.>"])
+    await js.add_stream(name="dlq", subjects=["dlq.>"])
+    bad = [b"", b"x", b"[]", b"{}", b"\xff", b"[" * 100_000, synced(""), synced("u" * 257), b"null", b'{"user_id": 1}']
+    bad += [b"y" * 300_000, b"z" * 1_048_576, b'"', b"1e999", b'{"user_id": "u"', b'{"user_id": NaN}']
+    bad += [b'{"user_id": ["u"]}', b"\x00", b"true", b'{"User_ID": "u"}']
+    assert len(bad) == 20
+    noting = Noting()
+    async with consuming(nats_at.url, noting) as consumers:
+        for number, body in enumerate(bad):
+            headers = {"Trace": f"t{number}", "Nats-Msg-Id": f"m{number}", "Status": "503"}
+            await js.publish(SYNCED, body, headers=headers if len(body) < 1_000_000 else None)
+            await js.publish(SYNCED, synced(f"good{number}"))
+        await reach(consumers, "all done", lambda health: (health.processed, health.dead_lettered) == (20, 20))
+        assert signals(consumers).errors == 20
+        await settled(js, "S", 40)
+    assert sorted(noting.users) == sorted(f"good{number}" for number in range(20))
+    letters = {int(letter.headers["Dlq-Sequence"]): letter for letter in await dead_letters(js, 20) if letter.headers}
+    for number, body in enumerate(bad):
+        letter = letters[2 * number + 1]
+        assert letter.headers is not None
+        assert letter.subject == f"dlq.{SYNCED}"
+        assert letter.headers["Dlq-Reason"].startswith("malformed: ")
+        assert letter.headers["Dlq-Stream"] == "S"
+        if len(body) == 1_048_576:  # no room for a header beside it
+            assert body.startswith(letter.data)
+            assert "1048576 bytes" in letter.headers["Dlq-Cut"]
+        else:
+            assert letter.data == body
+            assert letter.headers["Trace"] == f"t{number}"
+            assert letter.headers["Original-Nats-Msg-Id"] == f"m{number}"
+
+
+async def test_failing_event_comes_again_until_its_last_delivery(nats_at: Server, js: JetStreamContext) -> None:
+    """NATS_MAX_DELIVER deliveries with growing pauses, then a dead letter that says what failed; others go on."""
+    await js.add_stream(name="S", subjects=["signals.>"])
+    await js.add_stream(name="dlq", subjects=["dlq.>"])
+
+    async def fail(user: str) -> None:
+        if user == "bad":
+            raise ConflictError("others were first")
+
+    noting = Noting(fail)
+    async with consuming(nats_at.url, noting, nats_max_deliver=3) as consumers:
+        await js.publish(SYNCED, synced("bad"))
+        await js.publish(SYNCED, synced("good"))
+        await reach(consumers, "dead letter", lambda health: health.dead_lettered == 1)
+        assert (signals(consumers).processed, signals(consumers).errors) == (1, 3)
+        await settled(js, "S", 2)
+    assert noting.users.count("bad") == 3
+    [letter] = await dead_letters(js, 1)
+    assert letter.headers is not None
+    assert letter.headers["Dlq-Reason"] == "failed 3 times, at last with ConflictError: others were first"
+    assert letter.headers["Dlq-Delivered"] == "3"
+
+
+async def test_dead_letter_that_nobody_takes_does_not_end_the_event(nats_at: Server, js: JetStreamContext) -> None:
+    """Without a stream for it the event comes again, until there is one."""
+    await js.add_stream(name="S", subjects=["signals.>"])
+    async with consuming(nats_at.url, Noting(), nats_max_deliver=1) as consumers:
+        await js.publish(SYNCED, b"bad")
+        await reach(consumers, "several deliveries", lambda health: health.errors >= 3)
+        info = await js.consumer_info("S", "oo-serving-signals")
+        assert info.num_ack_pending == 1
+        await js.add_stream(name="dlq", subjects=["dlq.>"])
+        await reach(consumers, "dead letter", lambda health: health.dead_lettered == 1)
+        await settled(js, "S", 1)
+    await dead_letters(js, 1)
+
+
+async def test_existing_durable_is_reported_and_left_as_it_is(
+    nats_at: Server, js: JetStreamContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its own settings are what counts: dead letters come before its server drops the event silently."""
+    await js.add_stream(name="S", subjects=["signals.>"])
+    await js.add_stream(name="dlq", subjects=["dlq.>"])
+    theirs = ConsumerConfig(durable_name="mine-signals", filter_subject="signals.>", max_deliver=2, ack_wait=7.0)
+    await js.add_consumer("S", theirs)
+
+    async def fail(_: str) -> None:
+        raise ConflictError("always")
+
+    with caplog.at_level(logging.INFO, "oo.events"):
+        async with consuming(nats_at.url, Noting(fail), nats_durable_prefix="mine") as consumers:
+            await js.publish(SYNCED, synced("u"))
+            await reach(consumers, "dead letter", lambda health: health.dead_lettered == 1)
+            problem = signals(consumers).problem or ""
+    assert "left as it is: ack_wait 7.0 instead of 10.0, max_deliver 2 instead of -1" in problem
+    assert sum("left as it is" in record.getMessage() for record in caplog.records) == 1
+    info = await js.consumer_info("S", "mine-signals")
+    assert (info.config.max_deliver, info.config.ack_wait) == (2, 7.0)
+
+
+async def test_durable_that_pushes_is_reported_and_not_touched(nats_at: Server, js: JetStreamContext) -> None:
+    """It cannot be pulled from, so its stream counts as one that is waited for."""
+    await js.add_stream(name="S", subjects=["signals.>"])
+    pushing = ConsumerConfig(durable_name="oo-serving-signals", deliver_subject="elsewhere", filter_subject="signals.>")
+    await js.add_consumer("S", pushing)
+    async with consuming(nats_at.url, Noting()) as consumers:
+        await reach(consumers, "reported", lambda health: "cannot be pulled from" in (health.problem or ""))
+        assert signals(consumers).state == "waiting for stream"
+    assert (await js.consumer_info("S", "oo-serving-signals")).config.deliver_subject == "elsewhere"
+
+
+async def test_store_away_costs_no_delivery(nats_at: Server, js: JetStreamContext) -> None:
+    """Even with a single delivery allowed: events wait in hand, none is given up, all are handled afterwards."""
+    await js.add_stream(name="S", subjects=["signals.>"])
+    await js.add_stream(name="dlq", subjects=["dlq.>"])
+    with redis_server() as redis:
+        async with (
+            decisions(redis.url) as (use_case, store),
+            consuming(nats_at.url, use_case, store.ping, nats_max_deliver=1) as consumers,
+        ):
+            await running(consumers)
+            redis.stop()
+            for number in range(50):
+                await js.publish(SYNCED, synced(f"u{number}"))
+            await reach(consumers, "noticed", lambda health: health.problem == "store unavailable" and health.in_hand)
+            assert consumers.health().consumers["feedback"].problem == "store unavailable"
+            redis.start()
+            await reach(consumers, "all handled", lambda health: health.processed == 50)
+            await settled(js, "S", 50)
+            health, info = signals(consumers), await js.consumer_info("S", "oo-serving-signals")
+            assert (health.errors, health.dead_lettered, health.problem) == (0, 0, None)
+            assert info.delivered is not None
+            assert info.delivered.consumer_seq == 50
+        assert redis.command("DBSIZE") >= 50
+
+
+async def test_slow_handler_keeps_its_event(nats_at: Server, js: JetStreamContext) -> None:
+    """Three times as long as the server waits for an ack, and it is delivered once."""
+    await js.add_stream(name="S", subjects=["signals.>"])
+    durable = ConsumerConfig(durable_name="oo-serving-signals", filter_subject="signals.>", ack_wait=0.3)
+    await js.add_consumer("S", durable)
+
+    async def slow(_: str) -> None:
+        await asyncio.sleep(0.9)
+
+    noting = Noting(slow)
+    async with consuming(nats_at.url, noting) as consumers:
+        await js.publish(SYNCED, synced("u"))
+        await settled(js, "S", 1)
+        assert signals(consumers).processed == 1
+    assert noting.users == ["u"]
+    info = await js.consumer_info("S", "oo-serving-signals")
+    assert info.delivered is not None
+    assert info.delivered.consumer_seq == 1
+
+
+async def test_stop_finishes_what_it_can_and_gives_back_the_rest(nats_at: Server, js: JetStreamContext) -> None:
+    """An event that ends within the grace period is acked; one that does not goes to another replica at once."""
+    await js.add_stream(name="S", subjects=["signals.>"])
+    stopping = asyncio.Event()
+
+    async def until_stop(user: str) -> None:
+        if user == "quick":
+            await stopping.wait()
+        else:
+            await asyncio.Event().wait()
+
+    first, second = Noting(until_stop), Noting()
+    async with consuming(nats_at.url, first, grace=0.3) as consumers:
+        await js.publish(SYNCED, synced("quick"))
+        await js.publish(SYNCED, synced("endless"))
+        await reach(consumers, "both in hand", lambda health: health.in_hand == 2)
+        asyncio.get_running_loop().call_later(0.05, stopping.set)
+    assert signals(consumers).processed == 1
+    async with consuming(nats_at.url, second) as other:
+        await reach(other, "the other replica has it", lambda health: health.processed == 1)
+        await settled(js, "S", 2)
+    assert second.users == ["endless"]
+
+
+async def test_stop_waits_for_no_store(nats_at: Server, js: JetStreamContext) -> None:
+    """With Redis away the events in hand are given back at once, however long the grace period is."""
+    await js.add_stream(name="S", subjects=["signals.>"])
+    async with (
+        decisions(f"redis://127.0.0.1:{free_port()}") as (use_case, store),
+        asyncio.timeout(8),
+        consuming(nats_at.url, use_case, store.ping, grace=60) as consumers,
+    ):
+        await js.publish(SYNCED, synced("u"))
+        await reach(consumers, "in hand", lambda health: health.problem == "store unavailable" and health.in_hand)
+    noting = Noting()
+    async with consuming(nats_at.url, noting) as other:
+        await reach(other, "given back", lambda health: health.processed == 1)
+
+
+async def test_nothing_is_started_without_a_url() -> None:
+    """An empty NATS_URL turns events off: nothing runs, health says so, a stop is nothing."""
+    async with consuming("", Noting()) as consumers:
+        assert msgspec.to_builtins(consumers.health()) == {"enabled": False, "consumers": {}}
+
+
+async def test_server_that_comes_later_is_connected_to() -> None:
+    """Of several servers any will do; until one is there the state is `connecting`, and a stop is quick."""
+    port = free_port()
+    urls = f"nats://127.0.0.1:{free_port()}, nats://127.0.0.1:{port}"
+    async with asyncio.timeout(5), consuming(urls, Noting()) as consumers:
+        await reach(consumers, "tried", lambda health: health.problem is not None)
+        assert signals(consumers).state == "connecting"
+    async with consuming(urls, Noting(), nats_create_streams=True) as consumers:
+        await reach(consumers, "tried", lambda health: health.problem is not None)
+        with nats_server(port=port):
+            await running(consumers)
+
+
+async def test_refused_credentials_are_tried_again_quietly(caplog: pytest.LogCaptureFixture) -> None:
+    """No flood of lines, and the password is nowhere; with the right one it runs."""
+    with nats_server("--user", "oo", "--pass", "right") as server, caplog.at_level(logging.INFO):
+        async with consuming(server.url.replace("//", "//oo:wr0ng@"), Noting()) as consumers:
+            await reach(consumers, "refused", lambda health: "Authorization" in (health.problem or ""))
+            assert signals(consumers).state == "connecting"
+            tried = server.log.count("authentication error")
+            await until_async(lambda: _more_than(server, tried), "tried again")
+        assert sum("Authorization" in record.getMessage() for record in caplog.records) == 1
+        assert "wr0ng" not in caplog.text + str(consumers.health())
+        url = server.url.replace("//", "//oo:right@")
+        async with consuming(url, Noting(), nats_create_streams=True) as consumers:
+            await running(consumers)
+
+
+async def _more_than(server: Server, tried: int) -> bool:
+    return server.log.count("authentication error") > tried
+
+
+async def test_server_without_jetstream_is_no_trouble(caplog: pytest.LogCaptureFixture) -> None:
+    """The streams are waited for, and why is said once."""
+    with nats_server(jetstream=False) as server:
+        async with consuming(server.url, Noting()) as consumers:
+            await reach(consumers, "found out", lambda health: health.problem == "the server has no JetStream")
+            assert signals(consumers).state == "waiting for stream"
+    assert sum("signals: the server has no JetStream" in record.getMessage() for record in caplog.records) == 1
+
+
+async def test_server_restarted_in_the_middle() -> None:
+    """Streams and durables are found again, and what was published before and after is handled."""
+    with nats_server() as server:
+        noting = Noting()
+        async with consuming(server.url, noting, nats_create_streams=True) as consumers:
+            await running(consumers)
+            async with connected(server.url) as js:
+                await js.publish(SYNCED, synced("before"))
+                await settled(js, "signals", 1)
+            server.stop()
+            await reach(consumers, "noticed", lambda health: health.state == "connecting")
+            server.start()
+            await running(consumers)
+            async with connected(server.url) as js:
+                await js.publish(SYNCED, synced("after"))
+                await settled(js, "signals", 2)
+        assert noting.users == ["before", "after"]
+
+
+async def test_durable_deleted_in_the_middle_is_made_again(
+    nats_at: Server, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its events come again from the first that the stream holds, which handlers allow."""
+    monkeypatch.setattr("app.durable.LOOK_SECONDS", 0.2)
+    await js.add_stream(name="S", subjects=["signals.>"])
+    noting = Noting()
+    async with consuming(nats_at.url, noting) as consumers:
+        await js.publish(SYNCED, synced("u"))
+        await settled(js, "S", 1)
+        await js.delete_consumer("S", "oo-serving-signals")
+        await reach(consumers, "made again", lambda health: health.processed == 2)
+    assert noting.users == ["u", "u"]
+
+
+async def test_connection_over_tls(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`tls://` verifies the server; the authority is that of the system or of SSL_CERT_FILE."""
+    cert, key = certificate(tmp_path)
+    with nats_server("--tls", "--tlscert", str(cert), "--tlskey", str(key)) as server:
+        url = server.url.replace("nats://", "tls://")
+        async with consuming(url, Noting()) as consumers:
+            await reach(consumers, "not trusted", lambda health: "CERTIFICATE_VERIFY" in (health.problem or ""))
+        monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+        async with consuming(url, Noting(), nats_create_streams=True) as consumers:
+            await running(consumers)
