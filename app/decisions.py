@@ -115,6 +115,7 @@ class Decisions:
         self,
         policy_id: str,
         user_id: str,
+        *,
         context: Context,
         task: Task,
         reward: float,

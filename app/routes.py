@@ -43,62 +43,80 @@ _canonical: Final = msgspec.json.Encoder(order="deterministic").encode
 
 def decision_routes(decisions: Decisions, max_body_bytes: int) -> list[HTTPRouteHandler]:
     """Score, reward and statistics of every policy, history and reset."""
+    routes: list[HTTPRouteHandler] = [
+        get("/features/{user_id:str}")(_history(decisions)),
+        post("/reset/{user_id:str}", status_code=200)(_reset(decisions)),
+    ]
+    for path, policy_id in POLICY_PATHS.items():
+        routes += [
+            post(f"/score{path}", status_code=200)(_score(decisions, policy_id, max_body_bytes)),
+            post(f"/reward{path}", status_code=200)(_reward(decisions, policy_id, max_body_bytes)),
+            get(f"/stats{path}/{{user_id:str}}")(_statistics(decisions, policy_id)),
+        ]
+        if path:
+            # A user whose id is the last word of a longer path is a user all the same.
+            shorter, _, user_id = path.rpartition("/")
+            routes.append(get(f"/stats{path}")(_statistics_of(decisions, POLICY_PATHS[shorter], user_id)))
+    return routes
 
-    def score(policy_id: str) -> Callable[[AnyRequest], Awaitable[Answer]]:
-        async def handler(request: AnyRequest) -> Answer:
-            asked = _read_score(await read_body(request, max_body_bytes))
-            if not asked.candidates:
-                raise Unreadable("No candidates")
-            context = Context(asked.context.hour_of_day, asked.context.day_of_week, asked.profile_features)
-            decision = await decisions.score(policy_id, asked.user_id, context, asked.candidates)
-            return Answer(ScoreAnswer(decision.tip_id, decision.score, policy_id))
 
-        return handler
+def _score(decisions: Decisions, policy_id: str, max_body_bytes: int) -> Callable[[AnyRequest], Awaitable[Answer]]:
+    async def score(request: AnyRequest) -> Answer:
+        asked = _read_score(await read_body(request, max_body_bytes))
+        if not asked.candidates:
+            raise Unreadable("No candidates")
+        context = Context(asked.context.hour_of_day, asked.context.day_of_week, asked.profile_features)
+        decision = await decisions.score(policy_id, asked.user_id, context, asked.candidates)
+        return Answer(ScoreAnswer(decision.tip_id, decision.score, policy_id))
 
-    def reward(policy_id: str) -> Callable[[AnyRequest], Awaitable[Answer]]:
-        async def handler(request: AnyRequest) -> Answer:
-            told = _read_reward(await read_body(request, max_body_bytes))
-            context = Context(told.features.hour_of_day, told.day_of_week, told.profile_features)
-            key = _idempotency_key(request)
-            once = (key, _fingerprint(told)) if key else None
-            replayed = await decisions.reward(policy_id, told.user_id, context, told.features, told.reward, once)
-            return Answer(_OK, _REPLAYED if replayed else ())
+    return score
 
-        return handler
 
-    def statistics(policy_id: str, literal: str = "") -> Callable[..., Awaitable[Answer]]:
-        async def of_user(user_id: str) -> Answer:
-            user = _user(user_id)
-            return Answer(_statistics(user, await decisions.statistics(policy_id, user)))
+def _reward(decisions: Decisions, policy_id: str, max_body_bytes: int) -> Callable[[AnyRequest], Awaitable[Answer]]:
+    async def reward(request: AnyRequest) -> Answer:
+        told = _read_reward(await read_body(request, max_body_bytes))
+        context = Context(told.features.hour_of_day, told.day_of_week, told.profile_features)
+        key = _idempotency_key(request)
+        once = (key, _fingerprint(told)) if key else None
+        replayed = await decisions.reward(
+            policy_id, told.user_id, context=context, task=told.features, reward=told.reward, once=once
+        )
+        return Answer(_OK, _REPLAYED if replayed else ())
 
-        async def of_literal() -> Answer:
-            return await of_user(literal)
+    return reward
 
-        return of_literal if literal else of_user
 
+def _statistics(decisions: Decisions, policy_id: str) -> Callable[[str], Awaitable[Answer]]:
+    async def statistics(user_id: str) -> Answer:
+        user = _user(user_id)
+        return Answer(_statistics_answer(user, await decisions.statistics(policy_id, user)))
+
+    return statistics
+
+
+def _statistics_of(decisions: Decisions, policy_id: str, user_id: str) -> Callable[[], Awaitable[Answer]]:
+    statistics = _statistics(decisions, policy_id)
+
+    async def statistics_of() -> Answer:
+        return await statistics(user_id)
+
+    return statistics_of
+
+
+def _history(decisions: Decisions) -> Callable[[str], Awaitable[Answer]]:
     async def history(user_id: str) -> Answer:
         user = _user(user_id)
         return Answer(HistoryAnswer(user, [_entry(entry) for entry in await decisions.history(user)]))
 
+    return history
+
+
+def _reset(decisions: Decisions) -> Callable[[str], Awaitable[Answer]]:
     async def reset(user_id: str) -> Answer:
         await decisions.reset(_user(user_id))
         return Answer(_OK)
 
-    routes: list[HTTPRouteHandler] = [
-        get("/features/{user_id:str}")(history),
-        post("/reset/{user_id:str}", status_code=200)(reset),
-    ]
-    for path, policy_id in POLICY_PATHS.items():
-        routes += [
-            post(f"/score{path}", status_code=200)(score(policy_id)),
-            post(f"/reward{path}", status_code=200)(reward(policy_id)),
-            get(f"/stats{path}/{{user_id:str}}")(statistics(policy_id)),
-        ]
-        if path:
-            # A user whose id is the last word of a longer path is a user all the same.
-            shorter, _, word = path.rpartition("/")
-            routes.append(get(f"/stats{path}")(statistics(POLICY_PATHS[shorter], word)))
-    return routes
+    return reset
 
 
 def _user(raw: str) -> str:
@@ -131,7 +149,7 @@ def _time(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
-def _statistics(user_id: str, found: Statistics) -> StatisticsAnswer:
+def _statistics_answer(user_id: str, found: Statistics) -> StatisticsAnswer:
     meta = found.meta
     answer = StatisticsAnswer(
         user_id,

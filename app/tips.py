@@ -171,11 +171,12 @@ def _values(text: str) -> Iterator[tuple[int, int | None]]:
     while opening := _OPENING.search(text, at):
         try:
             _, at = _SCAN.raw_decode(text, opening.start())
-        except (ValueError, RecursionError) as error:
+        except json.JSONDecodeError as error:
             yield opening.start(), None
-            if not isinstance(error, json.JSONDecodeError) or error.msg.startswith("Unterminated string"):
-                return
             at = max(error.pos, opening.end())
+        except (ValueError, RecursionError):
+            yield opening.start(), None
+            return
         else:
             yield opening.start(), at
 

@@ -6,6 +6,7 @@ it cannot use, fails alone.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -66,7 +67,7 @@ class _Failure(msgspec.Struct, frozen=True):
 
 
 class Batch:
-    """The working copy of one attempt at one transaction; a further attempt starts a new one."""
+    """One attempt at one transaction: the working copy of what was read and of what will be written."""
 
     def __init__(self, operations: Sequence[Operation], *, history_size: int, marker_seconds: int) -> None:
         self._operations = operations
@@ -75,6 +76,12 @@ class Batch:
         self._hashes = {operation.key: operation.fields for operation in operations if operation.step}
         self._lists = list(dict.fromkeys(o.history for o in operations if o.history is not None))
         self._markers = list(dict.fromkeys(o.once.key for o in operations if o.once is not None))
+        # What is in Redis, or will be: a hash's values in the order of its fields, a marker's request.
+        self._values: dict[str, Any] = {}
+        self._removed: dict[str, None] = {}
+        self._fields: dict[str, dict[bytes, bytes]] = {}
+        self._entries: dict[str, list[bytes]] = {}
+        self._remembered: dict[str, bytes] = {}
         self._results: list[Any] = []
 
     def reads(self, flight: str) -> list[Command]:
@@ -86,62 +93,17 @@ class Batch:
         return reads
 
     def apply(self, replies: Sequence[Any]) -> list[Command]:
-        """Apply the operations to the replies to `reads`; the commands that write what came of it, none if nothing did.
-
-        May be called again with other replies; the last call counts.
-        """
-        self._results = []
-        values: dict[str, Any] = dict(zip((*self._hashes, *self._lists, *self._markers), replies[1:], strict=True))
-        fields: dict[str, dict[bytes, bytes]] = {}
-        entries: dict[str, list[bytes]] = {}
-        remembered: dict[str, bytes] = {}
-        removed: dict[str, None] = {}
+        """Apply the operations to the replies to `reads`; the commands that write what came of it, if any."""
+        self._values = dict(zip((*self._hashes, *self._lists, *self._markers), replies[1:], strict=True))
         for operation in self._operations:
-            if operation.step is None:
-                for key in operation.wiped:
-                    removed[key] = None
-                    fields.pop(key, None)
-                    entries.pop(key, None)
-                    values[key] = (None,) * len(self._hashes.get(key, ()))
-                self._results.append(None)
-                continue
-            once = operation.once
             try:
-                for used in (operation.key, operation.history, once.key if once else None):
-                    if used is not None and isinstance(values[used], ResponseError):
-                        raise CorruptState(used, "holds a value of another type")
-                if once is not None and values[once.key] is not None:
-                    if values[once.key] != once.request:
-                        raise KeyReused("this idempotency key was used before for another request")
-                    self._results.append(once.seen)
-                    continue
-                before = values[operation.key]
-                change = operation.step(before)
+                result = (
+                    self._wipe(operation.wiped) if operation.step is None else self._step(operation, operation.step)
+                )
             except Exception as error:  # noqa: BLE001  # whatever it is, it is that caller's alone
-                self._results.append(_Failure(error))
-                continue
-            key = operation.key
-            if change.replace:
-                removed[key] = None
-                fields[key] = {}
-                before = (None,) * len(operation.fields)
-            if change.fields:
-                fields.setdefault(key, {}).update(change.fields)
-                values[key] = [change.fields.get(name, old) for name, old in zip(operation.fields, before, strict=True)]
-            if change.entry is not None and operation.history is not None:
-                entries.setdefault(operation.history, []).append(change.entry)
-            if once is not None:
-                remembered[once.key] = values[once.key] = once.request
-            self._results.append(change.result)
-        writes: list[Command] = [("DEL", *removed)] if removed else []
-        for key, changed in fields.items():
-            writes.append(("HSET", key, *(part for pair in changed.items() for part in pair)))
-        for key, added in entries.items():
-            writes.append(("RPUSH", key, *added))
-            writes.append(("LTRIM", key, -self._history_size, -1))
-        for key, request in remembered.items():
-            writes.append(("SET", key, request, "EX", self._marker_seconds))
-        return writes
+                result = _Failure(error)
+            self._results.append(result)
+        return self._writes()
 
     def settle(self) -> None:
         """Tell every caller its result; those who no longer wait are passed over."""
@@ -152,3 +114,44 @@ class Batch:
                 operation.done.set_exception(result.error)
             else:
                 operation.done.set_result(result)
+
+    def _wipe(self, wiped: tuple[str, ...]) -> None:
+        for key in wiped:
+            self._removed[key] = None
+            self._fields.pop(key, None)
+            self._entries.pop(key, None)
+            self._values[key] = (None,) * len(self._hashes.get(key, ()))
+
+    def _step(self, operation: Operation, step: Step[Any]) -> Any:
+        values, key, once = self._values, operation.key, operation.once
+        for used in (key, operation.history, once.key if once else None):
+            if used is not None and isinstance(values[used], ResponseError):
+                raise CorruptState(used, "holds a value of another type")
+        if once is not None and values[once.key] is not None:
+            if values[once.key] != once.request:
+                raise KeyReused("this idempotency key was used before for another request")
+            return once.seen
+        before = values[key]
+        change = step(before)
+        if change.replace:
+            self._wipe((key,))
+            before = values[key]
+        if change.fields:
+            self._fields.setdefault(key, {}).update(change.fields)
+            values[key] = [change.fields.get(name, old) for name, old in zip(operation.fields, before, strict=True)]
+        if change.entry is not None and operation.history is not None:
+            self._entries.setdefault(operation.history, []).append(change.entry)
+        if once is not None:
+            self._remembered[once.key] = values[once.key] = once.request
+        return change.result
+
+    def _writes(self) -> list[Command]:
+        writes: list[Command] = [("DEL", *self._removed)] if self._removed else []
+        for key, fields in self._fields.items():
+            writes.append(("HSET", key, *chain.from_iterable(fields.items())))
+        for key, entries in self._entries.items():
+            writes.append(("RPUSH", key, *entries))
+            writes.append(("LTRIM", key, -self._history_size, -1))
+        for key, request in self._remembered.items():
+            writes.append(("SET", key, request, "EX", self._marker_seconds))
+        return writes

@@ -47,7 +47,10 @@ class Servers(Protocol):
     spans_users: bool
 
     def connection(self, key: str) -> AbstractAsyncContextManager[AbstractConnection]:
-        """Lend a live connection to the server of `key`, waiting for one if all are in use. Raises RedisError, OSError."""
+        """Lend a live connection to the server of `key`, waiting for one if all are in use.
+
+        Raises RedisError and OSError.
+        """
         ...
 
     async def refresh(self) -> None:

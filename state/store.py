@@ -75,7 +75,7 @@ class Store:
         self._history_size = history_size
         self._marker_seconds = marker_seconds
         self._wait_replicas = wait_replicas
-        self._random = random.Random()
+        self._random = random.Random()  # noqa: S311  # jitter
         replica = secrets.token_hex(8)
         self._lanes = [_Lane(f"{replica}:{n}") for n in range(_LANES if servers.spans_users else _LANES_ON_CLUSTER)]
         self._waiting: deque[Operation] = deque()
@@ -203,7 +203,7 @@ class Store:
         except StoreError as error:
             _fail(operations, error)
             return True
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # a defect of ours; nobody shall wait for ever
             _log.exception("a flush failed")
             _fail(operations, error)
             return True
