@@ -6,6 +6,7 @@ import sys
 import timeit
 import venv
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -74,8 +75,7 @@ def alone() -> list[Section]:
         a, b = learned(policy)
         row = [f"{policy.id}, d={policy.d}"]
         for count in (10, 200):
-            moment, some, draw = context(9), tasks(count), Draw(0.5, 0.5)
-            took = median(time_of(lambda a=a, b=b, moment=moment, some=some: policy.decide(a, b, moment, some, draw)))
+            took = median(time_of(partial(policy.decide, a, b, context(9), tasks(count), Draw(0.5, 0.5))))
             row.append(f"{took:.1f}")
             if (policy.d, count) == (12, 10):
                 checks.append(Check("decide, d=12, 10 candidates", took, LIMIT, "µs"))

@@ -52,18 +52,8 @@ def _answers(server: Server) -> bool:
 @contextmanager
 def _floor(redis: RedisServer, application: str = "bench.floor:app") -> Iterator[Target]:
     port = free_port()
-    words = [
-        "--port",
-        str(port),
-        "--loop",
-        "uvloop",
-        "--http",
-        "httptools",
-        "--no-access-log",
-        "--log-level",
-        "warning",
-    ]
-    argv = [sys.executable, "-m", "uvicorn", application, *words]
+    words = ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
+    argv = [sys.executable, "-m", "uvicorn", application, "--port", str(port), *words]
     with TemporaryDirectory() as directory:
         url = f"http://127.0.0.1:{port}"
         environ = {"REDIS_URL": redis.url, "PATH": ""}
@@ -138,11 +128,10 @@ def against_floor(modes: Sequence[str], rounds: int, load: Load) -> list[Section
             [_number(run, name) / _number(base, name) for base, run in runs[mode]]
             for name in ("cpu", "redis_cpu", "throughput", "p50", "p99", "memory")
         )
-        ratios.append(
-            [work, *(spread(each) for each in (cpu, redis_cpu, throughput, p50, p99)), f"{median(memory):.2f}"]
-        )
-        checks.append(Check(f"CPU: {work}", median(cpu), limit, "× floor"))
-        checks.append(Check(f"Redis's CPU: {work}", median(redis_cpu), 1.0, "× floor"))
+        figures = (spread(each) for each in (cpu, redis_cpu, throughput, p50, p99))
+        ratios.append([work, *figures, f"{median(memory):.2f}"])
+        checks.append(Check(f"CPU: {work}", median(cpu), limit, "of floor"))
+        checks.append(Check(f"Redis's CPU: {work}", median(redis_cpu), 1.0, "of floor"))
         checks.append(Check(f"errors: {work}", sum(r.bad_status + r.broken for _, r in runs[mode]), 0, ""))
     if "hot" in modes:
         checks.append(Check("updates of one user lost", lost, 0, ""))
@@ -206,7 +195,7 @@ def half_load(rounds: int, load: Load) -> list[Section]:
         rows.append(_row(f"{name}, full load", full[name]))
         rows.append(_row(f"{name}, half of it", half[name]))
     tails = [run.p99 / run.p50 for run in half["service"]]
-    checks.append(Check("p99 in units of p50, at half of the highest throughput", median(tails), 3.0, "× p50"))
+    checks.append(Check("p99 in units of p50, at half of the highest throughput", median(tails), 3.0, "of p50"))
     how = (
         f"{load.connections} connections, each pausing for an exponentially distributed time before a request; the "
         f"pauses are no part of the latencies. p99/p50 of the service: {spread(tails)}"

@@ -56,7 +56,10 @@ _encode: Final = msgspec.json.Encoder().encode
 _META: Final = bytes(48)
 _ENTRY: Final = b"x" * 150
 # A client connects with its first command, not here.
-_pool: Final = Redis.from_url(os.environ.get("REDIS_URL", "redis://127.0.0.1"), max_connections=256).connection_pool
+_url: Final = os.environ.get("REDIS_URL", "redis://127.0.0.1")
+_pool: Final[Any] = Redis.from_url(_url, max_connections=256).connection_pool
+    os.environ.get("REDIS_URL", "redis://127.0.0.1"), max_connections=256
+).connection_pool
 
 
 async def _exchange(connection: Any, commands: list[tuple[Any, ...]]) -> None:

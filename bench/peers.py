@@ -7,6 +7,7 @@ import json
 import sys
 import timeit
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from mabwiser.mab import MAB, LearningPolicy  # type: ignore[import-not-found]  # not in this environment
@@ -46,13 +47,11 @@ def mabwiser(rows: list[list[float]]) -> dict[str, list[float]]:
     steps = range(200)
     chosen = [step % len(arms) for step in steps]
     result = {}
-    for name, learner in (
-        ("LinGreedy", LearningPolicy.LinGreedy(epsilon=0.1)),
-        ("LinUCB", LearningPolicy.LinUCB(alpha=1.0)),
-    ):
+    learners = {"LinGreedy": LearningPolicy.LinGreedy(epsilon=0.1), "LinUCB": LearningPolicy.LinUCB(alpha=1.0)}
+    for name, learner in learners.items():
         mab = MAB(arms, learner, seed=1)
         mab.fit(chosen, [((step % 5) - 2) / 2 for step in steps], contexts[chosen])
-        result[f"MABWiser {name}, a model for each arm"] = time_of(lambda mab=mab: mab.predict(contexts[:1]))
+        result[f"MABWiser {name}, a model for each arm"] = time_of(partial(mab.predict, contexts[:1]))
     return result
 
 

@@ -24,8 +24,6 @@ import msgspec
 from bench import decide, experiments, report
 from bench.measure import Load, Target, machine
 
-ROOT = Path(__file__).parent.parent
-
 
 def _arguments(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -49,6 +47,11 @@ def _arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--markdown", action="store_true")
     options = parser.parse_args(words)
+    if options.all:
+        options.half = options.peers = True
+        options.soak = options.soak or 300
+        options.many = options.many or 1_000_000
+        options.workers = options.workers or "1,2"
     unknown = set(options.modes.split(",")) - set(experiments.MODES)
     if unknown:
         parser.error(f"--modes takes {', '.join(experiments.MODES)}, not {', '.join(sorted(unknown))}")
@@ -82,32 +85,28 @@ def main(words: list[str]) -> int:
         raise SystemExit("./dev bench reads processor time from /proc: it needs Linux")
     if options.core:
         return decide.guard()
-    if options.all:
-        options.half, options.peers = True, True
-        options.soak = options.soak or 300
-        options.many = options.many or 1_000_000
-        options.workers = options.workers or "1,2"
-    plain = options.json or options.markdown
     here = machine()
-    if not plain:
-        print(", ".join(f"{name} {value}" for name, value in here.items()))
+    where = ", ".join(f"{name} {value}" for name, value in here.items())
+    quiet = options.json or options.markdown
+    if not quiet:
+        print(where)
     sections: list[report.Section] = []
     for experiment in _plan(options):
         found = experiment()
         sections += found
-        for section in [] if plain else found:
+        for section in [] if quiet else found:
             report.show(section)
-    checks = [check for section in sections for check in section.checks]
+    verdicts = report.verdicts(sections)
+    met = all(check.met for section in sections for check in section.checks)
     if options.json:
-        data = {"machine": here, "sections": sections, "met": all(check.met for check in checks)}
+        data = {"machine": here, "met": met, "sections": sections}
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(data), indent=2) + b"\n")
     elif options.markdown:
-        print("Measured on: " + ", ".join(f"{name} {value}" for name, value in here.items()) + ".\n")
-        for section in [*sections, *([report.verdicts(sections)] if checks else [])]:
-            print(report.markdown(section))
-    elif checks:
-        report.show(report.verdicts(sections))
-    return 0 if all(check.met for check in checks) else 1
+        print(f"Measured on: {where}.\n")
+        print("\n".join(report.markdown(section) for section in [*sections, verdicts] if section.rows))
+    elif verdicts.rows:
+        report.show(verdicts)
+    return 0 if met else 1
 
 
 if __name__ == "__main__":

@@ -27,7 +27,16 @@ def _state() -> tuple[list[bytes], list[bytes]]:
         a, b = observe(a, b, x / 4, 0.5)
     meta = record.Meta(pulls=DECISIONS, reward_count=20, cumulative_reward=10.0, last_updated=1_760_000_000)
     fields = [word for field in record.encode(record.Record(a, b, meta)).items() for word in field]
-    entry = history.Entry(1_760_000_000, "t1", 1.2345678901234567, 9, True, 12.0, 3, POLICY)
+    entry = history.Entry(
+        ts=1_760_000_000,
+        tip_id="t1",
+        score=1.2345678901234567,
+        hour_of_day=9,
+        is_overdue=True,
+        task_age_days=12.0,
+        priority=3,
+        policy=POLICY,
+    )
     return fields, [history.encode(entry)] * DECISIONS
 
 
