@@ -1,0 +1,46 @@
+# The service as an image. docs/kubernetes.md tells how to build it and how to pin the base:
+#   docker build --build-arg PYTHON_DIGEST=sha256:… --tag oo-serving .
+ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim-bookworm
+ARG PYTHON_DIGEST=
+
+FROM ${PYTHON_IMAGE}${PYTHON_DIGEST:+@${PYTHON_DIGEST}} AS build
+WORKDIR /src
+# The new environment has no pip of its own: what installs it stays behind in this stage.
+RUN python -m venv --without-pip /opt/oo
+# Dependencies first, for they change more rarely than the code.
+COPY requirements.lock ./
+RUN python -m pip --python /opt/oo/bin/python install --no-cache-dir --no-deps --require-hashes --only-binary :all: \
+    --requirement requirements.lock
+COPY pyproject.toml README.md ./
+COPY app app
+COPY state state
+RUN python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
+    && python -m pip --python /opt/oo/bin/python install --no-cache-dir --no-deps --no-index /wheels/*.whl
+
+FROM ${PYTHON_IMAGE}${PYTHON_DIGEST:+@${PYTHON_DIGEST}}
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="oo-serving" \
+      org.opencontainers.image.description="Contextual bandits as a service: stateless replicas over state shared in Redis" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+# Nothing is installed into a running container, so nothing that could install is left in it.
+RUN python -m pip uninstall --yes --root-user-action=ignore setuptools wheel pip
+# Owned by root and written by nobody: the root file system can be read-only.
+COPY --from=build /opt/oo /opt/oo
+# PYTHONSAFEPATH: only what was installed is imported, never what lies in the working directory.
+# OPENBLAS_NUM_THREADS: the matrices are 12 by 12 at most; threads for them only cost memory.
+ENV PATH=/opt/oo/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONSAFEPATH=1 \
+    OPENBLAS_NUM_THREADS=1 \
+    HOST=0.0.0.0 \
+    PORT=8000
+WORKDIR /opt/oo
+USER 65532:65532
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['PORT'] + '/health/live', timeout=4)"]
+CMD ["python", "-m", "app"]
