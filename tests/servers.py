@@ -601,12 +601,13 @@ def service(
 ) -> Iterator[Server]:
     """The service itself, `python -m app`, with the settings `env` and no others, once `ready` answers 200.
 
-    Its stdout and stderr are `.log`. Ended with SIGTERM.
+    It stops without the pause that a load balancer wants, unless `env` has one. Its stdout and stderr are `.log`.
+    Ended with SIGTERM.
     """
     port = port or free_port()
     settings = {name.upper() for name in Settings.__struct_fields__}
     environ = {name: value for name, value in os.environ.items() if name not in settings}
-    environ |= {"PORT": str(port), "PYTHONUNBUFFERED": "1", **(env or {})}
+    environ |= {"PORT": str(port), "PYTHONUNBUFFERED": "1", "DRAIN_SECONDS": "0", **(env or {})}
     with _directory() as directory:
         answers = functools.partial(_http_answers, path=ready, status=200)
         argv = [sys.executable, "-m", "app"]
