@@ -97,12 +97,10 @@ class Batch:
         self._values = dict(zip((*self._hashes, *self._lists, *self._markers), replies[1:], strict=True))
         for operation in self._operations:
             try:
-                result = (
-                    self._wipe(operation.wiped) if operation.step is None else self._step(operation, operation.step)
-                )
+                self._results.append(self._step(operation, operation.step) if operation.step else None)
+                self._wipe(operation.wiped)
             except Exception as error:  # noqa: BLE001  # whatever it is, it is that caller's alone
-                result = _Failure(error)
-            self._results.append(result)
+                self._results.append(_Failure(error))
         return self._writes()
 
     def settle(self) -> None:
