@@ -55,11 +55,9 @@ _encode: Final = msgspec.json.Encoder().encode
 # As large as a real record's meta and a real history entry were when the limits were set.
 _META: Final = bytes(48)
 _ENTRY: Final = b"x" * 150
-# A client connects with its first command, not here.
 _url: Final = os.environ.get("REDIS_URL", "redis://127.0.0.1")
+# A client connects with its first command, not here.
 _pool: Final[Any] = Redis.from_url(_url, max_connections=256).connection_pool
-    os.environ.get("REDIS_URL", "redis://127.0.0.1"), max_connections=256
-).connection_pool
 
 
 async def _exchange(connection: Any, commands: list[tuple[Any, ...]]) -> None:
