@@ -10,6 +10,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 from litestar import Request, get, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 
 from app.bandit.features import Context
 from app.decisions import Decisions, Statistics
@@ -87,7 +88,7 @@ def _reward(decisions: Decisions, policy_id: str, max_body_bytes: int) -> Callab
 
 
 def _statistics(decisions: Decisions, policy_id: str) -> Callable[[str], Awaitable[Answer]]:
-    async def statistics(user_id: str) -> Answer:
+    async def statistics(user_id: FromPath[str]) -> Answer:
         user = _user(user_id)
         return Answer(_statistics_answer(user, await decisions.statistics(policy_id, user)))
 
@@ -104,7 +105,7 @@ def _statistics_of(decisions: Decisions, policy_id: str, user_id: str) -> Callab
 
 
 def _history(decisions: Decisions) -> Callable[[str], Awaitable[Answer]]:
-    async def history(user_id: str) -> Answer:
+    async def history(user_id: FromPath[str]) -> Answer:
         user = _user(user_id)
         return Answer(HistoryAnswer(user, [_entry(entry) for entry in await decisions.history(user)]))
 
@@ -112,7 +113,7 @@ def _history(decisions: Decisions) -> Callable[[str], Awaitable[Answer]]:
 
 
 def _reset(decisions: Decisions) -> Callable[[str], Awaitable[Answer]]:
-    async def reset(user_id: str) -> Answer:
+    async def reset(user_id: FromPath[str]) -> Answer:
         await decisions.reset(_user(user_id))
         return Answer(_OK)
 
