@@ -25,6 +25,7 @@ from app.errors import answer_to
 from app.gate import Gate
 from app.generate import generate_routes
 from app.health import Draining, health_routes
+from app.openapi import schema_routes
 from app.routes import decision_routes
 from app.settings import Settings, SettingsError
 from state.connect import open_servers
@@ -100,10 +101,10 @@ def create_app(
         *health_routes(store, consumers.health, draining, __version__),
     ]
     app = Litestar(
-        routes,
+        [*routes, *schema_routes(routes)],
         lifespan=[lifespan],
         exception_handlers={Exception: answer_to},
-        openapi_config=None,
+        openapi_config=None,  # app.openapi makes the document: the handlers read their bodies themselves
         logging_config=None,
     )
     return Gate(app, settings.max_inflight or settings.redis_pool_size * _WAITING_PER_CONNECTION)

@@ -77,7 +77,7 @@ class ScoreRequest(msgspec.Struct, frozen=True):
     """Which of these candidates should this user be shown now?"""
 
     user_id: UserId
-    candidates: Annotated[list[Candidate], Meta(max_length=1_000)]
+    candidates: Annotated[list[Candidate], Meta(max_length=1_000, extra_json_schema={"minItems": 1})]
     context: ScoreContext = ScoreContext()
     profile_features: Profile = None
 

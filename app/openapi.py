@@ -1,0 +1,145 @@
+"""The OpenAPI document and the page that shows it, made once from the routes, their descriptions and the messages."""
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from litestar import Response, get
+from litestar.handlers import HTTPRouteHandler
+
+from app import __version__
+from app.reference import FAILURES, INTRODUCTION, ROUTES, Described
+from app.schema_page import POLICY, render
+from app.schemas import ErrorAnswer, UserId
+
+__all__ = ["document", "schema_routes"]
+
+_REF: Final = "#/components/schemas/{name}"
+_JSON: Final = "application/json"
+_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "A reward with a key that was used before is answered as it was then, and not counted again.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
+    "example": "5f0c2c1e-rent",
+}
+_REPLAYED: Final = {
+    "description": "`true` if a reward with this Idempotency-Key had been counted before.",
+    "schema": {"const": "true"},
+}
+_RETRY_AFTER: Final = {
+    "description": "Seconds after which to try again.",
+    "required": True,
+    "schema": {"type": "integer", "minimum": 1},
+}
+
+
+def schema_routes(others: Sequence[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
+    """GET /schema and GET /schema/openapi.json, which show `others` and themselves."""
+
+    @functools.cache
+    def shown() -> dict[str, Any]:
+        return document([*others, page, raw])
+
+    @functools.cache
+    def encoded() -> bytes:
+        return msgspec.json.encode(shown())
+
+    @functools.cache
+    def rendered() -> str:
+        return render(shown())
+
+    @get("/schema", sync_to_thread=False)
+    def page() -> Response[str]:
+        return Response(rendered(), media_type="text/html", headers={"Content-Security-Policy": POLICY})
+
+    @get("/schema/openapi.json", sync_to_thread=False)
+    def raw() -> Response[bytes]:
+        return Response(encoded(), media_type=_JSON)
+
+    return [page, raw]
+
+
+def document(routes: Sequence[HTTPRouteHandler]) -> dict[str, Any]:
+    """An OpenAPI 3.1 document of those of `routes` that have a description, in the order of the descriptions."""
+    served = {
+        f"{method} {path.replace(':str}', '}')}"
+        for route in routes
+        for path in route.paths
+        for method in route.http_methods
+        if route.include_in_schema is not False
+    }
+    described = {name: row for name, row in ROUTES.items() if name in served}
+    messages = {type(message) for row in described.values() for message in (row.reads, row.answers, row.unwell)}
+    types = sorted((type_ for type_ in messages if issubclass(type_, msgspec.Struct)), key=lambda type_: type_.__name__)
+    _, schemas = msgspec.json.schema_components([*types, ErrorAnswer], ref_template=_REF)
+    paths: dict[str, dict[str, Any]] = {}
+    for name, row in described.items():
+        method, _, path = name.partition(" ")
+        paths.setdefault(path, {})[method.lower()] = _operation(path, row)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "oO Serving", "version": __version__, "description": INTRODUCTION},
+        "paths": paths,
+        "components": {
+            "schemas": {
+                name: schema | {"description": " ".join(schema["description"].split())}
+                for name, schema in sorted(schemas.items())
+            },
+            "responses": {str(status): _failure(status) for status in FAILURES},
+        },
+    }
+
+
+def _operation(path: str, row: Described) -> dict[str, Any]:
+    names = re.findall(r"\{(\w+)\}", path)
+    found: dict[str, Any] = {
+        "operationId": "_".join(re.findall(r"\w+", re.sub(r"\{\w+\}", "", path))),
+        "tags": [row.tag],
+        "summary": row.summary,
+    }
+    parameters = [_user(name) for name in names] + ([_KEY] if row.idempotent else [])
+    if parameters:
+        found["parameters"] = parameters
+    if row.reads is not None:
+        found["requestBody"] = {"required": True, "content": _content(row.reads)}
+    good: dict[str, Any] = {"description": "It is done."}
+    if isinstance(row.answers, str):
+        schema = {"type": "object"} if row.answers == _JSON else {"type": "string"}
+        good["content"] = {row.answers: {"schema": schema}}
+    else:
+        good["content"] = _content(row.answers)
+        good["description"] = " ".join((type(row.answers).__doc__ or "").split())
+    if row.idempotent:
+        good["headers"] = {"Idempotent-Replayed": _REPLAYED}
+    found["responses"] = {"200": good}
+    found["responses"] |= {str(status): {"$ref": f"#/components/responses/{status}"} for status in row.errors}
+    if row.unwell is not None:
+        found["responses"]["503"] = {"description": "It cannot serve now.", "content": _content(row.unwell)}
+    return found
+
+
+def _user(name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "schema": msgspec.json.schema(UserId),
+        "example": "ann",
+    }
+
+
+def _content(message: msgspec.Struct) -> Mapping[str, Any]:
+    return {
+        _JSON: {"schema": {"$ref": _REF.format(name=type(message).__name__)}, "example": msgspec.to_builtins(message)}
+    }
+
+
+def _failure(status: int) -> dict[str, Any]:
+    failure = FAILURES[status]
+    examples = {str(index): {"value": {"detail": detail}} for index, detail in enumerate(failure.details, 1)}
+    content = {_JSON: {"schema": {"$ref": _REF.format(name="ErrorAnswer")}, "examples": examples}}
+    found: dict[str, Any] = {"description": failure.meaning, "content": content}
+    return found | ({"headers": {"Retry-After": _RETRY_AFTER}} if status == 503 else {})

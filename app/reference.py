@@ -1,0 +1,241 @@
+"""What each route is for, reads and answers, with an example of each: the rows of the OpenAPI document.
+
+An example is the message itself, so its type says which schema the route has. Read from the first row to the last, the
+examples are one conversation with a fresh service.
+"""
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import msgspec
+
+from app import __version__
+from app.consumer import NatsHealth
+from app.health import HealthAnswer, StoreHealth
+from app.schemas import (
+    Candidate,
+    CandidateFeatures,
+    ErrorAnswer,
+    GenerateAnswer,
+    GenerateContext,
+    GeneratedCandidate,
+    GenerateRequest,
+    HistoryAnswer,
+    HistoryEntry,
+    HistoryFeatures,
+    Ok,
+    PromptList,
+    RewardRequest,
+    ScoreAnswer,
+    ScoreContext,
+    ScoreRequest,
+    StatisticsAnswer,
+)
+
+__all__ = ["FAILURES", "INTRODUCTION", "ROUTES", "Described", "Failure", "Tag"]
+
+Tag = Literal["decisions", "generation", "operation", "reference"]
+
+
+class Described(msgspec.Struct, frozen=True, kw_only=True):
+    """One route. `reads` and `answers` are examples; an answer that is text is the media type of something else than a
+    message. `errors` are rows of FAILURES, `unwell` is what answers 503 instead of an error."""
+
+    tag: Tag
+    summary: str
+    reads: msgspec.Struct | None = None
+    answers: msgspec.Struct | str
+    errors: tuple[int, ...] = ()
+    unwell: msgspec.Struct | None = None
+    idempotent: bool = False
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """What a status means, and the `detail` of some answers that have it."""
+
+    meaning: str
+    details: tuple[str, ...]
+
+
+INTRODUCTION: Final = (
+    "Contextual bandits as a service: send the candidates and the moment, get one of them; later send a reward.\n\n"
+    "Every error is JSON with `detail`: 404 for a path that is no route, 405 for another method, and those listed with "
+    "each route. Unknown fields are ignored; a number as text or 3.0 passes for 3, and `true` as text for true. A user "
+    "id in a path is percent-encoded, a slash in it too."
+)
+
+FAILURES: Final[Mapping[int, Failure]] = {
+    413: Failure("The body is too long.", ("the body is longer than 2097152 bytes",)),
+    422: Failure(
+        "The request is not what the route takes. Nothing was changed.",
+        (
+            "Expected `float` <= 1.0 - at `$.reward`",
+            "No candidates",
+            "unknown prompt version 'v9', there are v1, v2",
+            "the user id in the path must have 1 to 256 characters",
+        ),
+    ),
+    500: Failure(
+        "A key in Redis holds what this service never writes; it is left as it is.",
+        ("oo:{ann}:linucb-v1: b has 3 bytes, which is no number of float64",),
+    ),
+    502: Failure("The language model answered, but nothing usable.", ("the LLM proxy answered 500: out of tokens",)),
+    503: Failure(
+        "Redis or the language model is away or busy: try again. Only a write that Redis did not answer may have "
+        "happened all the same; a reward with an Idempotency-Key can be repeated safely.",
+        ("Redis cannot be reached", "the LLM proxy did not answer in time", "too many requests at once"),
+    ),
+}
+
+_BODY: Final = (413, 422, 500, 503)
+_PATH: Final = (422, 500, 503)
+
+_FEATURES: Final = CandidateFeatures(hour_of_day=9, is_overdue=True, task_age_days=3.0, priority=4)
+_SCORE: Final = ScoreRequest(
+    "ann",
+    [
+        Candidate("rent", "Pay the rent", "todoist", "8037", _FEATURES),
+        Candidate("walk", "Go for a walk", "todoist", features=CandidateFeatures(hour_of_day=9, task_age_days=1.0)),
+    ],
+    ScoreContext(hour_of_day=9, day_of_week=1),
+    {"completion_rate_30d": 0.5, "preferred_hour": 9},
+)
+_REWARD: Final = RewardRequest(
+    "ann", "rent", 1.0, _FEATURES, day_of_week=1, profile_features={"completion_rate_30d": 0.5, "preferred_hour": 9}
+)
+_TIME: Final = "2026-11-23T12:47:24Z"
+_STATISTICS: Final = StatisticsAnswer("ann", 1, 1, 1.0, 1.0, [], _TIME)
+
+
+def _history(score: float, policy: str | None = None) -> HistoryEntry:
+    features = HistoryFeatures(hour_of_day=9, is_overdue=True, task_age_days=3.0, priority=4)
+    if policy is None:
+        return HistoryEntry(_TIME, features, score, "rent")
+    features = msgspec.structs.replace(features, day_of_week=1, exploring=False)
+    return HistoryEntry(_TIME, features, score, "rent", policy)
+
+
+def _score(policy: str, text: str, score: float) -> Described:
+    answers = ScoreAnswer("rent", score, policy)
+    return Described(tag="decisions", summary=text, reads=_SCORE, answers=answers, errors=_BODY)
+
+
+def _reward(text: str) -> Described:
+    return Described(tag="decisions", summary=text, reads=_REWARD, answers=Ok(), errors=_BODY, idempotent=True)
+
+
+def _statistics(policy: str, labels: tuple[str, ...], theta: list[float]) -> Described:
+    answers = msgspec.structs.replace(_STATISTICS, theta=theta)
+    if labels:
+        answers = msgspec.structs.replace(answers, policy=policy, exploration_rate=0.0, feature_labels=labels)
+    text = f"what `{policy}` has learned about a user"
+    return Described(tag="decisions", summary=text, answers=answers, errors=_PATH)
+
+
+_WEEK: Final = ("hour_sin", "hour_cos", "is_overdue", "task_age", "priority", "dow_sin", "dow_cos")
+_PROFILE: Final = (
+    "completion_rate_30d",
+    "dismiss_rate_30d",
+    "mean_dwell_norm",
+    "preferred_hour_alignment",
+    "tip_volume_norm",
+)
+
+ROUTES: Final[Mapping[str, Described]] = {
+    "POST /score": _score("linucb-v1", "pick a candidate by `linucb-v1`", 1.7349351572897471),
+    "POST /score/egreedy": _score("egreedy-v1", "pick a candidate by `egreedy-v1`, the active policy", 0.0),
+    "POST /score/egreedy/v2": _score("egreedy-v2", "pick a candidate by `egreedy-v2`, the shadow policy", 0.0),
+    "POST /reward": _reward("tell `linucb-v1` what became of a tip"),
+    "POST /reward/egreedy": _reward("tell `egreedy-v1` what became of a tip"),
+    "POST /reward/egreedy/v2": _reward("tell `egreedy-v2` what became of a tip"),
+    "GET /stats/{user_id}": _statistics(
+        "linucb-v1",
+        (),
+        [0.1763358556574932, -0.17633585565749307, 0.24937655860349128, 0.024937655860349132, 0.24937655860349128],
+    ),
+    "GET /stats/egreedy/{user_id}": _statistics(
+        "egreedy-v1",
+        _WEEK,
+        [
+            0.14113907808114728,
+            -0.14113907808114717,
+            0.19960079840319364,
+            0.01996007984031936,
+            0.1996007984031936,
+            0.15605418811737115,
+            0.12444906224725225,
+        ],
+    ),
+    "GET /stats/egreedy/v2/{user_id}": _statistics(
+        "egreedy-v2",
+        _WEEK + _PROFILE,
+        [
+            0.11295635482213219,
+            -0.11295635482213223,
+            0.1597444089456869,
+            0.015974440894568693,
+            0.15974440894568692,
+            0.12489320806198553,
+            0.09959900985958683,
+            0.07987220447284345,
+            0.0,
+            0.0,
+            0.1597444089456869,
+            0.0,
+        ],
+    ),
+    "GET /features/{user_id}": Described(
+        tag="decisions",
+        summary="the last decisions for a user, oldest first",
+        answers=HistoryAnswer(
+            "ann", [_history(1.7349351572897471), _history(0.0, "egreedy-v1"), _history(0.0, "egreedy-v2")]
+        ),
+        errors=_PATH,
+    ),
+    "POST /reset/{user_id}": Described(
+        tag="decisions", summary="forget all models and decisions of a user", answers=Ok(), errors=_PATH
+    ),
+    "POST /generate": Described(
+        tag="generation",
+        summary="make tips with the language model",
+        reads=GenerateRequest("ann", GenerateContext([{"content": "Pay the rent", "priority": 4}], 9, 1), n=1),
+        answers=GenerateAnswer(
+            [GeneratedCandidate("tip-0", "Pay the rent before lunch.", "It is overdue.")], "gpt-4o-mini", "v1", 180, 30
+        ),
+        errors=(413, 422, 502, 503),
+    ),
+    "GET /prompts": Described(
+        tag="generation", summary="the prompt versions there are", answers=PromptList(["v1", "v2"], "v1"), errors=(503,)
+    ),
+    "GET /health": Described(
+        tag="operation",
+        summary="how the service, its store and its consumers are",
+        answers=HealthAnswer(
+            ok=True,
+            version=__version__,
+            draining=False,
+            store=StoreHealth(ok=True, milliseconds=0.587),
+            nats=NatsHealth(enabled=False, consumers={}),
+        ),
+        unwell=HealthAnswer(
+            ok=False,
+            version=__version__,
+            draining=False,
+            store=StoreHealth(ok=False, problem="Redis did not answer in time"),
+            nats=NatsHealth(enabled=False, consumers={}),
+        ),
+    ),
+    "GET /health/live": Described(tag="operation", summary="is the process alive? For a liveness probe", answers=Ok()),
+    "GET /health/ready": Described(
+        tag="operation",
+        summary="should it get requests? For a readiness probe and load balancers",
+        answers=Ok(),
+        unwell=ErrorAnswer("stopping"),
+    ),
+    "GET /schema": Described(
+        tag="reference", summary="this reference, for a browser", answers="text/html", errors=(503,)
+    ),
+    "GET /schema/openapi.json": Described(
+        tag="reference", summary="this reference, as an OpenAPI document", answers="application/json", errors=(503,)
+    ),
+}
