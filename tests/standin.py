@@ -35,6 +35,21 @@ class StandIn:
         self.most_at_once = 0
         self.left = asyncio.Event()
         self.url = ""
+        self._open: dict[asyncio.StreamWriter, asyncio.Event] = {}
+
+    async def close(self) -> None:
+        """Break every connection that is still open."""
+        for writer, ended in list(self._open.items()):
+            writer.transport.abort()
+            await ended.wait()
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ended = self._open[writer] = asyncio.Event()
+        try:
+            await self.serve(reader, writer)
+        finally:
+            del self._open[writer]
+            ended.set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer request after request on one connection; an empty answer closes it."""
@@ -76,12 +91,13 @@ class StandIn:
 async def stand_in(answer: Answer) -> AsyncIterator[StandIn]:
     """A server on a free port of 127.0.0.1 that gives `answer(request)`, the bytes of an HTTP response."""
     made = StandIn(answer)
-    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(made.accept, "127.0.0.1", 0)
     made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield made
     finally:
         server.close()
+        await made.close()
 
 
 def http(body: bytes, status: str = "200 OK", headers: str = "Content-Type: application/json") -> bytes:
