@@ -13,9 +13,10 @@ import logging
 import random
 import secrets
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
+import msgspec
 from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError, ResponseError, TryAgainError
 
 from state import keys
@@ -23,7 +24,7 @@ from state.batch import Batch, Change, Once, Operation, Step, Values
 from state.connect import Command, Servers, exchange
 from state.errors import ConflictError, CorruptState, StoreError, StoreUnavailable
 
-__all__ = ["Change", "Once", "Step", "Store", "Values"]
+__all__ = ["Change", "Flush", "Once", "Step", "Store", "Values"]
 
 T = TypeVar("T")
 _log: Final = logging.getLogger("oo.store")
@@ -51,12 +52,27 @@ class _Lane:
         self.name = name
         self.number = 0
         self.sent = False
+        self.failures = 0
+
+
+class Flush(msgspec.Struct, frozen=True):
+    """What it took to apply some operations together: seconds, lost races, failures, and the error that ended it.
+
+    After too many lost races the operations of several users are applied anew, one user at a time.
+    """
+
+    operations: int
+    seconds: float
+    conflicts: int
+    failures: int
+    error: str | None
 
 
 class Store:
     """The shared state behind `servers`.
 
     `timeout` (seconds) bounds every call. `wait_replicas` Redis replicas must have a write before it is acknowledged.
+    `observe` is told of every flush.
     All methods raise StoreUnavailable when Redis is away, ConflictError when other writers were always first, and
     CorruptState for a key that holds something else.
     """
@@ -69,12 +85,14 @@ class Store:
         history_size: int,
         marker_seconds: int,
         wait_replicas: int = 0,
+        observe: Callable[[Flush], None] = lambda _: None,
     ) -> None:
         self._servers = servers
         self._timeout = timeout
         self._history_size = history_size
         self._marker_seconds = marker_seconds
         self._wait_replicas = wait_replicas
+        self._observe = observe
         self._random = random.Random()  # noqa: S311  # jitter
         replica = secrets.token_hex(8)
         self._lanes = [_Lane(f"{replica}:{n}") for n in range(_LANES if servers.spans_users else _LANES_ON_CLUSTER)]
@@ -175,53 +193,64 @@ class Store:
 
     async def _fly(self, lane: _Lane, operations: list[Operation], users: set[str]) -> None:
         try:
-            if len(users) > 1 and await self._commit(lane, operations, _TRIES_TOGETHER):
+            if len(users) > 1 and await self._commit(lane, operations):
                 return
             for user in users:
-                alone = [operation for operation in operations if operation.user == user]
-                if not await self._commit(lane, alone, _TRIES_ALONE):
-                    _fail(alone, ConflictError("too many others change this user at once"))
+                await self._commit(lane, [operation for operation in operations if operation.user == user], alone=True)
         finally:
             _fail(operations, StoreUnavailable("the service stops"))
             self._busy -= users
             self._lanes.append(lane)
             self._launch()
 
-    async def _commit(self, lane: _Lane, operations: list[Operation], tries: int) -> bool:
-        """Bring the operations into Redis and tell their callers what came of it; False if others were first `tries`
-        times, and nobody was told."""
+    async def _commit(self, lane: _Lane, operations: list[Operation], *, alone: bool = False) -> bool:
+        """Bring the operations into Redis and tell their callers what came of it.
+
+        False if too many others were first and nobody was told; `alone`, of one user, that is told as well.
+        """
+        started = asyncio.get_running_loop().time()
         deadline = min(operation.deadline for operation in operations)
         flight = keys.flight(lane.name, None if self._servers.spans_users else operations[0].user)
+        tries = _TRIES_ALONE if alone else _TRIES_TOGETHER
+        lane.failures = lost = 0
+        problem: Exception | None = None
         try:
-            for lost in range(1, tries + 1):
-                batch = Batch(operations, history_size=self._history_size, marker_seconds=self._marker_seconds)
-                if await self._apply(lane, flight, batch, deadline):
-                    await self._replicated(flight, deadline)
-                    batch.settle()
-                    return True
+            while (batch := await self._apply(lane, flight, operations, deadline)) is None:
+                lost += 1
+                if lost == tries:
+                    break
                 await asyncio.sleep(self._random.uniform(0, _PAUSE * 2**lost))
+            else:
+                await self._replicated(flight, deadline)
+                batch.settle()
         except StoreError as error:
-            _fail(operations, error)
-            return True
+            problem = error
         except Exception as error:  # noqa: BLE001  # a defect of ours; nobody shall wait for ever
             _log.exception("a flush failed")
-            _fail(operations, error)
-            return True
-        return False
+            problem = error
+        if alone and lost == tries:
+            problem = ConflictError("too many others change this user at once")
+        if problem is not None:
+            _fail(operations, problem)
+        seconds = asyncio.get_running_loop().time() - started
+        self._observe(
+            Flush(len(operations), seconds, lost, lane.failures, None if problem is None else type(problem).__name__)
+        )
+        return alone or lost < tries
 
-    async def _apply(self, lane: _Lane, flight: str, batch: Batch, deadline: float) -> bool:
-        """Apply the batch exactly once; False if another writer was first and nothing was applied."""
-        failures = 0
+    async def _apply(self, lane: _Lane, flight: str, operations: list[Operation], deadline: float) -> Batch | None:
+        """Apply the operations exactly once; None if another writer was first and nothing was applied."""
         while True:
+            batch = Batch(operations, history_size=self._history_size, marker_seconds=self._marker_seconds)
             lane.sent = False
             try:
                 async with asyncio.timeout_at(deadline - self._timeout * _RESERVE):
-                    return await self._attempt(lane, flight, batch)
+                    return batch if await self._attempt(lane, flight, batch) else None
             except _TROUBLE as error:
                 if lane.sent and await self._was_applied(lane, flight, deadline):
-                    return True
-                failures += 1
-                await self._give_up_or_pause(error, failures, deadline)
+                    return batch
+                lane.failures += 1
+                await self._give_up_or_pause(error, lane.failures, deadline)
 
     async def _attempt(self, lane: _Lane, flight: str, batch: Batch) -> bool:
         """One WATCH ... EXEC; False if EXEC says that a watched key was changed."""
