@@ -13,10 +13,11 @@ import msgspec
 
 from bench.measure import Load, Run, Target, measure, sampled_memory
 from bench.report import Check, Section, spread
-from bench.users import DECISIONS, preload
+from bench.users import DECISIONS, POLICY, preload
+from state import keys
 from tests.servers import RedisServer, Server, free_port, redis_server, service
 
-__all__ = ["MODES", "against_floor", "half_load", "many_users", "one_server", "soak", "workers"]
+__all__ = ["MODES", "against_floor", "half_load", "many_users", "one_server", "redis_load", "soak", "workers"]
 
 # Processor time of the service per request, in units of the floor's in the same run.
 MODES: Final = {
@@ -195,10 +196,11 @@ def half_load(rounds: int, load: Load) -> list[Section]:
         rows.append(_row(f"{name}, full load", full[name]))
         rows.append(_row(f"{name}, half of it", half[name]))
     tails = [run.p99 / run.p50 for run in half["service"]]
+    share = median([run.throughput for run in half["service"]]) / max(run.throughput for run in full["service"])
     checks.append(Check("p99 in units of p50, at half of the highest throughput", median(tails), 3.0, "of p50"))
     how = (
         f"{load.connections} connections, each pausing for an exponentially distributed time before a request; the "
-        f"pauses are no part of the latencies. p99/p50 of the service: {spread(tails)}"
+        f"pauses are no part of the latencies. The service at {share:.0%} of its highest, p99/p50: {spread(tails)}"
     )
     return [Section("Half of the highest throughput, score", how, _HEADER, rows, checks)]
 
@@ -266,3 +268,27 @@ def workers(counts: Sequence[int], rounds: int, load: Load) -> list[Section]:
                 runs.setdefault(name, []).append(measure(target, _again(load, seed=number * 1_000_003)))
     how = f"score, {load.connections} connections, {load.users:,} users; load, Redis and service share this machine"
     return [Section("Processes in one container", how, _HEADER, [_row(name, each) for name, each in runs.items()])]
+
+
+def redis_load(rounds: int, load: Load) -> list[Section]:
+    """What a request costs Redis: least when many share a transaction, most when each has its own."""
+    widths = (1, 4, 16, 32, 128)
+    runs: dict[int, list[Run]] = {width: [] for width in widths}
+    with _redis() as redis, _service(redis) as served:
+        _warm([served], load)
+        for number in range(rounds):
+            for width in widths:
+                runs[width].append(measure(served, _again(load, connections=width, seed=number * 1_000_003)))
+        _warm([served], _again(load, users=20))  # by now these have as long a history as there may be
+        sizes = {key: int(redis.command("MEMORY", "USAGE", key, "SAMPLES", 0)) for key in _keys("u7")}
+    rows = []
+    for width, each in runs.items():
+        cost = median([_number(run, "redis_cpu") for run in each])
+        rows.append([*_row(f"{width} at once", each)[:4], f"{0.7 * 1e6 / cost:,.0f}"])
+    shown = ", ".join(f"{key} {size:,}" for key, size in sizes.items())
+    how = f"score, one replica; the last column is computed: 70 % of a core over the CPU of a request. Bytes: {shown}"
+    return [Section("What one Redis carries", how, [*_HEADER[:4], "requests/s one Redis carries"], rows)]
+
+
+def _keys(user_id: str) -> list[str]:
+    return [keys.record(user_id, POLICY), keys.history(user_id)]
