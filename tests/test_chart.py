@@ -840,3 +840,24 @@ def test_commands_in_the_documentation_use_values_there_are() -> None:
             node = schema["definitions"]["secret"] if "$ref" in node else node
             assert word in node.get("properties", {}), f"{place}: {name} is no value of the chart"
             node = node["properties"][word]
+
+
+def test_yaml_in_the_documentation_is_valid() -> None:
+    """Values shown in the documentation install; objects shown there are valid and restricted."""
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "kubernetes.md").read_text(), flags=re.DOTALL)
+    assert len(blocks) > 3
+    for block in blocks:
+        shown = yaml.safe_load(block)
+        if "kind" not in shown:
+            assert render(shown)
+            continue
+        for version in (OLDEST, NEWEST):
+            kubernetes_validate.validate(shown, version, strict=True)
+        assert shown["spec"]["securityContext"]["runAsNonRoot"] is True
+        assert shown["spec"]["containers"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_sentences_in_the_documentation_are_those_shown() -> None:
+    """The refusal that the documentation shows is the one a user gets."""
+    (shown,) = re.findall(r"```text\n(.*?)\n```", (ROOT / "docs" / "kubernetes.md").read_text(), flags=re.DOTALL)
+    assert shown in refusal({"redis": {"enabled": False}})

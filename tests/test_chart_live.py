@@ -17,7 +17,7 @@ import httpx
 import pytest
 import redis
 
-from tests.servers import RedisServer, Server, free_port, program, until
+from tests.servers import ROOT, RedisServer, Server, free_port, program, redis_cluster, redis_server, until
 from tests.test_chart import Manifest, one, pods, render
 
 REDIS_HOST = "oo-serving-redis:6379"
@@ -94,12 +94,12 @@ class Release:
             words = [program("redis-cli"), "-p", str(self.redis.port), *found["exec"]["command"][1:]]
             environ = os.environ | environment(self.manifests, self.container(component))
             try:
-                run = subprocess.run(
+                done = subprocess.run(
                     words, env=environ, capture_output=True, check=False, timeout=found["timeoutSeconds"]
                 )
             except subprocess.TimeoutExpired:
                 return False
-            return run.returncode == 0
+            return done.returncode == 0
         ports = {port["name"]: port["containerPort"] for port in self.container(component)["ports"]}
         where = f"http://127.0.0.1:{ports[found['httpGet']['port']]}{found['httpGet']['path']}"
         try:
@@ -153,11 +153,11 @@ def test_default_install_works_and_survives_its_redis() -> None:
         shown = Path(f"/proc/{found.redis.pid}/cmdline")
         assert not shown.exists() or password not in shown.read_text(), "the list of processes shows the password"
 
-        run = found.helm_test()
-        assert (run.returncode, run.stderr) == (0, "")
-        assert "read it back" in run.stdout
+        done = found.helm_test()
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "read it back" in done.stdout
         with found.redis.client() as client:
-            assert client.keys("*helm-test*:linucb-v1") == [], "the test leaves no user behind"
+            assert list(client.scan_iter("*helm-test*:linucb-v1")) == [], "the test leaves no user behind"
         assert found.score().status_code == 200
 
         found.redis.kill()
@@ -207,3 +207,93 @@ def test_termination_loses_no_request(workers: int) -> None:
         # uvicorn hands the signal on to the system once it has shut down.
         assert found.service.wait(grace - sleep) in (0, -signal.SIGTERM)
         assert not found.probe("serving", "livenessProbe")
+
+
+# The documentation's own commands
+
+
+def documented(part: str) -> str:
+    """The one script of docs/kubernetes.md, run there in a pod with `sh -c`, that contains `part`."""
+    scripts = re.findall(r"-- sh -c '([^']+)'", (ROOT / "docs" / "kubernetes.md").read_text())
+    (found,) = [script for script in scripts if part in script]
+    return str(found)
+
+
+def run(script: str, environ: dict[str, str], **options: Any) -> bytes:
+    done = subprocess.run(
+        ["sh", "-c", script], env={"PATH": os.environ["PATH"], **environ}, capture_output=True, check=False, **options
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    output: bytes = done.stdout
+    return output
+
+
+def content(server: RedisServer) -> dict[bytes, Any]:
+    """Every key of a server with its value."""
+    with server.client() as client:
+        read = {b"hash": client.hgetall, b"list": lambda key: client.lrange(key, 0, -1), b"string": client.get}
+        return {key: read[client.type(key)](key) for key in client.scan_iter()}
+
+
+def filled(server: RedisServer) -> dict[bytes, Any]:
+    """Put some users with odd ids into the server."""
+    with server.client() as client:
+        for user in ("u", "anna@example.org", "%C3%A9~._-:", *map(str, range(300))):
+            client.hset(f"oo:{{{user}}}:linucb-v1", mapping={"A": bytes(range(200)), "b": bytes(40), "meta": b"\0\xff"})
+            client.rpush(f"oo:{{{user}}}:history", '{"ts":"2026-01-01T00:00:00Z"}', "{}")
+    return content(server)
+
+
+def test_documented_backup_is_restored(tmp_path: Path) -> None:
+    """The documented commands bring every key back as it was, and later writes to the restored Redis last."""
+    auth = {"REDISCLI_AUTH": "old"}
+    with redis_server("--requirepass", "old", "--dir", str(tmp_path)) as server:
+        server.url = f"redis://:old@127.0.0.1:{server.port}/0"
+        before = filled(server)
+        script = documented("--rdb").replace("redis-cli", f"redis-cli -p {server.port}").replace("/data", str(tmp_path))
+        backup = run(script, auth)
+    assert not (tmp_path / "backup.rdb").exists()
+
+    data = tmp_path / "data"
+    data.mkdir()
+    with redis_server("--appendonly", "yes", "--dir", str(data)) as server:
+        server.command("SET", "oo:{later}:sync", "lost by the restore")
+        server.stop()
+        run(documented("appendonlydir").replace("/data", str(data)), {}, input=backup)
+        server.start()
+        assert content(server) == before
+        server.command("SET", "oo:{u}:sync", "kept")
+        server.kill()
+        server.start()
+        assert server.command("GET", "oo:{u}:sync") == "kept"
+        assert len(content(server)) == len(before) + 1
+
+
+def test_documented_move_to_sentinel_keeps_every_key() -> None:
+    """The documented copy to the master of Sentinel is complete, to the byte, and can be repeated."""
+    with redis_server("--requirepass", "old") as old, redis_server("--requirepass", "PASSWORD") as new:
+        old.url = f"redis://:old@127.0.0.1:{old.port}/0"
+        new.url = f"redis://:PASSWORD@127.0.0.1:{new.port}/0"
+        before = filled(old)
+        script = documented("MIGRATE").replace("redis-cli", f"redis-cli -p {old.port}")
+        script = script.replace("new-redis 6379", f"127.0.0.1 {new.port}")
+        for _ in range(2):
+            assert run(script, {"REDISCLI_AUTH": "old"}) == b"copied\n"
+        assert content(new) == before == content(old)
+
+
+def test_documented_move_to_cluster_keeps_every_key() -> None:
+    """The documented copy to a Cluster puts every key on its own node, to the byte, and can be repeated."""
+    with redis_server("--requirepass", "old") as old, redis_cluster() as new:
+        old.url = f"redis://:old@127.0.0.1:{old.port}/0"
+        for server in new.servers:
+            server.command("CONFIG", "SET", "masterauth", "PASSWORD", "requirepass", "PASSWORD")
+            server.url = server.url.replace("//", "//:PASSWORD@")
+        before = filled(old)
+        script = documented("--cluster import").replace("127.0.0.1:6379", f"127.0.0.1:{old.port}")
+        script = script.replace("new-redis:6379", f"127.0.0.1:{new.masters[0].port}")
+        for _ in range(2):
+            assert run(script, {"REDISCLI_AUTH": "old"}) == b"copied\n"
+        after = {key: value for server in new.masters for key, value in content(server).items()}
+        assert after == before == content(old)
+        assert all(content(server) for server in new.masters)
