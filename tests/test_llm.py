@@ -386,6 +386,19 @@ async def test_at_most_so_many_at_once() -> None:
     assert server.most_at_once == 3
 
 
+async def test_calls_start_apart() -> None:
+    """Calls made together start one after another, so that their answers do not come all at once."""
+    starts: list[float] = []
+
+    def note(*_: object) -> bytes:
+        starts.append(asyncio.get_running_loop().time())
+        return http(completion("x"))
+
+    async with asking(note, max_concurrency=10) as (_, llm):
+        await asyncio.gather(*(llm.chat(HELLO) for _ in range(10)))
+    assert starts[-1] - starts[0] > 0.03
+
+
 async def test_queue_has_an_end() -> None:
     """A call whose turn does not come in time is unavailable; those before it are not harmed."""
     go = asyncio.Event()
