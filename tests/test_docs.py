@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -17,7 +18,7 @@ import pytest
 
 from app.settings import Secret, Settings
 from tests.bodies import reward, score
-from tests.servers import RedisServer, Server, haproxy, redis_server, service, until
+from tests.servers import RedisServer, Server, free_port, haproxy, redis_server, service, until
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -198,6 +199,35 @@ def test_what_is_shown_can_be_wrong() -> None:
     assert not alike("1.73493515", "1.73493516")
     assert not alike('{"a":1}', '{"a":2}')
     assert not alike("one ...", "one\ntwo")
+
+
+def answers(server: Server) -> bool:
+    with urllib.request.urlopen(f"{server.url}/health/ready", timeout=5):
+        return True
+
+
+def test_dev_run_serves(real_redis: RedisServer, tmp_path: Path) -> None:
+    """`./dev run` as the README writes it serves, on the embedded store and on a Redis that is named."""
+    (plain, *_), (named, *_) = (block.splitlines() for block in blocks("sh")[:2])
+    assert plain.startswith("./dev run ")
+    assert "redis://localhost:6379 ./dev run" in named
+    for line in (plain, named.replace("redis://localhost:6379", real_redis.url)):
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        server = Server(
+            ["bash", "-c", line.replace("./dev run", "exec ./dev run")],
+            port=port,
+            url=url,
+            directory=tmp_path,
+            ready=answers,
+            environ={**os.environ, "PORT": str(port), "DRAIN_SECONDS": "0"},
+        )
+        try:
+            server.start()
+            assert httpx.post(f"{url}/score", json=score("cy")).status_code == 200
+        finally:
+            server.stop()
+    assert real_redis.command("EXISTS", "oo:{cy}:linucb-v1") == 1
 
 
 def test_replicas_behind_haproxy(place: tuple[Server, RedisServer]) -> None:
