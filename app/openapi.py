@@ -10,7 +10,7 @@ from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from app import __version__
-from app.reference import FAILURES, INTRODUCTION, ROUTES, Described
+from app.reference import INTRODUCTION, ROUTES, Described, Failure
 from app.schema_page import POLICY, render
 from app.schemas import ErrorAnswer, UserId
 
@@ -88,7 +88,6 @@ def document(routes: Sequence[HTTPRouteHandler]) -> dict[str, Any]:
                 name: schema | {"description": " ".join(schema["description"].split())}
                 for name, schema in sorted(schemas.items())
             },
-            "responses": {str(status): _failure(status) for status in FAILURES},
         },
     }
 
@@ -115,7 +114,7 @@ def _operation(path: str, row: Described) -> dict[str, Any]:
     if row.idempotent:
         good["headers"] = {"Idempotent-Replayed": _REPLAYED}
     found["responses"] = {"200": good}
-    found["responses"] |= {str(status): {"$ref": f"#/components/responses/{status}"} for status in row.errors}
+    found["responses"] |= {str(error.status): _failure(error) for error in row.errors}
     if row.unwell is not None:
         found["responses"]["503"] = {"description": "It cannot serve now.", "content": _content(row.unwell)}
     return found
@@ -137,9 +136,6 @@ def _content(message: msgspec.Struct) -> Mapping[str, Any]:
     }
 
 
-def _failure(status: int) -> dict[str, Any]:
-    failure = FAILURES[status]
-    examples = {str(index): {"value": {"detail": detail}} for index, detail in enumerate(failure.details, 1)}
-    content = {_JSON: {"schema": {"$ref": _REF.format(name="ErrorAnswer")}, "examples": examples}}
-    found: dict[str, Any] = {"description": failure.meaning, "content": content}
-    return found | ({"headers": {"Retry-After": _RETRY_AFTER}} if status == 503 else {})
+def _failure(failure: Failure) -> dict[str, Any]:
+    found = {"description": failure.meaning, "content": _content(ErrorAnswer(failure.detail))}
+    return found | ({"headers": {"Retry-After": _RETRY_AFTER}} if failure.status == 503 else {})

@@ -32,29 +32,30 @@ from app.schemas import (
     StatisticsAnswer,
 )
 
-__all__ = ["FAILURES", "INTRODUCTION", "ROUTES", "Described", "Failure", "Tag"]
+__all__ = ["INTRODUCTION", "ROUTES", "Described", "Failure", "Tag"]
 
 Tag = Literal["decisions", "generation", "operation", "reference"]
 
 
+class Failure(msgspec.Struct, frozen=True):
+    """An error: its status, what that means, and the `detail` of one such answer."""
+
+    status: int
+    meaning: str
+    detail: str
+
+
 class Described(msgspec.Struct, frozen=True, kw_only=True):
     """One route. `reads` and `answers` are examples; an answer that is text is the media type of something else than a
-    message. `errors` are rows of FAILURES, `unwell` is what answers 503 instead of an error."""
+    message. `errors` has one row per status; `unwell` is what answers 503 instead of an error."""
 
     tag: Tag
     summary: str
     reads: msgspec.Struct | None = None
     answers: msgspec.Struct | str
-    errors: tuple[int, ...] = ()
+    errors: tuple[Failure, ...] = ()
     unwell: msgspec.Struct | None = None
     idempotent: bool = False
-
-
-class Failure(msgspec.Struct, frozen=True):
-    """What a status means, and the `detail` of some answers that have it."""
-
-    meaning: str
-    details: tuple[str, ...]
 
 
 INTRODUCTION: Final = (
@@ -64,31 +65,26 @@ INTRODUCTION: Final = (
     "id in a path is percent-encoded, a slash in it too."
 )
 
-FAILURES: Final[Mapping[int, Failure]] = {
-    413: Failure("The body is too long.", ("the body is longer than 2097152 bytes",)),
-    422: Failure(
-        "The request is not what the route takes. Nothing was changed.",
-        (
-            "Expected `float` <= 1.0 - at `$.reward`",
-            "No candidates",
-            "unknown prompt version 'v9', there are v1, v2",
-            "the user id in the path must have 1 to 256 characters",
-        ),
-    ),
-    500: Failure(
-        "A key in Redis holds what this service never writes; it is left as it is.",
-        ("oo:{ann}:linucb-v1: b has 3 bytes, which is no number of float64",),
-    ),
-    502: Failure("The language model answered, but nothing usable.", ("the LLM proxy answered 500: out of tokens",)),
-    503: Failure(
-        "Redis or the language model is away or busy: try again. Only a write that Redis did not answer may have "
-        "happened all the same; a reward with an Idempotency-Key can be repeated safely.",
-        ("Redis cannot be reached", "the LLM proxy did not answer in time", "too many requests at once"),
-    ),
-}
+_UNREADABLE: Final = "The request is not what the route takes; nothing was changed."
+_ODD: Final = "A key in Redis holds what this service never writes; it is left as it is."
+_AGAIN: Final = (
+    "Redis is away or too slow, or there are too many requests: try again. A write cut short may have happened all the "
+    "same; a reward with an Idempotency-Key can be repeated until it is answered."
+)
 
-_BODY: Final = (413, 422, 500, 503)
-_PATH: Final = (422, 500, 503)
+_TOO_LONG: Final = Failure(413, "The body is longer than MAX_BODY_BYTES.", "the body is longer than 2097152 bytes")
+_NO_CANDIDATES: Final = Failure(422, _UNREADABLE, "No candidates")
+_NO_REWARD: Final = Failure(422, _UNREADABLE, "Expected `float` <= 1.0 - at `$.reward`")
+_NO_PROMPT: Final = Failure(422, _UNREADABLE, "unknown prompt version 'v9', there are v1, v2")
+_NO_USER: Final = Failure(422, _UNREADABLE, "the user id in the path must have 1 to 256 characters")
+_STORE_AWAY: Final = Failure(503, _AGAIN, "Redis cannot be reached")
+_BUSY: Final = Failure(503, "There are too many requests: try again.", "too many requests at once")
+_MODEL_FAILED: Final = Failure(
+    502, "The language model answered, but nothing usable.", "the LLM proxy answered 500: out of tokens"
+)
+_MODEL_AWAY: Final = Failure(
+    503, "The language model is away, too slow or busy: try again.", "the LLM proxy did not answer in time"
+)
 
 _FEATURES: Final = CandidateFeatures(hour_of_day=9, is_overdue=True, task_age_days=3.0, priority=4)
 _SCORE: Final = ScoreRequest(
@@ -115,13 +111,26 @@ def _history(score: float, policy: str | None = None) -> HistoryEntry:
     return HistoryEntry(_TIME, features, score, "rent", policy)
 
 
-def _score(policy: str, text: str, score: float) -> Described:
+def _odd(policy: str) -> Failure:
+    return Failure(500, _ODD, f"oo:{{ann}}:{policy}: field A is missing")
+
+
+def _score(policy: str, which: str, score: float) -> Described:
+    text = f"pick a candidate by `{policy}`{which}"
     answers = ScoreAnswer("rent", score, policy)
-    return Described(tag="decisions", summary=text, reads=_SCORE, answers=answers, errors=_BODY)
+    return Described(
+        tag="decisions",
+        summary=text,
+        reads=_SCORE,
+        answers=answers,
+        errors=(_TOO_LONG, _NO_CANDIDATES, _odd(policy), _STORE_AWAY),
+    )
 
 
-def _reward(text: str) -> Described:
-    return Described(tag="decisions", summary=text, reads=_REWARD, answers=Ok(), errors=_BODY, idempotent=True)
+def _reward(policy: str) -> Described:
+    text = f"tell `{policy}` what became of a tip"
+    errors = (_TOO_LONG, _NO_REWARD, _odd(policy), _STORE_AWAY)
+    return Described(tag="decisions", summary=text, reads=_REWARD, answers=Ok(), errors=errors, idempotent=True)
 
 
 def _statistics(policy: str, labels: tuple[str, ...], theta: list[float]) -> Described:
@@ -129,7 +138,7 @@ def _statistics(policy: str, labels: tuple[str, ...], theta: list[float]) -> Des
     if labels:
         answers = msgspec.structs.replace(answers, policy=policy, exploration_rate=0.0, feature_labels=labels)
     text = f"what `{policy}` has learned about a user"
-    return Described(tag="decisions", summary=text, answers=answers, errors=_PATH)
+    return Described(tag="decisions", summary=text, answers=answers, errors=(_NO_USER, _odd(policy), _STORE_AWAY))
 
 
 _WEEK: Final = ("hour_sin", "hour_cos", "is_overdue", "task_age", "priority", "dow_sin", "dow_cos")
@@ -142,12 +151,12 @@ _PROFILE: Final = (
 )
 
 ROUTES: Final[Mapping[str, Described]] = {
-    "POST /score": _score("linucb-v1", "pick a candidate by `linucb-v1`", 1.7349351572897471),
-    "POST /score/egreedy": _score("egreedy-v1", "pick a candidate by `egreedy-v1`, the active policy", 0.0),
-    "POST /score/egreedy/v2": _score("egreedy-v2", "pick a candidate by `egreedy-v2`, the shadow policy", 0.0),
-    "POST /reward": _reward("tell `linucb-v1` what became of a tip"),
-    "POST /reward/egreedy": _reward("tell `egreedy-v1` what became of a tip"),
-    "POST /reward/egreedy/v2": _reward("tell `egreedy-v2` what became of a tip"),
+    "POST /score": _score("linucb-v1", "", 1.7349351572897471),
+    "POST /score/egreedy": _score("egreedy-v1", ", the active policy", 0.0),
+    "POST /score/egreedy/v2": _score("egreedy-v2", ", the shadow policy", 0.0),
+    "POST /reward": _reward("linucb-v1"),
+    "POST /reward/egreedy": _reward("egreedy-v1"),
+    "POST /reward/egreedy/v2": _reward("egreedy-v2"),
     "GET /stats/{user_id}": _statistics(
         "linucb-v1",
         (),
@@ -190,10 +199,13 @@ ROUTES: Final[Mapping[str, Described]] = {
         answers=HistoryAnswer(
             "ann", [_history(1.7349351572897471), _history(0.0, "egreedy-v1"), _history(0.0, "egreedy-v2")]
         ),
-        errors=_PATH,
+        errors=(_NO_USER, Failure(500, _ODD, "oo:{ann}:history: holds a value of another type"), _STORE_AWAY),
     ),
     "POST /reset/{user_id}": Described(
-        tag="decisions", summary="forget all models and decisions of a user", answers=Ok(), errors=_PATH
+        tag="decisions",
+        summary="forget all models and decisions of a user",
+        answers=Ok(),
+        errors=(_NO_USER, _STORE_AWAY),
     ),
     "POST /generate": Described(
         tag="generation",
@@ -202,10 +214,13 @@ ROUTES: Final[Mapping[str, Described]] = {
         answers=GenerateAnswer(
             [GeneratedCandidate("tip-0", "Pay the rent before lunch.", "It is overdue.")], "gpt-4o-mini", "v1", 180, 30
         ),
-        errors=(413, 422, 502, 503),
+        errors=(_TOO_LONG, _NO_PROMPT, _MODEL_FAILED, _MODEL_AWAY),
     ),
     "GET /prompts": Described(
-        tag="generation", summary="the prompt versions there are", answers=PromptList(["v1", "v2"], "v1"), errors=(503,)
+        tag="generation",
+        summary="the prompt versions there are",
+        answers=PromptList(["v1", "v2"], "v1"),
+        errors=(_BUSY,),
     ),
     "GET /health": Described(
         tag="operation",
@@ -233,9 +248,9 @@ ROUTES: Final[Mapping[str, Described]] = {
         unwell=ErrorAnswer("stopping"),
     ),
     "GET /schema": Described(
-        tag="reference", summary="this reference, for a browser", answers="text/html", errors=(503,)
+        tag="reference", summary="this reference, for a browser", answers="text/html", errors=(_BUSY,)
     ),
     "GET /schema/openapi.json": Described(
-        tag="reference", summary="this reference, as an OpenAPI document", answers="application/json", errors=(503,)
+        tag="reference", summary="this reference, as an OpenAPI document", answers="application/json", errors=(_BUSY,)
     ),
 }
