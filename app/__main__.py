@@ -1,26 +1,28 @@
 """`python -m app`: the service, as the environment's settings say."""
 
-import logging
 import os
 import sys
+import tempfile
 
 import uvicorn
 
-from app.main import create_app
+from app.logs import set_up
 from app.settings import SettingsError, from_environment
 
 
 def main() -> int:
     try:
         settings = from_environment(os.environ)
+        if settings.workers > 1:
+            # Where the processes keep their metrics together; it must be known before prometheus_client is imported.
+            os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="oo-metrics-"))
+        from app.main import create_app  # noqa: PLC0415
+
         app = create_app(settings)
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
-    )
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    set_up(settings.log_level, settings.log_format)
     uvicorn.run(
         app if settings.workers == 1 else "app.main:from_environment",
         factory=settings.workers > 1,

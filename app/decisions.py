@@ -21,7 +21,7 @@ from state.history import Entry
 from state.record import Meta, Record
 from state.store import Change, Once, Store, Values
 
-__all__ = ["Candidate", "Decision", "Decisions", "Statistics"]
+__all__ = ["Candidate", "Decision", "Decisions", "Observer", "Statistics"]
 
 
 class Candidate(Protocol):
@@ -58,6 +58,13 @@ class Statistics(msgspec.Struct, frozen=True):
         return self.meta.explore_count / self.meta.pulls if self.meta.pulls else 0.0
 
 
+class Observer(Protocol):
+    """Is told of every decision and reward."""
+
+    def decided(self, policy: str, *, explored: bool) -> None: ...
+    def rewarded(self, policy: str, reward: float, *, replayed: bool) -> None: ...
+
+
 class Decisions:
     """The use-cases over a store. `clock` gives Unix seconds; `chance` is where exploration comes from.
 
@@ -68,12 +75,14 @@ class Decisions:
         self,
         store: Store,
         policies: Mapping[str, Policy],
+        observer: Observer,
         *,
         clock: Callable[[], float] = time.time,
         chance: random.Random | None = None,
     ) -> None:
         self._store = store
         self._policies = policies
+        self._observer = observer
         self._clock = clock
         self._chance = chance or random.Random()  # noqa: S311  # exploration needs no secrecy
 
@@ -109,7 +118,9 @@ class Decisions:
             fields = record.encode_meta(meta) if found else record.encode(Record(model.a, model.b, meta))
             return Change(decision, fields, history.encode(entry))
 
-        return await self._store.update(user_id, key, record.FIELDS, step, appends=True)
+        decision = await self._store.update(user_id, key, record.FIELDS, step, appends=True)
+        self._observer.decided(policy_id, explored=decision.explored)
+        return decision
 
     async def reward(
         self,
@@ -135,7 +146,9 @@ class Decisions:
             return Change(result=False, fields=record.encode(Record(a, b, model.meta.rewarded(now, reward))))
 
         marker = Once(keys.marker(user_id, policy_id, once[0]), once[1], seen=True) if once else None
-        return await self._store.update(user_id, key, record.FIELDS, step, once=marker)
+        replayed = await self._store.update(user_id, key, record.FIELDS, step, once=marker)
+        self._observer.rewarded(policy_id, reward, replayed=replayed)
+        return replayed
 
     async def statistics(self, policy_id: str, user_id: str) -> Statistics:
         """What a policy has learned about a user; of a user never seen, what it starts from."""

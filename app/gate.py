@@ -1,28 +1,41 @@
-"""The first and last code a request meets: too many are refused at once, and paths are taken as they were sent."""
+"""The first and last code a request meets: it is let in or refused, named, timed and counted."""
 
-from typing import Final
+import itertools
+import logging
+import re
+import secrets
+import time
+from typing import Final, Literal
 
 import msgspec
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from app.errors import RETRY_SECONDS
+from app.logs import REQUEST_ID
+from app.metrics import Metrics
 from app.schemas import ErrorAnswer
 
 __all__ = ["Gate"]
 
+_log: Final = logging.getLogger("oo.access")
 _BUSY: Final = msgspec.json.encode(ErrorAnswer("too many requests at once"))
-_ALWAYS: Final = ("/health",)
+_ALWAYS: Final = ("/health", "/metrics")
+_REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
 class Gate:
     """Lets at most `most` requests through to `app` at once; those after it are answered 503 before anything of them is
-    read. Probes always pass."""
+    read. Probes always pass. `log` says which requests leave a line: all, those that fail, or none."""
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
+    def __init__(self, app: ASGIApp, most: int, metrics: Metrics, log: Literal["all", "errors", "off"]) -> None:
         self._app = app
         self._most = most
+        self._metrics = metrics
+        self._logged_from = {"all": 0, "errors": 400, "off": 1_000}[log]
         self._inside = 0
+        self._replica = secrets.token_hex(6)
+        self._numbers = itertools.count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
@@ -30,17 +43,44 @@ class Gate:
             return
         # Undecoded: an id with a slash in it is still one part of the path, and the handler sees what is not UTF-8.
         scope["path"] = scope["raw_path"].decode("latin-1")
-        if self._inside >= self._most and not scope["path"].startswith(_ALWAYS):
-            headers = [
-                (b"content-type", b"application/json"),
-                (b"content-length", b"%d" % len(_BUSY)),
-                (b"retry-after", b"%d" % RETRY_SECONDS),
-            ]
-            await send({"type": "http.response.start", "status": 503, "headers": headers})
-            await send({"type": "http.response.body", "body": _BUSY, "more_body": False})
-            return
+        request_id = self._request_id(scope)
+        REQUEST_ID.set(request_id.decode())
+        started = time.perf_counter()
+        status = 500
+
+        async def send_named(event: Message) -> None:
+            nonlocal status
+            if event["type"] == "http.response.start":
+                status = event["status"]
+                event["headers"] = [*event["headers"], (b"x-request-id", request_id)]
+            await send(event)
+
+        admitted = self._inside < self._most or scope["path"].startswith(_ALWAYS)
         self._inside += 1
         try:
-            await self._app(scope, receive, send)
+            await (self._app(scope, receive, send_named) if admitted else _refuse(send_named))
         finally:
             self._inside -= 1
+            seconds = time.perf_counter() - started
+            route = scope.get("path_template") or "(none)"
+            self._metrics.answered(scope["method"], route, status, seconds)
+            if status >= self._logged_from:
+                line = {"method": scope["method"], "route": route, "status": status, "ms": round(seconds * 1000, 2)}
+                _log.log(logging.WARNING if status >= 500 else logging.INFO, "request", extra=line)
+
+    def _request_id(self, scope: HTTPScope) -> bytes:
+        """The client's X-Request-ID if it can stand in a header and a log line, or one of our own."""
+        for name, value in scope["headers"]:
+            if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+                return value
+        return b"%s-%x" % (self._replica.encode(), next(self._numbers))
+
+
+async def _refuse(send: Send) -> None:
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(_BUSY)),
+        (b"retry-after", b"%d" % RETRY_SECONDS),
+    ]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": _BUSY, "more_body": False})

@@ -6,6 +6,7 @@ from litestar import Request, get, post
 from litestar.handlers import HTTPRouteHandler
 
 from app import tips
+from app.access import CLIENT
 from app.http import Answer, read_body, while_connected
 from app.llm import ChatClient
 from app.prompts import Prompts
@@ -19,7 +20,7 @@ _read: Final = Reader(GenerateRequest)
 def generate_routes(chat: ChatClient, prompts: Prompts, max_body_bytes: int) -> list[HTTPRouteHandler]:
     """POST /generate and GET /prompts."""
 
-    @post("/generate", status_code=200)
+    @post("/generate", status_code=200, opt=CLIENT)
     async def generate(request: Request[Any, Any, Any]) -> Answer:
         asked = _read(await read_body(request, max_body_bytes))
         found = await while_connected(
@@ -40,7 +41,7 @@ def generate_routes(chat: ChatClient, prompts: Prompts, max_body_bytes: int) -> 
             GenerateAnswer(candidates, found.model, found.prompt_version, found.prompt_tokens, found.completion_tokens)
         )
 
-    @get("/prompts", sync_to_thread=False)
+    @get("/prompts", sync_to_thread=False, opt=CLIENT)
     def versions() -> PromptList:
         return PromptList(list(prompts.versions), prompts.default)
 

@@ -18,6 +18,7 @@ from litestar.types import ASGIApp
 
 from app import __version__, llm, prompts
 from app import settings as environment
+from app.access import Access
 from app.bandit.registry import policies
 from app.consumer import Consumers
 from app.decisions import Decisions
@@ -25,6 +26,8 @@ from app.errors import answer_to
 from app.gate import Gate
 from app.generate import generate_routes
 from app.health import Draining, health_routes
+from app.logs import set_up
+from app.metrics import Metrics, metrics_routes
 from app.openapi import schema_routes
 from app.routes import decision_routes
 from app.settings import Settings, SettingsError
@@ -62,14 +65,18 @@ def create_app(
         versions = prompts.load(settings.default_prompt_version)
     except prompts.UnknownPrompt as error:
         raise SettingsError(f"DEFAULT_PROMPT_VERSION: {error}") from None
+    rows = policies(settings.alpha, settings.epsilon)
+    metrics = Metrics(__version__, tuple(rows))
     store = Store(
         servers,
         timeout=settings.store_timeout_seconds,
         history_size=settings.feature_history_size,
         marker_seconds=settings.idempotency_ttl_seconds,
         wait_replicas=settings.redis_wait_replicas,
+        observe=metrics.flushed,
     )
-    decisions = Decisions(store, policies(settings.alpha, settings.epsilon), clock=clock, chance=chance)
+    access = Access(settings.api_keys.reveal(), store, settings.rate_limit_per_second, metrics.unlimited.inc)
+    decisions = Decisions(store, rows, metrics, clock=clock, chance=chance)
     chat = llm.connect(
         url=settings.litellm_url,
         key=settings.litellm_master_key,
@@ -83,6 +90,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         _say_what_is_risky(settings)
+        _read_keys_again_on_hangup(access)
         _drain_before_stopping(draining, settings.drain_seconds)
         consumers.start()
         # What is there at the start stays: the collector need not look at it again and again.
@@ -99,25 +107,37 @@ def create_app(
         *decision_routes(decisions, settings.max_body_bytes),
         *generate_routes(chat, versions, settings.max_body_bytes),
         *health_routes(store, consumers.health, draining, __version__),
+        *metrics_routes(metrics, settings.metrics_key),
     ]
     app = Litestar(
         [*routes, *schema_routes(routes)],
         lifespan=[lifespan],
+        guards=[] if access.is_open else [access.guard],
         exception_handlers={Exception: answer_to},
         openapi_config=None,  # app.openapi makes the document: the handlers read their bodies themselves
         logging_config=None,
     )
-    return Gate(app, settings.max_inflight or settings.redis_pool_size * _WAITING_PER_CONNECTION)
+    most = settings.max_inflight or settings.redis_pool_size * _WAITING_PER_CONNECTION
+    return Gate(app, most, metrics, settings.access_log)
 
 
 def from_environment() -> ASGIApp:
     """The service as the environment says, for each of several worker processes to make its own."""
-    return create_app(environment.from_environment(os.environ))
+    settings = environment.from_environment(os.environ)
+    set_up(settings.log_level, settings.log_format)
+    return create_app(settings)
 
 
 def _say_what_is_risky(settings: Settings) -> None:
     if settings.redis_url.reveal() == "memory://":
         _log.warning("REDIS_URL is memory://: all state is in this process only and GONE when it stops")
+    if not settings.api_keys:
+        _log.warning("API_KEYS is empty: everyone who can reach this service may use and reset it")
+
+
+def _read_keys_again_on_hangup(access: Access) -> None:
+    if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGHUP"):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, access.read_again)
 
 
 def _drain_before_stopping(draining: Draining, seconds: float) -> None:

@@ -81,7 +81,9 @@ class Metrics:
         self.llm_seconds = Histogram(
             "oo_llm_generation_seconds", "Time of a generation", buckets=_LLM_SECONDS, registry=registry
         )
-        self.refused = Counter("oo_refused", "Requests refused before they were read", ("reason",), registry=registry)
+        self.unlimited = Counter(
+            "oo_rate_limit_unknown", "Requests let through because Redis could not count them", registry=registry
+        )
         Gauge(
             "oo_build_info", "The version that runs", ("version",), multiprocess_mode="max", registry=registry
         ).labels(version).set(1)

@@ -12,6 +12,7 @@ from litestar import Request, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
+from app.access import ADMIN, CLIENT, READER
 from app.bandit.features import Context
 from app.decisions import Decisions, Statistics
 from app.http import Answer, read_body
@@ -45,20 +46,22 @@ _canonical: Final = msgspec.json.Encoder(order="deterministic").encode
 def decision_routes(decisions: Decisions, max_body_bytes: int) -> list[HTTPRouteHandler]:
     """Score, reward and statistics of every policy, history and reset."""
     routes: list[HTTPRouteHandler] = [
-        get("/features/{user_id:str}")(_history(decisions)),
-        post("/reset/{user_id:str}", status_code=200)(_reset(decisions)),
+        get("/features/{user_id:str}", opt=READER)(_history(decisions)),
+        post("/reset/{user_id:str}", status_code=200, opt=ADMIN)(_reset(decisions)),
     ]
     for path, policy_id in POLICY_PATHS.items():
         routes += [
-            post(f"/score{path}", status_code=200)(_score(decisions, policy_id, max_body_bytes)),
-            post(f"/reward{path}", status_code=200)(_reward(decisions, policy_id, max_body_bytes)),
-            get(f"/stats{path}/{{user_id:str}}")(_statistics(decisions, policy_id)),
+            post(f"/score{path}", status_code=200, opt=CLIENT)(_score(decisions, policy_id, max_body_bytes)),
+            post(f"/reward{path}", status_code=200, opt=CLIENT)(_reward(decisions, policy_id, max_body_bytes)),
+            get(f"/stats{path}/{{user_id:str}}", opt=READER)(_statistics(decisions, policy_id)),
         ]
         if path:
             # A user whose id is the last word of a longer path is a user all the same.
             shorter, _, user_id = path.rpartition("/")
             routes.append(
-                get(f"/stats{path}", include_in_schema=False)(_statistics_of(decisions, POLICY_PATHS[shorter], user_id))
+                get(f"/stats{path}", include_in_schema=False, opt=READER)(
+                    _statistics_of(decisions, POLICY_PATHS[shorter], user_id)
+                )
             )
     return routes
 

@@ -65,6 +65,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workers: Annotated[int, Meta(ge=1, le=256, description="processes that serve in this container")] = 1
     log_level: Annotated[Literal["debug", "info", "warning", "error"], says("least severe log line to write")] = "info"
 
+    log_format: Annotated[
+        Literal["auto", "json", "text"], says("json, text for people, or auto: text at a terminal and json elsewhere")
+    ] = "auto"
+    access_log: Annotated[
+        Literal["all", "errors", "off"], says("requests that leave a log line: all, those answered 4xx or 5xx, or none")
+    ] = "errors"
+
+    api_keys: Annotated[
+        Secret,
+        says("lines name:role:sha256, or the path of a file with them, read again on SIGHUP; empty: open to everyone"),
+    ] = Secret("")
+    metrics_key: Annotated[Secret, says("bearer token that GET /metrics wants; empty for none")] = Secret("")
+    rate_limit_per_second: Annotated[
+        Count, says("requests per second from one API key, over all replicas; 0 for any number")
+    ] = 0
+
     redis_url: Annotated[
         Secret,
         says(

@@ -7,7 +7,7 @@ transaction can change them.
 from typing import Final
 from urllib.parse import quote
 
-__all__ = ["flight", "history", "marker", "record", "sync"]
+__all__ = ["flight", "history", "marker", "rate", "record", "sync"]
 
 # quote() leaves letters, digits and `_.-~` alone and always writes upper-case hexadecimal.
 _LEFT_ALONE: Final = "@:"
@@ -41,3 +41,8 @@ def flight(lane: str, user_id: str | None) -> str:
     """String with the last operation id of one lane of one replica, in the slot of `user_id` if one is given; it
     expires."""
     return f"oo:flight:{lane}" if user_id is None else f"{_user(user_id)}:flight:{lane}"
+
+
+def rate(name: str) -> str:
+    """Counter of the requests an API key sent in the current second; it expires."""
+    return f"oo:rate:{name}"

@@ -1,0 +1,57 @@
+"""Log lines: JSON for machines, readable for a person at a terminal; each with the id of the request it belongs to."""
+
+import contextvars
+import logging
+import sys
+import time
+from typing import Any, Final, Literal
+
+import msgspec
+
+__all__ = ["REQUEST_ID", "set_up"]
+
+REQUEST_ID: Final[contextvars.ContextVar[str | None]] = contextvars.ContextVar("request_id", default=None)
+
+_OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
+
+
+def _extra(record: logging.LogRecord) -> dict[str, Any]:
+    """What the line's author added, and the request it belongs to."""
+    found = {name: value for name, value in vars(record).items() if name not in _OWN}
+    request_id = REQUEST_ID.get()
+    if request_id is not None:
+        found.setdefault("request_id", request_id)
+    return found
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "ts": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_extra(record),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line, enc_hook=str).decode()
+
+
+class _Readable(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        extra = "".join(f" {name}={value}" for name, value in _extra(record).items())
+        when = time.strftime("%H:%M:%S", time.localtime(record.created))
+        line = f"{when} {record.levelname.lower():8}{record.name}: {record.getMessage()}{extra}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def set_up(level: str, form: Literal["auto", "json", "text"]) -> None:
+    """Write all log lines of this process to stderr; `auto` is text at a terminal and JSON elsewhere."""
+    readable = form == "text" or (form == "auto" and sys.stderr.isatty())
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Readable() if readable else _Json())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # They tell of every call, in words that hold URLs.
+    for name in ("httpx", "httpcore"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
