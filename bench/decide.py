@@ -63,8 +63,7 @@ def learned(policy: Policy) -> tuple[Matrix, Vector]:
 def time_of(work: Callable[[], object], repeats: int = 9, seconds: float = 0.05) -> list[float]:
     """µs per call in each of `repeats` series of about `seconds`."""
     timer = timeit.Timer(work)
-    calls, took = timer.autorange()
-    calls = max(1, int(calls * seconds / took))
+    calls = max(1, int(100 * seconds / timer.timeit(100)))
     return [each / calls * 1e6 for each in timer.repeat(repeats, calls)]
 
 
