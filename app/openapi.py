@@ -10,7 +10,7 @@ from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from app import __version__
-from app.reference import INTRODUCTION, ROUTES, Described, Failure
+from app.reference import INTRODUCTION, ROUTES, Described, Failure, refusals
 from app.schema_page import POLICY, render
 from app.schemas import ErrorAnswer, UserId
 
@@ -64,21 +64,21 @@ def schema_routes(others: Sequence[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
 
 def document(routes: Sequence[HTTPRouteHandler]) -> dict[str, Any]:
     """An OpenAPI 3.1 document of those of `routes` that have a description, in the order of the descriptions."""
-    served = {
-        f"{method} {path.replace(':str}', '}')}"
+    roles = {
+        f"{method} {path.replace(':str}', '}')}": route.opt.get("role")
         for route in routes
         for path in route.paths
         for method in route.http_methods
         if route.include_in_schema is not False
     }
-    described = {name: row for name, row in ROUTES.items() if name in served}
+    described = {name: row for name, row in ROUTES.items() if name in roles}
     messages = {type(message) for row in described.values() for message in (row.reads, row.answers, row.unwell)}
     types = sorted((type_ for type_ in messages if issubclass(type_, msgspec.Struct)), key=lambda type_: type_.__name__)
     _, schemas = msgspec.json.schema_components([*types, ErrorAnswer], ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}
     for name, row in described.items():
         method, _, path = name.partition(" ")
-        paths.setdefault(path, {})[method.lower()] = _operation(path, row)
+        paths.setdefault(path, {})[method.lower()] = _operation(path, row, roles[name])
     return {
         "openapi": "3.1.0",
         "info": {"title": "oO Serving", "version": __version__, "description": INTRODUCTION},
@@ -88,17 +88,20 @@ def document(routes: Sequence[HTTPRouteHandler]) -> dict[str, Any]:
                 name: schema | {"description": " ".join(schema["description"].split())}
                 for name, schema in sorted(schemas.items())
             },
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "One of the API_KEYS."}},
         },
     }
 
 
-def _operation(path: str, row: Described) -> dict[str, Any]:
+def _operation(path: str, row: Described, role: str | None) -> dict[str, Any]:
     names = re.findall(r"\{(\w+)\}", path)
     found: dict[str, Any] = {
         "operationId": "_".join(re.findall(r"\w+", re.sub(r"\{\w+\}", "", path))),
         "tags": [row.tag],
         "summary": row.summary,
     }
+    if role:
+        found["security"] = [{"key": [role]}, {}]  # without API_KEYS none is wanted
     parameters = [_user(name) for name in names] + ([_KEY] if row.idempotent else [])
     if parameters:
         found["parameters"] = parameters
@@ -113,8 +116,9 @@ def _operation(path: str, row: Described) -> dict[str, Any]:
         good["description"] = " ".join((type(row.answers).__doc__ or "").split())
     if row.idempotent:
         good["headers"] = {"Idempotent-Replayed": _REPLAYED}
+    errors = sorted((*row.errors, *(refusals(role) if role else ())), key=lambda error: error.status)
     found["responses"] = {"200": good}
-    found["responses"] |= {str(error.status): _failure(error) for error in row.errors}
+    found["responses"] |= {str(error.status): _failure(error) for error in errors}
     if row.unwell is not None:
         found["responses"]["503"] = {"description": "It cannot serve now.", "content": _content(row.unwell)}
     return found
@@ -138,4 +142,4 @@ def _content(message: msgspec.Struct) -> Mapping[str, Any]:
 
 def _failure(failure: Failure) -> dict[str, Any]:
     found = {"description": failure.meaning, "content": _content(ErrorAnswer(failure.detail))}
-    return found | ({"headers": {"Retry-After": _RETRY_AFTER}} if failure.status == 503 else {})
+    return found | ({"headers": {"Retry-After": _RETRY_AFTER}} if failure.status in (429, 503) else {})

@@ -32,7 +32,7 @@ from app.schemas import (
     StatisticsAnswer,
 )
 
-__all__ = ["INTRODUCTION", "ROUTES", "Described", "Failure", "Tag"]
+__all__ = ["INTRODUCTION", "ROUTES", "Described", "Failure", "Tag", "refusals"]
 
 Tag = Literal["decisions", "generation", "operation", "reference"]
 
@@ -61,8 +61,11 @@ class Described(msgspec.Struct, frozen=True, kw_only=True):
 INTRODUCTION: Final = (
     "Contextual bandits as a service: send the candidates and the moment, get one of them; later send a reward.\n\n"
     "Every error is JSON with `detail`: 404 for a path that is no route, 405 for another method, and those listed with "
-    "each route. Unknown fields are ignored; a number as text or 3.0 passes for 3, and `true` as text for true. A user "
-    "id in a path is percent-encoded, a slash in it too."
+    "each route. Every answer has an `X-Request-ID`: the request's, or a new one.\n\n"
+    "Unknown fields are ignored; a number as text or 3.0 passes for 3, and `true` as text for true. A user id in a "
+    "path is percent-encoded, a slash in it too.\n\n"
+    "A service that has API_KEYS wants one of them as a bearer token, of the role that the route names. One that has "
+    "none is open to everyone."
 )
 
 _UNREADABLE: Final = "The request is not what the route takes; nothing was changed."
@@ -85,6 +88,24 @@ _MODEL_FAILED: Final = Failure(
 _MODEL_AWAY: Final = Failure(
     503, "The language model is away, too slow or busy: try again.", "the LLM proxy did not answer in time"
 )
+
+_NO_METRICS: Final = Failure(
+    401,
+    "The service has a METRICS_KEY, which did not come as a bearer token.",
+    "METRICS_KEY is needed as a bearer token",
+)
+_NO_KEY: Final = Failure(
+    401, "The service has API_KEYS, none of which came as a bearer token.", "an API key is needed as a bearer token"
+)
+_TOO_OFTEN: Final = Failure(
+    429, "The key has used up this second: try again.", "this key may send 1 requests per second"
+)
+
+
+def refusals(role: str) -> tuple[Failure, ...]:
+    """The errors of every route that wants a key of this role."""
+    return _NO_KEY, Failure(403, "The key has another role.", f"this needs a key with the role {role}"), _TOO_OFTEN
+
 
 _FEATURES: Final = CandidateFeatures(hour_of_day=9, is_overdue=True, task_age_days=3.0, priority=4)
 _SCORE: Final = ScoreRequest(
@@ -112,7 +133,7 @@ def _history(score: float, policy: str | None = None) -> HistoryEntry:
 
 
 def _odd(policy: str) -> Failure:
-    return Failure(500, _ODD, f"oo:{{ann}}:{policy}: field A is missing")
+    return Failure(500, _ODD, f"oo:{{ann}}:{policy}: field meta is missing")
 
 
 def _score(policy: str, which: str, score: float) -> Described:
@@ -199,7 +220,7 @@ ROUTES: Final[Mapping[str, Described]] = {
         answers=HistoryAnswer(
             "ann", [_history(1.7349351572897471), _history(0.0, "egreedy-v1"), _history(0.0, "egreedy-v2")]
         ),
-        errors=(_NO_USER, Failure(500, _ODD, "oo:{ann}:history: holds a value of another type"), _STORE_AWAY),
+        errors=(_NO_USER, Failure(500, _ODD, "oo:{ann}:history: entry 0: Expected `array`, got `object`"), _STORE_AWAY),
     ),
     "POST /reset/{user_id}": Described(
         tag="decisions",
@@ -246,6 +267,12 @@ ROUTES: Final[Mapping[str, Described]] = {
         summary="should it get requests? For a readiness probe and load balancers",
         answers=Ok(),
         unwell=ErrorAnswer("stopping"),
+    ),
+    "GET /metrics": Described(
+        tag="operation",
+        summary="counters and times, for Prometheus",
+        answers="text/plain",
+        errors=(_NO_METRICS,),
     ),
     "GET /schema": Described(
         tag="reference", summary="this reference, for a browser", answers="text/html", errors=(_BUSY,)

@@ -75,6 +75,8 @@ def _operation(method: str, path: str, operation: Node) -> str:
         f'<details id="{escape(operation["operationId"])}"><summary><b class="{method}">{method.upper()}</b>',
         f"<code>{escape(path)}</code> {_text(operation['summary'])}</summary><div>",
     ]
+    roles = [role for scheme in operation.get("security", []) for names in scheme.values() for role in names]
+    parts += [f'<p class="faint">Role: {escape(role)}</p>' for role in roles]
     parameters = operation.get("parameters", [])
     if parameters:
         rows = [
