@@ -1,0 +1,1 @@
+"""A run that breaks a whole system under load and counts what was acknowledged: `./dev chaos`."""
