@@ -24,7 +24,7 @@ from urllib.parse import quote, urlsplit
 
 import numpy as np
 
-__all__ = ["CONVERSATIONS", "Replay", "load", "over_http", "two_sided"]
+__all__ = ["CONVERSATIONS", "Pick", "Replay", "differences", "load", "main", "over_http", "two_sided"]
 
 CONVERSATIONS = sorted((Path(__file__).parent / "data").glob("conversation-*.jsonl.gz"))
 # A fair service fails one of the judgements on exploration about once in 20,000 replays.

@@ -1,12 +1,13 @@
 """The recorded conversations, replayed over HTTP: the same answers on every store, and a comparison that can fail."""
 
+import gzip
 import random
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.replay import CONVERSATIONS, Pick, Replay, differences, over_http, two_sided
+from tests.replay import CONVERSATIONS, Pick, Replay, differences, main, over_http, two_sided
 from tests.servers import service
 
 
@@ -48,6 +49,22 @@ def test_a_shorter_history_is_noticed(redis_url: str) -> None:
     found = replay(CONVERSATIONS[:1], REDIS_URL=redis_url, FEATURE_HISTORY_SIZE="99")
     assert any(".history: 99 items instead of 100" in line for line in found.mismatches)
     assert all("GET /features/{user}" in line for line in found.mismatches)
+
+
+def test_a_running_service_can_be_tried(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command line replays the conversations it is given and says with its exit code whether they fit."""
+    with gzip.open(CONVERSATIONS[0], "rt") as lines:
+        head = [next(lines) for _ in range(60)]
+    right, wrong = tmp_path / "right.jsonl.gz", tmp_path / "wrong.jsonl.gz"
+    right.write_bytes(gzip.compress("".join(head).encode()))
+    wrong.write_bytes(gzip.compress("".join(head).replace('"ok": true', '"ok": false').encode()))
+    with service() as server:
+        assert main([server.url, str(right)]) == 0
+        assert "59 steps, 0 mismatches" in capsys.readouterr().out
+        assert main([server.url, str(wrong)]) == 1
+        assert ".ok: True instead of False" in capsys.readouterr().out
+    assert main([]) == 2
+    assert "tests.replay http://" in capsys.readouterr().out
 
 
 def picks(position: Callable[[random.Random, int, int], int]) -> list[Pick]:
