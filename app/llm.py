@@ -109,7 +109,7 @@ class ChatClient:
     def __init__(
         self,
         http: httpx.AsyncClient,
-        url: str,
+        url: httpx.URL,
         key: Secret,
         *,
         max_concurrency: int = 32,
@@ -252,7 +252,7 @@ def connect(
     )
     return ChatClient(
         http,
-        f"{_base(url)}/chat/completions",
+        httpx.URL(f"{_base(url)}/chat/completions"),
         _header_safe(key),
         max_concurrency=max_concurrency,
         queue_seconds=queue_seconds,
