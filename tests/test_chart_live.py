@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import httpx
 import pytest
 import redis
 
-from tests.servers import ROOT, RedisServer, Server, free_port, program, redis_cluster, redis_server, until
+from tests.servers import ROOT, RedisServer, Server, free_port, haproxy, program, redis_cluster, redis_server, until
 from tests.test_chart import Manifest, one, pods, render
 
 REDIS_HOST = "oo-serving-redis:6379"
@@ -65,17 +65,21 @@ class Release:
             ready=lambda _: self.probe("redis", "readinessProbe"),
             environ=system | environment(self.manifests, container),
         )
+        self.service = self.serving(self.port, "startupProbe")
+
+    def serving(self, port: int, probe: str) -> Server:
+        """A process of the service as a pod would run it; it counts as started once `probe` succeeds."""
         container = self.container("serving")
         environ = environment(self.manifests, container)
         assert REDIS_HOST in environ["REDIS_URL"]
-        environ["REDIS_URL"] = environ["REDIS_URL"].replace(REDIS_HOST, f"127.0.0.1:{redis_port}")
-        self.service = Server(
+        environ["REDIS_URL"] = environ["REDIS_URL"].replace(REDIS_HOST, f"127.0.0.1:{self.redis.port}")
+        return Server(
             [sys.executable, *container["command"][1:]],
-            port=self.port,
-            url=self.url,
-            directory=self._folder("serving"),
-            ready=lambda _: self.probe("serving", "startupProbe"),
-            environ=system | environ | {"PYTHONUNBUFFERED": "1"},
+            port=port,
+            url=f"http://127.0.0.1:{port}",
+            directory=self._folder(f"serving-{port}"),
+            ready=lambda server: self.ask(server.port, probe),
+            environ={"PATH": os.environ["PATH"], **environ, "PORT": str(port), "PYTHONUNBUFFERED": "1"},
         )
 
     def _folder(self, name: str) -> Path:
@@ -100,9 +104,15 @@ class Release:
             except subprocess.TimeoutExpired:
                 return False
             return done.returncode == 0
-        ports = {port["name"]: port["containerPort"] for port in self.container(component)["ports"]}
-        where = f"http://127.0.0.1:{ports[found['httpGet']['port']]}{found['httpGet']['path']}"
+        return self.ask(self.port, name)
+
+    def ask(self, port: int, name: str) -> bool:
+        """Whether a probe of the service succeeds for the process on `port`."""
+        found = self.container("serving")[name]
+        (named,) = self.container("serving")["ports"]
+        assert (found["httpGet"]["port"], self.port) == (named["name"], named["containerPort"])
         try:
+            where = f"http://127.0.0.1:{port}{found['httpGet']['path']}"
             return 200 <= httpx.get(where, timeout=found["timeoutSeconds"]).status_code < 400
         except httpx.TransportError:
             return False
@@ -207,6 +217,45 @@ def test_termination_loses_no_request(workers: int) -> None:
         # uvicorn hands the signal on to the system once it has shut down.
         assert found.service.wait(grace - sleep) in (0, -signal.SIGTERM)
         assert not found.probe("serving", "livenessProbe")
+
+
+def test_rolling_update_loses_no_request() -> None:
+    """Two pods behind a balancer that asks for readiness, replaced one by one as the Deployment does it, under load:
+    every request is answered 200."""
+    with ExitStack() as stack:
+        found = stack.enter_context(release())
+        old = [found.service, found.serving(free_port(), "readinessProbe")]
+        new = [found.serving(free_port(), "readinessProbe") for _ in old]
+        for server in old[1:] + new:
+            stack.callback(server.kill)
+        old[1].start()
+        until(lambda: found.probe("serving", "readinessProbe"), "ready")
+        balancer = stack.enter_context(haproxy([*old, *new]))
+        found.url = balancer.url
+        until(lambda: found.score().status_code == 200, "the balancer sees a pod")
+
+        answers: list[int] = []
+        done = threading.Event()
+
+        def load() -> None:
+            while not done.is_set():
+                answers.append(found.score().status_code)
+
+        clients = [threading.Thread(target=load) for _ in range(2)]
+        stack.callback(done.set)
+        for client in clients:
+            client.start()
+        for before, after in zip(old, new, strict=True):
+            after.start()
+            assert before.stop() in (0, -signal.SIGTERM)
+        seen = len(answers)
+        until(lambda: len(answers) > seen + 20, "requests to the new pods")
+        done.set()
+        for client in clients:
+            client.join()
+        assert set(answers) == {200}
+        stats = httpx.get(f"{found.url}/stats/u").json()
+        assert stats["pulls"] == len(answers) + 1
 
 
 # The documentation's own commands
