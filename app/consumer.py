@@ -5,7 +5,6 @@ NATS is optional: nothing here is waited for by the rest of the service, and no 
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -18,8 +17,9 @@ import nats.errors
 from nats.aio.client import Client
 
 from app import events
-from app.delivery import Counts, Pull, StoreGate, grow
+from app.delivery import Counts, Pull
 from app.durable import SUBJECTS, Consumer
+from app.patience import StoreGate, grow, jitter
 from app.settings import Settings
 
 __all__ = ["ConsumerHealth", "Consumers", "NatsHealth"]
@@ -154,7 +154,7 @@ class Consumers:
             finally:
                 await self._leave(client)
             pause = grow(pause, LONGEST_PAUSE_SECONDS)
-            await asyncio.sleep(pause * random.uniform(0.75, 1.0))  # noqa: S311 (spreads the replicas)
+            await asyncio.sleep(jitter(pause))
 
     async def _connect(self, client: Client, closed: asyncio.Event) -> None:
         """Connect, waiting for a server as long as there is none; nats-py reconnects later on its own."""

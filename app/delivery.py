@@ -11,7 +11,6 @@ Rules, in order of importance:
 import asyncio
 import functools
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
@@ -24,28 +23,20 @@ from nats.aio.msg import Msg
 
 from app.dead_letters import dead_letter
 from app.events import Event, Malformed
+from app.patience import StoreGate, grow, jitter
 from state.errors import StoreUnavailable
 
-__all__ = ["Counts", "Pull", "StoreGate", "grow"]
+__all__ = ["Counts", "Pull"]
 
 log = logging.getLogger("oo.events")
 
 IN_HAND: Final = 256  # events of one consumer that one replica works on at once
+IN_HAND_BYTES: Final = 16_777_216  # so a flood of large events takes no more memory
 PULL_SECONDS: Final = 10.0  # how long one request for events stays open at the server
 HOLD_SECONDS: Final = 60.0  # how long an event waits in hand for the store before another replica may have it
 LONGEST_NAK_SECONDS: Final = 60.0
 PUBLISH_SECONDS: Final = 5.0
-SAY_SECONDS: Final = 10.0  # between two log lines about a store that comes and goes
 ACK: Final = "$JS.ACK."
-
-
-def grow(pause: float, longest: float) -> float:
-    """The pause after `pause`: twice as long, up to `longest`."""
-    return min(2 * pause, longest)
-
-
-def _jitter(seconds: float) -> float:
-    return seconds * random.uniform(0.75, 1.25)  # noqa: S311 (spreads replicas, protects nothing)
 
 
 class Counts(msgspec.Struct):
@@ -55,64 +46,6 @@ class Counts(msgspec.Struct):
     processed: int = 0
     errors: int = 0
     dead_lettered: int = 0
-
-
-class StoreGate:
-    """Shut while the store is away: nothing is pulled then, and `ping` is asked until it no longer raises."""
-
-    def __init__(self, ping: Callable[[], Awaitable[object]]) -> None:
-        self._ping = ping
-        self._open = asyncio.Event()
-        self._open.set()
-        self._closing = asyncio.Event()
-        self._probe: asyncio.Task[None] | None = None
-        self._last_said = -SAY_SECONDS
-
-    @property
-    def is_open(self) -> bool:
-        return self._open.is_set()
-
-    @property
-    def closing(self) -> bool:
-        return self._closing.is_set()
-
-    async def passed(self) -> None:
-        """Wait until the store answers or the process stops."""
-        await self._open.wait()
-
-    async def pause(self, seconds: float) -> None:
-        """Wait `seconds`, or until the process stops."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._closing.wait()
-
-    def shut(self) -> None:
-        """The store was found to be away."""
-        if self._open.is_set() and not self.closing:
-            self._open.clear()
-            if time.monotonic() >= self._last_said + SAY_SECONDS:
-                self._last_said = time.monotonic()
-                log.warning("store unavailable: events wait until it answers")
-            self._probe = asyncio.get_running_loop().create_task(self._until_it_answers())
-
-    def close(self) -> None:
-        """Let everybody pass for good: a stop waits for no store."""
-        self._closing.set()
-        self._open.set()
-        if self._probe is not None:
-            self._probe.cancel()
-
-    async def _until_it_answers(self) -> None:
-        pause = 0.1
-        while True:
-            await asyncio.sleep(_jitter(pause))
-            try:
-                await self._ping()
-            except Exception:  # noqa: BLE001 (whatever it is, the store does not answer)
-                pause = grow(pause, 5.0)
-            else:
-                self._open.set()
-                return
 
 
 class Pull:
@@ -141,7 +74,9 @@ class Pull:
         self._tasks = tasks
         self._first_nak_seconds = first_nak_seconds
         self._in_hand: dict[int, asyncio.TimerHandle] = {}
+        self._bytes = 0
         self._asked = 0
+        self._filled = 0
         self._refused = False
         self._wake = asyncio.Event()
         self.max_deliver = 1
@@ -162,26 +97,25 @@ class Pull:
         try:
             while True:
                 await self._gate.passed()
-                self._asked = IN_HAND - self.in_hand
-                if self._asked < IN_HAND // 2 or not self._client.is_connected:
+                events = IN_HAND - self.in_hand
+                # At least the largest event must fit into the half of it that a request may ask for.
+                size = max(IN_HAND_BYTES, 4 * self._client.max_payload)
+                if events < IN_HAND // 2 or self._bytes > size // 2 or not self._client.is_connected:
                     await self._awoken(1.0)
                     continue
-                await self._ask(inbox)
+                await self._ask(inbox, events, size - self._bytes)
                 if self._refused:
-                    await asyncio.sleep(_jitter(1.0))
+                    await asyncio.sleep(jitter(1.0))
         finally:
             # What the server sent before it heard of our leaving is in hand after this.
             with suppress(nats.errors.Error, TimeoutError):
                 async with asyncio.timeout(2.0):
                     await subscription.drain()  # type: ignore[no-untyped-call]  # nats-py does not say
 
-    async def _ask(self, inbox: str) -> None:
-        request = {
-            "batch": self._asked,
-            "expires": int(PULL_SECONDS * 1e9),
-            # Bounds the memory that a flood of large events takes, and still lets the largest pass.
-            "max_bytes": max(16_777_216, 2 * self._client.max_payload),
-        }
+    async def _ask(self, inbox: str, events: int, size: int) -> None:
+        request = {"batch": events, "max_bytes": size, "expires": int(PULL_SECONDS * 1e9)}
+        self._asked = events
+        self._filled = 0
         self._refused = False
         await self._client.publish(self._next, msgspec.json.encode(request), reply=inbox)
         # Longer than the server keeps it: a request lost in a reconnection is repeated.
@@ -202,12 +136,13 @@ class Pull:
 
     async def _arrived(self, msg: Msg) -> None:
         if not msg.reply.startswith(ACK):
-            # The server ends the request: it expired (408), or it cannot be served (409 and others).
-            status = (msg.headers or {}).get("Status")
-            self._refused = status != "408"
+            # The server ends the request: it expired (408), is filled to its `max_bytes`, or cannot be served (409).
+            self._refused = (msg.headers or {}).get("Status") != "408" and not self._filled
             self.ask_again()
             return
         self._asked -= 1
+        self._filled += 1
+        self._bytes += len(msg.data)
         self._keep_alive(msg)
         self._counts.last_msg_at = time.time()
         self.pending = msg.metadata.num_pending
@@ -221,6 +156,7 @@ class Pull:
 
     def _finished(self, msg: Msg, _: asyncio.Task[None]) -> None:
         self._in_hand.pop(id(msg)).cancel()
+        self._bytes -= len(msg.data)
         self._wake.set()
 
     def _keep_alive(self, msg: Msg, *, told: bool = True) -> None:
@@ -270,7 +206,7 @@ class Pull:
                 if self._gate.closing or time.monotonic() >= deadline:
                     raise
             # On a cluster the store may answer and this user's part of it may not: hence a pause besides.
-            await self._gate.pause(_jitter(pause))
+            await self._gate.pause(jitter(pause))
             with suppress(TimeoutError):
                 async with asyncio.timeout(deadline - time.monotonic()):
                     await self._gate.passed()
@@ -279,7 +215,7 @@ class Pull:
     async def _give_back(self, msg: Msg) -> None:
         exponent = min(msg.metadata.num_delivered - 1, 16)
         delay = min(self._first_nak_seconds * 2**exponent, LONGEST_NAK_SECONDS)
-        await self._tell(msg.nak(_jitter(delay)))
+        await self._tell(msg.nak(jitter(delay)))
 
     async def _bury(self, msg: Msg, reason: str) -> None:
         headers, body = dead_letter(msg, reason, self._client.max_payload)

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -14,7 +13,8 @@ from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, ConsumerInfo
 from nats.js.errors import NotFoundError, ServiceUnavailableError
 
-from app.delivery import Counts, Pull, grow
+from app.delivery import Counts, Pull
+from app.patience import grow, jitter
 from app.settings import Settings
 
 __all__ = ["SUBJECTS", "Consumer"]
@@ -77,7 +77,7 @@ class Consumer:
                     except (nats.errors.Error, TimeoutError) as error:
                         self._report(f"JetStream does not answer as expected: {error}")
                 pause = LOOK_SECONDS if self.pulls else grow(pause, LONGEST_PAUSE_SECONDS)
-                await asyncio.sleep(pause * random.uniform(0.75, 1.0))  # noqa: S311 (spreads the replicas)
+                await asyncio.sleep(jitter(pause))
 
     def _report(self, problem: str | None) -> None:
         if problem is not None and problem != self.problem:

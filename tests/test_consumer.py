@@ -249,6 +249,17 @@ async def test_malformed_events_are_dead_lettered_and_block_nobody(nats_at: Serv
             assert letter.headers["Original-Nats-Msg-Id"] == f"m{number}"
 
 
+async def test_flood_of_large_events_passes(nats_at: Server, js: JetStreamContext) -> None:
+    """They are asked for in portions that fit into memory, one right after the other, and hold nobody up for long."""
+    await js.add_stream(name="S", subjects=["signals.>"])
+    await js.add_stream(name="dlq", subjects=["dlq.>"])
+    for _ in range(200):
+        await js.publish(SYNCED, b"x" * 1_000_000)
+    await js.publish(SYNCED, synced("u"))
+    async with consuming(nats_at.url, Noting()) as consumers:
+        await reach(consumers, "all done", lambda health: (health.processed, health.dead_lettered) == (1, 200))
+
+
 async def test_failing_event_comes_again_until_its_last_delivery(nats_at: Server, js: JetStreamContext) -> None:
     """NATS_MAX_DELIVER deliveries with growing pauses, then a dead letter that says what failed; others go on."""
     await js.add_stream(name="S", subjects=["signals.>"])

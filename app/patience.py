@@ -1,0 +1,83 @@
+"""Waiting for what is away: pauses that grow, and a gate that is shut while the store is."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final
+
+__all__ = ["StoreGate", "grow", "jitter"]
+
+log = logging.getLogger("oo.events")
+
+SAY_SECONDS: Final = 10.0  # between two log lines about a store that comes and goes
+
+
+def grow(pause: float, longest: float) -> float:
+    """The pause after `pause`: twice as long, up to `longest`."""
+    return min(2 * pause, longest)
+
+
+def jitter(seconds: float) -> float:
+    """About `seconds`, so that replicas do not all come at once."""
+    return seconds * random.uniform(0.75, 1.25)  # noqa: S311 (spreads replicas, protects nothing)
+
+
+class StoreGate:
+    """Shut while the store is away: nothing is pulled then, and `ping` is asked until it no longer raises."""
+
+    def __init__(self, ping: Callable[[], Awaitable[object]]) -> None:
+        self._ping = ping
+        self._open = asyncio.Event()
+        self._open.set()
+        self._closing = asyncio.Event()
+        self._probe: asyncio.Task[None] | None = None
+        self._last_said = -SAY_SECONDS
+
+    @property
+    def is_open(self) -> bool:
+        return self._open.is_set()
+
+    @property
+    def closing(self) -> bool:
+        return self._closing.is_set()
+
+    async def passed(self) -> None:
+        """Wait until the store answers or the process stops."""
+        await self._open.wait()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait `seconds`, or until the process stops."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
+
+    def shut(self) -> None:
+        """The store was found to be away."""
+        if self._open.is_set() and not self.closing:
+            self._open.clear()
+            if time.monotonic() >= self._last_said + SAY_SECONDS:
+                self._last_said = time.monotonic()
+                log.warning("store unavailable: events wait until it answers")
+            self._probe = asyncio.get_running_loop().create_task(self._until_it_answers())
+
+    def close(self) -> None:
+        """Let everybody pass for good: a stop waits for no store."""
+        self._closing.set()
+        self._open.set()
+        if self._probe is not None:
+            self._probe.cancel()
+
+    async def _until_it_answers(self) -> None:
+        pause = 0.1
+        while True:
+            await asyncio.sleep(jitter(pause))
+            try:
+                await self._ping()
+            except Exception:  # noqa: BLE001 (whatever it is, the store does not answer)
+                pause = grow(pause, 5.0)
+            else:
+                self._open.set()
+                return
