@@ -3,6 +3,7 @@
 Tables are written by `.venv/bin/python -m tests.test_docs`.
 """
 
+import functools
 import os
 import re
 import stat
@@ -81,21 +82,22 @@ def settings_table() -> str:
     return "\n".join(rows)
 
 
-def served_routes() -> dict[str, str]:
-    """`METHOD /path` of every route in the service's own OpenAPI document, and its summary."""
+@functools.cache
+def operations() -> dict[str, dict[str, Any]]:
+    """`METHOD /path` of every route in the service's own OpenAPI document, and what it says of it."""
     with service() as server:
         document = httpx.get(f"{server.url}/schema/openapi.json").raise_for_status().json()
     return {
-        f"{method.upper()} {path}": operation["summary"]
-        for path, operations in document["paths"].items()
-        for method, operation in operations.items()
+        f"{method.upper()} {path}": operation
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
     }
 
 
 def routes_table() -> str:
     """One row per route, with its summary."""
     rows = ["| route | does |", "| --- | --- |"]
-    rows += [f"| `{route}` | {summary} |" for route, summary in served_routes().items()]
+    rows += [f"| `{route}` | {operation['summary']} |" for route, operation in operations().items()]
     return "\n".join(rows)
 
 
@@ -121,6 +123,15 @@ def test_tables_are_fresh(name: str) -> None:
     found = place_of(name).search(TEXT)
     assert found, f"the README has no place for {name}"
     assert found[0].splitlines() == TABLES[name]().splitlines(), "renew it: .venv/bin/python -m tests.test_docs"
+
+
+def test_every_error_is_explained() -> None:
+    """The README says what each status means that some route answers, and no others."""
+    table = re.search(r"^\| status \| means \|\n(.*?)\n\n", TEXT, re.MULTILINE | re.DOTALL)
+    assert table
+    said = set(re.findall(r"\b[45]\d\d\b", " ".join(row.split("|")[1] for row in table[1].splitlines())))
+    answered = {status for operation in operations().values() for status in operation["responses"]}
+    assert said == (answered - {"200"}) | {"404", "405"}
 
 
 def test_links_lead_somewhere() -> None:
