@@ -136,9 +136,10 @@ def against_floor(modes: Sequence[str], rounds: int, load: Load) -> list[Section
         checks.append(Check(f"errors: {work}", sum(r.bad_status + r.broken for _, r in runs[mode]), 0, ""))
     if "hot" in modes:
         checks.append(Check("updates of one user lost", lost, 0, ""))
+    single = {"floor": floors} | {mode: [run for _, run in runs[mode]] for mode in modes}
     how = f"{load.connections} connections, {load.users:,} users, {rounds} runs of {load.seconds} s each"
     return [
-        Section("Medians per request", how, _HEADER, rows),
+        Section("Medians per request", how, _HEADER, rows, runs=single),
         Section(
             "In units of the floor",
             "Median of the ratios to the floor's run just before (least to most)",
@@ -165,7 +166,9 @@ def one_server(target: Target, modes: Sequence[str], rounds: int, load: Load) ->
         for mode in modes:
             runs[mode].append(measure(target, _again(load, mode=mode, seed=number * 1_000_003)))
     how = f"{target.url}, {load.connections} connections, {load.users:,} users, {rounds} runs of {load.seconds} s each"
-    return [Section("Medians per request", how, _HEADER, [_row(MODES[mode][0], runs[mode]) for mode in modes])]
+    return [
+        Section("Medians per request", how, _HEADER, [_row(MODES[mode][0], runs[mode]) for mode in modes], runs=runs)
+    ]
 
 
 def _paced(target: Target, load: Load, goal: float) -> Load:

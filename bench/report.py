@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from bench.measure import Run
+
 __all__ = ["Check", "Section", "markdown", "show", "spread", "verdicts"]
 
 
@@ -21,13 +23,14 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class Section(msgspec.Struct, frozen=True):
-    """One table, the sentence that says how it was measured, and what it promises."""
+    """One table, the sentence that says how it was measured, what it promises, and the single runs for programs."""
 
     title: str
     how: str
     header: list[str]
     rows: list[list[str]]
     checks: list[Check] = []
+    runs: dict[str, list[Run]] = {}
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:

@@ -102,7 +102,8 @@ def main(words: list[str]) -> int:
     verdicts = report.verdicts(sections)
     met = all(check.met for section in sections for check in section.checks)
     if options.json:
-        data = {"machine": here, "met": met, "sections": sections}
+        checks = [msgspec.structs.asdict(check) | {"met": check.met} for each in sections for check in each.checks]
+        data = {"machine": here, "met": met, "checks": checks, "sections": sections}
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(data), indent=2) + b"\n")
     elif options.markdown:
         print(f"Measured on: {where}.\n")
