@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from itertools import groupby
@@ -28,8 +29,12 @@ details { margin: .4rem 0; border: 1px solid var(--line); border-radius: 6px }
 summary { padding: .5rem .7rem; cursor: pointer } details > div { padding: 0 .7rem .7rem }
 summary b { display: inline-block; min-width: 3.6rem } .get { color: var(--get) } .post { color: var(--post) }
 summary > code:first-of-type { font-weight: 600; margin-right: .6rem }
-table { width: 100%; border-collapse: collapse; font-size: .9rem }
+table { width: 100%; border-collapse: collapse; font-size: .9rem; overflow-wrap: break-word }
 th, td { padding: .3rem .6rem .3rem 0; border-top: 1px solid var(--line); text-align: left; vertical-align: top }
+@media (max-width: 40rem) {
+  th { display: none } td { display: block; padding: 0; border: 0 } tr { display: block; padding: .4rem 0 }
+  td:first-child { border-top: 1px solid var(--line) }
+}
 """
 _DIGEST: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 POLICY: Final = (
@@ -70,10 +75,14 @@ def _operations(document: Node) -> Iterator[str]:
             yield _operation(method, path, operation)
 
 
+# An id stands within what is folded away: a link to it then unfolds it.
+
+
 def _operation(method: str, path: str, operation: Node) -> str:
     parts = [
-        f'<details id="{escape(operation["operationId"])}"><summary><b class="{method}">{method.upper()}</b>',
-        f"<code>{escape(path)}</code> {_text(operation['summary'])}</summary><div>",
+        f'<details><summary><b class="{method}">{method.upper()}</b>',
+        f"<code>{escape(path)}</code> {_text(operation['summary'])}</summary>",
+        f'<div id="{escape(operation["operationId"])}">',
     ]
     roles = [role for scheme in operation.get("security", []) for names in scheme.values() for role in names]
     parts += [f'<p class="faint">Role: {escape(role)}</p>' for role in roles]
@@ -91,7 +100,7 @@ def _operation(method: str, path: str, operation: Node) -> str:
     if "requestBody" in operation:
         ((media, body),) = operation["requestBody"]["content"].items()
         parts.append(f"<p>{_type(body['schema'])}</p>")
-        words = f"{words} -H 'content-type: {media}' -d '{_json(body['example'])}'"
+        words = f"{words} -H 'content-type: {media}' -d {shlex.quote(_json(body['example']))}"
     parts += [f"<pre>{escape(words)}</pre>", "<h3>Answers</h3>"]
     for status, response in operation["responses"].items():
         parts += _answer(status, response)
@@ -100,7 +109,8 @@ def _operation(method: str, path: str, operation: Node) -> str:
 
 def _answer(status: str, response: Node) -> Iterator[str]:
     ((media, content),) = response["content"].items()
-    yield f"<p><b>{status}</b> {_type(content['schema'])} <code>{escape(media)}</code> {_text(response['description'])}"
+    kind = _type(content["schema"]) if media == "application/json" else f"<code>{escape(media)}</code>"
+    yield f"<p><b>{status}</b> {kind} {_text(response['description'])}"
     for name, header in response.get("headers", {}).items():
         yield f" Header <code>{escape(name)}</code>: {_text(header['description'])}"
     yield "</p>"
@@ -120,7 +130,7 @@ def _schema(name: str, schema: Node) -> str:
     ]
     head = f"<code>{escape(name)}</code> {_text(schema['description'])}"
     table = _table(("field", "is", "", "default"), rows)
-    return f'<details id="{escape(name)}"><summary>{head}</summary><div>{table}</div></details>'
+    return f'<details><summary>{head}</summary><div id="{escape(name)}">{table}</div></details>'
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
