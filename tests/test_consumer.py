@@ -55,12 +55,19 @@ async def connected(url: str) -> AsyncIterator[JetStreamContext]:
         await client.close()
 
 
+class Unobserved:
+    """Nobody counts decisions here."""
+
+    def decided(self, policy: str, *, explored: bool) -> None: ...
+    def rewarded(self, policy: str, reward: float, *, replayed: bool) -> None: ...
+
+
 @asynccontextmanager
 async def decisions(redis_url: str) -> AsyncIterator[tuple[Decisions, Store]]:
     """The real use-case over a real store."""
     store = Store(open_servers(redis_url, size=8, timeout=2.0), timeout=2.0, history_size=10, marker_seconds=60)
     try:
-        yield Decisions(store, {}), store
+        yield Decisions(store, {}, Unobserved()), store
     finally:
         await store.close()
 
