@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 import timeit
 import venv
 from collections.abc import Callable
@@ -61,8 +62,8 @@ def learned(policy: Policy) -> tuple[Matrix, Vector]:
 
 
 def time_of(work: Callable[[], object], repeats: int = 9, seconds: float = 0.05) -> list[float]:
-    """µs per call in each of `repeats` series of about `seconds`."""
-    timer = timeit.Timer(work)
+    """µs of processor time per call in each of `repeats` series of about `seconds`."""
+    timer = timeit.Timer(work, timer=time.process_time)
     calls = max(1, int(100 * seconds / timer.timeit(100)))
     return [each / calls * 1e6 for each in timer.repeat(repeats, calls)]
 
