@@ -31,7 +31,8 @@ from app.metrics import Metrics, metrics_routes
 from app.openapi import schema_routes
 from app.routes import decision_routes
 from app.settings import Settings, SettingsError
-from state.connect import open_servers
+from state.advice import advise
+from state.connect import Servers, open_servers
 from state.store import Store
 
 __all__ = ["create_app", "from_environment"]
@@ -93,12 +94,14 @@ def create_app(
         _read_keys_again_on_hangup(access)
         _drain_before_stopping(draining, settings.drain_seconds)
         consumers.start()
+        advising = asyncio.create_task(_advise(servers, settings))
         # What is there at the start stays: the collector need not look at it again and again.
         gc.freeze()
         try:
             yield
         finally:
             draining.begun = True
+            advising.cancel()
             await consumers.stop(settings.shutdown_seconds)
             await chat.aclose()
             await store.close()
@@ -133,6 +136,16 @@ def _say_what_is_risky(settings: Settings) -> None:
         _log.warning("REDIS_URL is memory://: all state is in this process only and GONE when it stops")
     if not settings.api_keys:
         _log.warning("API_KEYS is empty: everyone who can reach this service may use and reset it")
+
+
+async def _advise(servers: Servers, settings: Settings) -> None:
+    """Say what Redis is set up to lose, once it is there. It must not end the service, whatever happens to it."""
+    if settings.redis_url.reveal() == "memory://":
+        return
+    try:
+        await advise(servers, patience=settings.store_timeout_seconds)
+    except Exception:  # noqa: BLE001
+        _log.exception("Redis could not be asked how it is set up")
 
 
 def _read_keys_again_on_hangup(access: Access) -> None:
