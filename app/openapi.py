@@ -69,7 +69,6 @@ def document(routes: Sequence[HTTPRouteHandler]) -> dict[str, Any]:
         for route in routes
         for path in route.paths
         for method in route.http_methods
-        if route.include_in_schema is not False
     }
     described = {name: row for name, row in ROUTES.items() if name in roles}
     messages = {type(message) for row in described.values() for message in (row.reads, row.answers, row.unwell)}

@@ -58,11 +58,7 @@ def decision_routes(decisions: Decisions, max_body_bytes: int) -> list[HTTPRoute
         if path:
             # A user whose id is the last word of a longer path is a user all the same.
             shorter, _, user_id = path.rpartition("/")
-            routes.append(
-                get(f"/stats{path}", include_in_schema=False, opt=READER)(
-                    _statistics_of(decisions, POLICY_PATHS[shorter], user_id)
-                )
-            )
+            routes.append(get(f"/stats{path}", opt=READER)(_statistics_of(decisions, POLICY_PATHS[shorter], user_id)))
     return routes
 
 
