@@ -800,6 +800,19 @@ def test_rules_and_dashboard_are_carried_unchanged(tmp_path: Path) -> None:
     assert monitor["endpoints"][0]["port"] == service["spec"]["ports"][0]["name"]
 
 
+def test_prometheus_brings_the_key_of_the_metrics() -> None:
+    """Where metrics want a key, the ServiceMonitor says in which Secret it is; a user's own way wins."""
+    for secret, where in (
+        ({"value": "k"}, {"name": "oo-serving", "key": "METRICS_KEY"}),
+        ({"existingSecret": "metrics", "key": "k"}, {"name": "metrics", "key": "k"}),
+    ):
+        values = {"serviceMonitor": {"enabled": True}, "secrets": {"METRICS_KEY": secret}}
+        (endpoint,) = one(render(values), "ServiceMonitor")["spec"]["endpoints"]
+        assert endpoint["authorization"] == {"credentials": where}
+    (endpoint,) = one(named("production"), "ServiceMonitor")["spec"]["endpoints"]
+    assert endpoint["authorization"] == {"credentials": {"name": "metrics", "key": "key"}}
+
+
 def test_missing_rules_are_said(tmp_path: Path) -> None:
     """A chart without these files refuses to install them, instead of installing nothing."""
     text = refusal(MONITORED, with_files(tmp_path, {}))

@@ -17,6 +17,7 @@ import httpx
 import pytest
 import redis
 
+from app.access import ROLES, make_key
 from tests.servers import ROOT, RedisServer, Server, free_port, haproxy, program, redis_cluster, redis_server, until
 from tests.test_chart import Manifest, one, pods, render
 
@@ -121,9 +122,10 @@ class Release:
         """What the pod of `helm test` does."""
         container = self.container("test")
         environ = environment(self.manifests, container)
-        assert environ == {"SERVICE_URL": "http://oo-serving:80"}
+        assert environ["SERVICE_URL"] == "http://oo-serving:80"
         words = [sys.executable, *container["command"][1:], *container["args"]]
-        return subprocess.run(words, env={"SERVICE_URL": self.url}, capture_output=True, text=True, check=False)
+        environ["SERVICE_URL"] = self.url
+        return subprocess.run(words, env=environ, capture_output=True, text=True, check=False)
 
     def score(self, user: str = "u") -> httpx.Response:
         body: dict[str, Any] = {"user_id": user, "candidates": [{"id": "a", "content": "a", "source": "test"}]}
@@ -170,6 +172,8 @@ def test_default_install_works_and_survives_its_redis() -> None:
             assert list(client.scan_iter("*helm-test*:linucb-v1")) == [], "the test leaves no user behind"
         assert found.score().status_code == 200
 
+        # With everysec a reply may come before its line is in the file, while the one before is synced to the disk.
+        until(lambda: found.redis.info()["aof_buffer_length"] == "0", "the append-only file written")
         found.redis.kill()
         until(lambda: not found.probe("serving", "readinessProbe"), "not ready")
         assert found.probe("serving", "livenessProbe")
@@ -182,6 +186,27 @@ def test_default_install_works_and_survives_its_redis() -> None:
         assert found.service.running
         assert found.service.pid == pid
         assert httpx.get(f"{found.url}/stats/u").json()["pulls"] == 1
+
+
+def test_helm_test_has_a_key_for_each_role() -> None:
+    """With API keys `helm test` takes those of a Secret; without them it fails with what the service answered."""
+    made = {role: make_key(role, role) for role in ROLES}
+    keys = {role: key for role, (key, _) in made.items()}
+    values: Manifest = {
+        "secrets": {"API_KEYS": {"value": "\n".join(line for _, line in made.values())}},
+        "tests": {"existingSecret": "test-keys"},
+        "extraObjects": [
+            {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "test-keys"}, "stringData": keys},
+        ],
+    }
+    with release(values) as found:
+        done = found.helm_test()
+        assert (done.returncode, done.stderr) == (0, "")
+        (secret,) = [item for item in found.manifests if item["metadata"]["name"] == "test-keys"]
+        secret["stringData"]["client"] = "another"
+        done = found.helm_test()
+        assert done.returncode == 1
+        assert "POST /score: 401" in done.stdout + done.stderr or "POST /reset" in done.stderr
 
 
 def test_frozen_redis_is_noticed() -> None:

@@ -2,34 +2,38 @@
 
 import json
 import os
+import urllib.error
 import urllib.request
 import uuid
 
 BASE = os.environ["SERVICE_URL"]
 USER = f"helm-test-{uuid.uuid4()}"
-HEADERS = {"Content-Type": "application/json"}
-if os.environ.get("API_KEY"):
-    HEADERS["Authorization"] = f"Bearer {os.environ['API_KEY']}"
 
 
-def call(path: str, body: object = None, method: str = "GET") -> dict[str, object]:
+def call(role: str, method: str, path: str, body: object = None) -> dict[str, object]:
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(BASE + path, data, HEADERS, method=method)
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        decoded: dict[str, object] = json.load(answer)
-        return decoded
+    request = urllib.request.Request(BASE + path, data, {"Content-Type": "application/json"}, method=method)
+    key = os.environ.get(f"{role.upper()}_KEY")
+    if key:
+        request.add_header("Authorization", f"Bearer {key}")
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            decoded: dict[str, object] = json.load(answer)
+            return decoded
+    except urllib.error.HTTPError as error:
+        raise SystemExit(f"{method} {path}: {error.code} {error.read().decode(errors='replace')}") from None
 
 
 features = {"hour_of_day": 9, "is_overdue": True, "task_age_days": 2, "priority": 3}
 candidates = [{"id": name, "content": name, "source": "test", "features": features} for name in ("one", "two")]
 try:
-    chosen = call("/score", {"user_id": USER, "candidates": candidates}, "POST")
+    chosen = call("client", "POST", "/score", {"user_id": USER, "candidates": candidates})
     reward = {"user_id": USER, "tip_id": chosen["tip_id"], "reward": 1, "features": features}
-    call("/reward", reward, "POST")
-    found = call(f"/stats/{USER}")
+    call("client", "POST", "/reward", reward)
+    found = call("reader", "GET", f"/stats/{USER}")
     seen = found["pulls"], found["reward_count"], found["cumulative_reward"]
     if seen != (1, 1, 1.0):
         raise SystemExit(f"expected 1 pull, 1 reward, 1.0 in all; the statistics say {seen}")
     print(f"scored {chosen['tip_id']}, rewarded it, and read it back")
 finally:
-    call(f"/reset/{USER}", method="POST")
+    call("admin", "POST", f"/reset/{USER}")

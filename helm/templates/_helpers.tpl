@@ -108,6 +108,18 @@ into the values, so that every template of one rendering sees the same.
 {{- if or $secret.value $secret.existingSecret }}true{{ end }}
 {{- end }}
 
+{{/* Name and key of the Secret that holds a secret setting. Takes (list root name). */}}
+{{- define "oo.secretKey" -}}
+{{- $secret := index (index . 0).Values.secrets (index . 1) }}
+{{- if $secret.existingSecret -}}
+name: {{ $secret.existingSecret }}
+key: {{ $secret.key }}
+{{- else -}}
+name: {{ include "oo.fullname" (index . 0) }}
+key: {{ index . 1 }}
+{{- end }}
+{{- end }}
+
 {{/* The environment that is not in the ConfigMap. */}}
 {{- define "oo.env" -}}
 {{- $root := . }}
@@ -118,12 +130,10 @@ into the values, so that every template of one rendering sees the same.
   value: redis://:$(REDIS_PASSWORD)@{{ include "oo.redis.name" . }}:6379/0
 {{- end }}
 {{- range $name, $secret := .Values.secrets }}
-{{- if $secret.existingSecret }}
+{{- if include "oo.given" (list $root $name) }}
 - name: {{ $name }}
-  valueFrom: {secretKeyRef: {name: {{ $secret.existingSecret }}, key: {{ $secret.key }}}}
-{{- else if $secret.value }}
-- name: {{ $name }}
-  valueFrom: {secretKeyRef: {name: {{ include "oo.fullname" $root }}, key: {{ $name }}}}
+  valueFrom:
+    secretKeyRef: {{- include "oo.secretKey" (list $root $name) | nindent 6 }}
 {{- end }}
 {{- end }}
 {{- if .Values.natsCredentials.existingSecret }}
