@@ -17,7 +17,7 @@ import nats.errors
 from nats.aio.client import Client
 
 from app import events
-from app.delivery import Counts, Pull
+from app.delivery import Counts, Observer, Pull
 from app.durable import SUBJECTS, Consumer
 from app.patience import StoreGate, grow, jitter
 from app.settings import Settings
@@ -59,7 +59,7 @@ class NatsHealth(msgspec.Struct, frozen=True):
 class Consumers:
     """All that has to do with events: `start` returns at once, `health` tells, `stop` ends within its grace period.
 
-    `tasks` is the use-case behind the events; `ping` asks the store and raises while it is away.
+    `tasks` is the use-case behind the events; `ping` asks the store and raises while it is away; `observer` counts.
     `first_nak_seconds` is the delay after a first failed delivery; it doubles with each further one, up to a minute.
     """
 
@@ -69,6 +69,7 @@ class Consumers:
         tasks: events.TaskSync,
         ping: Callable[[], Awaitable[object]],
         *,
+        observer: Observer | None = None,
         first_nak_seconds: float = 1.0,
     ) -> None:
         self._settings = settings
@@ -77,7 +78,7 @@ class Consumers:
         self._gate = StoreGate(ping)
         self._first_nak_seconds = first_nak_seconds
         self._in_hand: set[asyncio.Task[None]] = set()
-        self._consumers = {name: Consumer(name, settings, self._pull) for name in SUBJECTS}
+        self._consumers = {name: Consumer(name, settings, Counts(name, observer), self._pull) for name in SUBJECTS}
         self._client: Client | None = None
         self._problem: str | None = None
         self._said: set[str] = set()
@@ -110,18 +111,18 @@ class Consumers:
     def _seen(self, consumer: Consumer) -> ConsumerHealth:
         connected = self._client is not None and self._client.is_connected
         counts, pulls = consumer.counts, consumer.pulls.values()
-        last = counts.last_msg_at
+        last = counts.last_at
         problem = consumer.problem if connected else self._problem
         if connected and not self._gate.is_open:
             problem = "store unavailable"
         return ConsumerHealth(
             state="connecting" if not connected else "running" if pulls else "waiting for stream",
             last_msg_ts=None if last is None else datetime.fromtimestamp(last, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            processed=counts.processed,
-            errors=counts.errors,
-            dead_lettered=counts.dead_lettered,
+            processed=counts.of["processed"],
+            errors=counts.of["failed"],
+            dead_lettered=counts.of["dead_lettered"],
             in_hand=sum(pull.in_hand for pull in pulls),
-            pending=sum(pull.pending for pull in pulls),
+            pending=consumer.pending,
             problem=problem,
         )
 

@@ -14,7 +14,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 import nats.errors
@@ -26,7 +26,7 @@ from app.events import Event, Malformed
 from app.patience import StoreGate, grow, jitter
 from state.errors import StoreUnavailable
 
-__all__ = ["Counts", "Pull"]
+__all__ = ["Counts", "Happening", "Observer", "Pull"]
 
 log = logging.getLogger("oo.events")
 
@@ -39,13 +39,33 @@ PUBLISH_SECONDS: Final = 5.0
 ACK: Final = "$JS.ACK."
 
 
-class Counts(msgspec.Struct):
-    """What became of a consumer's events in this process."""
+Happening = Literal["processed", "failed", "dead_lettered"]
 
-    last_msg_at: float | None = None
-    processed: int = 0
-    errors: int = 0
-    dead_lettered: int = 0
+
+class Observer(Protocol):
+    """Is told what became of each delivery, and how many events wait in the streams."""
+
+    def event(self, consumer: str, happening: Happening) -> None: ...
+    def pending(self, consumer: str, events: int) -> None: ...
+
+
+class Counts:
+    """What became of a consumer's deliveries in this process; `last_at` is when the last arrived, in Unix seconds."""
+
+    def __init__(self, consumer: str, observer: Observer | None) -> None:
+        self._consumer = consumer
+        self._observer = observer
+        self.last_at: float | None = None
+        self.of: dict[Happening, int] = {"processed": 0, "failed": 0, "dead_lettered": 0}
+
+    def event(self, happening: Happening) -> None:
+        self.of[happening] += 1
+        if self._observer is not None:
+            self._observer.event(self._consumer, happening)
+
+    def pending(self, events: int) -> None:
+        if self._observer is not None:
+            self._observer.pending(self._consumer, events)
 
 
 class Pull:
@@ -144,7 +164,7 @@ class Pull:
         self._filled += 1
         self._bytes += len(msg.data)
         self._keep_alive(msg)
-        self._counts.last_msg_at = time.time()
+        self._counts.last_at = time.time()
         self.pending = msg.metadata.num_pending
         self._start(self._deliver(msg)).add_done_callback(functools.partial(self._finished, msg))
 
@@ -179,12 +199,12 @@ class Pull:
         try:
             await self._until_the_store_answers(event)
         except Malformed as error:
-            self._counts.errors += 1
+            self._counts.event("failed")
             await self._bury(msg, f"malformed: {error}")
         except StoreUnavailable:
             await self._give_back(msg)
         except Exception as error:  # noqa: BLE001 (no failure of one event may end the others)
-            self._counts.errors += 1
+            self._counts.event("failed")
             reason = f"{type(error).__name__}: {error}"
             log.warning("event %s failed in delivery %d: %s", _name(msg), delivered, reason)
             if delivered >= self.max_deliver:
@@ -193,7 +213,7 @@ class Pull:
                 await self._give_back(msg)
         else:
             await self._tell(msg.ack())
-            self._counts.processed += 1
+            self._counts.event("processed")
 
     async def _until_the_store_answers(self, event: Event) -> None:
         deadline = time.monotonic() + HOLD_SECONDS
@@ -228,7 +248,7 @@ class Pull:
             log.warning("dead letter of event %s not acknowledged, tried again later: %s", _name(msg), error)
             await self._give_back(msg)
         else:
-            self._counts.dead_lettered += 1
+            self._counts.event("dead_lettered")
             log.warning("event %s dead-lettered: %s", _name(msg), headers["Dlq-Reason"])
             await self._tell(msg.term())
 

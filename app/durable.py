@@ -49,7 +49,9 @@ async def _streams_of(client: Client, subject: str) -> list[str]:
 class Consumer:
     """One durable, of the same name on every stream that holds some of its subject (there may be several)."""
 
-    def __init__(self, name: str, settings: Settings, new_pull: Callable[[Client, str, str, Counts], Pull]) -> None:
+    def __init__(
+        self, name: str, settings: Settings, counts: Counts, new_pull: Callable[[Client, str, str, Counts], Pull]
+    ) -> None:
         self._name = name
         self._subject = SUBJECTS[name]
         self._durable = f"{settings.nats_durable_prefix}-{name}"
@@ -57,9 +59,14 @@ class Consumer:
         self._create_streams = settings.nats_create_streams
         self._new_pull = new_pull
         self._running: dict[str, asyncio.Task[None]] = {}
-        self.counts = Counts()
+        self.counts = counts
         self.pulls: dict[str, Pull] = {}
         self.problem: str | None = None
+
+    @property
+    def pending(self) -> int:
+        """Events in the streams that no replica was given yet, as of the last look."""
+        return sum(pull.pending for pull in self.pulls.values())
 
     async def run(self, client: Client) -> None:
         """Find the streams, make or check the durable on each and pull from it, and look again from time to time."""
@@ -72,6 +79,7 @@ class Consumer:
                 if client.is_connected:
                     try:
                         self._report(await self._look(client, jetstream, group))
+                        self.counts.pending(self.pending)
                     except NoRespondersError:
                         self._report("the server has no JetStream")
                     except (nats.errors.Error, TimeoutError) as error:

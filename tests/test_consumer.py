@@ -3,8 +3,12 @@
 import asyncio
 import json
 import logging
+import re
+import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,6 +21,7 @@ from nats.js.errors import NotFoundError
 
 from app.consumer import ConsumerHealth, Consumers
 from app.decisions import Decisions
+from app.delivery import Happening, Observer
 from app.events import TaskSync
 from app.settings import Secret, Settings
 from state.connect import open_servers
@@ -79,6 +84,7 @@ async def consuming(
     ping: Callable[[], Awaitable[object]] | None = None,
     *,
     grace: float = 2.0,
+    observer: Observer | None = None,
     **settings: Any,
 ) -> AsyncIterator[Consumers]:
     """Consumers that run; failed deliveries are repeated after a twentieth of a second, not a second."""
@@ -86,7 +92,9 @@ async def consuming(
     async def always() -> None:
         pass
 
-    consumers = Consumers(Settings(nats_url=Secret(url), **settings), tasks, ping or always, first_nak_seconds=0.05)
+    consumers = Consumers(
+        Settings(nats_url=Secret(url), **settings), tasks, ping or always, observer=observer, first_nak_seconds=0.05
+    )
     consumers.start()
     try:
         yield consumers
@@ -150,6 +158,20 @@ class Noting:
         if self._answer is not None:
             await self._answer(user_id)
         return True
+
+
+class Seen:
+    """Counts what an observer is told."""
+
+    def __init__(self) -> None:
+        self.events: Counter[tuple[str, str]] = Counter()
+        self.waiting: dict[str, int] = {}
+
+    def event(self, consumer: str, happening: Happening) -> None:
+        self.events[consumer, happening] += 1
+
+    def pending(self, consumer: str, events: int) -> None:
+        self.waiting[consumer] = events
 
 
 async def test_streams_are_found_by_subject(nats_at: Server, js: JetStreamContext) -> None:
@@ -276,14 +298,16 @@ async def test_failing_event_comes_again_until_its_last_delivery(nats_at: Server
         if user == "bad":
             raise ConflictError("others were first")
 
-    noting = Noting(fail)
-    async with consuming(nats_at.url, noting, nats_max_deliver=3) as consumers:
+    noting, seen = Noting(fail), Seen()
+    async with consuming(nats_at.url, noting, observer=seen, nats_max_deliver=3) as consumers:
         await js.publish(SYNCED, synced("bad"))
         await js.publish(SYNCED, synced("good"))
         await reach(consumers, "dead letter", lambda health: health.dead_lettered == 1)
         assert (signals(consumers).processed, signals(consumers).errors) == (1, 3)
         await settled(js, "S", 2)
     assert noting.users.count("bad") == 3
+    assert seen.events == {("signals", "processed"): 1, ("signals", "failed"): 3, ("signals", "dead_lettered"): 1}
+    assert "signals" in seen.waiting
     [letter] = await dead_letters(js, 1)
     assert letter.headers is not None
     assert letter.headers["Dlq-Reason"] == "failed 3 times, at last with ConflictError: others were first"
@@ -513,3 +537,39 @@ async def test_connection_over_tls(tmp_path: Any, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv("SSL_CERT_FILE", str(cert))
         async with consuming(url, Noting(), nats_create_streams=True) as consumers:
             await running(consumers)
+
+
+async def test_dead_letters_are_handed_in_again_as_documented(nats_at: Server, js: JetStreamContext) -> None:
+    """The program in docs/events.md publishes each once more to its subject, and takes it out of the dead letters."""
+    text = (Path(__file__).parent.parent / "docs" / "events.md").read_text()
+    [program] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    await js.add_stream(name="S", subjects=["signals.>"])
+    await js.add_stream(name="dlq", subjects=["dlq.>"])
+    broken = True
+
+    async def fail(_: str) -> None:
+        if broken:
+            raise ConflictError("too many others change this user at once")
+
+    noting = Noting(fail)
+    async with consuming(nats_at.url, noting, nats_max_deliver=1) as consumers:
+        for user in "ann", "bob":
+            await js.publish(SYNCED, synced(user))
+        await js.publish(SYNCED, b"bad", headers={"Nats-Msg-Id": "1", "Trace": "t"})
+        await reach(consumers, "dead letters", lambda health: health.dead_lettered == 3)
+        broken = False
+        replay = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", program, env={"NATS_URL": nats_at.url}, stdout=asyncio.subprocess.PIPE
+        )
+        printed, _ = await replay.communicate()
+        assert replay.returncode == 0
+        again = (
+            "signals.task.synced failed 1 times, at last with ConflictError: too many others change this user at once"
+        )
+        assert sorted(printed.decode().splitlines())[:2] == [again, again]
+        await reach(consumers, "handled", lambda health: (health.processed, health.dead_lettered) == (2, 4))
+    assert sorted(noting.users) == ["ann", "ann", "bob", "bob"]
+    [letter] = await dead_letters(js, 1)  # the one that cannot be handled is there again
+    assert letter.headers is not None
+    assert letter.headers["Trace"] == "t"
+    assert (await js.stream_info("dlq")).state.messages == 1
