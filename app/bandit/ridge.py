@@ -45,7 +45,7 @@ def solve(a: Matrix, b: Vector, x: Matrix) -> tuple[Vector, Vector]:
     """
     columns = np.concatenate((b[:, None], x.T), axis=1)
     solved = _solve(a, columns)
-    squares = np.einsum("kd,dk->k", x, solved[:, 1:])
+    squares = np.vecdot(x, solved[:, 1:].T)
     if not squares.min() >= 0.0:
         raise Singular("A is not positive definite")
     return x @ solved[:, 0], np.sqrt(squares)
