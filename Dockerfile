@@ -7,10 +7,11 @@ FROM ${PYTHON_IMAGE}${PYTHON_DIGEST:+@${PYTHON_DIGEST}} AS build
 WORKDIR /src
 # The new environment has no pip of its own: what installs it stays behind in this stage.
 RUN python -m venv --without-pip /opt/oo
-# Dependencies first, for they change more rarely than the code.
+# Dependencies first, for they change more rarely than the code. Nothing is compiled: nkeys alone comes as source, of
+# pure Python.
 COPY requirements.lock ./
 RUN python -m pip --python /opt/oo/bin/python install --no-cache-dir --no-deps --require-hashes --only-binary :all: \
-    --requirement requirements.lock
+    --no-binary nkeys --requirement requirements.lock
 COPY pyproject.toml README.md ./
 COPY app app
 COPY state state
