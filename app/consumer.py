@@ -27,6 +27,7 @@ __all__ = ["ConsumerHealth", "Consumers", "NatsHealth"]
 log = logging.getLogger("oo.events")
 
 RECONNECT_SECONDS: Final = 2
+PING_SECONDS: Final = 10  # a server that answers none of three in a row is given up
 WATCH_SECONDS: Final = 5.0
 GIVE_UP_SECONDS: Final = 120.0  # without a connection: then a new client is made
 LONGEST_PAUSE_SECONDS: Final = 30.0
@@ -184,6 +185,7 @@ class Consumers:
             user_credentials=self._settings.nats_creds or None,
             max_reconnect_attempts=-1,
             reconnect_time_wait=RECONNECT_SECONDS,
+            ping_interval=PING_SECONDS,
             error_cb=on_error,
             disconnected_cb=on_disconnect,
             reconnected_cb=on_connect,

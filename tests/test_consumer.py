@@ -387,6 +387,27 @@ async def test_store_away_costs_no_delivery(nats_at: Server, js: JetStreamContex
         assert redis.command("DBSIZE") >= 50
 
 
+async def test_replica_that_alone_lost_the_store_gives_its_events_to_others(
+    nats_at: Server, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a while in hand; that is no failure, though a single delivery is allowed, and it asks for no more."""
+    monkeypatch.setattr("app.delivery.HOLD_SECONDS", 0.2)
+    await js.add_stream(name="S", subjects=["signals.>"])
+    await js.add_stream(name="dlq", subjects=["dlq.>"])
+    noting = Noting()
+    async with (
+        decisions(f"redis://127.0.0.1:{free_port()}") as (use_case, store),
+        consuming(nats_at.url, use_case, store.ping, nats_max_deliver=1) as cut_off,
+    ):
+        await js.publish(SYNCED, synced("u"))
+        await reach(cut_off, "in hand", lambda health: health.in_hand)
+        async with consuming(nats_at.url, noting, nats_max_deliver=1) as other:
+            await reach(other, "taken over", lambda health: health.processed == 1)
+        assert (signals(cut_off).errors, signals(cut_off).problem) == (0, "store unavailable")
+    assert noting.users == ["u"]
+    assert (await js.stream_info("dlq")).state.messages == 0
+
+
 async def test_slow_handler_keeps_its_event(nats_at: Server, js: JetStreamContext) -> None:
     """Three times as long as the server waits for an ack, and it is delivered once."""
     await js.add_stream(name="S", subjects=["signals.>"])
