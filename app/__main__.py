@@ -1,6 +1,7 @@
 """`python -m app`: the service, as the environment's settings say."""
 
 import os
+import signal
 import sys
 import tempfile
 
@@ -22,6 +23,8 @@ def main() -> int:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    # uvicorn raises the signal again once it has stopped in good order, and that is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     set_up(settings.log_level, settings.log_format)
     uvicorn.run(
         app if settings.workers == 1 else "app.main:from_environment",

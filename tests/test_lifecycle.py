@@ -1,0 +1,198 @@
+"""Start, probes and stop of the real process: what a load balancer, an operator and a supervisor see of them."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from app.settings import Settings
+from tests.bodies import reward, score
+from tests.faults import Proxy
+from tests.servers import ROOT, RedisServer, Server, redis_server, service, until, until_async
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def store() -> Iterator[RedisServer]:
+    """A Redis of the test's own, to be frozen."""
+    with redis_server() as server:
+        yield server
+        server.resume()
+
+
+def status(server: Server, path: str) -> int:
+    return httpx.get(f"{server.url}{path}", timeout=20).status_code
+
+
+# Probes
+
+
+def test_probes_while_redis_is_frozen(store: RedisServer) -> None:
+    """A Redis that says nothing makes the service not ready, long before the store's time-out, and `/health` says why;
+    it stays alive, and is ready again when Redis goes on."""
+    with service({"REDIS_URL": store.url, "STORE_TIMEOUT_SECONDS": "60"}) as served:
+        assert status(served, "/health/ready") == 200
+        store.pause()
+        started = time.monotonic()
+        assert status(served, "/health/ready") == 503
+        assert time.monotonic() - started < 10
+        assert status(served, "/health/live") == 200
+        answer = httpx.get(f"{served.url}/health", timeout=20)
+        assert answer.status_code == 503
+        health = answer.json()
+        assert (health["ok"], health["store"]) == (
+            False,
+            {"ok": False, "milliseconds": None, "problem": "Redis did not answer in time"},
+        )
+        store.resume()
+        until(lambda: status(served, "/health/ready") == 200, "ready again")
+        assert httpx.get(f"{served.url}/health").json()["ok"] is True
+
+
+def test_probes_without_redis(store: RedisServer) -> None:
+    """Without a Redis the service starts, is alive and not ready; it becomes ready when one comes, and no restart is
+    needed."""
+    store.kill()
+    with service({"REDIS_URL": store.url}) as served:
+        assert [status(served, f"/health{path}") for path in ("/live", "/ready", "")] == [200, 503, 503]
+        store.start()
+        until(lambda: status(served, "/health/ready") == 200, "ready")
+
+
+# Stop
+
+
+def test_sigterm_is_announced_before_the_stop(store: RedisServer) -> None:
+    """After SIGTERM `/health/ready` answers 503 while requests are still served, so that a load balancer can turn away;
+    then the service stops by itself, and that is a success."""
+    with service({"REDIS_URL": store.url, "DRAIN_SECONDS": "1"}) as served:
+        os.kill(served.pid, signal.SIGTERM)
+        until(lambda: status(served, "/health/ready") == 503, "not ready")
+        assert httpx.get(f"{served.url}/health/ready").json() == {"detail": "stopping"}
+        health = httpx.get(f"{served.url}/health")
+        assert (health.status_code, health.json()["draining"]) == (200, True)
+        assert httpx.post(f"{served.url}/score", json=score()).status_code == 200
+        assert served.wait() == 0
+
+
+async def test_requests_in_hand_are_finished(store: RedisServer) -> None:
+    """A reward whose EXEC is on its way when the stop comes is answered, and it is in Redis."""
+    with (
+        Proxy(store.port) as proxy,
+        service({"REDIS_URL": proxy.url}) as served,
+    ):
+        async with httpx.AsyncClient(base_url=served.url, timeout=20) as client:
+            proxy.hold_exec()
+            asked = asyncio.create_task(client.post("/reward", json=reward("ann")))
+            await until_async(lambda: asyncio.sleep(0, proxy.held), "the EXEC held")
+            os.kill(served.pid, signal.SIGTERM)
+            await until_async(lambda: asyncio.sleep(0, "Shutting down" in served.log), "the stop begun")
+            assert not asked.done()
+            proxy.release()
+            answer = await asked
+        assert answer.status_code == 200
+        assert served.wait() == 0
+    assert store.command("EXISTS", "oo:{ann}:linucb-v1") == 1
+
+
+async def test_a_stop_with_redis_away(store: RedisServer) -> None:
+    """With Redis frozen a request in hand is answered 503 in its time, and then the service stops."""
+    with Proxy(store.port) as proxy, service({"REDIS_URL": proxy.url}) as served:
+        async with httpx.AsyncClient(base_url=served.url, timeout=20) as client:
+            proxy.hold_exec()
+            asked = asyncio.create_task(client.post("/reward", json=reward()))
+            await until_async(lambda: asyncio.sleep(0, proxy.held), "the EXEC held")
+            store.pause()
+            os.kill(served.pid, signal.SIGTERM)
+            assert (await asked).status_code == 503
+        assert served.wait(15) == 0
+
+
+def test_second_sigterm_skips_the_announcement(store: RedisServer) -> None:
+    """Who cannot wait for DRAIN_SECONDS sends SIGTERM once more."""
+    with service({"REDIS_URL": store.url, "DRAIN_SECONDS": "300"}) as served:
+        os.kill(served.pid, signal.SIGTERM)
+        until(lambda: status(served, "/health/ready") == 503, "not ready")
+        os.kill(served.pid, signal.SIGTERM)
+        assert served.wait(15) == 0
+
+
+def test_sigint_stops_without_announcement(store: RedisServer) -> None:
+    """Ctrl-C at a terminal waits for no load balancer, and leaves no traceback."""
+    with service({"REDIS_URL": store.url, "DRAIN_SECONDS": "300"}) as served:
+        os.kill(served.pid, signal.SIGINT)
+        assert served.wait(15) == 0
+        assert "Traceback" not in served.log
+
+
+# Several processes
+
+
+def workers(server: Server) -> set[int]:
+    """The processes that serve, children of the one that was started."""
+    listing = subprocess.run(
+        ["ps", "-Aww", "-o", "pid=,ppid=,args="], check=True, capture_output=True, text=True
+    ).stdout
+    rows = [line.split(maxsplit=2) for line in listing.splitlines()]
+    return {int(row[0]) for row in rows if row[1] == str(server.pid) and "spawn_main" in row[2]}
+
+
+def replica(server: Server) -> str:
+    """The name of the process that answers, of which each request's id begins."""
+    return httpx.get(f"{server.url}/health/live").headers["x-request-id"].split("-")[0]
+
+
+def test_workers(store: RedisServer) -> None:
+    """With WORKERS=2 two processes serve one port; one that is killed is replaced, and SIGTERM ends all of them."""
+    with service({"REDIS_URL": store.url, "WORKERS": "2"}) as served:
+        seen: set[str] = set()
+
+        def see(count: int) -> bool:
+            seen.add(replica(served))
+            return len(seen) == count
+
+        until(lambda: see(2), "two processes answer", 20)
+        one, _ = before = workers(served)
+        os.kill(one, signal.SIGKILL)
+        until(lambda: len(workers(served) - before) == 1, "a new process", 20)
+        until(lambda: see(3), "the new process answers", 20)
+        last = workers(served)
+        os.kill(served.pid, signal.SIGTERM)
+        assert served.wait() == 0
+        assert not any(is_running(pid) for pid in last)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+# Refusals at the start
+
+
+def test_memory_is_of_one_process() -> None:
+    """State in one process's memory and two processes do not go together: one line, exit code 2."""
+    names = {name.upper() for name in Settings.__struct_fields__}
+    environ = {name: value for name, value in os.environ.items() if name not in names}
+    done = subprocess.run(
+        [sys.executable, "-m", "app"],
+        cwd=ROOT,
+        env={**environ, "WORKERS": "2"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("REDIS_URL: memory:// is one process's alone")
+    assert len(done.stderr.splitlines()) == 1
