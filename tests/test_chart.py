@@ -568,6 +568,10 @@ TWO_LIMITS = {"podDisruptionBudget": {"minAvailable": 1, "maxUnavailable": 1}}
             "config.WORKERS=4 processes need a Redis they share: set redis.enabled=true or secrets.REDIS_URL.",
         ),
         (
+            {"config": {"HOST": "127.0.0.1"}},
+            "config.HOST=127.0.0.1 would listen inside the pod only, where neither probes nor requests arrive",
+        ),
+        (
             {"secrets": {"REDIS_URL": {"value": "redis://elsewhere"}}},
             "There are two Redis: set redis.enabled=false to use the one of secrets.REDIS_URL, or leave that empty.",
         ),

@@ -45,7 +45,7 @@ class Release:
 
     def __init__(self, directory: Path, values: Manifest) -> None:
         self.port, redis_port = free_port(), free_port()
-        config = {"PORT": self.port, "HOST": "127.0.0.1"} | values.pop("config", {})
+        config = {"PORT": self.port} | values.pop("config", {})
         self.manifests = render({"config": config, **values})
         self.pods = {name: pod["spec"] for name, pod in pods(self.manifests)}
         self.url = f"http://127.0.0.1:{self.port}"
@@ -74,13 +74,14 @@ class Release:
         environ = environment(self.manifests, container)
         assert REDIS_HOST in environ["REDIS_URL"]
         environ["REDIS_URL"] = environ["REDIS_URL"].replace(REDIS_HOST, f"127.0.0.1:{self.redis.port}")
+        here = {"HOST": "127.0.0.1", "PORT": str(port)}
         return Server(
             [sys.executable, *container["command"][1:]],
             port=port,
             url=f"http://127.0.0.1:{port}",
             directory=self._folder(f"serving-{port}"),
             ready=lambda server: self.ask(server.port, probe),
-            environ={"PATH": os.environ["PATH"], **environ, "PORT": str(port), "PYTHONUNBUFFERED": "1"},
+            environ={"PATH": os.environ["PATH"], **environ, **here, "PYTHONUNBUFFERED": "1"},
         )
 
     def _folder(self, name: str) -> Path:
