@@ -59,7 +59,7 @@ def _break(stage: Stage, clients: Clients, draw: random.Random, seconds: float, 
     bar = progress.add_task("", total=seconds)
     under_way: dict[str, tuple[float, Fault]] = {}
     count = 0
-    next_redis, next_other = 1.0, 2.0
+    next_redis, next_network, next_process = 1.0, 1.5, 2.5
 
     def at() -> float:
         return time.monotonic() - started
@@ -81,16 +81,17 @@ def _break(stage: Stage, clients: Clients, draw: random.Random, seconds: float, 
         if at() >= next_redis and "redis" not in under_way and stage.in_sync():
             begin("redis", stage.strike_redis(draw))
             next_redis = at() + draw.uniform(2.0, 6.0)
-        if at() >= next_other:
-            free = [number for number in range(1, len(stage.processes) + 1) if f"service {number}" not in under_way]
-            if stage.strike_network and draw.random() < 0.6:
-                fault = stage.strike_network(draw)
-                if fault.whom not in under_way:
-                    begin(fault.whom, fault)
-            elif len(free) > 1:
-                number = draw.choice(free)
-                begin(f"service {number}", strike_process(draw, number, stage.processes[number - 1]))
-            next_other = at() + draw.uniform(0.3, 2.0)
+        if stage.strike_network and at() >= next_network:
+            fault = stage.strike_network(draw)
+            if fault.whom not in under_way:
+                begin(fault.whom, fault)
+            next_network = at() + draw.uniform(0.5, 2.5)
+        if at() >= next_process:
+            whole = [number for number in range(len(stage.processes)) if f"service {number + 1}" not in under_way]
+            if len(whole) > 1:  # one serves, so that there is load
+                number = draw.choice(whole)
+                begin(f"service {number + 1}", strike_process(draw, number + 1, stage.processes[number]))
+            next_process = at() + draw.uniform(0.5, 4.0)
         _show(progress, bar, clients, at())
         time.sleep(_TURN)
     clients.stop()

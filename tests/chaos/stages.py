@@ -106,33 +106,39 @@ def standalone() -> Iterator[Stage]:
             how = killed if struck == 1 else draw.choice([killed, frozen])
             return how("Redis", server, draw.uniform(0.2, 3.0))
 
+        deck = ["drop", "late", "hold", "cut", "swallow", "cut off"]
+
         def strike_network(draw: random.Random) -> Fault:
             number = draw.randrange(_PROCESSES)
-            proxy = proxies[number]
-            whom, count = f"service {number + 1} to Redis", draw.randint(1, 5)
-            late = draw.uniform(0.1, 3.0)
+            proxy, whom, count = proxies[number], f"service {number + 1} to Redis", draw.randint(1, 5)
+            seconds = draw.uniform(0.1, 3.0)
 
-            def cut() -> None:
+            def cut_off() -> None:
                 proxy.refuse()
                 proxy.cut()
 
-            def times(act: Callable[[], object]) -> Callable[[], None]:
+            def often(act: Callable[[], object]) -> Callable[[], None]:
                 def act_often() -> None:
                     for _ in range(count):
                         act()
 
                 return act_often
 
-            return draw.choice(
-                [
-                    Fault(whom, "cut off, connected again", cut, proxy.heal, draw.uniform(0.2, 3.0)),
-                    Fault(whom, "all connections cut", proxy.cut),
-                    Fault(whom, f"replies to {count} EXEC dropped", times(proxy.lose_reply)),
-                    Fault(whom, f"replies to {count} EXEC swallowed", times(proxy.swallow_reply)),
-                    Fault(whom, f"replies to {count} EXEC {late:.1f} s late", times(lambda: proxy.delay_reply(late))),
-                    Fault(whom, f"{count} EXEC held back {late:.1f} s", times(lambda: proxy.hold_exec(late))),
-                ]
-            )
+            faults = {
+                "drop": Fault(whom, f"replies to {count} EXEC dropped", often(proxy.lose_reply)),
+                "late": Fault(
+                    whom, f"replies to {count} EXEC {seconds:.1f} s late", often(lambda: proxy.delay_reply(seconds))
+                ),
+                "hold": Fault(whom, f"{count} EXEC held back {seconds:.1f} s", often(lambda: proxy.hold_exec(seconds))),
+                "cut": Fault(whom, "all connections cut", proxy.cut),
+                "swallow": Fault(whom, f"replies to {count} EXEC swallowed", often(proxy.swallow_reply)),
+                "cut off": Fault(whom, "cut off, connected again", cut_off, proxy.heal, seconds),
+            }
+            # As from a pack of cards, so that a short run meets each kind.
+            kind = deck.pop(0)
+            if not deck:
+                deck.extend(draw.sample(list(faults), len(faults)))
+            return faults[kind]
 
         yield Stage(balancer.port, processes, lambda: server.running, strike_redis, strike_network, server.client)
 
