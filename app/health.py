@@ -10,20 +10,14 @@ from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from app.consumer import NatsHealth
+from app.draining import Draining
 from app.schemas import ErrorAnswer, Ok
 from state.errors import StoreError
 from state.store import Store
 
-__all__ = ["Draining", "HealthAnswer", "StoreHealth", "health_routes"]
+__all__ = ["HealthAnswer", "StoreHealth", "health_routes"]
 
 _PING_SECONDS: Final = 0.5
-
-
-class Draining:
-    """Whether a stop was asked for, so that no new requests should come."""
-
-    def __init__(self) -> None:
-        self.begun = False
 
 
 class StoreHealth(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 import httpx
 from litestar import Litestar
@@ -22,10 +22,11 @@ from app.access import Access
 from app.bandit.registry import policies
 from app.consumer import Consumers
 from app.decisions import Decisions
+from app.draining import Draining
 from app.errors import answer_to
 from app.gate import Gate
 from app.generate import generate_routes
-from app.health import Draining, health_routes
+from app.health import health_routes
 from app.logs import set_up
 from app.metrics import Metrics, metrics_routes
 from app.openapi import schema_routes
@@ -86,13 +87,13 @@ def create_app(
         transport=llm_transport,
     )
     consumers = Consumers(settings, decisions, store.ping)
-    draining = Draining()
+    draining = Draining(settings.drain_seconds, settings.shutdown_seconds)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         _say_what_is_risky(settings)
         _read_keys_again_on_hangup(access)
-        _drain_before_stopping(draining, settings.drain_seconds)
+        draining.on_sigterm()
         consumers.start()
         advising = asyncio.create_task(_advise(servers, settings))
         # What is there at the start stays: the collector need not look at it again and again.
@@ -100,9 +101,8 @@ def create_app(
         try:
             yield
         finally:
-            draining.begun = True
             advising.cancel()
-            await consumers.stop(settings.shutdown_seconds)
+            await consumers.stop(draining.seconds_left())
             await chat.aclose()
             await store.close()
 
@@ -151,21 +151,3 @@ async def _advise(servers: Servers, settings: Settings) -> None:
 def _read_keys_again_on_hangup(access: Access) -> None:
     if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGHUP"):
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, access.read_again)
-
-
-def _drain_before_stopping(draining: Draining, seconds: float) -> None:
-    """On SIGTERM say "not ready" for a while before the server stops listening, so that a load balancer turns away
-    first; a second SIGTERM stops at once."""
-    if threading.current_thread() is not threading.main_thread():
-        return
-    stop: Any = signal.getsignal(signal.SIGTERM)
-    if not callable(stop):
-        return
-    loop = asyncio.get_running_loop()
-
-    def drain() -> None:
-        at_once = draining.begun or not seconds
-        draining.begun = True
-        loop.call_later(0 if at_once else seconds, stop, signal.SIGTERM, None)
-
-    loop.add_signal_handler(signal.SIGTERM, drain)

@@ -1,0 +1,50 @@
+"""A stop in order: first "not ready", so that load balancers turn away, then no more connections, then the rest."""
+
+import asyncio
+import signal
+import threading
+from typing import Any
+
+__all__ = ["Draining"]
+
+
+class Draining:
+    """Whether a stop was asked for, and how much of its time is left.
+
+    A stop says "not ready" for `drain_seconds` and then has `shutdown_seconds` for what is in hand.
+    """
+
+    def __init__(self, drain_seconds: float, shutdown_seconds: float) -> None:
+        self._drain_seconds = drain_seconds
+        self._shutdown_seconds = shutdown_seconds
+        self._deadline: float | None = None
+
+    @property
+    def begun(self) -> bool:
+        return self._deadline is not None
+
+    def begin(self, drain_seconds: float = 0.0) -> None:
+        """Be not ready from now on."""
+        self._deadline = asyncio.get_running_loop().time() + drain_seconds + self._shutdown_seconds
+
+    def seconds_left(self) -> float:
+        """For what is still to be brought to an end; never none at all."""
+        if self._deadline is None:
+            return self._shutdown_seconds
+        return max(1.0, self._deadline - asyncio.get_running_loop().time())
+
+    def on_sigterm(self) -> None:
+        """Drain before the server's own handler of SIGTERM runs; a second SIGTERM runs it at once."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        stop: Any = signal.getsignal(signal.SIGTERM)
+        if not callable(stop):
+            return
+        loop = asyncio.get_running_loop()
+
+        def drain() -> None:
+            seconds = 0.0 if self.begun else self._drain_seconds
+            self.begin(seconds)
+            loop.call_later(seconds, stop, signal.SIGTERM, None)
+
+        loop.add_signal_handler(signal.SIGTERM, drain)
