@@ -76,6 +76,7 @@ class Batch:
         self._hashes = {operation.key: operation.fields for operation in operations if operation.step}
         self._lists = list(dict.fromkeys(o.history for o in operations if o.history is not None))
         self._markers = list(dict.fromkeys(o.once.key for o in operations if o.once is not None))
+        self._wiped = [key for operation in operations for key in operation.wiped]
         # What is in Redis, or will be: a hash's values in the order of its fields, a marker's request.
         self._values: dict[str, Any] = {}
         self._removed: dict[str, None] = {}
@@ -85,8 +86,11 @@ class Batch:
         self._results: list[Any] = []
 
     def reads(self, flight: str) -> list[Command]:
-        """WATCH and the reads, `flight` being the key of the operation id. Lists are read only for their type."""
-        reads: list[Command] = [("WATCH", flight, *self._hashes, *self._markers)]
+        """WATCH and the reads, `flight` being the key of the operation id. Lists are read only for their type.
+
+        What is to be wiped is watched too: a removal that arrives late must not take what was written since.
+        """
+        reads: list[Command] = [("WATCH", flight, *self._hashes, *self._markers, *self._wiped)]
         reads += [("HMGET", key, *fields) for key, fields in self._hashes.items()]
         reads += [("LLEN", key) for key in self._lists]
         reads += [("GET", key) for key in self._markers]

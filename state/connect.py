@@ -5,8 +5,9 @@ are off: a command it sends again on its own may be applied twice.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import partial
 from typing import Any, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -18,12 +19,14 @@ from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
-from redis.exceptions import ResponseError
+from redis.exceptions import ConnectionError, RedisClusterException, RedisError, ResponseError  # noqa: A004
 from redis.maint_notifications import MaintNotificationsConfig
 
-__all__ = ["Command", "Servers", "exchange", "open_servers"]
+__all__ = ["Command", "Lend", "Servers", "exchange", "open_servers"]
 
 Command = tuple[bytes | str | int, ...]
+Lend = Callable[[], AbstractAsyncContextManager[AbstractConnection]]
+_SLOTS: Final = 16_384
 
 
 _pack: Callable[[Command], bytes] = pack_command  # type: ignore[assignment]  # its stub allows one argument only
@@ -53,6 +56,13 @@ class Servers(Protocol):
         """
         ...
 
+    async def masters(self) -> Mapping[str, Lend]:
+        """How to get a connection to each server that takes writes, by a name that changes with its share of the keys.
+
+        Raises RedisError and OSError, also if there is a key that no server has.
+        """
+        ...
+
     async def refresh(self) -> None:
         """Look again where the servers are, after one of them failed or sent us elsewhere. Raises nothing."""
         ...
@@ -62,38 +72,64 @@ class Servers(Protocol):
         ...
 
 
-async def _ready(connection: AbstractConnection) -> None:
-    """Connect, or connect anew where the server closed an idle connection meanwhile."""
-    await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
-    if await connection.can_read():
-        await connection.disconnect()
+@asynccontextmanager
+async def _whole(connection: AbstractConnection) -> AsyncIterator[None]:
+    """Connect, or connect anew where the server closed an idle connection meanwhile; disconnect after any failure.
+
+    A connection on which something went wrong may still watch keys, hold a MULTI open or owe replies.
+    """
+    try:
         await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
+        if await connection.can_read():
+            await connection.disconnect(nowait=True)
+            await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
+        yield
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
 
 
 class _Single:
-    """One server that takes all writes: named by its address, found through Sentinel, or embedded."""
+    """One server that takes all writes: named by its address, found through Sentinel, or embedded.
+
+    `pool` only makes connections: taking them from it costs more than an exchange of ours may, and closing its idle
+    ones waits for servers that no longer answer.
+    """
 
     spans_users = True
 
     def __init__(self, pool: ConnectionPool, size: int) -> None:
         self._pool = pool
         self._free = asyncio.Semaphore(size)
+        # The first is made now, so that options it does not know are refused at start.
+        self._idle: list[AbstractConnection] = [self._make()]
 
     @asynccontextmanager
     async def connection(self, key: str) -> AsyncIterator[AbstractConnection]:
         async with self._free:
-            connection = self._pool.get_available_connection()  # type: ignore[no-untyped-call]  # redis-py
+            connection = self._idle.pop() if self._idle else self._make()
             try:
-                await _ready(connection)
-                yield connection
+                async with _whole(connection):
+                    yield connection
             finally:
-                await self._pool.release(connection)
+                self._idle.append(connection)
+
+    async def masters(self) -> Mapping[str, Lend]:
+        return {"": partial(self.connection, "")}
 
     async def refresh(self) -> None:
-        await self._pool.disconnect(inuse_connections=False)
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            await connection.disconnect(nowait=True)
 
     async def close(self) -> None:
-        await self._pool.aclose()
+        for connection in self._idle:
+            with suppress(RedisError, OSError):
+                await connection.disconnect()
+
+    def _make(self) -> AbstractConnection:
+        connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py
+        return connection
 
 
 class _Cluster:
@@ -101,31 +137,63 @@ class _Cluster:
 
     spans_users = False
 
-    def __init__(self, cluster: RedisCluster, size: int) -> None:
-        self._cluster = cluster
+    def __init__(self, cluster: RedisCluster, seeds: Sequence[tuple[str, int]], size: int) -> None:
+        self._slot = cluster.keyslot
+        self._nodes = cluster.nodes_manager
+        self._seeds = seeds
         self._free = asyncio.Semaphore(size)
         self._known = False
 
     @asynccontextmanager
     async def connection(self, key: str) -> AsyncIterator[AbstractConnection]:
         async with self._free:
-            if not self._known:
-                await self._cluster.initialize()
-                await self._cluster.nodes_manager.initialize()
-                self._known = True
-            node = self._cluster.nodes_manager.get_node_from_slot(self._cluster.keyslot(key))
-            connection = node.acquire_connection()
             try:
-                await _ready(connection)
+                if not self._known:
+                    await self._find()
+                node = self._nodes.get_node_from_slot(self._slot(key))
+            except (RedisClusterException, IndexError) as error:
+                raise ConnectionError("no node of the cluster is known to serve the key") from error
+            async with self._lent(node) as connection:
                 yield connection
-            finally:
-                node.release(connection)
+
+    async def masters(self) -> Mapping[str, Lend]:
+        async with self._free:
+            try:
+                await self._find()
+            except RedisClusterException as error:
+                raise ConnectionError("no node of the cluster answers") from error
+        nodes: dict[str, ClusterNode] = {}
+        slots: dict[str, list[int]] = {}
+        for slot, (master, *_) in self._nodes.slots_cache.items():
+            nodes[master.name] = master
+            slots.setdefault(master.name, []).append(slot)
+        if sum(map(len, slots.values())) < _SLOTS:
+            raise ConnectionError("a part of the cluster's keys has no server")
+        return {f"{name} {hash(tuple(sorted(slots[name])))}": partial(self._lent, nodes[name]) for name in nodes}
+
+    @asynccontextmanager
+    async def _lent(self, node: ClusterNode) -> AsyncIterator[AbstractConnection]:
+        connection = node.acquire_connection()
+        try:
+            async with _whole(connection):
+                yield connection
+        finally:
+            node.release(connection)
 
     async def refresh(self) -> None:
         self._known = False
 
     async def close(self) -> None:
-        await self._cluster.aclose()
+        with suppress(RedisError, OSError):
+            await self._nodes.aclose("startup_nodes")
+            await self._nodes.aclose()
+
+    async def _find(self) -> None:
+        """Ask the nodes known last and those of the URL, for after a restart all may have other addresses."""
+        seeds = [ClusterNode(host, port, **self._nodes.connection_kwargs) for host, port in self._seeds]
+        self._nodes.set_nodes(self._nodes.startup_nodes, {node.name: node for node in seeds})
+        await self._nodes.initialize()
+        self._known = True
 
 
 _TAKES: Final = (
@@ -152,8 +220,22 @@ def open_servers(url: str, *, size: int, timeout: float) -> Servers:
     `timeout` (seconds) is what one request has in all; finding the master or the cluster's nodes takes a part of it.
     Raises ValueError, in words that show nothing of the URL, for one of a form that is not known.
     """
+    if url == "memory://":
+        return _Single(FakeAsyncRedis(server=FakeServer()).connection_pool, size)
+    try:
+        return _open(url, size, timeout)
+    except (ValueError, TypeError, RedisError, RedisClusterException):  # whose words may quote the URL
+        raise ValueError(_TAKES) from None
+
+
+def _open(url: str, size: int, timeout: float) -> Servers:
     scheme, _, rest = url.partition("://")
     kind, _, how = scheme.partition("+")
+    if kind not in {"redis", "rediss", "unix"} or how not in {"", "sentinel", "cluster"} or (kind == "unix" and how):
+        raise ValueError(_TAKES)
+    parts = urlsplit(f"{kind}://{rest}")
+    credentials, _, netloc = parts.netloc.rpartition("@")
+    path = [unquote(part) for part in parts.path.split("/") if part]
     common: dict[str, Any] = {
         "protocol": 2,
         "retry": Retry(NoBackoff(), 0),
@@ -162,18 +244,14 @@ def open_servers(url: str, *, size: int, timeout: float) -> Servers:
         "socket_connect_timeout": timeout / 2,
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }
-    if url == "memory://":
-        return _Single(FakeAsyncRedis(server=FakeServer()).connection_pool, size)
-    if kind not in {"redis", "rediss", "unix"} or how not in {"", "sentinel", "cluster"} or (kind == "unix" and how):
-        raise ValueError(_TAKES)
     if not how:
-        try:
-            return _Single(ConnectionPool.from_url(url, max_connections=size, **common), size)
-        except (ValueError, TypeError):
-            raise ValueError(_TAKES) from None
-    parts = urlsplit(f"{kind}://{rest}")
-    credentials, _, netloc = parts.netloc.rpartition("@")
-    path = [unquote(part) for part in parts.path.split("/") if part]
+        if kind == "unix" and (netloc or not path):
+            raise ValueError(_TAKES)
+        if kind != "unix" and (
+            len(_addresses(netloc, 6379)) > 1 or len(path) > 1 or not "".join(path or "0").isdecimal()
+        ):
+            raise ValueError(_TAKES)
+        return _Single(ConnectionPool.from_url(url, **common), size)
     # redis-py reads credentials and options of a URL with one host; it shall read ours too.
     options = dict(parse_url(f"{kind}://{credentials}@localhost?{parts.query}"))
     options.pop("host", None)
@@ -183,16 +261,15 @@ def open_servers(url: str, *, size: int, timeout: float) -> Servers:
     if how == "cluster":
         if path:
             raise ValueError(_TAKES)
-        return _Cluster(
-            RedisCluster(
-                startup_nodes=[ClusterNode(host, port) for host, port in _addresses(netloc, 6379)],
-                max_connections=size,
-                require_full_coverage=False,
-                ssl=tls,
-                **{**common, **finding, **options},
-            ),
-            size,
+        seeds = _addresses(netloc, 6379)
+        cluster = RedisCluster(
+            startup_nodes=[ClusterNode(host, port) for host, port in seeds],
+            max_connections=size,
+            require_full_coverage=False,
+            ssl=tls,
+            **{**common, **finding, **options},
         )
+        return _Cluster(cluster, seeds, size)
     if len(path) not in {1, 2} or (len(path) == 2 and not path[1].isdecimal()):
         raise ValueError(_TAKES)
     asking = {
@@ -204,7 +281,5 @@ def open_servers(url: str, *, size: int, timeout: float) -> Servers:
         sentinel_kwargs={**common, **finding, **asking, **tls_options, "ssl": tls},
         **common,
     )
-    master = manager.master_for(
-        path[0], max_connections=size, ssl=tls, db=int(path[1]) if len(path) == 2 else 0, **{**common, **options}
-    )
+    master = manager.master_for(path[0], ssl=tls, db=int(path[1]) if len(path) == 2 else 0, **{**common, **options})
     return _Single(master.connection_pool, size)

@@ -23,8 +23,9 @@ from state import keys
 from state.batch import Batch, Change, Once, Operation, Step, Values
 from state.connect import Command, Servers, exchange
 from state.errors import ConflictError, CorruptState, StoreError, StoreUnavailable
+from state.scan import scan
 
-__all__ = ["Change", "Flush", "Once", "Step", "Store", "Values"]
+__all__ = ["TROUBLE", "Change", "Flush", "Once", "Step", "Store", "Values", "reason"]
 
 T = TypeVar("T")
 _log: Final = logging.getLogger("oo.store")
@@ -40,9 +41,10 @@ _TRIES_ALONE: Final = 12
 _FAILURES: Final = 3
 _RESERVE: Final = 0.25
 _PAUSE: Final = 0.002
+_LONGEST_PAUSE: Final = 0.1
 _FLIGHT_SECONDS: Final = 3_600
 _MOVING: Final = (MovedError, AskError, TryAgainError, ClusterDownError)
-_TROUBLE: Final = (RedisError, OSError, TimeoutError)
+TROUBLE: Final = (RedisError, OSError, TimeoutError)
 
 
 class _Lane:
@@ -135,6 +137,24 @@ class Store:
         loop = asyncio.get_running_loop()
         await self._submit(Operation(user_id, loop.time() + self._timeout, loop.create_future(), wiped=tuple(wiped)))
 
+    async def erase(self, user_id: str) -> list[str]:
+        """Remove every key of a user, whatever wrote it; the names of those there were, in order.
+
+        All keys on the user's server are looked through, some hundred at a time. An update under way meanwhile starts
+        from nothing.
+        """
+        pattern = keys.everything(user_id)
+        try:
+            async with self._servers.connection(pattern) as connection:
+                pages = scan(connection, pattern, patience=self._timeout)
+                names = sorted({name async for page in pages for name in page})
+                async with asyncio.timeout(self._timeout):
+                    _raise_for(await exchange(connection, [("DEL", *names)] if names else []))
+        except TROUBLE as error:
+            await self._servers.refresh()
+            raise StoreUnavailable(reason(error)) from error
+        return names
+
     async def read(self, key: str, fields: tuple[bytes, ...]) -> Values:
         """The values of `fields` of the hash `key`, None for each that is not there."""
         values: Values = await self._ask(key, ("HMGET", key, *fields))
@@ -153,13 +173,15 @@ class Store:
         """
         commands: list[Command] = [("MULTI",), ("SET", key, 0, "EX", seconds, "NX"), ("INCR", key), ("EXEC",)]
         try:
-            async with self._servers.connection(key) as connection:
+            async with asyncio.timeout(self._timeout), self._servers.connection(key) as connection:
                 replies = await exchange(connection, commands)
-            _raise_for(replies)
-        except _TROUBLE as error:
+                _raise_for(replies)
+        except TROUBLE as error:
             await self._servers.refresh()
-            raise StoreUnavailable(_reason(error)) from error
-        counted: int = replies[-1][-1]
+            raise StoreUnavailable(reason(error)) from error
+        counted: int | ResponseError = replies[-1][-1]
+        if isinstance(counted, ResponseError):
+            raise CorruptState(key, "holds no counter")
         return counted
 
     async def ping(self) -> None:
@@ -194,11 +216,14 @@ class Store:
         """The next batch: the first that wait, less those whose user is in a flush already."""
         taken: list[Operation] = []
         kept: list[Operation] = []
+        soon = asyncio.get_running_loop().time() + self._timeout * _RESERVE
         while self._waiting and len(taken) < _BATCH:
             operation = self._waiting.popleft()
             if operation.done.done():
                 continue
-            if operation.user in self._busy or not (
+            if operation.deadline <= soon:  # with no time left it would only fail those that go with it
+                _fail([operation], StoreUnavailable("Redis did not answer in time"))
+            elif operation.user in self._busy or not (
                 self._servers.spans_users or not taken or operation.user == taken[0].user
             ):
                 kept.append(operation)
@@ -235,7 +260,7 @@ class Store:
                 lost += 1
                 if lost == tries:
                     break
-                await asyncio.sleep(self._random.uniform(0, _PAUSE * 2**lost))
+                await asyncio.sleep(self._random.uniform(0, min(_PAUSE * 2**lost, _LONGEST_PAUSE)))
             else:
                 await self._replicated(flight, deadline)
                 batch.settle()
@@ -262,7 +287,7 @@ class Store:
             try:
                 async with asyncio.timeout_at(deadline - self._timeout * _RESERVE):
                     return batch if await self._attempt(lane, flight, batch) else None
-            except _TROUBLE as error:
+            except TROUBLE as error:
                 if lane.sent and await self._was_applied(lane, flight, deadline):
                     return batch
                 lane.failures += 1
@@ -271,25 +296,21 @@ class Store:
     async def _attempt(self, lane: _Lane, flight: str, batch: Batch) -> bool:
         """One WATCH ... EXEC; False if EXEC says that a watched key was changed."""
         async with self._servers.connection(flight) as connection:
-            replies = await exchange(connection, batch.reads(flight))
+            # MULTI comes before the writes are sent: were it refused (an ACL), they would be made one by one.
+            replies = await exchange(connection, [*batch.reads(flight), ("MULTI",)])
             _raise_for(replies)
-            writes = batch.apply(replies)
+            writes = batch.apply(replies[:-1])
             if not writes:
-                await exchange(connection, [("UNWATCH",)])
+                await exchange(connection, [("DISCARD",)])
                 return True
             lane.number += 1
-            commands: list[Command] = [
-                ("MULTI",),
-                *writes,
-                ("SET", flight, b"%d|" % lane.number, "EX", _FLIGHT_SECONDS),
-                ("EXEC",),
-            ]
+            writes += [("SET", flight, b"%d|" % lane.number, "EX", _FLIGHT_SECONDS), ("EXEC",)]
             lane.sent = True
-            replies = await exchange(connection, commands)
+            replies = await exchange(connection, writes)
             lane.sent = False
+            _raise_for(replies)
         if replies[-1] is None:
             return False
-        _raise_for(replies)
         for reply in replies[-1]:
             if isinstance(reply, ResponseError):
                 _log.critical("a transaction was applied in part: %s", reply)
@@ -299,7 +320,8 @@ class Store:
     async def _replicated(self, flight: str, deadline: float) -> None:
         """Wait until enough Redis replicas have all that was written so far.
 
-        WAIT speaks of the connection's own last write, hence the write before it.
+        WAIT speaks of the connection's own last write, hence the write before it. Nobody will ask for the operation id
+        any more, so that is what it goes over.
         """
         if not self._wait_replicas:
             return
@@ -307,11 +329,12 @@ class Store:
         try:
             async with asyncio.timeout_at(deadline), self._servers.connection(flight) as connection:
                 replies = await exchange(
-                    connection, [("APPEND", flight, "?"), ("WAIT", self._wait_replicas, milliseconds)]
+                    connection,
+                    [("SET", flight, "?", "EX", _FLIGHT_SECONDS), ("WAIT", self._wait_replicas, milliseconds)],
                 )
-            _raise_for(replies)
-        except _TROUBLE as error:
-            raise StoreUnavailable(_reason(error)) from error
+                _raise_for(replies)
+        except TROUBLE as error:
+            raise StoreUnavailable(reason(error)) from error
         if replies[1] < self._wait_replicas:
             raise StoreUnavailable("written, but too few Redis replicas have it")
 
@@ -328,7 +351,7 @@ class Store:
                     _raise_for(replies)
                     answer: bytes = replies[1]
                     return answer.startswith(b"%d|" % lane.number)
-            except _TROUBLE as error:
+            except TROUBLE as error:
                 await self._give_up_or_pause(error, 0, deadline)
 
     async def _ask(self, key: str, command: Command) -> Any:
@@ -339,7 +362,7 @@ class Store:
             try:
                 async with asyncio.timeout_at(deadline), self._servers.connection(key) as connection:
                     [reply] = await exchange(connection, [command])
-            except _TROUBLE as error:
+            except TROUBLE as error:
                 failures += 1
                 await self._give_up_or_pause(error, failures, deadline)
                 continue
@@ -359,7 +382,7 @@ class Store:
         pause = self._random.uniform(0.5, 1.0) * 0.02 * 2 ** min(failures, 3)
         late = asyncio.get_running_loop().time() + pause >= deadline
         if late or isinstance(error, TimeoutError) or (failures >= _FAILURES and not isinstance(error, _MOVING)):
-            raise StoreUnavailable(_reason(error)) from error
+            raise StoreUnavailable(reason(error)) from error
         await asyncio.sleep(pause)
 
 
@@ -377,7 +400,7 @@ def _raise_for(replies: Sequence[Any]) -> None:
             raise reply
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """Why Redis did not answer, in words that show no address and no credentials."""
     if isinstance(error, ResponseError):
         return f"Redis refuses: {type(error).__name__}"
