@@ -13,8 +13,8 @@ import hashlib
 import re
 import ssl
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from email.utils import parsedate_to_datetime
 from typing import Any, Self
 
@@ -31,6 +31,7 @@ __all__ = [
     "LlmNotConfigured",
     "LlmUnavailable",
     "Reply",
+    "Trace",
     "connect",
 ]
 
@@ -103,6 +104,14 @@ _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(_Completion)
 
 
+# Around each call; yields headers that the proxy is sent besides.
+Trace = Callable[[], AbstractContextManager[Mapping[str, str]]]
+
+
+def _untraced() -> AbstractContextManager[Mapping[str, str]]:
+    return nullcontext({})
+
+
 class ChatClient:
     """Asks the proxy, at most `max_concurrency` times at once; made by `connect`, ended by `async with` or `aclose`."""
 
@@ -115,8 +124,10 @@ class ChatClient:
         max_concurrency: int = 32,
         queue_seconds: float = 5.0,
         timeout_seconds: float = TIMEOUT_SECONDS,
+        trace: Trace = _untraced,
     ) -> None:
         self._http = http
+        self._trace = trace
         self._url = url
         self._key = key
         self._turns = asyncio.Semaphore(max_concurrency)
@@ -147,10 +158,14 @@ class ChatClient:
         """One chat completion within the time-out; raises LlmNotConfigured, LlmUnavailable or LlmFailed."""
         if not self._key:
             raise LlmNotConfigured("LITELLM_MASTER_KEY is not set: no tips can be generated")
+        with self._trace() as headers:
+            return await self._chat(messages, headers)
+
+    async def _chat(self, messages: Sequence[Message], headers: Mapping[str, str]) -> Reply:
         async with self._turn():
             try:
                 async with asyncio.timeout(self._timeout_seconds):
-                    response, body = await self._ask(_ENCODER.encode(_Request(messages)))
+                    response, body = await self._ask(_ENCODER.encode(_Request(messages)), headers)
             except (TimeoutError, httpx.TimeoutException):
                 raise LlmUnavailable("the LLM proxy did not answer in time") from None
             except httpx.DecodingError as error:
@@ -179,13 +194,17 @@ class ChatClient:
         finally:
             self._turns.release()
 
-    async def _ask(self, content: bytes) -> tuple[httpx.Response, bytes]:
+    async def _ask(self, content: bytes, headers: Mapping[str, str]) -> tuple[httpx.Response, bytes]:
         """The answer and its body; asks a second time if the connection breaks before an answer begins."""
         request = self._http.build_request(
             "POST",
             self._url,
             content=content,
-            headers={"Authorization": f"Bearer {self._key.reveal()}", "Content-Type": "application/json"},
+            headers={
+                **headers,
+                "Authorization": f"Bearer {self._key.reveal()}",
+                "Content-Type": "application/json",
+            },
         )
         try:
             response = await self._http.send(request, stream=True)
@@ -234,21 +253,20 @@ def connect(
     queue_seconds: float,
     timeout_seconds: float = TIMEOUT_SECONDS,
     transport: httpx.AsyncBaseTransport | None = None,
+    trace: Trace = _untraced,
 ) -> ChatClient:
     """A client for the proxy at `url`; opens no connection yet.
 
     Raises SettingsError if LITELLM_URL or LITELLM_MASTER_KEY cannot be used. `transport` replaces the network.
     """
     http = httpx.AsyncClient(
-        transport=transport,
         # The system's certificates and SSL_CERT_FILE, but neither proxies nor .netrc from the environment:
         # the key goes to LITELLM_URL and nowhere else.
-        verify=ssl.create_default_context(),
+        transport=transport or _Connections(ssl.create_default_context()),
         trust_env=False,
         # The body is bounded as it comes in; a compressed one could only be bounded once unpacked.
         headers={"Accept": "application/json", "Accept-Encoding": "identity"},
         timeout=httpx.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds)),
-        limits=httpx.Limits(max_connections=max_concurrency, max_keepalive_connections=max_concurrency),
     )
     return ChatClient(
         http,
@@ -257,7 +275,58 @@ def connect(
         max_concurrency=max_concurrency,
         queue_seconds=queue_seconds,
         timeout_seconds=timeout_seconds,
+        trace=trace,
     )
+
+
+class _Connections(httpx.AsyncBaseTransport):
+    """A connection for each call in flight, the one used last first.
+
+    httpx's pool compares all of its idle connections whenever a call begins or ends, which takes a third of the
+    processor time of a call when there are 32. How many there can be, ChatClient bounds.
+    """
+
+    def __init__(self, tls: ssl.SSLContext) -> None:
+        self._tls = tls
+        self._all: list[httpx.AsyncHTTPTransport] = []
+        self._idle: list[httpx.AsyncHTTPTransport] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if not self._idle:
+            made = httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False, limits=httpx.Limits(max_connections=1))
+            self._all.append(made)
+            self._idle.append(made)
+        connection = self._idle.pop()
+        try:
+            response = await connection.handle_async_request(request)
+        except BaseException:
+            self._idle.append(connection)
+            raise
+        response.stream = _Body(response.stream, connection, self._idle)
+        return response
+
+    async def aclose(self) -> None:
+        for connection in self._all:
+            await connection.aclose()
+
+
+class _Body(httpx.AsyncByteStream):
+    """An answer's body; its connection is idle again when it is closed."""
+
+    def __init__(self, body: Any, connection: httpx.AsyncHTTPTransport, idle: list[httpx.AsyncHTTPTransport]) -> None:
+        self._body = body
+        self._connection = connection
+        self._idle = idle
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        chunks: AsyncIterator[bytes] = self._body.__aiter__()
+        return chunks
+
+    async def aclose(self) -> None:
+        try:
+            await self._body.aclose()
+        finally:
+            self._idle.append(self._connection)
 
 
 def _base(url: str) -> str:
