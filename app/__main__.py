@@ -4,19 +4,30 @@ import os
 import signal
 import sys
 import tempfile
+from contextlib import ExitStack
+from typing import Final
 
 import uvicorn
 
 from app.logs import set_up
 from app.settings import SettingsError, from_environment
 
+_SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
+
 
 def main() -> int:
+    with ExitStack() as together:
+        return _serve(together)
+
+
+def _serve(together: ExitStack) -> int:
     try:
         settings = from_environment(os.environ)
+        # Where several processes keep their metrics together, new for each start; prometheus_client reads the variable
+        # when it is imported.
+        os.environ.pop(_SHARED, None)
         if settings.workers > 1:
-            # Where the processes keep their metrics together; it must be known before prometheus_client is imported.
-            os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="oo-metrics-"))
+            os.environ[_SHARED] = together.enter_context(tempfile.TemporaryDirectory(prefix="oo-metrics-"))
         from app.main import create_app  # noqa: PLC0415
 
         app = create_app(settings)

@@ -68,7 +68,7 @@ def read_keys(setting: str) -> list[Key]:
             text = Path(setting).read_text("utf-8")
         except (OSError, UnicodeDecodeError):
             raise SettingsError("API_KEYS: the file it names cannot be read") from None
-    found_keys = []
+    found_keys: list[Key] = []
     for number, line in enumerate(text.replace(",", "\n").splitlines(), 1):
         stripped = line.strip()
         if not stripped or stripped.startswith("#"):
@@ -77,7 +77,10 @@ def read_keys(setting: str) -> list[Key]:
         if found is None:
             raise SettingsError(f"API_KEYS: line {number} is not name:role:sha256 with a role of {', '.join(ROLES)}")
         role: Any = found["role"]
-        found_keys.append(Key(found["name"], role, bytes.fromhex(found["digest"])))
+        key = Key(found["name"], role, bytes.fromhex(found["digest"]))
+        if any(known.digest == key.digest for known in found_keys):
+            raise SettingsError(f"API_KEYS: line {number} is a key that another line has already")
+        found_keys.append(key)
     return found_keys
 
 
@@ -126,7 +129,7 @@ class Access:
     def _find(self, header: str) -> Key | None:
         """The key of a request; every known one is compared, so that the time tells nothing."""
         scheme, _, token = header.partition(" ")
-        digest = hashlib.sha256(token.strip().encode()).digest()
+        digest = hashlib.sha256(token.strip().encode("latin-1")).digest()
         found = None
         for key in self._keys:
             if hmac.compare_digest(key.digest, digest) and scheme.lower() == "bearer":

@@ -1,6 +1,7 @@
 """What is published to `dlq.<subject>` of an event that cannot be handled."""
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from nats.aio.msg import Msg
@@ -25,13 +26,16 @@ def _own_headers(msg: Msg, reason: str) -> dict[str, str]:
     }
 
 
-def dead_letter(msg: Msg, reason: str, max_payload: int) -> tuple[dict[str, str], bytes]:
-    """Headers and body of the dead letter, cut to what the server takes: beyond it, it ends the connection."""
-    own = _own_headers(msg, reason)
+def dead_letter(
+    msg: Msg, reason: str, max_payload: int, more: Mapping[str, str] | None = None
+) -> tuple[dict[str, str], bytes]:
+    """Headers (`more` among them) and body of the dead letter, cut to what the server takes: beyond it, it ends the
+    connection."""
+    own = _own_headers(msg, reason) | dict(more or {})
     originals = {
         f"Original-{name}" if name.lower().startswith(_SPECIAL) else name: value
         for name, value in (msg.headers or {}).items()
-        if _TOKEN.fullmatch(name)
+        if _TOKEN.fullmatch(name) and name.lower() not in own
     }
     headers = originals | own
     if _size(headers) + len(msg.data) <= max_payload:

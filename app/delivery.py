@@ -12,8 +12,8 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Final, Literal, Protocol
 
 import msgspec
@@ -26,7 +26,7 @@ from app.events import Event, Malformed
 from app.patience import StoreGate, grow, jitter
 from state.errors import StoreUnavailable
 
-__all__ = ["Counts", "Happening", "Observer", "Pull"]
+__all__ = ["Counts", "Happening", "Observer", "Pull", "Trace", "untraced"]
 
 log = logging.getLogger("oo.events")
 
@@ -47,6 +47,14 @@ class Observer(Protocol):
 
     def event(self, consumer: str, happening: Happening) -> None: ...
     def pending(self, consumer: str, events: int) -> None: ...
+
+
+# Around each delivery, by subject and headers; yields headers for the dead letter that may come of it.
+Trace = Callable[[str, Mapping[str, str]], AbstractContextManager[Mapping[str, str]]]
+
+
+def untraced(_subject: str, _headers: Mapping[str, str]) -> AbstractContextManager[Mapping[str, str]]:
+    return nullcontext({})
 
 
 class Counts:
@@ -85,8 +93,10 @@ class Pull:
         counts: Counts,
         tasks: set[asyncio.Task[None]],
         first_nak_seconds: float,
+        trace: Trace = untraced,
     ) -> None:
         self._client = client
+        self._trace = trace
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
         self._handle = handle
         self._gate = gate
@@ -196,11 +206,13 @@ class Pull:
     async def _decide(self, msg: Msg) -> None:
         delivered = msg.metadata.num_delivered
         event = Event(msg.subject, msg.data, msg.metadata.timestamp.timestamp())
+        trace: Mapping[str, str] = {}
         try:
-            await self._until_the_store_answers(event)
+            with self._trace(msg.subject, msg.headers or {}) as trace:
+                await self._until_the_store_answers(event)
         except Malformed as error:
             self._counts.event("failed")
-            await self._bury(msg, f"malformed: {error}")
+            await self._bury(msg, f"malformed: {error}", trace)
         except StoreUnavailable:
             await self._give_back(msg)
         except Exception as error:  # noqa: BLE001 (no failure of one event may end the others)
@@ -208,7 +220,7 @@ class Pull:
             reason = f"{type(error).__name__}: {error}"
             log.warning("event %s failed in delivery %d: %s", _name(msg), delivered, reason)
             if delivered >= self.max_deliver:
-                await self._bury(msg, f"failed {delivered} times, at last with {reason}")
+                await self._bury(msg, f"failed {delivered} times, at last with {reason}", trace)
             else:
                 await self._give_back(msg)
         else:
@@ -237,8 +249,8 @@ class Pull:
         delay = min(self._first_nak_seconds * 2**exponent, LONGEST_NAK_SECONDS)
         await self._tell(msg.nak(jitter(delay)))
 
-    async def _bury(self, msg: Msg, reason: str) -> None:
-        headers, body = dead_letter(msg, reason, self._client.max_payload)
+    async def _bury(self, msg: Msg, reason: str, trace: Mapping[str, str]) -> None:
+        headers, body = dead_letter(msg, reason, self._client.max_payload, trace)
         try:
             reply = await self._client.request(f"dlq.{msg.subject}", body, timeout=PUBLISH_SECONDS, headers=headers)
             acknowledged = msgspec.json.decode(reply.data, type=_PublishReply)

@@ -48,7 +48,8 @@ def answer_to(request: Request[Any, Any, Any], error: Exception) -> Response[Err
         status, detail, headers = error.status_code, error.detail, dict(error.headers or {})
     else:
         status, detail = 500, "internal server error"
-        _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        route = request.scope.get("path_template") or "a path of no route"
+        _log.error("%s %s failed", request.method, route, exc_info=error)
     if status == 503:
         headers["Retry-After"] = str(math.ceil(getattr(error, "retry_after", None) or RETRY_SECONDS))
     if isinstance(error, CorruptState):

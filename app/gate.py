@@ -30,10 +30,9 @@ class Gate:
 
     def __init__(self, app: ASGIApp, most: int, metrics: Metrics, log: Literal["all", "errors", "off"]) -> None:
         self._app = app
-        self._most = most
         self._metrics = metrics
+        metrics.most = most
         self._logged_from = {"all": 0, "errors": 400, "off": 1_000}[log]
-        self._inside = 0
         self._replica = secrets.token_hex(6)
         self._numbers = itertools.count(1)
 
@@ -55,17 +54,25 @@ class Gate:
                 event["headers"] = [*event["headers"], (b"x-request-id", request_id)]
             await send(event)
 
-        admitted = self._inside < self._most or scope["path"].startswith(_ALWAYS)
-        self._inside += 1
+        metrics = self._metrics
+        admitted = metrics.inside < metrics.most or scope["path"].startswith(_ALWAYS)
+        metrics.inside += 1
         try:
             await (self._app(scope, receive, send_named) if admitted else _refuse(send_named))
         finally:
-            self._inside -= 1
+            metrics.inside -= 1
             seconds = time.perf_counter() - started
-            route = scope.get("path_template") or "(none)"
-            self._metrics.answered(scope["method"], route, status, seconds)
+            route = scope.get("path_template", "")
+            metrics.answered(scope["method"], route, status, seconds)
+            if not admitted:
+                metrics.refused()
             if status >= self._logged_from:
-                line = {"method": scope["method"], "route": route, "status": status, "ms": round(seconds * 1000, 2)}
+                line = {
+                    "method": scope["method"],
+                    "route": route,
+                    "status": status,
+                    "ms": round(seconds * 1000, 2),
+                }
                 _log.log(logging.WARNING if status >= 500 else logging.INFO, "request", extra=line)
 
     def _request_id(self, scope: HTTPScope) -> bytes:

@@ -17,7 +17,9 @@ __all__ = ["generate_routes"]
 _read: Final = Reader(GenerateRequest)
 
 
-def generate_routes(chat: ChatClient, prompts: Prompts, max_body_bytes: int) -> list[HTTPRouteHandler]:
+def generate_routes(
+    chat: ChatClient, prompts: Prompts, max_body_bytes: int, observer: tips.Observer | None = None
+) -> list[HTTPRouteHandler]:
     """POST /generate and GET /prompts."""
 
     @post("/generate", status_code=200, opt=CLIENT)
@@ -34,6 +36,7 @@ def generate_routes(chat: ChatClient, prompts: Prompts, max_body_bytes: int) -> 
                 hour_of_day=asked.context.hour_of_day,
                 day_of_week=asked.context.day_of_week,
                 extra=asked.context.extra,
+                observer=observer,
             ),
         )
         candidates = [GeneratedCandidate(tip.id, tip.content, tip.rationale) for tip in found.candidates]

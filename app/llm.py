@@ -33,6 +33,7 @@ __all__ = [
     "Reply",
     "Trace",
     "connect",
+    "untraced",
 ]
 
 MODEL = "tip-generator"
@@ -108,7 +109,7 @@ _DECODER = msgspec.json.Decoder(_Completion)
 Trace = Callable[[], AbstractContextManager[Mapping[str, str]]]
 
 
-def _untraced() -> AbstractContextManager[Mapping[str, str]]:
+def untraced() -> AbstractContextManager[Mapping[str, str]]:
     return nullcontext({})
 
 
@@ -124,7 +125,7 @@ class ChatClient:
         max_concurrency: int = 32,
         queue_seconds: float = 5.0,
         timeout_seconds: float = TIMEOUT_SECONDS,
-        trace: Trace = _untraced,
+        trace: Trace = untraced,
     ) -> None:
         self._http = http
         self._trace = trace
@@ -253,7 +254,7 @@ def connect(
     queue_seconds: float,
     timeout_seconds: float = TIMEOUT_SECONDS,
     transport: httpx.AsyncBaseTransport | None = None,
-    trace: Trace = _untraced,
+    trace: Trace = untraced,
 ) -> ChatClient:
     """A client for the proxy at `url`; opens no connection yet.
 

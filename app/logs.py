@@ -8,9 +8,11 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-__all__ = ["REQUEST_ID", "set_up"]
+__all__ = ["REQUEST_ID", "TRACE_ID", "set_up"]
 
 REQUEST_ID: Final[contextvars.ContextVar[str | None]] = contextvars.ContextVar("request_id", default=None)
+# Set only while traces are made: the trace in which the request is found.
+TRACE_ID: Final[contextvars.ContextVar[str | None]] = contextvars.ContextVar("trace_id", default=None)
 
 _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 
@@ -18,9 +20,10 @@ _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
     """What the line's author added, and the request it belongs to."""
     found = {name: value for name, value in vars(record).items() if name not in _OWN}
-    request_id = REQUEST_ID.get()
-    if request_id is not None:
-        found.setdefault("request_id", request_id)
+    for variable in (REQUEST_ID, TRACE_ID):
+        value = variable.get()
+        if value is not None:
+            found.setdefault(variable.name, value)
     return found
 
 

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import httpx
 from litestar import Litestar
@@ -22,6 +22,7 @@ from app.access import Access
 from app.bandit.registry import policies
 from app.consumer import Consumers
 from app.decisions import Decisions
+from app.delivery import untraced
 from app.draining import Draining
 from app.errors import answer_to
 from app.gate import Gate
@@ -31,10 +32,13 @@ from app.logs import set_up
 from app.metrics import Metrics, metrics_routes
 from app.openapi import schema_routes
 from app.routes import decision_routes
-from app.settings import Settings, SettingsError
+from app.settings import Settings, SettingsError, wants_traces
 from state.advice import advise
 from state.connect import Servers, open_servers
 from state.store import Store
+
+if TYPE_CHECKING:
+    from app.tracing import Tracing
 
 __all__ = ["create_app", "from_environment"]
 
@@ -68,8 +72,9 @@ def create_app(
     except prompts.UnknownPrompt as error:
         raise SettingsError(f"DEFAULT_PROMPT_VERSION: {error}") from None
     rows = policies(settings.alpha, settings.epsilon)
-    metrics = Metrics(__version__, tuple(rows))
-    store = Store(
+    metrics = Metrics(__version__, tuple(rows), {row.id: settings.epsilon for row in rows.values() if row.randomized})
+    tracing = _tracing()
+    store = (tracing.store if tracing else Store)(
         servers,
         timeout=settings.store_timeout_seconds,
         history_size=settings.feature_history_size,
@@ -77,7 +82,7 @@ def create_app(
         wait_replicas=settings.redis_wait_replicas,
         observe=metrics.flushed,
     )
-    access = Access(settings.api_keys.reveal(), store, settings.rate_limit_per_second, metrics.unlimited.inc)
+    access = Access(settings.api_keys.reveal(), store, settings.rate_limit_per_second, metrics.uncounted)
     decisions = Decisions(store, rows, metrics, clock=clock, chance=chance)
     chat = llm.connect(
         url=settings.litellm_url,
@@ -85,8 +90,12 @@ def create_app(
         max_concurrency=settings.llm_max_concurrency,
         queue_seconds=settings.llm_queue_seconds,
         transport=llm_transport,
+        trace=tracing.llm_call if tracing else llm.untraced,
     )
-    consumers = Consumers(settings, decisions, store.ping)
+    consumers = Consumers(
+        settings, decisions, store.ping, observer=metrics, trace=tracing.event if tracing else untraced
+    )
+    metrics.watch(consumers.health)
     draining = Draining(settings.drain_seconds, settings.shutdown_seconds)
 
     @asynccontextmanager
@@ -95,20 +104,26 @@ def create_app(
         _read_keys_again_on_hangup(access)
         draining.on_sigterm()
         consumers.start()
-        advising = asyncio.create_task(_advise(servers, settings))
+        background = [
+            asyncio.create_task(_advise(servers, settings)),
+            asyncio.create_task(metrics.keep_settled()),
+        ]
         # What is there at the start stays: the collector need not look at it again and again.
         gc.freeze()
         try:
             yield
         finally:
-            advising.cancel()
+            for task in background:
+                task.cancel()
             await consumers.stop(draining.seconds_left())
             await chat.aclose()
             await store.close()
+            if tracing:
+                await tracing.close()
 
     routes = [
         *decision_routes(decisions, settings.max_body_bytes),
-        *generate_routes(chat, versions, settings.max_body_bytes),
+        *generate_routes(chat, versions, settings.max_body_bytes, metrics),
         *health_routes(store, consumers.health, draining, __version__),
         *metrics_routes(metrics, settings.metrics_key),
     ]
@@ -121,7 +136,8 @@ def create_app(
         logging_config=None,
     )
     most = settings.max_inflight or settings.redis_pool_size * _WAITING_PER_CONNECTION
-    return Gate(app, most, metrics, settings.access_log)
+    gate = Gate(app, most, metrics, settings.access_log)
+    return tracing.requests(gate) if tracing else gate
 
 
 def from_environment() -> ASGIApp:
@@ -131,11 +147,22 @@ def from_environment() -> ASGIApp:
     return create_app(settings)
 
 
+def _tracing() -> "Tracing | None":
+    """What makes traces, if the environment says where to. It is not even imported otherwise."""
+    if not wants_traces(os.environ):
+        return None
+    from app.tracing import Tracing  # noqa: PLC0415
+
+    return Tracing(__version__)
+
+
 def _say_what_is_risky(settings: Settings) -> None:
     if settings.redis_url.reveal() == "memory://":
         _log.warning("REDIS_URL is memory://: all state is in this process only and GONE when it stops")
     if not settings.api_keys:
         _log.warning("API_KEYS is empty: everyone who can reach this service may use and reset it")
+        if settings.rate_limit_per_second:
+            _log.warning("RATE_LIMIT_PER_SECOND has no effect: without API_KEYS there is nobody to count for")
 
 
 async def _advise(servers: Servers, settings: Settings) -> None:

@@ -4,9 +4,12 @@ With several processes (WORKERS > 1) prometheus_client shares the numbers throug
 PROMETHEUS_MULTIPROC_DIR is set before this module is imported; a scrape of any process then tells of all.
 """
 
+import asyncio
 import hmac
 import os
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from litestar import Request, Response, get
@@ -18,10 +21,13 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    ProcessCollector,
     generate_latest,
     multiprocess,
 )
 
+from app.consumer import NatsHealth
+from app.delivery import Happening
 from app.settings import Secret
 from state.store import Flush
 
@@ -32,18 +38,67 @@ _LLM_SECONDS: Final = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 90.0)
 _BATCHES: Final = (1, 2, 4, 8, 16, 32, 64)
 # The rewards the clients know; any other number counts as the nearest of them.
 _REWARDS: Final = ("-1", "-0.5", "0", "0.5", "1")
+# Clients may send any word as a method, and each would be a time series.
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+# What a rule asks for must be there before it happens, or the first time goes unseen.
+_FLUSH_ERRORS: Final = ("StoreUnavailable", "ConflictError", "StoreError")
+_OUTCOMES: Final = ("ok", "cancelled", "LlmNotConfigured", "LlmUnavailable", "LlmFailed")
+_HAPPENINGS: Final[tuple[Happening, ...]] = ("processed", "failed", "dead_lettered")
+# How old the numbers of the other processes may be in a scrape.
+_SETTLE_SECONDS: Final = 1.0
+
+
+class _Times:
+    """Observations added up in plain numbers, at a sixth of prometheus_client's price; `settle` hands them on to it."""
+
+    def __init__(self, histogram: Histogram, bounds: Sequence[float]) -> None:
+        self._histogram: Any = histogram
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def settle(self) -> None:
+        # It has no public way to add several at once.
+        self._histogram._sum.inc(self._sum)  # noqa: SLF001
+        for bucket, count in zip(self._histogram._buckets, self._counts, strict=True):  # noqa: SLF001
+            if count:
+                bucket.inc(count)
+        self._counts = [0] * len(self._counts)
+        self._sum = 0.0
 
 
 class Metrics:
-    """All metrics of a process, in a registry of their own."""
+    """All metrics of a process, in a registry of their own. It is what the observers of the other modules ask for.
 
-    def __init__(self, version: str, policies: Sequence[str]) -> None:
-        registry = self.registry = CollectorRegistry()
-        self.requests = Histogram(
+    `policies` are counted by id; `epsilons` says of those that explore with what probability.
+    """
+
+    def __init__(self, version: str, policies: Sequence[str], epsilons: Mapping[str, float]) -> None:
+        self._shared = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        registry = self._registry = CollectorRegistry()
+        if not self._shared:
+            ProcessCollector(registry=registry)
+        self._requests = Histogram(
             "oo_http_request_seconds",
             "Requests by route template and status, and how long they took",
             ("method", "route", "status"),
             buckets=_SECONDS,
+            registry=registry,
+        )
+        self._refused = Counter(
+            "oo_http_requests_refused", "Requests answered 503 because too many were in hand", registry=registry
+        )
+        self._inside = Gauge(
+            "oo_http_requests_inflight", "Requests in hand", multiprocess_mode="livesum", registry=registry
+        )
+        self._most = Gauge(
+            "oo_http_requests_inflight_limit",
+            "Requests in hand from which on others are refused",
+            multiprocess_mode="livesum",
             registry=registry,
         )
         decisions = Counter("oo_decisions", "Decisions", ("policy", "explored"), registry=registry)
@@ -53,61 +108,94 @@ class Metrics:
         replayed = Counter(
             "oo_rewards_replayed", "Rewards whose idempotency key was known", ("policy",), registry=registry
         )
-        self.batch = Histogram(
+        epsilon = Gauge(
+            "oo_policy_epsilon",
+            "Probability with which a policy explores",
+            ("policy",),
+            multiprocess_mode="max",
+            registry=registry,
+        )
+        batch = Histogram(
             "oo_store_batch_operations", "Operations of a transaction", buckets=_BATCHES, registry=registry
         )
-        self.flush = Histogram(
-            "oo_store_flush_seconds", "Time from reading to commit", buckets=_SECONDS, registry=registry
+        flush = Histogram("oo_store_flush_seconds", "Time from reading to commit", buckets=_SECONDS, registry=registry)
+        self._conflicts = Counter(
+            "oo_store_conflicts", "Transactions another writer was faster than", registry=registry
         )
-        self.conflicts = Counter("oo_store_conflicts", "Transactions another writer was faster than", registry=registry)
-        self.retries = Counter("oo_store_retries", "Transactions tried again after a failure", registry=registry)
-        self.store_errors = Counter(
+        self._retries = Counter("oo_store_retries", "Transactions tried again after a failure", registry=registry)
+        self._store_errors = Counter(
             "oo_store_errors",
             "Flushes that failed, ConflictError after too many lost races",
             ("error",),
             registry=registry,
         )
-        self.events = Counter("oo_events", "Events by what became of them", ("consumer", "outcome"), registry=registry)
-        self.lag = Gauge(
+        self._events = Counter(
+            "oo_events", "Deliveries of events by what became of them", ("consumer", "outcome"), registry=registry
+        )
+        self._pending = Gauge(
             "oo_events_pending",
-            "Events in the stream that no replica has handled",
+            "Events in the stream that no replica was given yet",
             ("consumer",),
             multiprocess_mode="mostrecent",
             registry=registry,
         )
-        self.llm_calls = Counter("oo_llm_generations", "Generations by outcome", ("outcome",), registry=registry)
-        self.llm_tries = Counter("oo_llm_tries", "Calls to the language model", registry=registry)
-        self.llm_tokens = Counter("oo_llm_tokens", "Tokens by kind", ("kind",), registry=registry)
-        self.llm_seconds = Histogram(
-            "oo_llm_generation_seconds", "Time of a generation", buckets=_LLM_SECONDS, registry=registry
+        self._running = Gauge(
+            "oo_events_running",
+            "Processes that are connected to NATS and take events",
+            ("consumer",),
+            multiprocess_mode="livesum",
+            registry=registry,
         )
-        self.unlimited = Counter(
+        self._generations = Counter("oo_llm_generations", "Generations by outcome", ("outcome",), registry=registry)
+        self._tries = Counter("oo_llm_tries", "Calls to the language model", registry=registry)
+        self._tokens = Counter("oo_llm_tokens", "Tokens by kind", ("kind",), registry=registry)
+        self._llm_seconds = Histogram(
+            "oo_llm_generation_seconds", "Time of a generation, all tries", buckets=_LLM_SECONDS, registry=registry
+        )
+        self._uncounted = Counter(
             "oo_rate_limit_unknown", "Requests let through because Redis could not count them", registry=registry
         )
-        Gauge(
+        build = Gauge(
             "oo_build_info", "The version that runs", ("version",), multiprocess_mode="max", registry=registry
-        ).labels(version).set(1)
-        # Looked up once, so that counting is one addition.
+        )
+        build.labels(version).set(1)
+        # Looked up once, so that counting is one addition; and so there from the start, at 0.
         self._decisions = {
-            (policy, explored): decisions.labels(policy, str(explored).lower())
-            for policy in policies
-            for explored in (False, True)
+            policy: (decisions.labels(policy, "false"), decisions.labels(policy, "true")) for policy in policies
         }
         self._rewards = {policy: [rewards.labels(policy, value) for value in _REWARDS] for policy in policies}
         self._replayed = {policy: replayed.labels(policy) for policy in policies}
-        self._requests: dict[tuple[str, str, int], Any] = {}
+        for policy, value in epsilons.items():
+            epsilon.labels(policy).set(value)
+        for error in _FLUSH_ERRORS:
+            self._store_errors.labels(error)
+        for outcome in _OUTCOMES:
+            self._generations.labels(outcome)
+        for kind in ("prompt", "completion"):
+            self._tokens.labels(kind)
+        self._batch = _Times(batch, _BATCHES)
+        self._flush = _Times(flush, _SECONDS)
+        self._routes: dict[tuple[str, str, int], _Times] = {}
+        self._nats: Callable[[], NatsHealth] | None = None
+        self.inside = 0  # the gate's own count
+        self.most = 0
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request by its route template."""
-        key = (method, route, status)
-        found = self._requests.get(key)
-        if found is None:
-            found = self._requests[key] = self.requests.labels(method, route, str(status))
-        found.observe(seconds)
+        """Count a request by its route template, "" for a path that no route has."""
+        times = self._routes.get((method, route, status)) or self._of(method, route, status)
+        times.observe(seconds)
+
+    def refused(self) -> None:
+        """Count a request that was not let in."""
+        self._refused.inc()
+
+    def uncounted(self) -> None:
+        """Count a request that the rate limit could not tell of."""
+        self._uncounted.inc()
 
     def decided(self, policy: str, *, explored: bool) -> None:
         """Count a decision."""
-        self._decisions[policy, explored].inc()
+        self._decisions[policy][explored].inc()
 
     def rewarded(self, policy: str, reward: float, *, replayed: bool) -> None:
         """Count a reward (-1..1) that was learned, or that was known."""
@@ -115,31 +203,89 @@ class Metrics:
 
     def flushed(self, flush: Flush) -> None:
         """Count a flush of the store."""
-        self.batch.observe(flush.operations)
-        self.flush.observe(flush.seconds)
+        self._batch.observe(flush.operations)
+        self._flush.observe(flush.seconds)
         if flush.conflicts:
-            self.conflicts.inc(flush.conflicts)
+            self._conflicts.inc(flush.conflicts)
         if flush.failures:
-            self.retries.inc(flush.failures)
+            self._retries.inc(flush.failures)
         if flush.error is not None:
-            self.store_errors.labels(flush.error).inc()
+            self._store_errors.labels(flush.error).inc()
+
+    def event(self, consumer: str, happening: Happening) -> None:
+        """Count what became of a delivery."""
+        self._events.labels(consumer, happening).inc()
+
+    def pending(self, consumer: str, events: int) -> None:
+        """Note how many events wait in the streams."""
+        self._pending.labels(consumer).set(events)
+
+    def generated(
+        self, outcome: str, *, tries: int, prompt_tokens: int, completion_tokens: int, seconds: float
+    ) -> None:
+        """Count a generation: "ok", "cancelled" or the name of an LlmError."""
+        self._generations.labels(outcome).inc()
+        self._tries.inc(tries)
+        self._tokens.labels("prompt").inc(prompt_tokens)
+        self._tokens.labels("completion").inc(completion_tokens)
+        self._llm_seconds.observe(seconds)
+
+    def watch(self, nats: Callable[[], NatsHealth]) -> None:
+        """Ask `nats` with each scrape how the consumers are."""
+        self._nats = nats
+        for consumer in nats().consumers:
+            for happening in _HAPPENINGS:
+                self._events.labels(consumer, happening)
+
+    async def keep_settled(self) -> None:
+        """Let the other processes know what was counted here, until cancelled. Alone, a process has nobody to tell."""
+        while self._shared:
+            self._settle()
+            await asyncio.sleep(_SETTLE_SECONDS)
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-            return generate_latest(self.registry)
+        self._settle()
+        if not self._shared:
+            return generate_latest(self._registry)
+        _forget_the_dead(Path(self._shared))
         together = CollectorRegistry()
-        multiprocess.MultiProcessCollector(together)  # type: ignore[no-untyped-call]  # prometheus_client
+        multiprocess.MultiProcessCollector(together, self._shared)  # type: ignore[no-untyped-call]  # prometheus_client
         return generate_latest(together)
+
+    def _of(self, method: str, route: str, status: int) -> _Times:
+        key = (method if method in _METHODS else "other", route, status)
+        found = self._routes.get(key)
+        if found is None:
+            histogram = self._requests.labels(key[0], route or "(none)", str(status))
+            found = self._routes[key] = _Times(histogram, _SECONDS)
+        return found
+
+    def _settle(self) -> None:
+        for times in (self._batch, self._flush, *self._routes.values()):
+            times.settle()
+        self._inside.set(self.inside)
+        self._most.set(self.most)
+        for name, consumer in (self._nats().consumers if self._nats else {}).items():
+            self._running.labels(name).set(consumer.state == "running")
+
+
+def _forget_the_dead(directory: Path) -> None:
+    """Remove what processes that are gone said of their present; what they counted stays counted."""
+    for path in directory.glob("gauge_live*.db"):
+        try:
+            os.kill(int(path.stem.rpartition("_")[2]), 0)
+        except ProcessLookupError:
+            path.unlink(missing_ok=True)
 
 
 def metrics_routes(metrics: Metrics, key: Secret) -> list[HTTPRouteHandler]:
     """GET /metrics, for whoever has `key` if there is one."""
-    wanted = f"Bearer {key.reveal()}".encode()
+    wanted = f"Bearer {key.reveal().strip()}".encode()
 
     @get("/metrics", sync_to_thread=False)
     def scrape(request: Request[Any, Any, Any]) -> Response[bytes]:
-        if key and not hmac.compare_digest(request.headers.get("authorization", "").encode(), wanted):
+        if key and not hmac.compare_digest(request.headers.get("authorization", "").encode("latin-1"), wanted):
             raise NotAuthorizedException(
                 "METRICS_KEY is needed as a bearer token", headers={"WWW-Authenticate": "Bearer"}
             )

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-__all__ = ["Secret", "Settings", "SettingsError", "from_environment"]
+__all__ = ["Secret", "Settings", "SettingsError", "from_environment", "wants_traces"]
 
 
 class SettingsError(Exception):
@@ -161,3 +161,26 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
             shown = f", not {text!r}" if not isinstance(getattr(Settings(), name), Secret) else ""
             raise SettingsError(f"{variable}: {str(error)[:1].lower()}{str(error)[1:]}{shown}") from None
     return Settings(**values)
+
+
+def wants_traces(environ: Mapping[str, str]) -> bool:
+    """Whether OpenTelemetry's standard variables name an exporter; the SDK reads the others of them itself.
+
+    Raises SettingsError for an exporter, protocol or address that the service has no use for.
+    """
+    exporter = environ.get("OTEL_TRACES_EXPORTER", "")
+    variable = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+    endpoint = environ.get(variable, "")
+    if not endpoint:
+        variable = "OTEL_EXPORTER_OTLP_ENDPOINT"
+        endpoint = environ.get(variable, "")
+    if exporter not in ("", "none", "otlp"):
+        raise SettingsError(f"OTEL_TRACES_EXPORTER: takes otlp or none, not {exporter!r}")
+    if environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or exporter == "none" or not (exporter or endpoint):
+        return False
+    if endpoint and not endpoint.startswith(("http://", "https://")):
+        raise SettingsError(f"{variable}: takes http://host:port or https://host:port")
+    for name in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
+        if environ.get(name, "") not in ("", "http/protobuf"):
+            raise SettingsError(f"{name}: takes http/protobuf, not {environ[name]!r}")
+    return True

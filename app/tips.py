@@ -6,14 +6,14 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from app.llm import ChatClient, LlmError, LlmFailed
 from app.prompts import Message, Prompts
 
-__all__ = ["BadReply", "Generated", "Tip", "generate", "read"]
+__all__ = ["BadReply", "Generated", "Observer", "Tip", "generate", "read"]
 
 TRIES = 3
 ECHO_CHARACTERS = 8_000
@@ -42,6 +42,14 @@ class Generated(msgspec.Struct, frozen=True):
     tries: int
 
 
+class Observer(Protocol):
+    """Is told of every generation: what came of it ("ok", "cancelled" or the name of an LlmError) and what it took."""
+
+    def generated(
+        self, outcome: str, *, tries: int, prompt_tokens: int, completion_tokens: int, seconds: float
+    ) -> None: ...
+
+
 class BadReply(ValueError):
     """The reply is no JSON array of objects with text in `content`; the message says what it is instead."""
 
@@ -62,6 +70,7 @@ async def generate(
     hour_of_day: int = 12,
     day_of_week: int = 0,
     extra: Mapping[str, Any] | None = None,
+    observer: Observer | None = None,
 ) -> Generated:
     """Ask for `n` tips and read them, with at most two corrections of a reply that cannot be read.
 
@@ -93,6 +102,15 @@ async def generate(
         outcome = type(error).__name__
         raise
     finally:
+        seconds = time.perf_counter() - started
+        if observer is not None:
+            observer.generated(
+                outcome,
+                tries=tries,
+                prompt_tokens=prompt_tokens,
+                completion_tokens=completion_tokens,
+                seconds=seconds,
+            )
         log.log(
             logging.INFO if outcome in ("ok", "cancelled") else logging.WARNING,
             "generate outcome=%s prompt=%s tries=%d prompt_tokens=%d completion_tokens=%d ms=%.0f",
@@ -101,7 +119,7 @@ async def generate(
             tries,
             prompt_tokens,
             completion_tokens,
-            (time.perf_counter() - started) * 1000,
+            seconds * 1000,
         )
 
 

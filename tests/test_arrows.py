@@ -65,6 +65,8 @@ ONLY_IN: dict[str, set[str]] = {
     "fakeredis": {"state"},
     "httpx": {"app.llm", "app.main"},
     "nats": {"app.consumer", "app.delivery", "app.dead_letters", "app.durable", "app.main"},
+    "prometheus_client": {"app.metrics"},
+    "opentelemetry": {"app.tracing"},
     "uvicorn": {"app.main", "app.__main__"},
     "app.main": {"app.__main__"},
     "tests": set(),
