@@ -17,7 +17,7 @@ import nats.errors
 from nats.aio.client import Client
 
 from app import events
-from app.delivery import Counts, Observer, Pull
+from app.delivery import Counts, Observer, Pull, Trace, untraced
 from app.durable import SUBJECTS, Consumer
 from app.patience import StoreGate, grow, jitter
 from app.settings import Settings
@@ -71,8 +71,10 @@ class Consumers:
         ping: Callable[[], Awaitable[object]],
         *,
         observer: Observer | None = None,
+        trace: Trace = untraced,
         first_nak_seconds: float = 1.0,
     ) -> None:
+        self._trace = trace
         self._settings = settings
         self._servers = [url.strip() for url in settings.nats_url.reveal().split(",") if url.strip()]
         self._use_case = tasks
@@ -137,6 +139,7 @@ class Consumers:
             counts=counts,
             tasks=self._in_hand,
             first_nak_seconds=self._first_nak_seconds,
+            trace=self._trace,
         )
 
     async def _run(self) -> None:
