@@ -6,10 +6,10 @@ NATS is optional: nothing here is waited for by the rest of the service, and no 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from urllib.parse import unquote
 
 import msgspec
@@ -17,9 +17,9 @@ import nats.errors
 from nats.aio.client import Client
 
 from app import events
-from app.delivery import Counts, Observer, Pull, Trace, untraced
-from app.durable import SUBJECTS, Consumer
-from app.patience import StoreGate, grow, jitter
+from app.delivery import Counts, Observer, Pull
+from app.durable import LEAVE_SECONDS, SUBJECTS, Consumer
+from app.patience import StoreGate, end, grow, jitter
 from app.settings import Settings
 
 __all__ = ["ConsumerHealth", "Consumers", "NatsHealth"]
@@ -31,7 +31,7 @@ PING_SECONDS: Final = 10  # a server that answers none of three in a row is give
 WATCH_SECONDS: Final = 5.0
 GIVE_UP_SECONDS: Final = 120.0  # without a connection: then a new client is made
 LONGEST_PAUSE_SECONDS: Final = 30.0
-STOP_SECONDS: Final = 5.0  # beyond the grace period, to say goodbye
+STOP_SECONDS: Final = 6.0  # beyond the grace period, to say goodbye
 MAX_SAID: Final = 8  # different lines about one outage
 
 State = Literal["connecting", "waiting for stream", "running"]
@@ -71,10 +71,8 @@ class Consumers:
         ping: Callable[[], Awaitable[object]],
         *,
         observer: Observer | None = None,
-        trace: Trace = untraced,
         first_nak_seconds: float = 1.0,
     ) -> None:
-        self._trace = trace
         self._settings = settings
         self._servers = [url.strip() for url in settings.nats_url.reveal().split(",") if url.strip()]
         self._use_case = tasks
@@ -99,11 +97,7 @@ class Consumers:
             return
         self._deadline = time.monotonic() + grace_seconds
         self._gate.close()
-        while not self._task.done():
-            # Again, should a cancellation have been lost inside nats-py.
-            self._task.cancel()
-            left = self._deadline + STOP_SECONDS - time.monotonic()
-            await asyncio.wait({self._task}, timeout=max(left, 0.1))
+        await end([self._task], grace_seconds + STOP_SECONDS)
 
     def health(self) -> NatsHealth:
         """The part `nats` of `/health`."""
@@ -139,7 +133,6 @@ class Consumers:
             counts=counts,
             tasks=self._in_hand,
             first_nak_seconds=self._first_nak_seconds,
-            trace=self._trace,
         )
 
     async def _run(self) -> None:
@@ -150,16 +143,24 @@ class Consumers:
             try:
                 await self._connect(client, closed)
                 pause = 1.0
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._watch(client, closed))
-                    for consumer in self._consumers.values():
-                        group.create_task(consumer.run(client))
+                work = [self._watch(client, closed), *(consumer.run(client) for consumer in self._consumers.values())]
+                await self._first_to_end(work, LEAVE_SECONDS)
             except Exception as error:  # noqa: BLE001 (whatever ends a connection, there will be another)
                 self._trouble(error)
             finally:
                 await self._leave(client)
             pause = grow(pause, LONGEST_PAUSE_SECONDS)
             await asyncio.sleep(jitter(pause))
+
+    async def _first_to_end(self, work: Iterable[Coroutine[Any, Any, None]], patience: float) -> None:
+        """Run all until one ends or raises, then end the others."""
+        tasks = [asyncio.get_running_loop().create_task(one) for one in work]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            await end(tasks, patience)
 
     async def _connect(self, client: Client, closed: asyncio.Event) -> None:
         """Connect, waiting for a server as long as there is none; nats-py reconnects later on its own."""
@@ -182,7 +183,7 @@ class Consumers:
             closed.set()
 
         self._client = client
-        await client.connect(
+        connecting = client.connect(
             self._servers,
             name=self._settings.nats_durable_prefix,
             user_credentials=self._settings.nats_creds or None,
@@ -194,6 +195,7 @@ class Consumers:
             reconnected_cb=on_connect,
             closed_cb=on_close,
         )
+        await self._first_to_end([connecting], 0.1)
         await on_connect()
 
     async def _watch(self, client: Client, closed: asyncio.Event) -> None:
@@ -223,8 +225,6 @@ class Consumers:
 
     def _trouble(self, error: Exception) -> None:
         """Keep it for `/health`, and log it once per outage."""
-        while isinstance(error, ExceptionGroup):
-            error = error.exceptions[0]
         self._problem = self._without_secrets(f"{type(error).__name__}: {error}", type(error).__name__)
         if self._deadline is None and self._problem not in self._said and len(self._said) < MAX_SAID:
             self._said.add(self._problem)

@@ -14,10 +14,10 @@ from nats.js.api import ConsumerConfig, ConsumerInfo
 from nats.js.errors import NotFoundError, ServiceUnavailableError
 
 from app.delivery import Counts, Pull
-from app.patience import grow, jitter
+from app.patience import end, grow, jitter
 from app.settings import Settings
 
-__all__ = ["SUBJECTS", "Consumer"]
+__all__ = ["LEAVE_SECONDS", "SUBJECTS", "Consumer"]
 
 log = logging.getLogger("oo.events")
 
@@ -29,6 +29,7 @@ MAX_ACK_PENDING: Final = 10_000
 LOOK_SECONDS: Final = 5.0  # between two looks at the streams and durables
 LONGEST_PAUSE_SECONDS: Final = 30.0  # between two looks for a stream that is not there
 API_SECONDS: Final = 5.0
+LEAVE_SECONDS: Final = 2.5  # to unsubscribe
 
 
 class _StreamNames(msgspec.Struct):
@@ -74,25 +75,30 @@ class Consumer:
         self._running.clear()
         jetstream = client.jetstream(timeout=API_SECONDS)
         pause = 0.25
-        async with asyncio.TaskGroup() as group:
+        try:
             while True:
                 if client.is_connected:
                     try:
-                        self._report(await self._look(client, jetstream, group))
+                        self._report(await self._look(client, jetstream))
                         self.counts.pending(self.pending)
                     except NoRespondersError:
                         self._report("the server has no JetStream")
                     except (nats.errors.Error, TimeoutError) as error:
                         self._report(f"JetStream does not answer as expected: {error}")
+                for task in self._running.values():
+                    if task.done():
+                        task.result()
                 pause = LOOK_SECONDS if self.pulls else grow(pause, LONGEST_PAUSE_SECONDS)
                 await asyncio.sleep(jitter(pause))
+        finally:
+            await end(self._running.values(), LEAVE_SECONDS)
 
     def _report(self, problem: str | None) -> None:
         if problem is not None and problem != self.problem:
             log.warning("consumer %s: %s", self._name, problem)
         self.problem = problem
 
-    async def _look(self, client: Client, jetstream: JetStreamContext, group: asyncio.TaskGroup) -> str | None:
+    async def _look(self, client: Client, jetstream: JetStreamContext) -> str | None:
         """Bring what is pulled from in line with the streams there are; says what an operator should know."""
         streams = await _streams_of(client, self._subject)
         takers = await _streams_of(client, f"dlq.{self._subject}")
@@ -109,10 +115,10 @@ class Consumer:
             info = await self._durable_on(jetstream, stream)
             problems += self._differences(info)
             if info.config.deliver_subject is None:
-                self._pull_from(client, stream, info, group)
+                self._pull_from(client, stream, info)
         for stream in set(self.pulls) - set(streams):
             del self.pulls[stream]
-            self._running.pop(stream).cancel()
+            await end([self._running.pop(stream)], LEAVE_SECONDS)
         return "; ".join(problems) or None
 
     async def _durable_on(self, jetstream: JetStreamContext, stream: str) -> ConsumerInfo:
@@ -158,11 +164,11 @@ class Consumer:
         unusable = " and cannot be pulled from" if info.config.deliver_subject else ""
         return [f"durable {info.name} on stream {info.stream_name} was left as it is{unusable}: {', '.join(found)}"]
 
-    def _pull_from(self, client: Client, stream: str, info: ConsumerInfo, group: asyncio.TaskGroup) -> None:
+    def _pull_from(self, client: Client, stream: str, info: ConsumerInfo) -> None:
         pull = self.pulls.get(stream)
         if pull is None:
             pull = self.pulls[stream] = self._new_pull(client, stream, self._durable, self.counts)
-            self._running[stream] = group.create_task(pull.run())
+            self._running[stream] = asyncio.get_running_loop().create_task(pull.run())
             log.info("consumer %s: pulls from stream %s", self._name, stream)
         pull.pending = info.num_pending or 0
         limits = [limit for limit in (self._max_deliver, info.config.max_deliver or -1) if limit > 0]

@@ -4,11 +4,11 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Final
 
-__all__ = ["StoreGate", "grow", "jitter"]
+__all__ = ["StoreGate", "end", "grow", "jitter"]
 
 log = logging.getLogger("oo.events")
 
@@ -23,6 +23,20 @@ def grow(pause: float, longest: float) -> float:
 def jitter(seconds: float) -> float:
     """About `seconds`, so that replicas do not all come at once."""
     return seconds * random.uniform(0.75, 1.25)  # noqa: S311 (spreads replicas, protects nothing)
+
+
+async def end(tasks: Iterable[asyncio.Task[None]], patience: float) -> None:
+    """Cancel tasks, after `patience` seconds again and again, until all have ended.
+
+    A cancellation can get lost: in `asyncio.wait_for` before Python 3.12 if it comes together with the result, which
+    nats-py waits for everywhere, and in nats-py itself. A TaskGroup would then wait for ever.
+    """
+    left = {task for task in tasks if not task.done()}
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=patience)
+        patience = 0.1
 
 
 class StoreGate:
