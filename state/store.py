@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError, ResponseError, TryAgainError
 
 from state import keys
@@ -262,7 +263,6 @@ class Store:
                     break
                 await asyncio.sleep(self._random.uniform(0, min(_PAUSE * 2**lost, _LONGEST_PAUSE)))
             else:
-                await self._replicated(flight, deadline)
                 batch.settle()
         except StoreError as error:
             problem = error
@@ -281,19 +281,20 @@ class Store:
 
     async def _apply(self, lane: _Lane, flight: str, operations: list[Operation], deadline: float) -> Batch | None:
         """Apply the operations exactly once; None if another writer was first and nothing was applied."""
+        soon = deadline - self._timeout * _RESERVE
         while True:
             batch = Batch(operations, history_size=self._history_size, marker_seconds=self._marker_seconds)
             lane.sent = False
             try:
-                async with asyncio.timeout_at(deadline - self._timeout * _RESERVE):
-                    return batch if await self._attempt(lane, flight, batch) else None
+                async with asyncio.timeout_at(soon):
+                    return batch if await self._attempt(lane, flight, batch, soon) else None
             except TROUBLE as error:
                 if lane.sent and await self._was_applied(lane, flight, deadline):
                     return batch
                 lane.failures += 1
                 await self._give_up_or_pause(error, lane.failures, deadline)
 
-    async def _attempt(self, lane: _Lane, flight: str, batch: Batch) -> bool:
+    async def _attempt(self, lane: _Lane, flight: str, batch: Batch, deadline: float) -> bool:
         """One WATCH ... EXEC; False if EXEC says that a watched key was changed."""
         async with self._servers.connection(flight) as connection:
             # MULTI comes before the writes are sent: were it refused (an ACL), they would be made one by one.
@@ -302,6 +303,7 @@ class Store:
             writes = batch.apply(replies[:-1])
             if not writes:
                 await exchange(connection, [("DISCARD",)])
+                await self._replicated(connection, flight, deadline)
                 return True
             lane.number += 1
             writes += [("SET", flight, b"%d|" % lane.number, "EX", _FLIGHT_SECONDS), ("EXEC",)]
@@ -309,31 +311,33 @@ class Store:
             replies = await exchange(connection, writes)
             lane.sent = False
             _raise_for(replies)
-        if replies[-1] is None:
-            return False
-        for reply in replies[-1]:
-            if isinstance(reply, ResponseError):
-                _log.critical("a transaction was applied in part: %s", reply)
-                raise StoreError("a part of the change was refused by Redis")
+            if replies[-1] is None:
+                return False
+            for reply in replies[-1]:
+                if isinstance(reply, ResponseError):
+                    _log.critical("a transaction was applied in part: %s", reply)
+                    raise StoreError("a part of the change was refused by Redis")
+            await self._replicated(connection, flight, deadline)
         return True
 
-    async def _replicated(self, flight: str, deadline: float) -> None:
-        """Wait until enough Redis replicas have all that was written so far.
+    async def _replicated(self, connection: AbstractConnection, flight: str, deadline: float) -> None:
+        """Wait until enough Redis replicas have all that was written so far to the server of `connection`.
 
-        WAIT speaks of the connection's own last write, hence the write before it. Nobody will ask for the operation id
-        any more, so that is what it goes over.
+        It must be the connection on which the change was made or found: another one may lead to a new master, whose
+        replicas say nothing of the old one's writes. WAIT speaks of the connection's own last write, hence the write
+        before it. Nobody will ask for the operation id any more, so that is what it goes over.
         """
         if not self._wait_replicas:
             return
         milliseconds = max(1, int((deadline - asyncio.get_running_loop().time()) * 900))
         try:
-            async with asyncio.timeout_at(deadline), self._servers.connection(flight) as connection:
-                replies = await exchange(
-                    connection,
-                    [("SET", flight, "?", "EX", _FLIGHT_SECONDS), ("WAIT", self._wait_replicas, milliseconds)],
-                )
-                _raise_for(replies)
+            replies = await exchange(
+                connection,
+                [("SET", flight, "?", "EX", _FLIGHT_SECONDS), ("WAIT", self._wait_replicas, milliseconds)],
+            )
+            _raise_for(replies)
         except TROUBLE as error:
+            # Not to be tried again: the change is made.
             raise StoreUnavailable(reason(error)) from error
         if replies[1] < self._wait_replicas:
             raise StoreUnavailable("written, but too few Redis replicas have it")
@@ -350,7 +354,10 @@ class Store:
                     replies = await exchange(connection, question)
                     _raise_for(replies)
                     answer: bytes = replies[1]
-                    return answer.startswith(b"%d|" % lane.number)
+                    applied = answer.startswith(b"%d|" % lane.number)
+                    if applied:
+                        await self._replicated(connection, flight, deadline)
+                    return applied
             except TROUBLE as error:
                 await self._give_up_or_pause(error, 0, deadline)
 
