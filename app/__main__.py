@@ -1,4 +1,4 @@
-"""`python -m app`: the service, as the environment's settings say."""
+"""`python -m app`: the service, as the environment's settings say. With a word after it: a command for operators."""
 
 import os
 import signal
@@ -16,6 +16,10 @@ _SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def main() -> int:
+    if len(sys.argv) > 1:
+        from app.commands import run  # noqa: PLC0415  # the service need not know them
+
+        return run(sys.argv[1:])
     with ExitStack() as together:
         return _serve(together)
 

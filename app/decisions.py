@@ -1,4 +1,4 @@
-"""The use-cases: score, reward, statistics, history, reset. They know neither HTTP nor NATS.
+"""The use-cases: score, reward, statistics, history, reset, erase. They know neither HTTP nor NATS.
 
 Each gathers what chance and the clock say, decides in a pure step, and lets the store apply it.
 """
@@ -169,6 +169,13 @@ class Decisions:
         """Forget what all policies learned about a user, and the history."""
         learned = [keys.record(user_id, policy_id) for policy_id in self._policies]
         await self._store.wipe(user_id, [*learned, keys.history(user_id)])
+
+    async def erase(self, user_id: str) -> list[str]:
+        """Remove everything there is of a user, idempotency keys and the last synchronisation too; the keys there were.
+
+        A decision or reward that is under way meanwhile counts as one that came later.
+        """
+        return await self._store.erase(user_id)
 
     async def synced(self, user_id: str, fields: Mapping[str, str], received_at: float) -> bool:
         """Replace what is stored of the user's last task synchronisation by `fields`, unless that is newer.

@@ -15,6 +15,7 @@ from app.health import HealthAnswer, StoreHealth
 from app.schemas import (
     Candidate,
     CandidateFeatures,
+    ErasedAnswer,
     ErrorAnswer,
     GenerateAnswer,
     GenerateContext,
@@ -221,6 +222,22 @@ ROUTES: Final[Mapping[str, Described]] = {
             "ann", [_history(1.7349351572897471), _history(0.0, "egreedy-v1"), _history(0.0, "egreedy-v2")]
         ),
         errors=(_NO_USER, Failure(500, _ODD, "oo:{ann}:history: entry 0: Expected `array`, got `object`"), _STORE_AWAY),
+    ),
+    "DELETE /users/{user_id}": Described(
+        tag="decisions",
+        summary="remove everything there is of a user, and say what it was",
+        answers=ErasedAnswer(
+            [
+                "oo:{ann}:egreedy-v1",
+                "oo:{ann}:egreedy-v1:once:5f0c2c1e-rent",
+                "oo:{ann}:egreedy-v2",
+                "oo:{ann}:egreedy-v2:once:5f0c2c1e-rent",
+                "oo:{ann}:history",
+                "oo:{ann}:linucb-v1",
+                "oo:{ann}:linucb-v1:once:5f0c2c1e-rent",
+            ]
+        ),
+        errors=(_NO_USER, _STORE_AWAY),
     ),
     "POST /reset/{user_id}": Described(
         tag="decisions",

@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 import msgspec
-from litestar import Request, get, post
+from litestar import Request, delete, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
@@ -17,6 +17,7 @@ from app.bandit.features import Context
 from app.decisions import Decisions, Statistics
 from app.http import Answer, read_body
 from app.schemas import (
+    ErasedAnswer,
     HistoryAnswer,
     HistoryEntry,
     HistoryFeatures,
@@ -44,10 +45,11 @@ _canonical: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
 def decision_routes(decisions: Decisions, max_body_bytes: int) -> list[HTTPRouteHandler]:
-    """Score, reward and statistics of every policy, history and reset."""
+    """Score, reward and statistics of every policy, history, reset and erase."""
     routes: list[HTTPRouteHandler] = [
         get("/features/{user_id:str}", opt=READER)(_history(decisions)),
         post("/reset/{user_id:str}", status_code=200, opt=ADMIN)(_reset(decisions)),
+        delete("/users/{user_id:str}", status_code=200, opt=ADMIN)(_erase(decisions)),
     ]
     for path, policy_id in POLICY_PATHS.items():
         routes += [
@@ -119,6 +121,13 @@ def _reset(decisions: Decisions) -> Callable[[str], Awaitable[Answer]]:
         return Answer(_OK)
 
     return reset
+
+
+def _erase(decisions: Decisions) -> Callable[[str], Awaitable[Answer]]:
+    async def erase(user_id: FromPath[str]) -> Answer:
+        return Answer(ErasedAnswer(await decisions.erase(_user(user_id))))
+
+    return erase
 
 
 def _user(raw: str) -> str:

@@ -13,6 +13,7 @@ from msgspec import Meta
 __all__ = [
     "Candidate",
     "CandidateFeatures",
+    "ErasedAnswer",
     "ErrorAnswer",
     "GenerateAnswer",
     "GenerateContext",
@@ -194,6 +195,12 @@ class PromptList(msgspec.Struct, frozen=True):
 
     versions: list[str]
     default: str
+
+
+class ErasedAnswer(msgspec.Struct, frozen=True):
+    """The names of the keys in Redis that were the user's, and are no more."""
+
+    removed: list[str]
 
 
 class ErrorAnswer(msgspec.Struct, frozen=True):
