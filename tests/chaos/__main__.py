@@ -18,7 +18,7 @@ from tests.chaos.clients import USERS, Clients
 from tests.chaos.judge import Holding, Slot, Verdict, judge
 from tests.chaos.stages import STAGES, Fault, Stage, strike_process
 
-_DRAIN_SECONDS: Final = 60.0
+_DRAIN_SECONDS: Final = 120.0
 _TURN: Final = 0.05
 
 

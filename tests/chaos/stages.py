@@ -32,7 +32,7 @@ __all__ = ["STAGES", "Fault", "Stage"]
 
 _PROCESSES: Final = 3
 _DURABLE: Final = ("--appendonly", "yes", "--appendfsync", "always")
-_SYNC_SECONDS: Final = 60.0
+_SYNC_SECONDS: Final = 120.0
 
 
 def _nothing() -> None:
