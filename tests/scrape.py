@@ -1,4 +1,4 @@
-"""What the service says at /metrics, read by Prometheus' own parser, and a service that has done a bit of everything."""
+"""What the service says at /metrics, read by Prometheus' own parser; and a service that did a bit of everything."""
 
 import asyncio
 import json

@@ -1,0 +1,179 @@
+"""Log lines as a machine reads them: JSON with the request's id, route, status and time, and nothing of its content."""
+
+import io
+import json
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from app.logs import REQUEST_ID, set_up
+from tests.bodies import reward, score
+from tests.servers import Server, redis_server, service
+
+TIME = re.compile(r"2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+
+def lines(server: Server) -> list[dict[str, Any]]:
+    """Everything the service wrote, each line read as JSON."""
+    return [json.loads(line) for line in server.log.splitlines()]
+
+
+def requests(server: Server) -> list[dict[str, Any]]:
+    return [line for line in lines(server) if line["logger"] == "oo.access" and "status" in line]
+
+
+@pytest.fixture(scope="module")
+def talkative() -> Iterator[Server]:
+    with service({"ACCESS_LOG": "all", "LOG_LEVEL": "debug", "METRICS_KEY": "m-secret"}) as server:
+        yield server
+
+
+def test_every_line_is_json(talkative: Server) -> None:
+    """All of it, the server's own lines at the start included, is JSON with time, level, logger and message."""
+    assert lines(talkative)
+    for line in lines(talkative):
+        assert TIME.fullmatch(line["ts"])
+        assert line["level"] in ("debug", "info", "warning", "error", "critical")
+        assert line["logger"]
+        assert line["message"]
+    assert any("memory://" in line["message"] and line["level"] == "warning" for line in lines(talkative))
+
+
+def test_a_request_leaves_a_line(talkative: Server) -> None:
+    """Its id is the client's, or one of ours, and is answered; method, route template, status and milliseconds stand
+    beside it."""
+    with httpx.Client(base_url=talkative.url) as client:
+        given = client.post("/score", json=score(), headers={"X-Request-ID": "from-the-phone-1"})
+        made = [client.get(f"/stats/user-{number}") for number in range(2)]
+    assert given.headers["x-request-id"] == "from-the-phone-1"
+    ids = [answer.headers["x-request-id"] for answer in made]
+    assert len(set(ids)) == 2
+    by_id = {line["request_id"]: line for line in requests(talkative)}
+    line = by_id["from-the-phone-1"]
+    assert (line["method"], line["route"], line["status"], line["level"]) == ("POST", "/score", 200, "info")
+    assert 0 < line["ms"] < 20_000
+    assert "trace_id" not in line
+    for request_id in ids:
+        assert by_id[request_id]["route"] == "/stats/{user_id}"
+
+
+@pytest.mark.parametrize("bad", ["", "x" * 129, "two words", "ü", "tab\there"])
+def test_an_id_that_cannot_stand_in_a_line_is_replaced(talkative: Server, bad: str) -> None:
+    """A client's id is visible ASCII of at most 128 characters; any other is not repeated anywhere."""
+    answer = httpx.get(f"{talkative.url}/prompts", headers={b"x-request-id": bad.encode()})
+    assert re.fullmatch(r"[0-9a-f]{12}-[0-9a-f]+", answer.headers["x-request-id"])
+    assert not bad or bad not in talkative.log
+
+
+def test_nothing_of_a_request_is_logged(talkative: Server) -> None:
+    """At the most talkative level, neither a body nor a user id nor a key nor a query is in any line: not of requests
+    that succeed, are refused, or fail."""
+    secret = "W3ird-content"
+    told = score(secret)
+    told["candidates"][0]["content"] = secret
+    key = {"Authorization": f"Bearer {secret}", "Idempotency-Key": secret, "Cookie": secret}
+    with httpx.Client(base_url=talkative.url, headers=key) as client:
+        assert client.post("/score", json=told).status_code == 200
+        assert client.post("/reward", json=reward(secret)).status_code == 200
+        assert client.post("/score", content=f'{{"user_id": "{secret}"').status_code == 422
+        assert client.post("/generate", json={"user_id": secret, "tasks": [{"title": secret}]}).status_code == 503
+        for path in ("/stats", "/features", "/nowhere", "/stats/egreedy/v2"):
+            client.get(f"{path}/{secret}?q={secret}")
+        client.post(f"/reset/{secret}")
+        assert client.get("/metrics").status_code == 401
+    assert len(requests(talkative)) > 10
+    assert secret not in talkative.log
+    assert "m-secret" not in talkative.log
+
+
+def test_a_failure_names_its_route_and_request() -> None:
+    """By default only refusals and failures leave a line; one of 500 and above is a warning."""
+    with redis_server() as store, service({"REDIS_URL": store.url, "STORE_TIMEOUT_SECONDS": "0.2"}) as server:
+        assert httpx.post(f"{server.url}/score", json=score()).status_code == 200
+        assert httpx.get(f"{server.url}/nowhere/ann").status_code == 404
+        assert requests(server)
+        store.kill()
+        httpx.post(f"{server.url}/score", json=score(), headers={"X-Request-ID": "mine"})
+        found = requests(server)
+    assert {(line["route"], line["status"], line["level"]) for line in found if "health" not in line["route"]} == {
+        ("", 404, "info"),
+        ("/score", 503, "warning"),
+    }
+    assert "ann" not in "".join(map(json.dumps, found))
+
+
+@pytest.mark.parametrize(("form", "json_lines"), [("json", True), ("auto", True), ("text", False)])
+def test_the_form_can_be_chosen(form: str, *, json_lines: bool) -> None:
+    """LOG_FORMAT is JSON or text; auto is JSON wherever stderr is no terminal."""
+    with service({"LOG_FORMAT": form}) as server:
+        first = server.log.splitlines()[0]
+    assert first.startswith("{") is json_lines
+
+
+def test_a_level_hides_what_is_less_severe() -> None:
+    """With LOG_LEVEL=error a start in good order says nothing."""
+    with service({"LOG_LEVEL": "error"}) as server:
+        httpx.get(f"{server.url}/nowhere")
+        assert server.log == ""
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@contextmanager
+def terminal() -> Iterator[Terminal]:
+    """A stderr that says it is a terminal; the logging of the test run is put back afterwards."""
+    root = logging.getLogger()
+    handlers, level, stderr = root.handlers[:], root.level, sys.stderr
+    root.handlers[:] = []
+    sys.stderr = screen = Terminal()
+    try:
+        yield screen
+    finally:
+        sys.stderr = stderr
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
+def test_at_a_terminal_lines_are_readable() -> None:
+    """A person sees time, level, logger, message and what belongs to it; and a traceback below it."""
+    with terminal() as screen:
+        set_up("info", "auto")
+        log = logging.getLogger("oo.test")
+        log.debug("unseen")
+        REQUEST_ID.set("r-1")
+        try:
+            log.info("a %s line", "readable", extra={"status": 200})
+            raise ValueError("broken")
+        except ValueError:
+            log.exception("it failed")
+        finally:
+            REQUEST_ID.set(None)
+    first, second, *traceback = screen.getvalue().splitlines()
+    assert re.fullmatch(r"\d\d:\d\d:\d\d info    oo\.test: a readable line status=200 request_id=r-1", first)
+    assert second.endswith("error   oo.test: it failed request_id=r-1")
+    assert traceback[-1] == "ValueError: broken"
+
+
+def test_json_lines_hold_whatever_is_logged() -> None:
+    """A line end in a message does not make two lines, and a value that JSON does not know is written as text."""
+    with terminal() as screen:
+        set_up("info", "json")
+        log = logging.getLogger("oo.test")
+        log.info("two\nlines", extra={"number": 1, "path": RuntimeError("x")})
+        try:
+            raise ValueError("broken\nin two")
+        except ValueError:
+            log.exception("it failed")
+    first, second = screen.getvalue().splitlines()
+    said = json.loads(first)
+    assert (said["message"], said["number"], said["path"]) == ("two\nlines", 1, "x")
+    assert json.loads(second)["exception"].endswith("ValueError: broken\nin two")
