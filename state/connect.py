@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from fakeredis import FakeAsyncRedis, FakeServer
 from hiredis import pack_command
-from redis.asyncio import ConnectionPool, RedisCluster
+from redis.asyncio import ConnectionPool, Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
@@ -98,8 +98,9 @@ class _Single:
 
     spans_users = True
 
-    def __init__(self, pool: ConnectionPool, size: int) -> None:
+    def __init__(self, pool: ConnectionPool, size: int, sentinels: Sequence[Redis] = ()) -> None:
         self._pool = pool
+        self._sentinels = sentinels
         self._free = asyncio.Semaphore(size)
         # The first is made now, so that options it does not know are refused at start.
         self._idle: list[AbstractConnection] = [self._make()]
@@ -126,6 +127,9 @@ class _Single:
         for connection in self._idle:
             with suppress(RedisError, OSError):
                 await connection.disconnect()
+        for sentinel in self._sentinels:
+            with suppress(RedisError, OSError):
+                await sentinel.aclose()
 
     def _make(self) -> AbstractConnection:
         connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py
@@ -151,7 +155,7 @@ class _Cluster:
                 if not self._known:
                     await self._find()
                 node = self._nodes.get_node_from_slot(self._slot(key))
-            except (RedisClusterException, IndexError) as error:
+            except (RedisClusterException, LookupError) as error:
                 raise ConnectionError("no node of the cluster is known to serve the key") from error
             async with self._lent(node) as connection:
                 yield connection
@@ -282,4 +286,4 @@ def _open(url: str, size: int, timeout: float) -> Servers:
         **common,
     )
     master = manager.master_for(path[0], ssl=tls, db=int(path[1]) if len(path) == 2 else 0, **{**common, **options})
-    return _Single(master.connection_pool, size)
+    return _Single(master.connection_pool, size, manager.sentinels)
