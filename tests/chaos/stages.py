@@ -86,7 +86,7 @@ def strike_process(draw: random.Random, number: int, server: Server) -> Fault:
 def _served(urls: Sequence[str], **settings: str) -> Iterator[tuple[Server, list[Server]]]:
     """The load balancer and the processes behind it. Histories are long enough to hold every score of a run."""
     with ExitStack() as stack:
-        env = {"FEATURE_HISTORY_SIZE": "10000", "LOG_LEVEL": "warning", **settings}
+        env = {"FEATURE_HISTORY_SIZE": "10000", "LOG_LEVEL": "warning", "ACCESS_LOG": "off", **settings}
         processes = [stack.enter_context(service({"REDIS_URL": url, **env})) for url in urls]
         yield stack.enter_context(haproxy(processes)), processes
 
