@@ -14,7 +14,7 @@ import pytest
 
 from app.logs import REQUEST_ID, set_up
 from tests.bodies import reward, score
-from tests.servers import Server, redis_server, service
+from tests.servers import Server, redis_server, service, until
 
 TIME = re.compile(r"2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
@@ -54,6 +54,8 @@ def test_a_request_leaves_a_line(talkative: Server) -> None:
     assert given.headers["x-request-id"] == "from-the-phone-1"
     ids = [answer.headers["x-request-id"] for answer in made]
     assert len(set(ids)) == 2
+    wanted = {"from-the-phone-1", *ids}
+    until(lambda: wanted <= {line["request_id"] for line in requests(talkative)}, "a line of each")
     by_id = {line["request_id"]: line for line in requests(talkative)}
     line = by_id["from-the-phone-1"]
     assert (line["method"], line["route"], line["status"], line["level"]) == ("POST", "/score", 200, "info")
@@ -87,7 +89,8 @@ def test_nothing_of_a_request_is_logged(talkative: Server) -> None:
             client.get(f"{path}/{secret}?q={secret}")
         client.post(f"/reset/{secret}")
         assert client.get("/metrics").status_code == 401
-    assert len(requests(talkative)) > 10
+    # A line follows its answer.
+    until(lambda: requests(talkative)[-1]["route"] == "/metrics", "the last line")
     assert secret not in talkative.log
     assert "m-secret" not in talkative.log
 
@@ -97,9 +100,10 @@ def test_a_failure_names_its_route_and_request() -> None:
     with redis_server() as store, service({"REDIS_URL": store.url, "STORE_TIMEOUT_SECONDS": "0.2"}) as server:
         assert httpx.post(f"{server.url}/score", json=score()).status_code == 200
         assert httpx.get(f"{server.url}/nowhere/ann").status_code == 404
-        assert requests(server)
+        until(lambda: requests(server), "a line of the refusal")
         store.kill()
         httpx.post(f"{server.url}/score", json=score(), headers={"X-Request-ID": "mine"})
+        until(lambda: any(line["request_id"] == "mine" for line in requests(server)), "a line of the failure")
         found = requests(server)
     assert {(line["route"], line["status"], line["level"]) for line in found if "health" not in line["route"]} == {
         ("", 404, "info"),
