@@ -187,10 +187,13 @@ async def test_a_generation_is_continued_at_the_proxy() -> None:
     async def answer(_: Asked) -> bytes:
         return http(replies.pop(0))
 
-    async with collecting() as collector, stand_in(answer) as proxy:
-        async with traced(collector, LITELLM_URL=proxy.url, LITELLM_MASTER_KEY="sk-1") as server:
-            async with httpx.AsyncClient(base_url=server.url, headers={"traceparent": TRACEPARENT}) as client:
-                assert (await client.post("/generate", json={"user_id": "ann-7"})).status_code == 200
+    async with (
+        collecting() as collector,
+        stand_in(answer) as proxy,
+        traced(collector, LITELLM_URL=proxy.url, LITELLM_MASTER_KEY="sk-1") as server,
+    ):
+        async with httpx.AsyncClient(base_url=server.url, headers={"traceparent": TRACEPARENT}) as client:
+            assert (await client.post("/generate", json={"user_id": "ann-7"})).status_code == 200
         request = await collector.of("POST /generate")
         calls = [span for span in collector.spans if span.name == "chat tip-generator"]
         assert [call.parent for call in calls] == [request.id] * 2
@@ -239,9 +242,8 @@ async def test_an_event_is_followed_to_the_store_and_to_its_dead_letter() -> Non
 
 async def test_a_collector_that_is_away_harms_nobody() -> None:
     """Requests are answered and the service stops in time while nobody takes its spans."""
-    with service(
-        {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}"}
-    ) as (server):
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    with service({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": nowhere}) as server:
         async with httpx.AsyncClient(base_url=server.url) as client:
             for _ in range(10):
                 assert (await client.post("/score", json=score())).status_code == 200
@@ -253,12 +255,14 @@ import sys
 from app.main import create_app
 from app.settings import Settings
 create_app(Settings())
-print([name for name in sys.modules if name.startswith(("opentelemetry", "google.protobuf", "requests"))])
+ours = ("app.tracing", "opentelemetry.exporter", "google.protobuf", "requests")
+print([name for name in sys.modules if name.startswith(ours)])
 """
 
 
 def test_nothing_is_imported_while_off() -> None:
-    """Without an exporter OpenTelemetry is not even imported."""
+    """Without an exporter what makes and sends spans is not even imported; redis-py loads a part of the SDK that is
+    installed, and leaves it alone."""
     done = subprocess.run([sys.executable, "-c", OFF], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
