@@ -27,6 +27,8 @@ META: Final = np.dtype(
 )
 # struct reads the same layout 5 times faster than a numpy record does.
 _meta: Final = struct.Struct("<QQQdq")
+# No count ever comes near, and one more must still fit.
+_COUNTS: Final = 2**63
 _YEAR_10000: Final = 253_402_300_800
 _FLOAT64: Final = np.dtype("<f8")
 
@@ -88,13 +90,15 @@ def decode(key: str, d: int, blobs: Sequence[bytes | None]) -> Record | None:
         raise CorruptState(key, f"b has {len(b)} bytes, not {8 * d} (d = {d})")
     if len(a) != 8 * d * d:
         raise CorruptState(key, f"A has {len(a)} bytes, not {8 * d * d} (d = {d})")
-    if len(meta) % 8:
-        raise CorruptState(key, f"meta has {len(meta)} bytes, which is no number of 8-byte fields")
+    if not meta or len(meta) % 8:
+        raise CorruptState(key, f"meta has {len(meta)} bytes, which is no row of 8-byte fields")
     if len(meta) < _meta.size:
         counters = _meta.unpack(meta.ljust(_meta.size, b"\0"))
     else:
         counters = _meta.unpack_from(meta)
     pulls, explore_count, reward_count, cumulative_reward, last_updated = counters
+    if max(pulls, explore_count, reward_count) >= _COUNTS:
+        raise CorruptState(key, "meta has a count that cannot be")
     if not math.isfinite(cumulative_reward) or not 0 <= last_updated < _YEAR_10000:
         raise CorruptState(key, "meta has a sum or a time that is no such thing")
     return Record(

@@ -103,12 +103,14 @@ def _profile(context: Context) -> tuple[float, ...]:
     dismissed = _number(profile, "dismiss_rate_30d") or 0.0
     dwell = _number(profile, "mean_dwell_ms_30d") or 0.0
     preferred = _number(profile, "preferred_hour")
+    # Within one turn, for the angle of an enormous hour would overflow.
+    turned = None if preferred is None else math.fmod(preferred - context.hour_of_day, 24)
     volume = _number(profile, "tip_volume_30d") or 0.0
     return (
         min(max(completed, 0.0), 1.0),
         min(max(dismissed, 0.0), 1.0),
         min(max(dwell, 0.0), 600_000.0) / 600_000.0,
-        0.5 if preferred is None else (math.cos(2 * math.pi * (preferred - context.hour_of_day) / 24) + 1) / 2,
+        0.5 if turned is None else (math.cos(2 * math.pi * turned / 24) + 1) / 2,
         min(1.0, math.log1p(volume) / math.log(101)) if volume > 0 else 0.0,
     )
 

@@ -4,6 +4,8 @@ A = I + sum of x xᵀ, b = sum of r x, theta = A⁻¹ b (Li, Chu, Langford, Scha
 to personalized news article recommendation", Algorithm 1).
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,7 +37,10 @@ def _solve(a: Matrix, columns: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def theta(a: Matrix, b: Vector) -> Vector:
     """The estimate A⁻¹ b (d). Raises Singular."""
-    return _solve(a, b)
+    found = _solve(a, b)
+    if not math.isfinite(found @ found):  # cheaper than to look at each
+        raise Singular("theta is not finite")
+    return found
 
 
 def solve(a: Matrix, b: Vector, x: Matrix) -> tuple[Vector, Vector]:
