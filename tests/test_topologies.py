@@ -242,6 +242,9 @@ async def test_rights_taken(server: RedisServer) -> None:
             server.command("ACL", "SETUSER", "oo", give)
             assert await add(store) == number
             assert len(await store.history("u")) == number
+        server.command("ACL", "SETUSER", "oo", "-hmget")
+        with pytest.raises(StoreUnavailable, match="Redis refuses: NoPermissionError"):
+            await stored(store)
     server.command("ACL", "DELUSER", "oo")
 
 
