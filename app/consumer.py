@@ -17,7 +17,7 @@ import nats.errors
 from nats.aio.client import Client
 
 from app import events
-from app.delivery import Counts, Observer, Pull
+from app.delivery import Counts, Observer, Pull, Trace, untraced
 from app.durable import LEAVE_SECONDS, SUBJECTS, Consumer
 from app.patience import StoreGate, end, grow, jitter
 from app.settings import Settings
@@ -61,7 +61,8 @@ class Consumers:
     """All that has to do with events: `start` returns at once, `health` tells, `stop` ends within its grace period.
 
     `tasks` is the use-case behind the events; `ping` asks the store and raises while it is away; `observer` counts.
-    `first_nak_seconds` is the delay after a first failed delivery; it doubles with each further one, up to a minute.
+    `trace` is put around each delivery. `first_nak_seconds` is the delay after a first failed one; it doubles with each
+    further one, up to a minute.
     """
 
     def __init__(
@@ -71,8 +72,10 @@ class Consumers:
         ping: Callable[[], Awaitable[object]],
         *,
         observer: Observer | None = None,
+        trace: Trace = untraced,
         first_nak_seconds: float = 1.0,
     ) -> None:
+        self._trace = trace
         self._settings = settings
         self._servers = [url.strip() for url in settings.nats_url.reveal().split(",") if url.strip()]
         self._use_case = tasks
@@ -133,6 +136,7 @@ class Consumers:
             counts=counts,
             tasks=self._in_hand,
             first_nak_seconds=self._first_nak_seconds,
+            trace=self._trace,
         )
 
     async def _run(self) -> None:
