@@ -1,7 +1,8 @@
-"""Finding keys by a pattern, on one server, without holding it up."""
+"""Finding keys by a pattern, on one server, without holding it up and without waiting for ever."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Final
 
 from redis.asyncio.connection import AbstractConnection
@@ -9,10 +10,21 @@ from redis.exceptions import ResponseError
 
 from state.connect import exchange
 
-__all__ = ["scan"]
+__all__ = ["lent", "scan"]
 
 # Keys that Redis looks at in one go: a fraction of a millisecond in which it does nothing else.
 _PAGE: Final = 500
+
+
+@asynccontextmanager
+async def lent(
+    lending: AbstractAsyncContextManager[AbstractConnection], patience: float
+) -> AsyncIterator[AbstractConnection]:
+    """The connection that is lent, if it comes within `patience` (seconds), for as long as it takes."""
+    async with AsyncExitStack() as stack:
+        async with asyncio.timeout(patience):
+            connection = await stack.enter_async_context(lending)
+        yield connection
 
 
 async def scan(connection: AbstractConnection, pattern: str, *, patience: float) -> AsyncGenerator[list[str], None]:

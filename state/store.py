@@ -24,7 +24,7 @@ from state import keys
 from state.batch import Batch, Change, Once, Operation, Step, Values
 from state.connect import Command, Servers, exchange
 from state.errors import ConflictError, CorruptState, StoreError, StoreUnavailable
-from state.scan import scan
+from state.scan import lent, scan
 
 __all__ = ["TROUBLE", "Change", "Flush", "Once", "Step", "Store", "Values", "reason"]
 
@@ -146,7 +146,7 @@ class Store:
         """
         pattern = keys.everything(user_id)
         try:
-            async with self._servers.connection(pattern) as connection:
+            async with lent(self._servers.connection(pattern), self._timeout) as connection:
                 pages = scan(connection, pattern, patience=self._timeout)
                 names = sorted({name async for page in pages for name in page})
                 async with asyncio.timeout(self._timeout):

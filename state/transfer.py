@@ -16,7 +16,7 @@ from redis.exceptions import ResponseError
 from state import keys
 from state.connect import Command, Servers, exchange
 from state.errors import StoreUnavailable
-from state.scan import scan
+from state.scan import lent, scan
 from state.store import TROUBLE, reason
 
 __all__ = ["Page", "Stored", "Transfer"]
@@ -66,7 +66,7 @@ class Transfer:
             masters = await self._servers.masters()
             total = 0
             for lend in masters.values():
-                async with lend() as connection:
+                async with lent(lend(), self._patience) as connection:
                     [found] = await self._exchange(connection, [("DBSIZE",)])
                 total += found
         return total
@@ -76,7 +76,7 @@ class Transfer:
         with _told():
             masters = await self._servers.masters()
             for lend in masters.values():
-                async with lend() as connection, aclosing(self._pages(connection)) as pages:
+                async with lent(lend(), self._patience) as connection, aclosing(self._pages(connection)) as pages:
                     async for page in pages:
                         yield page
             if (await self._servers.masters()).keys() != masters.keys():
@@ -85,7 +85,7 @@ class Transfer:
     async def fetch(self, user_id: str, kinds: Sequence[str]) -> Page:
         """The keys of a user with these last parts."""
         with _told():
-            async with self._servers.connection(keys.of(user_id, "")) as connection:
+            async with lent(self._servers.connection(keys.of(user_id, "")), self._patience) as connection:
                 return await self._read(connection, [keys.of(user_id, kind) for kind in kinds])
 
     async def present(self, wanted: Iterable[Stored]) -> int:
@@ -143,7 +143,7 @@ class Transfer:
 
     async def _act(self, group: list[Stored], act: _Act) -> int:
         with _told():
-            async with self._servers.connection(keys.of(group[0].user, "")) as connection:
+            async with lent(self._servers.connection(keys.of(group[0].user, "")), self._patience) as connection:
                 return await act(connection, group)
 
     async def _present(self, connection: AbstractConnection, group: list[Stored]) -> int:

@@ -1,0 +1,548 @@
+"""The commands for operators, on a real Redis while the service runs: import, export, restore, show, erase, key."""
+
+import gzip
+import hashlib
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import numpy as np
+import pytest
+
+from app.access import read_keys
+from app.bandit.registry import policies
+from app.commands import run
+from app.first_system import Ids, Unusable, read, read_ids
+from state import keys
+from tests.bodies import POLICIES, contents, reward, score
+from tests.servers import RedisServer, Server, free_port, redis_server, service, until
+
+ROOT = Path(__file__).parent.parent
+SUFFIXES = {"linucb-v1": "", "egreedy-v1": "_egreedy", "egreedy-v2": "_egreedy_v2"}
+SIZES = {policy.id: policy.d for policy in policies(1.0, 0.1).values()}
+Operate = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[RedisServer]:
+    with redis_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def served(store: RedisServer) -> Iterator[Server]:
+    with service({"REDIS_URL": store.url}) as server:
+        yield server
+
+
+@pytest.fixture
+def client(store: RedisServer, served: Server) -> Iterator[httpx.Client]:
+    """A client of the service, whose Redis is empty."""
+    store.command("FLUSHALL")
+    with httpx.Client(base_url=served.url, timeout=20) as client:
+        yield client
+
+
+@pytest.fixture
+def operate(store: RedisServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Operate:
+    """Does what a command line says, against the service's Redis or another; its exit code, stdout and stderr."""
+
+    def operate(*words: object, url: str = store.url) -> tuple[int, str, str]:
+        monkeypatch.setenv("REDIS_URL", url)
+        code = run([str(word) for word in words])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return operate
+
+
+def program(*words: object, url: str) -> subprocess.CompletedProcess[str]:
+    """The same as a process of its own."""
+    command = [sys.executable, "-m", "app", *map(str, words)]
+    environ = {**os.environ, "REDIS_URL": url}
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environ,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def play(client: httpx.Client, user: str) -> None:
+    """Some decisions and rewards under every policy, one of them with an Idempotency-Key."""
+    for suffix in POLICIES.values():
+        for number, value in enumerate((1.0, -0.5, 0.3)):
+            assert client.post(f"/score{suffix}", json=score(user)).status_code == 200
+            body = reward(user, value, priority=1 + number, hour_of_day=7 * number)
+            headers = {"Idempotency-Key": "first/1"} if number == 0 else {}
+            assert client.post(f"/reward{suffix}", json=body, headers=headers).status_code == 200
+
+
+def statistics(client: httpx.Client, user: str) -> list[dict[str, Any]]:
+    paths = [f"/stats{suffix}/{quote(user, safe='')}" for suffix in POLICIES.values()]
+    return [client.get(path).raise_for_status().json() for path in paths]
+
+
+def model(d: int, **meta: object) -> dict[str, Any]:
+    """A model as the first system wrote it."""
+    counters = {"pulls": 3, "explore_count": 1, "cumulative_reward": 0.5, "reward_count": 1}
+    last = {"last_updated": "2026-11-23T12:47:24Z"}
+    return {"A": np.eye(d).tolist(), "b": [0.25] * d, "meta": {**counters, **last, **meta}}
+
+
+def save_as_first_system(store: RedisServer, directory: Path, user: str, name: str, times: list[str]) -> None:
+    """Write what Redis has of a user as the first system's files."""
+    with store.client() as redis:
+        for (policy, suffix), updated in zip(SUFFIXES.items(), times, strict=True):
+            fields = redis.hgetall(keys.record(user, policy))
+            d = SIZES[policy]
+            a, b = np.frombuffer(fields[b"A"]).reshape(d, d), np.frombuffer(fields[b"b"])
+            counts, total = np.frombuffer(fields[b"meta"], "<u8"), np.frombuffer(fields[b"meta"], "<f8")[3]
+            meta = {"pulls": int(counts[0]), "reward_count": int(counts[2]), "cumulative_reward": float(total)}
+            if policy != "linucb-v1":
+                meta["explore_count"] = int(counts[1])
+            saved = {"A": a.tolist(), "b": b.tolist(), "meta": {**meta, "last_updated": updated}}
+            (directory / f"{name}{suffix}.json").write_text(json.dumps(saved))
+
+
+# Import
+
+
+def test_import_keeps_statistics(client: httpx.Client, store: RedisServer, tmp_path: Path, operate: Operate) -> None:
+    """Models of the first system give the same statistics over HTTP and the same bytes in Redis. A second import
+    changes nothing, not even what was learned since; --overwrite does."""
+    users = {"ann": "ann", "zoë/3": "zo__3", "b_c": "b_c"}
+    for user, name in users.items():
+        play(client, user)
+        times = [answer["last_updated"] for answer in statistics(client, user)]
+        save_as_first_system(store, tmp_path, user, name, times)
+    before = {user: statistics(client, user) for user in users}
+    models = {key: value for key, value in contents(store).items() if key.endswith((b"v1", b"v2"))}
+    ids = tmp_path / "ids"
+    ids.write_text("zoë/3\nb_c\n")
+    store.command("FLUSHALL")
+
+    code, out, err = operate("import", tmp_path, "--ids", ids)
+    assert (code, out, err) == (0, "imported: 9 models; there already: 0; left out: 0\n", "")
+    assert {user: statistics(client, user) for user in users} == before
+    assert contents(store).keys() == models.keys()
+
+    assert client.post("/reward", json=reward("ann")).status_code == 200
+    learned = contents(store)
+    code, out, _ = operate("import", tmp_path, "--ids", ids)
+    assert (code, out) == (0, "imported: 0 models; there already: 9; left out: 0\n")
+    assert contents(store) == learned
+    code, out, _ = operate("import", tmp_path, "--ids", ids, "--overwrite")
+    assert (code, out) == (0, "imported: 9 models; there already: 0; left out: 0\n")
+    assert {user: statistics(client, user) for user in users} == before
+
+
+def test_dry_run_changes_nothing(client: httpx.Client, store: RedisServer, tmp_path: Path, operate: Operate) -> None:
+    """--dry-run says what would be done, also without a Redis, and does nothing."""
+    (tmp_path / "ann.json").write_text(json.dumps(model(5)))
+    (tmp_path / "ann_egreedy.json").write_text(json.dumps(model(7)))
+    assert client.post("/score", json=score("ann")).status_code == 200
+    before = contents(store)
+    words = ("import", tmp_path, "--dry-run")
+    assert operate(*words)[:2] == (0, "would be imported: 1 models; there already: 1; left out: 0\n")
+    assert operate(*words, "--overwrite")[1] == "would be imported: 2 models; there already: 0; left out: 0\n"
+    assert operate(*words, url="memory://")[1] == "would be imported: 2 models; there already: 0; left out: 0\n"
+    assert contents(store) == before
+
+
+BROKEN = {
+    "": "truncated",
+    "[]": "got `array`",
+    '{"A": [[1.0]], "b": [1.0]}': "missing required field `meta`",
+    json.dumps({**model(5), "b": [0.0] * 6}): "b has 6 numbers, which no policy has",
+    json.dumps({**model(5), "b": [0.0] * 7}): "b has 7 numbers, so its name should end in _egreedy.json",
+    json.dumps({**model(5), "A": np.eye(4).tolist()}): "A is not 5 x 5",
+    json.dumps({**model(5), "A": [[1.0] * 5] * 4 + [[1.0]]}): "A is not 5 x 5",
+    json.dumps({**model(5), "A": (-np.eye(5)).tolist()}): "A is not positive definite",
+    json.dumps({**model(5), "A": np.triu(np.ones((5, 5))).tolist()}): "A is not symmetric",
+    json.dumps({**model(5), "b": [float("nan")] * 5}): "invalid character",
+    json.dumps(model(5)).replace("0.25", "1e999", 1): "out of range",
+    json.dumps(model(5, pulls=-1)): "`$.meta.pulls`",
+    json.dumps(model(5, pulls=1.5)): "`$.meta.pulls`",
+    json.dumps(model(5, last_updated="yesterday")): "last_updated is no time",
+    json.dumps(model(5, last_updated=-1)): "last_updated is no time",
+    json.dumps(model(5, last_updated=1e300)): "last_updated is no time",
+}
+
+
+def test_broken_files_are_left_out(client: httpx.Client, store: RedisServer, tmp_path: Path, operate: Operate) -> None:
+    """A file that is no model is named with the reason and left out; the others are imported. The exit code tells."""
+    for number, text in enumerate(BROKEN):
+        (tmp_path / f"u{number}.json").write_text(text)
+    (tmp_path / "good.json").write_text(json.dumps(model(5)))
+    (tmp_path / "notes.txt").write_text("not one of the files")
+    code, out, err = operate("import", tmp_path)
+    assert (code, out) == (1, f"imported: 1 models; there already: 0; left out: {len(BROKEN)}\n")
+    said = dict(line.split(": left out: ") for line in err.splitlines())
+    for number, reason in enumerate(BROKEN.values()):
+        assert reason in said[f"u{number}.json"]
+    assert list(contents(store)) == [b"oo:{good}:linucb-v1"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("2026-11-23T12:47:24Z", "2026-11-23T12:47:24Z"),
+        ("2026-11-23T13:47:24.9+01:00", "2026-11-23T12:47:24Z"),
+        ("2026-11-23T12:47:24", "2026-11-23T12:47:24Z"),
+        (1_795_438_044, "2026-11-23T12:47:24Z"),
+        (1_795_438_044.7, "2026-11-23T12:47:24Z"),
+        (None, None),
+        ("", None),
+        ("absent", None),
+    ],
+)
+def test_times_of_every_form(
+    value: object, shown: str | None, client: httpx.Client, tmp_path: Path, operate: Operate
+) -> None:
+    """last_updated may be text, a number, null or not there at all, and so may the counter of explorations."""
+    saved = model(5, last_updated=value)
+    del saved["meta"]["explore_count"]
+    if value == "absent":
+        del saved["meta"]["last_updated"]
+    (tmp_path / "ann.json").write_text(json.dumps(saved))
+    assert operate("import", tmp_path)[0] == 0
+    assert statistics(client, "ann")[0]["last_updated"] == shown
+
+
+def test_a_name_that_may_be_two(client: httpx.Client, store: RedisServer, tmp_path: Path, operate: Operate) -> None:
+    """x_egreedy.json with five features is LinUCB's of a user x_egreedy; that is said."""
+    (tmp_path / "x_egreedy.json").write_text(json.dumps(model(5)))
+    (tmp_path / "y_egreedy.json").write_text(json.dumps(model(7)))
+    (tmp_path / "x_egreedy_egreedy_v2.json").write_text(json.dumps(model(12)))
+    code, _, err = operate("import", tmp_path)
+    assert (code, err) == (0, "x_egreedy.json: has five features, so it is linucb-v1 of a user 'x_egreedy'\n")
+    assert list(contents(store)) == [b"oo:{x_egreedy}:egreedy-v2", b"oo:{x_egreedy}:linucb-v1", b"oo:{y}:egreedy-v1"]
+
+
+def user_of(path: Path, ids: Ids | None) -> str:
+    """The user a file is of, or why none."""
+    path.write_text(json.dumps(model(5)))
+    try:
+        return read(path, policies(1.0, 0.1), ids).stored.user
+    except Unusable as error:
+        return str(error)
+
+
+def test_ids_of_names(tmp_path: Path) -> None:
+    """A list of true ids tells what a name stands for; what it leaves open is not guessed."""
+    ids = read_ids(iter(["a:b\n", "a/c\r\n", "a c\n", "\n", "a_b_c\n", "odd\tü\n", "a:b\n"]))
+    assert ids.problems == ["line 3: 'a c' and others have files of the same name, 'a_c'"]
+    expected = {
+        "a_b": "a:b",
+        "a_b_c": "a_b_c",
+        "odd": "ü",
+        "ann": "ann",
+        "a_c": "its name stands for several users",
+        "a_d": "its name may stand for another user id, and the list has none for it",
+    }
+    assert {name: user_of(tmp_path / f"{name}.json", ids) for name in expected} == expected
+    assert user_of(tmp_path / "a_c.json", None) == "a_c"
+    assert user_of(tmp_path / f"{'x' * 200}.json", read_ids(iter([f"{'x' * 200}\t{'y' * 257}"]))) == "x" * 200
+    twice = read_ids(iter(["one\tann", "two\tann", "three\tbea"]))
+    assert twice.problems == ["line 2: 'ann' has files of two names, 'one' and 'two'"]
+    assert user_of(tmp_path / "two.json", twice) == "its name stands for several users"
+    assert user_of(tmp_path / "bea.json", twice) == "the list has another name for the user id that it would be"
+    assert read_ids(iter(["y" * 257])).problems == ["line 1: a user id has 1 to 256 characters"]
+    (tmp_path / "esc\x1b.json").write_text(json.dumps(model(5)))
+    assert user_of(tmp_path / "esc\x1b.json", None) == "its name is no user id"
+
+
+def test_collisions_fail_the_import(client: httpx.Client, tmp_path: Path, operate: Operate) -> None:
+    """Two true ids with the same file name: the file is left out, and the exit code says so."""
+    directory = tmp_path / "state"
+    directory.mkdir()
+    (directory / "a_b.json").write_text(json.dumps(model(5)))
+    ids = tmp_path / "ids"
+    ids.write_text("a:b\na/b\n")
+    code, out, err = operate("import", directory, "--ids", ids)
+    assert (code, out) == (1, "imported: 0 models; there already: 0; left out: 1\n")
+    assert err.splitlines() == [
+        f"{ids}: line 2: 'a/b' and others have files of the same name, 'a_b'",
+        "a_b.json: left out: its name stands for several users",
+    ]
+    ids.write_bytes(b"\xff\n")
+    assert operate("import", directory, "--ids", ids) == (1, "", f"{ids}: is not UTF-8\n")
+
+
+# Export and restore
+
+
+def test_export_and_restore(client: httpx.Client, store: RedisServer, tmp_path: Path, operate: Operate) -> None:
+    """All that outlives versions comes back byte for byte, and idempotency keys are known for the rest of their time.
+    The file is its owner's alone."""
+    for user in ("ann", "zoë {3}"):
+        play(client, user)
+    store.command("HSET", keys.sync("ann"), "provider", "todo", "bytes", b"\xff\x00")
+    store.command("SET", "oo:flight:lane", "1|")
+    store.command("SET", keys.flight("lane", "ann"), "1|")
+    file = tmp_path / "backup"
+    code, out, err = operate("export", file)
+    assert (code, err) == (0, "")
+    counted = "2 egreedy-v1, 2 egreedy-v2, 2 history, 6 idempotency, 2 linucb-v1, 1 sync"
+    assert out == f"exported: {counted}; left out: 0; {file} has {file.stat().st_size:,} bytes\n"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["backup"]
+
+    before = {key: value for key, value in contents(store).items() if b"flight" not in key}
+    seen = {
+        user: (statistics(client, user), client.get(f"/features/{quote(user)}").text) for user in ("ann", "zoë {3}")
+    }
+    store.command("FLUSHALL")
+    assert operate("restore", file) == (0, "restored: 15 keys; there already: 0\n", "")
+    after = contents(store)
+    assert after.keys() == before.keys()
+    assert {key: after[key] for key in after if not key.endswith((b"v1", b"v2"))} == {
+        key: before[key] for key in after if not key.endswith((b"v1", b"v2"))
+    }  # the order of a hash with large fields is the server's
+    assert {user: (statistics(client, user), client.get(f"/features/{quote(user)}").text) for user in seen} == seen
+    assert 86_000 < int(store.command("TTL", keys.marker("ann", "linucb-v1", "first/1"))) <= 86_400
+    body = reward("ann", 1.0, priority=1, hour_of_day=0)
+    assert client.post("/reward", json=body, headers={"Idempotency-Key": "first/1"}).headers["idempotent-replayed"]
+
+
+def test_restore_keeps_what_is_there(
+    client: httpx.Client, store: RedisServer, tmp_path: Path, operate: Operate
+) -> None:
+    """A key that is there stays as it is, unless --overwrite is given; restoring again changes nothing."""
+    play(client, "ann")
+    store.command("HSET", keys.sync("ann"), "provider", "todo")
+    assert operate("export", tmp_path / "f")[0] == 0
+    exported = statistics(client, "ann")
+    play(client, "ann")
+    store.command("DEL", keys.history("ann"))
+    later = statistics(client, "ann")
+    assert operate("restore", tmp_path / "f")[1] == "restored: 1 keys; there already: 7\n"
+    assert statistics(client, "ann") == later
+    assert operate("restore", tmp_path / "f", "--overwrite")[1] == "restored: 8 keys; there already: 0\n"
+    assert statistics(client, "ann") == exported
+    assert len(client.get("/features/ann").json()["history"]) == 9
+    assert store.command("HGETALL", keys.sync("ann")) == {"provider": "todo"}
+
+
+def lines(*rows: object) -> bytes:
+    return gzip.compress(b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+
+
+HEADER = {"format": "oo-serving state", "version": 1, "service": "0.1.0", "exported_at": "2026-11-23T12:47:24Z"}
+KEY = {"user": "ann", "kind": "history", "entries": ["[]"]}
+FOOTER = {"keys": {"history": 1}}
+NO_BACKUPS = {
+    b"": "line 1: Input data was truncated",
+    b"no gzip": "is damaged, or no backup",
+    lines(HEADER, KEY, FOOTER)[:-12]: "ends too early",
+    lines(HEADER, KEY, FOOTER)[:40] + b"\0" * 40: "is damaged, or no backup",
+    lines(HEADER): "line 1: Input data was truncated",
+    lines(HEADER, KEY): "line 2: Object missing required field `keys`",
+    lines(HEADER, KEY, KEY, FOOTER): "has 2 keys, and its last line counts 1",
+    lines({**HEADER, "version": 2}, FOOTER): "is of version 2, and this service reads versions up to 1",
+    lines({**HEADER, "format": "x"}, FOOTER): "line 1: Invalid enum value 'x' - at `$.format`",
+    lines(HEADER, {**KEY, "user": ""}, FOOTER): "line 2: Expected `str` of length >= 1 - at `$.user`",
+    lines(HEADER, {**KEY, "kind": "a b"}, FOOTER): "line 2: Expected `str` matching regex",
+    lines(HEADER, {**KEY, "kind": "flight:1"}, FOOTER): "line 2: is of no kind that a backup has",
+    lines(HEADER, {**KEY, "entries": []}, FOOTER): "line 2: is of no kind that a backup has",
+    lines(HEADER, {"user": "ann", "kind": "sync"}, FOOTER): "line 2: is of no kind that a backup has",
+}
+
+
+def test_no_backup_is_restored_in_part(
+    client: httpx.Client, store: RedisServer, tmp_path: Path, operate: Operate
+) -> None:
+    """A file that is cut, damaged, of a later version or of something else is refused before anything is written."""
+    file = tmp_path / "f"
+    for content, reason in NO_BACKUPS.items():
+        file.write_bytes(content)
+        code, out, err = operate("restore", file)
+        assert (code, out) == (1, "")
+        assert err.startswith(f"{file}: {reason}")
+        assert err.count("\n") == 1
+    assert contents(store) == {}
+    file.write_bytes(lines(HEADER, KEY, FOOTER))
+    assert operate("restore", file)[1] == "restored: 1 keys; there already: 0\n"
+
+
+def test_odd_keys_are_left_out(client: httpx.Client, store: RedisServer, tmp_path: Path, operate: Operate) -> None:
+    """What the service never writes is named and left out of an export, and the exit code says so."""
+    play(client, "ann")
+    store.command("SET", keys.history("bea"), "no list")
+    store.command("SET", "oo:{be a}:sync", "not percent-encoded")
+    store.command("HSET", keys.sync("cy"), b"\xff", "1")
+    store.command("HSET", b"oo:{\xff}:sync", "a", "1")
+    code, out, err = operate("export", tmp_path / "f")
+    assert code == 1
+    assert "1 linucb-v1; left out: 4;" in out
+    odd = ["oo:{be a}:sync", "oo:{bea}:history", "oo:{cy}:sync", "oo:{�}:sync"]
+    assert sorted(err.splitlines()) == [f"{key}: left out: it holds what this service never writes" for key in odd]
+
+
+def test_interrupted_export_leaves_nothing(store: RedisServer, tmp_path: Path) -> None:
+    """Ctrl-C ends an export at once, with one line and without a file; what was there before stays."""
+    file = tmp_path / "f"
+    file.write_text("the last one")
+    with redis_server() as frozen:
+        command = [sys.executable, "-m", "app", "export", str(file)]
+        frozen.pause()
+        process = subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, "REDIS_URL": frozen.url}, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            until((tmp_path / "f.part").exists, "the export begun")
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=20)
+        finally:
+            process.kill()
+            frozen.resume()
+    assert (process.returncode, err) == (130, "stopped; run it again to complete it\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
+    assert file.read_text() == "the last one"
+
+
+# One user
+
+
+def test_show(client: httpx.Client, store: RedisServer, operate: Operate) -> None:
+    """One user readably: counters, θ by name with a bar, the last decisions, the last synchronisation."""
+    play(client, "ann")
+    store.command("HSET", keys.sync("ann"), "provider", "todo\x1b[2J")
+    code, out, _ = operate("show", "ann")
+    assert code == 0
+    theta = statistics(client, "ann")[0]["theta"]
+    assert "linucb-v1\n  3 decisions, 3 rewards, +0.267 each, last 20" in out
+    rows = {line.split()[0]: line.split() for line in out.splitlines() if line.split()}
+    assert rows["task_age"][1] == f"{statistics(client, 'ann')[2]['theta'][3]:+.4f}"
+    assert f"{theta[0]:+.4f}" in out
+    assert "█" in out
+    assert "history: the last 9 of 9" in out
+    assert "todo\\x1b[2J" in out
+    assert "\x1b" not in out
+    assert operate("show", "nobody")[:2] == (0, "nobody\nnothing is known of this user\n")
+
+
+def test_show_of_damage(client: httpx.Client, store: RedisServer, operate: Operate) -> None:
+    """What cannot be read is named, the rest is shown, and the exit code is 1."""
+    play(client, "ann")
+    store.command("HSET", keys.record("ann", "egreedy-v1"), "b", "short")
+    store.command("HSET", keys.record("ann", "egreedy-v2"), "A", b"\0" * 8 * 144)
+    store.command("DEL", keys.history("ann"))
+    store.command("SET", keys.history("ann"), "no list")
+    code, out, _ = operate("show", "ann")
+    assert code == 1
+    assert "linucb-v1\n  3 decisions" in out
+    for said in ("egreedy-v1: b has 5 bytes, not 56 (d = 7)", "egreedy-v2: Singular matrix", "history: holds a value"):
+        assert said in out
+
+
+@pytest.mark.parametrize("way", ["command", "route"])
+def test_erase(
+    way: str, client: httpx.Client, store: RedisServer, operate: Operate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything of a user goes, and what that was is said; others, however alike their ids, keep everything."""
+    erased = "an*[n]?"
+    for user in (erased, "ann", "an", "an*"):
+        play(client, user)
+    store.command("HSET", keys.sync(erased), "a", "1")
+    store.command("SET", keys.flight("lane", erased), "1|")
+    before = contents(store)
+    prefix = "oo:{an%2A%5Bn%5D%3F}:"
+    names = sorted(key.decode() for key in before if key.startswith(prefix.encode()))
+    assert len(names) == 9
+    if way == "route":
+        assert client.delete(f"/users/{quote(erased, safe='')}").json() == {"removed": names}
+        assert client.delete(f"/users/{quote(erased, safe='')}").json() == {"removed": []}
+    else:
+        assert program("erase", erased, url=store.url).returncode == 2
+        assert contents(store) == before
+        assert operate("erase", erased, "--yes")[1] == "".join(f"{name}\n" for name in [*names, "removed: 9 keys"])
+        assert operate("erase", erased, "--yes")[1] == "removed: 0 keys\n"
+    assert contents(store) == {key: value for key, value in before.items() if key.decode() not in names}
+    assert statistics(client, erased)[0]["pulls"] == 0
+
+
+def test_erase_asks(
+    client: httpx.Client, store: RedisServer, operate: Operate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a terminal erase asks first, and only a yes is one."""
+    play(client, "ann")
+    before = contents(store)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda _: "")
+    assert operate("erase", "ann") == (1, "", "nothing was removed\n")
+    assert contents(store) == before
+    monkeypatch.setattr("builtins.input", lambda _: " Y ")
+    assert operate("erase", "ann")[0] == 0
+    assert [key for key in contents(store) if b"ann" in key] == []
+
+
+# The command line
+
+
+def test_key(operate: Operate) -> None:
+    """A new key is shown once, with the line by which the service knows it."""
+    code, out, _ = operate("key", "phone", "client")
+    key, line = (row.split(": ")[1].strip() for row in out.splitlines())
+    [known] = read_keys(line)
+    assert (code, known.name, known.role) == (0, "phone", "client")
+    assert known.digest == hashlib.sha256(key.encode()).digest()
+    assert operate("key", "phone", "boss")[0] == 2
+
+
+@pytest.mark.parametrize(
+    "words", [["export", "f"], ["restore", "f"], ["import", "."], ["show", "ann"], ["erase", "ann", "--yes"]]
+)
+def test_embedded_store_is_out_of_reach(words: list[str], operate: Operate) -> None:
+    """State of memory:// is in another process: that is said, in one line."""
+    code, out, err = operate(*words, url="memory://")
+    assert (code, out) == (2, "")
+    assert err == "REDIS_URL is memory://: such state is in the process that serves, out of reach from here\n"
+
+
+def test_failures_are_one_line(tmp_path: Path, operate: Operate) -> None:
+    """Redis away, a file that is not there, a bad setting: one line each, and exit codes that tell them apart."""
+    away = f"redis://127.0.0.1:{free_port()}/0"
+    (tmp_path / "ann.json").write_text(json.dumps(model(5)))
+    (tmp_path / "f").write_bytes(lines(HEADER, KEY, FOOTER))
+    commands = [["export", tmp_path / "x"], ["restore", tmp_path / "f"], ["import", tmp_path], ["show", "ann"]]
+    for words in [*commands, ["erase", "ann", "--yes"], ["import", tmp_path, "--dry-run"]]:
+        assert operate(*words, url=away) == (1, "", "Redis cannot be reached\n")
+    gone = tmp_path / "gone"
+    for words in (["restore", gone], ["import", gone], ["import", tmp_path, "--ids", gone]):
+        assert operate(*words) == (1, "", f"{gone}: No such file or directory\n")
+    assert operate("export", gone / "f")[0] == 1
+    code, _, err = operate("show", "ann", url="http://here")
+    assert (code, err.count("\n")) == (2, 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ann.json", "f"]
+
+
+@pytest.mark.parametrize("words", [["imp"], ["export"], ["show", ""], ["show", "x" * 257], ["show", "\udcff"]])
+def test_wrong_calls_are_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A command that is none, or lacks something, is refused with one line and exit code 2."""
+    with pytest.raises(SystemExit) as stopped:
+        run(words)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_as_a_program(client: httpx.Client, store: RedisServer) -> None:
+    """`python -m app` with a command does it, and does not serve."""
+    play(client, "ann")
+    done = program("show", "ann", url=store.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "linucb-v1" in done.stdout
+    assert program("--help", url="memory://").stdout.startswith("usage: python -m app")

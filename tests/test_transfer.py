@@ -1,0 +1,312 @@
+"""Keys in bulk: a hundred thousand users, a cluster, a Sentinel, and what Redis does meanwhile."""
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.commands import run
+from state import keys
+from state.connect import open_servers
+from state.errors import StoreUnavailable
+from state.store import Store
+from state.transfer import Stored, Transfer
+from tests.servers import Cluster, RedisServer, Sentinels, redis_cluster, redis_sentinel, redis_server
+
+USERS = 100_000
+ENTRY = b'[1795438044,"rent",1.7349351572897473,9,true,3.0,4,"linucb-v1"]'
+
+
+def stored(number: int) -> list[Stored]:
+    """What a user may have; every tenth has all of it. No two users have the same."""
+    draw = struct.Struct("<280s40s40s").unpack(struct.pack("<QQQdq", number, 1, 2, 0.5, number) * 9)
+    user = f"user {number}"
+    found = [
+        Stored(user, "linucb-v1", {b"A": draw[0][:200], b"b": draw[1], b"meta": draw[2]}),
+        Stored(user, keys.HISTORY, [ENTRY, b'[%d,"\xc3\xbc"]' % number]),
+    ]
+    if number % 10 == 0:
+        found += [
+            Stored(user, "egreedy-v2", {b"A": draw[0] * 4, b"b": draw[1], b"meta": draw[2]}),
+            Stored(user, keys.SYNC, {b"provider": b"todo", b"number": b"%d" % number}),
+            Stored(user, "linucb-v1:once:k", b"%d" % number, 3_600_000),
+        ]
+    return found
+
+
+def fill(server: RedisServer, users: int) -> None:
+    """Write the keys of many users, not through what is tested."""
+    with server.client() as client:
+        for start in range(0, users, 5_000):
+            with client.pipeline(transaction=False) as pipe:
+                for number in range(start, min(users, start + 5_000)):
+                    for item in stored(number):
+                        pipe.execute_command(*command(item))
+                pipe.execute()
+
+
+def command(item: Stored) -> tuple[Any, ...]:
+    key = keys.of(item.user, item.kind)
+    if isinstance(item.value, dict):
+        return ("HSET", key, *(part for pair in item.value.items() for part in pair))
+    if isinstance(item.value, list):
+        return ("RPUSH", key, *item.value)
+    return ("SET", key, item.value, "PX", item.expires_ms)
+
+
+@asynccontextmanager
+async def transferring(url: str, patience: float = 20.0) -> AsyncIterator[tuple[Transfer, Store]]:
+    servers = open_servers(url, size=8, timeout=2.0)
+    try:
+        yield Transfer(servers, patience=patience), Store(servers, timeout=patience, history_size=9, marker_seconds=60)
+    finally:
+        await servers.close()
+
+
+async def everything(transfer: Transfer) -> dict[tuple[str, str], Stored]:
+    found = [item async for page in transfer.pages() for item in page.found]
+    return {(item.user, item.kind): item for item in found}
+
+
+def without_time(item: Stored) -> tuple[object, bool]:
+    return item.value, item.expires_ms is None
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with redis_cluster() as group:
+        yield group
+
+
+@pytest.fixture(scope="module")
+def sentinels() -> Iterator[Sentinels]:
+    with redis_sentinel() as group:
+        yield group
+
+
+def test_a_hundred_thousand_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An export of 100,000 users, restored into another Redis, is the same byte for byte: Redis itself computes one
+    digest over all keys and values."""
+    debug = ("--enable-debug-command", "local")
+    with redis_server(*debug) as source, redis_server(*debug) as target:
+        fill(source, USERS)
+        for words, server in ((["export"], source), (["restore"], target)):
+            monkeypatch.setenv("REDIS_URL", server.url)
+            assert run([*words, str(tmp_path / "f")]) == 0
+        assert "100,000 history, 10,000 idempotency, 100,000 linucb-v1, 10,000 sync" in capsys.readouterr().out
+        assert target.command("DBSIZE") == source.command("DBSIZE") == 230_000
+        assert target.command("DEBUG", "DIGEST") == source.command("DEBUG", "DIGEST")
+        target.command("HSET", keys.record("user 7", "linucb-v1"), "meta", "x")
+        assert target.command("DEBUG", "DIGEST") != source.command("DEBUG", "DIGEST")
+
+
+@pytest.mark.parametrize("kind", ["cluster", "sentinel", "unix"])
+def test_every_kind_of_redis(
+    kind: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Export, restore and erase reach every user wherever the keys are."""
+    with redis_server(unix=True) as single, redis_server() as again:
+        fill(single, 300)
+        url = (
+            single.url
+            if kind == "unix"
+            else request.getfixturevalue("cluster" if kind == "cluster" else "sentinels").url
+        )
+        file = str(tmp_path / "f")
+        for words, at in (
+            (["export", file], single.url),
+            (["restore", file, "--overwrite"], url),
+            (["restore", file], url),
+            (["export", file], url),
+            (["restore", file], again.url),
+            (["erase", "user 10", "--yes"], url),
+            (["show", "user 10"], url),
+        ):
+            monkeypatch.setenv("REDIS_URL", at)
+            assert run(words) == 0
+        out = capsys.readouterr().out
+        assert out.count("restored: 690 keys; there already: 0") == 2
+        assert "restored: 0 keys; there already: 690" in out
+        assert "removed: 5 keys\nuser 10\nnothing is known" in out
+
+        async def compare() -> None:
+            async with transferring(again.url) as (one, _), transferring(url) as (other, _):
+                copies = await everything(one)
+                expected = {(item.user, item.kind): item for number in range(300) for item in stored(number)}
+                assert copies.keys() == expected.keys()
+                assert all(without_time(copies[at]) == without_time(expected[at]) for at in expected)
+                assert all(0 < (item.expires_ms or 1) <= 3_600_000 for item in copies.values())
+                assert {at for at in expected if at[0] == "user 10"} == expected.keys() - (
+                    await everything(other)
+                ).keys()
+                assert await other.present(expected.values()) == 685
+                assert await one.count() == 690
+
+        asyncio.run(compare())
+
+
+def test_erase_takes_the_service_s_own_keys(cluster: Cluster) -> None:
+    """On a cluster every update leaves an operation id with the user; it goes too."""
+
+    async def scenario() -> None:
+        async with transferring(cluster.url) as (_, store):
+            await store.wipe("ann", [keys.history("ann")])
+            with cluster.owner(keys.history("ann")).client() as client:
+                assert [key for key in client.keys("oo:{ann}:*") if b":flight:" in key]
+                assert len(await store.erase("ann")) == 1
+                assert client.keys("oo:{ann}:*") == []
+            assert await store.erase("ann") == []
+
+    asyncio.run(scenario())
+
+
+def test_erase_amid_updates(real_redis: RedisServer) -> None:
+    """Updates under way while a user is erased are applied once, to what is there then; none fails."""
+    key = keys.record("ann", "linucb-v1")
+
+    async def scenario() -> int:
+        from state.store import Change  # noqa: PLC0415
+
+        async with transferring(real_redis.url) as (_, store), transferring(real_redis.url) as (_, other):
+
+            def step(values: Any) -> Change[None]:
+                return Change(None, {b"n": b"%d" % (int(values[0] or 0) + 1)})
+
+            async def update(through: Store) -> None:
+                for _ in range(50):
+                    await through.update("ann", key, (b"n",), step)
+
+            writers = [asyncio.create_task(update(through)) for through in (store, other)]
+            removed = 0
+            while not all(writer.done() for writer in writers):
+                before = await store.erase("ann")
+                removed += len(before)
+                await asyncio.sleep(0)
+            await asyncio.gather(*writers)
+            return removed
+
+    assert asyncio.run(scenario()) > 1
+    assert int(real_redis.command("HGET", key, "n") or 0) <= 100
+
+
+def test_slots_that_move_are_noticed(cluster: Cluster) -> None:
+    """An export during which keys moved from one server to another may have missed some, so it fails."""
+    fill_cluster = [item for number in range(20) for item in stored(number)]
+    empty = 16_383
+    owner_of = {server: name for name, server in cluster.ids.items()}
+    last, first = cluster.masters[-1], cluster.masters[0]
+
+    def move(to: RedisServer) -> None:
+        for server in (to, *cluster.masters):
+            server.command("CLUSTER", "SETSLOT", empty, "NODE", owner_of[to])
+
+    async def scenario() -> None:
+        async with transferring(cluster.url) as (transfer, _):
+            await transfer.write(fill_cluster, overwrite=True)
+            pages = transfer.pages()
+            await anext(pages)
+            move(first)
+            with pytest.raises(StoreUnavailable, match="moved"):
+                _ = [page async for page in pages]
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        move(last)
+
+
+def test_a_cluster_that_lacks_a_part_is_not_exported() -> None:
+    """Keys that no server has, or servers that do not answer, are an error: a backup without them would be none."""
+    with redis_cluster() as group:
+
+        async def count() -> int:
+            async with transferring(group.url) as (transfer, _):
+                return await transfer.count()
+
+        assert asyncio.run(count()) == 0
+        for server in group.masters:
+            server.command("CLUSTER", "DELSLOTS", 16_383)
+        with pytest.raises(StoreUnavailable, match="cannot be reached"):
+            asyncio.run(count())
+        for server in group.masters:
+            server.stop()
+        with pytest.raises(StoreUnavailable, match="cannot be reached"):
+            asyncio.run(count())
+
+
+def test_refusals_are_told() -> None:
+    """Redis that forbids, has no room or does not answer is StoreUnavailable, in words without an address; what was
+    refused is not there in part."""
+    with redis_server(user=("moving", "secret", "~oo:* +@all -scan")) as server:
+
+        async def scenario() -> None:
+            async with transferring(server.url) as (transfer, store):
+                item = stored(1)
+                with pytest.raises(StoreUnavailable, match=r"^Redis refuses: NoPermissionError$"):
+                    await everything(transfer)
+                with pytest.raises(StoreUnavailable, match=r"^Redis refuses: NoPermissionError$"):
+                    await store.erase("ann")
+                with pytest.raises(StoreUnavailable, match=r"^Redis refuses: ResponseError$"):
+                    await transfer.write([Stored("ann", "x:once:y", b"1", 2**63 - 1)], overwrite=False)
+                server.command("CONFIG", "SET", "maxmemory", "1")
+                with pytest.raises(StoreUnavailable, match=r"^Redis refuses: OutOfMemoryError$"):
+                    await transfer.write(item, overwrite=False)
+                server.command("CONFIG", "SET", "maxmemory", "0")
+                assert await transfer.present(item) == 0
+                server.pause()
+                try:
+                    async with transferring(server.url, patience=0.2) as (impatient, _):
+                        with pytest.raises(StoreUnavailable, match=r"^Redis did not answer in time$"):
+                            await impatient.count()
+                finally:
+                    server.resume()
+
+        asyncio.run(scenario())
+
+
+def test_keys_without_an_end_stay_so(real_redis: RedisServer) -> None:
+    """A string that does not expire comes back as one, and one that has only a moment left is still written."""
+
+    async def scenario() -> None:
+        items = [Stored("ann", "x:once:1", b"1"), Stored("ann", "x:once:2", b"2", 60_000)]
+        async with transferring(real_redis.url) as (transfer, _):
+            assert await transfer.write(items, overwrite=False) == 2
+            assert await transfer.write(items, overwrite=False) == 0
+            assert await transfer.write(items, overwrite=True) == 2
+            [first, second] = (await transfer.fetch("ann", ["x:once:1", "x:once:2", "x:once:3"])).found
+        assert first == items[0]
+        assert 0 < (second.expires_ms or 0) <= 60_000
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("key", "parsed"),
+    [
+        ("oo:{ann}:history", ("ann", "history")),
+        ("oo:{zo%C3%AB%20%7B3%7D}:linucb-v1:once:a%2Fb", ("zoë {3}", "linucb-v1:once:a%2Fb")),
+        ("oo:{ann}:flight:ab:1", ("ann", "flight:ab:1")),
+        ("oo:flight:ab:1", None),
+        ("oo:{}:history", None),
+        ("oo:{a b}:history", None),
+        ("oo:{%c3%ab}:history", None),
+        ("oo:{%FF}:history", None),
+        ("oo:{ann}:", None),
+        ("oo:{ann}:a b", None),
+        ("x:{ann}:history", None),
+    ],
+)
+def test_keys_are_read_back(key: str, parsed: tuple[str, str] | None) -> None:
+    """A key names its user and kind, and only a key that the service would write does."""
+    assert keys.parse(key) == parsed
+    assert parsed is None or keys.of(*parsed) == key
