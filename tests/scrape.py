@@ -6,15 +6,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
+import msgspec
 import nats
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.bodies import POLICIES, reward, score
-from tests.servers import Server, nats_server, redis_server, service, until_async
+from tests.servers import RedisServer, Server, nats_server, redis_server, service, until_async
 from tests.standin import Asked, completion, http, stand_in
 
-__all__ = ["Scrape", "busy_service"]
+__all__ = ["Busy", "Scrape", "busy_service"]
 
 
 class Scrape:
@@ -35,8 +36,15 @@ class Scrape:
         return sum(one.value for one in self.samples if one.name == name and labels.items() <= one.labels.items())
 
 
+class Busy(msgspec.Struct, frozen=True):
+    """The service and its Redis."""
+
+    server: Server
+    store: RedisServer
+
+
 @asynccontextmanager
-async def busy_service(**settings: str) -> AsyncIterator[Server]:
+async def busy_service(**settings: str) -> AsyncIterator[Busy]:
     """A service that decided, learned, generated, failed to, and handled events of every fate."""
     replies = iter([completion("no array"), completion('[{"content": "Walk."}]')])
 
@@ -55,7 +63,7 @@ async def busy_service(**settings: str) -> AsyncIterator[Server]:
             }
             with service(environ | settings) as server:
                 await _keep_busy(server, events)
-                yield server
+                yield Busy(server, store)
 
 
 async def _keep_busy(server: Server, events: Server) -> None:

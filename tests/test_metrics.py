@@ -23,8 +23,8 @@ REQUESTS = "oo_http_request_seconds_count"
 @pytest.fixture(scope="module", params=["1", "2"])
 async def busy(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
     """A service of one and of two processes that did a bit of everything."""
-    async with busy_service(WORKERS=request.param) as server:
-        yield server
+    async with busy_service(WORKERS=request.param) as busy:
+        yield busy.server
 
 
 def settled(server: Server, name: str, value: float, **labels: str) -> Scrape:
