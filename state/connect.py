@@ -164,7 +164,7 @@ class _Cluster:
         async with self._free:
             try:
                 await self._find()
-            except RedisClusterException as error:
+            except (RedisClusterException, LookupError) as error:
                 raise ConnectionError("no node of the cluster answers") from error
         nodes: dict[str, ClusterNode] = {}
         slots: dict[str, list[int]] = {}
@@ -188,9 +188,9 @@ class _Cluster:
         self._known = False
 
     async def close(self) -> None:
-        with suppress(RedisError, OSError):
-            await self._nodes.aclose("startup_nodes")
-            await self._nodes.aclose()
+        for group in ("startup_nodes", "nodes_cache"):
+            with suppress(RedisError, OSError):
+                await self._nodes.aclose(group)
 
     async def _find(self) -> None:
         """Ask the nodes known last and those of the URL, for after a restart all may have other addresses."""
