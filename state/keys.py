@@ -5,6 +5,7 @@ transaction can change them.
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, unquote
 
@@ -37,6 +38,7 @@ _KEY: Final = re.compile(r"oo:\{(?P<user>[^{}]+)\}:(?P<kind>[\x21-\x7e]+)")
 _FLIGHT: Final = "flight:"
 
 
+@lru_cache(1_024)
 def _user(user_id: str) -> str:
     return f"oo:{{{quote(user_id, safe=_LEFT_ALONE)}}}"
 

@@ -50,6 +50,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "app.llm": {"app.prompts", "app.settings", "httpx", "msgspec"},
     "app.tips": {"app.llm", "app.prompts", "msgspec"},
     "app.events": {"app.decisions", "state", "msgspec"},
+    "app.first_system": {"app.bandit", "state", "msgspec", "numpy"},
+    "app.show": {"app.bandit", "state", "numpy", "rich"},
     "app.decisions": {"app.bandit", "state", "msgspec", "numpy"},
     "state": {"state", "redis", "hiredis", "fakeredis", "msgspec", "numpy"},
     "state.keys": {"state.errors"},

@@ -518,11 +518,16 @@ def test_failures_are_one_line(tmp_path: Path, operate: Operate) -> None:
     away = f"redis://127.0.0.1:{free_port()}/0"
     (tmp_path / "ann.json").write_text(json.dumps(model(5)))
     (tmp_path / "f").write_bytes(lines(HEADER, KEY, FOOTER))
-    commands = [["export", tmp_path / "x"], ["restore", tmp_path / "f"], ["import", tmp_path], ["show", "ann"]]
+    commands: list[list[Any]] = [
+        ["export", tmp_path / "x"],
+        ["restore", tmp_path / "f"],
+        ["import", tmp_path],
+        ["show", "ann"],
+    ]
     for words in [*commands, ["erase", "ann", "--yes"], ["import", tmp_path, "--dry-run"]]:
         assert operate(*words, url=away) == (1, "", "Redis cannot be reached\n")
     gone = tmp_path / "gone"
-    for words in (["restore", gone], ["import", gone], ["import", tmp_path, "--ids", gone]):
+    for words in [["restore", gone], ["import", gone], ["import", tmp_path, "--ids", gone]]:
         assert operate(*words) == (1, "", f"{gone}: No such file or directory\n")
     assert operate("export", gone / "f")[0] == 1
     code, _, err = operate("show", "ann", url="http://here")
