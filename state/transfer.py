@@ -16,8 +16,8 @@ from redis.exceptions import ResponseError
 from state import keys
 from state.connect import Command, Servers, exchange
 from state.errors import StoreUnavailable
+from state.failure import TROUBLE, reason
 from state.scan import lent, scan
-from state.store import TROUBLE, reason
 
 __all__ = ["Page", "Stored", "Transfer"]
 
@@ -99,8 +99,7 @@ class Transfer:
     async def _pages(self, connection: AbstractConnection) -> AsyncGenerator[Page, None]:
         async with aclosing(scan(connection, keys.EVERYONE, patience=self._patience)) as pages:
             async for names in pages:
-                if names:
-                    yield await self._read(connection, names)
+                yield await self._read(connection, names)
 
     async def _read(self, connection: AbstractConnection, names: Sequence[str]) -> Page:
         commands: list[Command] = []
