@@ -333,7 +333,7 @@ async def test_a_defect_fails_its_batch_and_is_logged(
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "_attempt", broken)
+        patch.setattr(store._transactions, "_attempt", broken)
         with pytest.raises(ZeroDivisionError):
             await add(store)
     assert "a flush failed" in caplog.text
