@@ -27,6 +27,12 @@ def _extra(record: logging.LogRecord) -> dict[str, Any]:
     return found
 
 
+def _one_line(value: object) -> str:
+    """As it is, unless it holds what could pass for another line."""
+    text = str(value)
+    return text if text.isprintable() else ascii(text)
+
+
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -43,9 +49,9 @@ class _Json(logging.Formatter):
 
 class _Readable(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        extra = "".join(f" {name}={value}" for name, value in _extra(record).items())
+        extra = "".join(f" {name}={_one_line(value)}" for name, value in _extra(record).items())
         when = time.strftime("%H:%M:%S", time.localtime(record.created))
-        line = f"{when} {record.levelname.lower():8}{record.name}: {record.getMessage()}{extra}"
+        line = f"{when} {record.levelname.lower():8}{record.name}: {_one_line(record.getMessage())}{extra}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
