@@ -35,7 +35,7 @@ _UNSEEN: Final = ("/health", "/metrics")
 _REDIS: Final = {"db.system.name": "redis"}
 _CHAT: Final = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "tip-generator"}
 # Longest a stop waits for a collector.
-_GOODBYE_SECONDS: Final = 2.0
+_GOODBYE_SECONDS: Final = 1.0
 
 
 class Tracing:

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -112,33 +112,21 @@ def test_a_failure_names_its_route_and_request() -> None:
     assert "ann" not in "".join(map(json.dumps, found))
 
 
-@pytest.mark.parametrize(("form", "json_lines"), [("json", True), ("auto", True), ("text", False)])
-def test_the_form_can_be_chosen(form: str, *, json_lines: bool) -> None:
-    """LOG_FORMAT is JSON or text; auto is JSON wherever stderr is no terminal."""
-    with service({"LOG_FORMAT": form}) as server:
-        first = server.log.splitlines()[0]
-    assert first.startswith("{") is json_lines
-
-
-def test_a_level_hides_what_is_less_severe() -> None:
-    """With LOG_LEVEL=error a start in good order says nothing."""
-    with service({"LOG_LEVEL": "error"}) as server:
-        httpx.get(f"{server.url}/nowhere")
-        assert server.log == ""
-
-
 class Terminal(io.StringIO):
+    is_one = True
+
     def isatty(self) -> bool:
-        return True
+        return self.is_one
 
 
 @contextmanager
-def terminal() -> Iterator[Terminal]:
-    """A stderr that says it is a terminal; the logging of the test run is put back afterwards."""
+def terminal(*, is_one: bool = True) -> Iterator[Terminal]:
+    """A stderr that says whether it is a terminal; the logging of the test run is put back afterwards."""
     root = logging.getLogger()
     handlers, level, stderr = root.handlers[:], root.level, sys.stderr
     root.handlers[:] = []
     sys.stderr = screen = Terminal()
+    screen.is_one = is_one
     try:
         yield screen
     finally:
@@ -165,6 +153,19 @@ def test_at_a_terminal_lines_are_readable() -> None:
     assert re.fullmatch(r"\d\d:\d\d:\d\d info    oo\.test: a readable line status=200 request_id=r-1", first)
     assert second.endswith("error   oo.test: it failed request_id=r-1")
     assert traceback[-1] == "ValueError: broken"
+
+
+@pytest.mark.parametrize(("form", "is_json"), [("json", True), ("text", False), ("auto", True)])
+def test_the_form_and_level_can_be_chosen(form: Literal["json", "text", "auto"], *, is_json: bool) -> None:
+    """LOG_FORMAT is JSON or text, and auto is JSON wherever stderr is no terminal; LOG_LEVEL hides what is less
+    severe."""
+    with terminal(is_one=False) as screen:
+        set_up("error", form)
+        logging.getLogger("oo.test").warning("unseen")
+        logging.getLogger("oo.test").error("seen")
+    [line] = screen.getvalue().splitlines()
+    assert "seen" in line
+    assert line.startswith("{") is is_json
 
 
 def test_json_lines_hold_whatever_is_logged() -> None:

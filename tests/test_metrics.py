@@ -141,8 +141,9 @@ def test_a_worker_that_dies_takes_nothing_along(store: RedisServer, tmp_path: Pa
     the service."""
     environ = {"REDIS_URL": store.url, "WORKERS": "2", "TMPDIR": str(tmp_path)}
     with service(environ) as server:
-        for number in range(30):
-            httpx.post(f"{server.url}/score", json=score(f"user-{number}")).raise_for_status()
+        with httpx.Client(base_url=server.url) as client:
+            for number in range(30):
+                client.post("/score", json=score(f"user-{number}")).raise_for_status()
         limit = 512.0
         settled(server, "oo_decisions_total", 30, policy="linucb-v1")
         settled(server, "oo_http_requests_inflight_limit", 2 * limit)
