@@ -16,7 +16,7 @@ from redis.exceptions import ResponseError
 from state import keys
 from state.connect import Command, Servers, exchange
 from state.errors import StoreUnavailable
-from state.failure import TROUBLE, reason
+from state.failure import TROUBLE, raise_for, reason
 from state.scan import lent, scan
 
 __all__ = ["Page", "Stored", "Transfer"]
@@ -174,18 +174,14 @@ class Transfer:
     async def _transaction(self, connection: AbstractConnection, commands: list[Command]) -> list[Any]:
         replies = await self._exchange(connection, [("MULTI",), *commands, ("EXEC",)])
         done: list[Any] = replies[-1]
-        for reply in done:
-            if isinstance(reply, ResponseError):
-                raise reply
+        raise_for(done)
         return done
 
     async def _exchange(self, connection: AbstractConnection, commands: list[Command]) -> list[Any]:
         """The replies; an error is raised unless it says that this key holds something else."""
         async with asyncio.timeout(self._patience):
             replies = await exchange(connection, commands)
-        for reply in replies:
-            if isinstance(reply, ResponseError) and not str(reply).startswith("WRONGTYPE"):
-                raise reply
+        raise_for(replies)
         return replies
 
 
