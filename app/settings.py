@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
+import msgspec.inspect
 from msgspec import Meta
 
-__all__ = ["Secret", "Settings", "SettingsError", "from_environment", "wants_traces"]
+__all__ = ["Secret", "Settings", "SettingsError", "from_environment", "takes", "wants_traces"]
 
 
 class SettingsError(Exception):
@@ -143,11 +144,29 @@ def _secret(type_: type, value: object) -> object:
     raise NotImplementedError
 
 
+def takes(type_: msgspec.inspect.Type) -> str:  # noqa: PLR0911  # one line for each type
+    """What a variable of this type takes, in words."""
+    match type_:
+        case msgspec.inspect.Metadata(type=inner):
+            return takes(inner)
+        case msgspec.inspect.LiteralType(values=values):
+            return ", ".join(map(str, values))
+        case msgspec.inspect.BoolType():
+            return "1 or 0"
+        case msgspec.inspect.IntType(ge=low, le=high):
+            return f"{low:,} to {high:,}" if high is not None else f"{low:,} or more"
+        case msgspec.inspect.FloatType(ge=low, gt=above, le=high):
+            return f"{low:g} to {high:,}" if low is not None else f"more than {above:g}, at most {high:,}"
+        case msgspec.inspect.StrType(pattern=pattern) if pattern:
+            return f"text that fits {pattern}"
+    return "text"
+
+
 def from_environment(environ: Mapping[str, str]) -> Settings:
     """Read every setting from `environ`; an empty variable counts as not set.
 
-    Raises SettingsError naming the first variable that does not fit, what it takes, and (unless it is a
-    secret) what it was.
+    Raises SettingsError naming the first variable that does not fit, what it takes, and what it was; a secret takes
+    any text.
     """
     values: dict[str, Any] = {}
     for name, hint in get_type_hints(Settings, include_extras=True).items():
@@ -157,9 +176,8 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
             continue
         try:
             values[name] = msgspec.convert(text, hint, strict=False, dec_hook=_secret)
-        except msgspec.ValidationError as error:
-            shown = f", not {text!r}" if not isinstance(getattr(Settings(), name), Secret) else ""
-            raise SettingsError(f"{variable}: {str(error)[:1].lower()}{str(error)[1:]}{shown}") from None
+        except msgspec.ValidationError:
+            raise SettingsError(f"{variable}: takes {takes(msgspec.inspect.type_info(hint))}, not {text!r}") from None
     return Settings(**values)
 
 

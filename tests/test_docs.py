@@ -17,7 +17,7 @@ import httpx
 import msgspec
 import pytest
 
-from app.settings import Secret, Settings
+from app.settings import Secret, Settings, takes
 from tests.bodies import reward, score
 from tests.servers import RedisServer, Server, free_port, haproxy, redis_server, service, until
 
@@ -35,24 +35,6 @@ def blocks(language: str) -> list[str]:
 
 
 # Tables
-
-
-def takes(type_: msgspec.inspect.Type, hint: object) -> str:
-    """What a variable of this type takes, as a reader of the table wants it."""
-    match type_:
-        case msgspec.inspect.Metadata(type=inner):
-            return takes(inner, hint)
-        case msgspec.inspect.LiteralType(values=values):
-            return ", ".join(f"`{value}`" for value in values)
-        case msgspec.inspect.BoolType():
-            return "`1` or `0`"
-        case msgspec.inspect.IntType(ge=low, le=high):
-            return f"{low:,} to {high:,}" if high is not None else f"{low:,} or more"
-        case msgspec.inspect.FloatType(ge=low, gt=above, le=high):
-            return f"{low:g} to {high:,}" if low is not None else f"more than {above:g}, at most {high:,}"
-        case msgspec.inspect.StrType(pattern=pattern) if pattern:
-            return f"`{pattern}`"
-    return "text"
 
 
 def default(value: object) -> str:
@@ -75,7 +57,7 @@ def settings_table() -> str:
         assert isinstance(described, msgspec.inspect.Metadata), f"{name} has no description"
         text = (described.extra_json_schema or {})["description"]
         rows.append(
-            f"| `{name.upper()}` | {default(getattr(Settings(), name))} | {takes(described, hint)} | {text} |".replace(
+            f"| `{name.upper()}` | {default(getattr(Settings(), name))} | {takes(described)} | {text} |".replace(
                 "||", "\\|"
             )
         )
