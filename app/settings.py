@@ -6,7 +6,6 @@ variable takes, its description is the row in the README. Nothing else in the se
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_type_hints
-from urllib.parse import urlsplit
 
 import msgspec
 import msgspec.inspect
@@ -41,11 +40,6 @@ class Secret:
 
     def __hash__(self) -> int:
         return hash(self._text)
-
-    def location(self) -> str:
-        """The text as a URL without its credentials and query, for logs."""
-        parts = urlsplit(self._text)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 Port = Annotated[int, Meta(ge=1, le=65_535)]
