@@ -9,6 +9,7 @@ import asyncio
 import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from typing import Any, Final, TypeVar
 
 from redis.exceptions import ResponseError
@@ -173,7 +174,8 @@ class Store:
             lane = self._lanes.pop()
             users = {operation.user for operation in operations}
             self._busy |= users
-            task = asyncio.get_running_loop().create_task(self._fly(lane, operations, users))
+            # In a context of its own: what it logs belongs to several requests, not to the one that came first.
+            task = asyncio.get_running_loop().create_task(self._fly(lane, operations, users), context=Context())
             self._flights.add(task)
             task.add_done_callback(self._flights.discard)
 

@@ -1,5 +1,6 @@
 """Log lines as a machine reads them: JSON with the request's id, route, status and time, and nothing of its content."""
 
+import asyncio
 import io
 import json
 import logging
@@ -13,6 +14,8 @@ import httpx
 import pytest
 
 from app.logs import REQUEST_ID, set_up
+from state.connect import open_servers
+from state.store import Change, Store
 from tests.bodies import reward, score
 from tests.servers import Server, redis_server, service, until
 
@@ -117,6 +120,25 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return self.is_one
+
+
+@pytest.mark.anyio
+async def test_a_flush_belongs_to_no_request() -> None:
+    """What the store says while it flushes the changes of several requests carries the id of none of them."""
+    seen: list[str | None] = []
+    servers = open_servers("memory://", size=4, timeout=5)
+    store = Store(
+        servers, timeout=5, history_size=1, marker_seconds=1, observe=lambda flush: seen.append(REQUEST_ID.get())
+    )
+
+    async def change(number: int) -> None:
+        REQUEST_ID.set(f"request-{number}")
+        await store.update("ann", f"key-{number}", (b"field",), lambda values: Change(None, {b"field": b"1"}))
+        assert REQUEST_ID.get() == f"request-{number}"
+
+    await asyncio.gather(*(asyncio.create_task(change(number)) for number in range(5)))
+    await store.close()
+    assert set(seen) == {None}
 
 
 @contextmanager
