@@ -12,7 +12,9 @@ from typing import Any, Literal
 
 import httpx
 import pytest
+from litestar import Request
 
+from app.errors import answer_to
 from app.logs import REQUEST_ID, set_up
 from state.connect import open_servers
 from state.store import Change, Store
@@ -120,6 +122,16 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return self.is_one
+
+
+def test_an_unexpected_error_is_logged_without_the_path(caplog: pytest.LogCaptureFixture) -> None:
+    """The client is told nothing of it, the log has its traceback and the route, not the path with the user in it."""
+    scope: Any = {"type": "http", "method": "GET", "path": "/stats/W3ird", "path_template": "/stats/{user_id}"}
+    answer = answer_to(Request(scope), RuntimeError("a defect"))
+    assert (answer.status_code, answer.content.detail) == (500, "internal server error")
+    assert "GET /stats/{user_id} failed" in caplog.text
+    assert "RuntimeError: a defect" in caplog.text
+    assert "W3ird" not in caplog.text
 
 
 @pytest.mark.anyio

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -154,10 +155,32 @@ def test_a_worker_that_dies_takes_nothing_along(store: RedisServer, tmp_path: Pa
             until(lambda n=number: posted(server, n), "it serves on")  # type: ignore[misc]
         seen = settled(server, "oo_decisions_total", 40, policy="linucb-v1")
         assert seen.total("oo_decisions_total", policy="linucb-v1") == 40
+        [new] = set(children(server.pid)) - set(before)
+        until(lambda: list(tmp_path.glob(f"oo-metrics-*/gauge_livesum_{new}.db")), "the new worker tells of itself")
         until(lambda: Scrape(server).total("oo_http_requests_inflight_limit") == 2 * limit, "two live workers")
-        assert list(tmp_path.glob("oo-metrics-*/*.db"))
+        assert not list(tmp_path.glob(f"oo-metrics-*/gauge_live*_{before[0]}.db"))
         assert server.stop() == 0
     assert not list(tmp_path.iterdir())
+
+
+def test_any_worker_tells_of_all(store: RedisServer) -> None:
+    """What one worker counted is in a scrape of another within a second or two, unasked."""
+    with service({"REDIS_URL": store.url, "WORKERS": "2"}) as server, ExitStack() as stack:
+        by_worker: dict[str, httpx.Client] = {}
+
+        def both() -> bool:
+            """A kept connection stays with its worker, and the ids that it makes begin alike."""
+            client = stack.enter_context(httpx.Client(base_url=server.url))
+            name = client.get("/health/live").headers["x-request-id"].partition("-")[0]
+            by_worker.setdefault(name, client)
+            return len(by_worker) == 2
+
+        until(both, "a connection to each worker", 20)
+        one, other = by_worker.values()
+        for _ in range(5):
+            one.post("/score", json=score()).raise_for_status()
+        line = 'oo_decisions_total{explored="false",policy="linucb-v1"} 5.0'
+        until(lambda: line in other.get("/metrics").text, "the other worker's counts")
 
 
 def posted(server: Server, number: int) -> bool:
