@@ -179,7 +179,7 @@ def test_any_worker_tells_of_all(store: RedisServer) -> None:
         one, other = by_worker.values()
         for _ in range(5):
             one.post("/score", json=score()).raise_for_status()
-        line = 'oo_decisions_total{explored="false",policy="linucb-v1"} 5.0'
+        line = 'oo_http_request_seconds_count{method="POST",route="/score",status="200"} 5.0'
         until(lambda: line in other.get("/metrics").text, "the other worker's counts")
 
 
