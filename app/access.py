@@ -24,7 +24,7 @@ from state import keys
 from state.errors import StoreError
 from state.store import Store
 
-__all__ = ["ADMIN", "CLIENT", "READER", "ROLES", "Access", "Key", "Role", "make_key", "read_keys"]
+__all__ = ["ADMIN", "CLIENT", "KEY_NAME", "READER", "ROLES", "Access", "Key", "Role", "make_key", "read_keys"]
 
 _log: Final = logging.getLogger("oo.access")
 
@@ -37,6 +37,8 @@ ADMIN: Final[Mapping[str, Role]] = {"role": "admin"}
 _LINE: Final = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,64}):(?P<role>client|reader|admin):(?P<digest>[0-9a-f]{64})")
 # Longer than this nobody waits to learn whether he asks too often.
 _LIMIT_SECONDS: Final = 0.25
+# Where the state of a request holds the name of the key it came with.
+KEY_NAME: Final = "key_name"
 _CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
 
 
@@ -119,6 +121,7 @@ class Access:
         key = self._find(connection.headers.get("authorization", ""))
         if key is None:
             raise NotAuthorizedException("an API key is needed as a bearer token", headers=_CHALLENGE)
+        connection.scope["state"][KEY_NAME] = key.name
         if key.role != wanted:
             raise PermissionDeniedException(f"this needs a key with the role {wanted}")
         if self._per_second and await self._is_too_often(key):

@@ -5,12 +5,13 @@ import logging
 import re
 import secrets
 import time
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
+from app.access import KEY_NAME
 from app.errors import RETRY_SECONDS
 from app.logs import REQUEST_ID
 from app.metrics import Metrics
@@ -67,12 +68,15 @@ class Gate:
             if not admitted:
                 metrics.refused()
             if status >= self._logged_from:
-                line = {
+                line: dict[str, Any] = {
                     "method": scope["method"],
                     "route": route,
                     "status": status,
                     "ms": round(seconds * 1000, 2),
                 }
+                key = scope.get("state", {}).get(KEY_NAME)
+                if key is not None:
+                    line["key"] = key
                 _log.log(logging.WARNING if status >= 500 else logging.INFO, "request", extra=line)
 
     def _request_id(self, scope: HTTPScope) -> bytes:

@@ -2,6 +2,7 @@
 
 import hashlib
 import http.client
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -125,6 +126,21 @@ def test_keys_are_nowhere_in_the_log(guarded: Server) -> None:
     log = guarded.log
     for secret in (*KEYS.values(), *(line.rpartition(":")[2] for line in LINES), "a-wrong-key"):
         assert secret not in log
+
+
+def test_the_log_says_whose_key_it_was(guarded: Server) -> None:
+    """A request's line has the name of its key, also when the key may not do this; none where there was none."""
+    headers = bearer(KEYS["reader"]) | {"X-Request-ID": "whose-1"}
+    assert httpx.get(f"{guarded.url}/stats/ann", headers=headers).status_code == 200
+    assert httpx.post(f"{guarded.url}/reset/ann", headers=headers | {"X-Request-ID": "whose-2"}).status_code == 403
+    assert httpx.get(f"{guarded.url}/stats/ann", headers={"X-Request-ID": "whose-3"}).status_code == 401
+
+    def names() -> list[str | None]:
+        lines = [json.loads(line) for line in guarded.log.splitlines() if "whose-" in line]
+        return [line.get("key") for line in lines]
+
+    until(lambda: len(names()) == 3, "a line of each")
+    assert names() == ["the-reader", "the-reader", None]
 
 
 def test_an_open_service_says_so() -> None:
