@@ -4,15 +4,26 @@ import os
 import signal
 import sys
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Final
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
 
 from app.logs import set_up
 from app.settings import SettingsError, from_environment
 
 _SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
+
+
+class _Workers(Multiprocess):
+    """uvicorn's supervisor would replace all workers on SIGHUP, at the price of connections; ours are told of it."""
+
+    def handle_hup(self) -> None:
+        for worker in self.processes:
+            if worker.pid is not None and worker.exitcode is None:
+                os.kill(worker.pid, signal.SIGHUP)
 
 
 def main() -> int:
@@ -41,7 +52,7 @@ def _serve(together: ExitStack) -> int:
     # uvicorn raises the signal again once it has stopped in good order, and that is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     set_up(settings.log_level, settings.log_format)
-    uvicorn.run(
+    config = uvicorn.Config(
         app if settings.workers == 1 else "app.main:from_environment",
         factory=settings.workers > 1,
         host=settings.host,
@@ -58,7 +69,13 @@ def _serve(together: ExitStack) -> int:
         date_header=False,
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
-    return 0
+    if settings.workers > 1:
+        _Workers(config, sockets=[config.bind_socket()]).run()
+        return 0
+    server = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    return 0 if server.started else STARTUP_FAILURE
 
 
 if __name__ == "__main__":
