@@ -21,6 +21,7 @@ from typing import Any, Self
 import httpx
 import msgspec
 
+from app.connections import Connections
 from app.prompts import Message
 from app.settings import Secret, SettingsError
 
@@ -263,7 +264,7 @@ def connect(
     http = httpx.AsyncClient(
         # The system's certificates and SSL_CERT_FILE, but neither proxies nor .netrc from the environment:
         # the key goes to LITELLM_URL and nowhere else.
-        transport=transport or _Connections(ssl.create_default_context()),
+        transport=transport or Connections(ssl.create_default_context()),
         trust_env=False,
         # The body is bounded as it comes in; a compressed one could only be bounded once unpacked.
         headers={"Accept": "application/json", "Accept-Encoding": "identity"},
@@ -278,56 +279,6 @@ def connect(
         timeout_seconds=timeout_seconds,
         trace=trace,
     )
-
-
-class _Connections(httpx.AsyncBaseTransport):
-    """A connection for each call in flight, the one used last first.
-
-    httpx's pool compares all of its idle connections whenever a call begins or ends, which takes a third of the
-    processor time of a call when there are 32. How many there can be, ChatClient bounds.
-    """
-
-    def __init__(self, tls: ssl.SSLContext) -> None:
-        self._tls = tls
-        self._all: list[httpx.AsyncHTTPTransport] = []
-        self._idle: list[httpx.AsyncHTTPTransport] = []
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if not self._idle:
-            made = httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False, limits=httpx.Limits(max_connections=1))
-            self._all.append(made)
-            self._idle.append(made)
-        connection = self._idle.pop()
-        try:
-            response = await connection.handle_async_request(request)
-        except BaseException:
-            self._idle.append(connection)
-            raise
-        response.stream = _Body(response.stream, connection, self._idle)
-        return response
-
-    async def aclose(self) -> None:
-        for connection in self._all:
-            await connection.aclose()
-
-
-class _Body(httpx.AsyncByteStream):
-    """An answer's body; its connection is idle again when it is closed."""
-
-    def __init__(self, body: Any, connection: httpx.AsyncHTTPTransport, idle: list[httpx.AsyncHTTPTransport]) -> None:
-        self._body = body
-        self._connection = connection
-        self._idle = idle
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        chunks: AsyncIterator[bytes] = self._body.__aiter__()
-        return chunks
-
-    async def aclose(self) -> None:
-        try:
-            await self._body.aclose()
-        finally:
-            self._idle.append(self._connection)
 
 
 def _base(url: str) -> str:

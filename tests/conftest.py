@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from tests.servers import RedisServer, redis_server
+from tests.servers import RedisServer, Server, redis_server, service
 
 # CI must give the same verdict twice: no random examples and no verdict by wall time.
 settings.register_profile("local", deadline=None)
@@ -38,6 +38,20 @@ def real_redis(session_redis: RedisServer) -> RedisServer:
 def redis_url(real_redis: RedisServer) -> str:
     """The URL of the run's redis-server, emptied for this test."""
     return real_redis.url
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[RedisServer]:
+    """A redis-server for one file of tests, which may leave things in it, stop it or freeze it."""
+    with redis_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def served(store: RedisServer) -> Iterator[Server]:
+    """The service over `store`, for one file of tests."""
+    with service({"REDIS_URL": store.url}) as server:
+        yield server
 
 
 @pytest.fixture(params=["memory", "redis"])

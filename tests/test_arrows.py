@@ -65,7 +65,7 @@ ONLY_IN: dict[str, set[str]] = {
     "redis": {"state"},
     "hiredis": {"state"},
     "fakeredis": {"state"},
-    "httpx": {"app.llm", "app.main"},
+    "httpx": {"app.connections", "app.llm", "app.main"},
     "nats": {"app.consumer", "app.delivery", "app.dead_letters", "app.durable", "app.main"},
     "prometheus_client": {"app.metrics"},
     "opentelemetry": {"app.tracing"},

@@ -23,24 +23,12 @@ from app.commands import run
 from app.first_system import Ids, Unusable, read, read_ids
 from state import keys
 from tests.bodies import POLICIES, contents, reward, score
-from tests.servers import RedisServer, Server, free_port, redis_server, service, until
+from tests.servers import RedisServer, Server, free_port, redis_server, until
 
 ROOT = Path(__file__).parent.parent
 SUFFIXES = {"linucb-v1": "", "egreedy-v1": "_egreedy", "egreedy-v2": "_egreedy_v2"}
 SIZES = {policy.id: policy.d for policy in policies(1.0, 0.1).values()}
 Operate = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[RedisServer]:
-    with redis_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def served(store: RedisServer) -> Iterator[Server]:
-    with service({"REDIS_URL": store.url}) as server:
-        yield server
 
 
 @pytest.fixture

@@ -11,23 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.bodies import POLICIES, contents, reward, score
-from tests.servers import RedisServer, Server, redis_server, service
+from tests.servers import RedisServer, Server
 
 ROUTES = [(verb, f"/{verb}{suffix}") for verb in ("score", "reward") for suffix in POLICIES.values()]
 VALID = {"score": score(), "reward": reward()}
 NAMES = sorted({name for body in VALID.values() for name in str(body).replace("'", " ").split() if name.isidentifier()})
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[RedisServer]:
-    with redis_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def served(store: RedisServer) -> Iterator[Server]:
-    with service({"REDIS_URL": store.url}) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

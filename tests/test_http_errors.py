@@ -68,12 +68,6 @@ VALID: dict[str, dict[str, Any]] = {"score": score(), "reward": reward()}
 
 
 @pytest.fixture(scope="module")
-def store() -> Iterator[RedisServer]:
-    with redis_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def served(store: RedisServer) -> Iterator[Server]:
     with service({"REDIS_URL": store.url, "MAX_BODY_BYTES": str(LIMIT)}) as server:
         yield server

@@ -18,17 +18,11 @@ from state import keys
 from state.record import META
 from tests.bodies import POLICIES, candidate, reward, score
 from tests.replay import two_sided
-from tests.servers import RedisServer, Server, redis_server, service
+from tests.servers import RedisServer, Server, service
 
 pytestmark = pytest.mark.anyio
 
 SIZES = {"linucb-v1": 5, "egreedy-v1": 7, "egreedy-v2": 12}
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[RedisServer]:
-    with redis_server() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
