@@ -34,6 +34,9 @@ _pack: Callable[[Command], bytes] = pack_command  # type: ignore[assignment]  # 
 
 async def exchange(connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
     """Send all commands in one write and read all replies; an error reply stands in its place, it is not raised."""
+    if not connection.is_connected:
+        # redis-py would open it anew, and what was watched or begun on it would be gone without a word.
+        raise ConnectionError("the connection was closed")
     await connection.send_packed_command(b"".join(map(_pack, commands)), check_health=False)
     replies: list[Any] = []
     for _ in commands:
@@ -79,10 +82,14 @@ async def _whole(connection: AbstractConnection) -> AsyncIterator[None]:
     A connection on which something went wrong may still watch keys, hold a MULTI open or owe replies.
     """
     try:
-        await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
-        if await connection.can_read():
-            await connection.disconnect(nowait=True)
+        try:
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
+            if await connection.can_read():
+                await connection.disconnect(nowait=True)
+                await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
+        except AttributeError as error:
+            # A cluster client closes idle connections of nodes that are gone, even one that is being opened.
+            raise ConnectionError("the connection was closed while it was opened") from error
         yield
     except BaseException:
         await connection.disconnect(nowait=True)
