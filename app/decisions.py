@@ -43,7 +43,7 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 class Statistics(msgspec.Struct, frozen=True):
-    """What a policy has learned about a user; `last_updated` in Unix seconds, None for never."""
+    """What a policy has learned about a user; `theta` in the order of the policy's feature labels."""
 
     policy: Policy
     meta: Meta
