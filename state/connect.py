@@ -37,13 +37,16 @@ async def exchange(connection: AbstractConnection, commands: Sequence[Command]) 
     if not connection.is_connected:
         # redis-py would open it anew, and what was watched or begun on it would be gone without a word.
         raise ConnectionError("the connection was closed")
-    await connection.send_packed_command(b"".join(map(_pack, commands)), check_health=False)
     replies: list[Any] = []
-    for _ in commands:
-        try:
-            replies.append(await connection.read_response(disable_decoding=True))
-        except ResponseError as error:
-            replies.append(error)
+    try:
+        await connection.send_packed_command(b"".join(map(_pack, commands)), check_health=False)
+        for _ in commands:
+            try:
+                replies.append(await connection.read_response(disable_decoding=True))
+            except ResponseError as error:
+                replies.append(error)
+    except RuntimeError as error:  # uvloop's word for a transport that was closed, which redis-py does not know
+        raise ConnectionError("the connection was closed meanwhile") from error
     return replies
 
 
@@ -87,8 +90,8 @@ async def _whole(connection: AbstractConnection) -> AsyncIterator[None]:
             if await connection.can_read():
                 await connection.disconnect(nowait=True)
                 await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
-        except AttributeError as error:
-            # A cluster client closes idle connections of nodes that are gone, even one that is being opened.
+        except (AttributeError, RuntimeError) as error:
+            # A server that is killed, or a cluster client, which closes idle connections of nodes that are gone.
             raise ConnectionError("the connection was closed while it was opened") from error
         yield
     except BaseException:

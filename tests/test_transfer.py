@@ -209,43 +209,38 @@ def test_slots_that_move_are_noticed(cluster: Cluster) -> None:
     """An export during which keys moved from one server to another may have missed some, so it fails."""
     fill_cluster = [item for number in range(20) for item in stored(number)]
     empty = 16_383
-    owner_of = {server: name for name, server in cluster.ids.items()}
-    last, first = cluster.masters[-1], cluster.masters[0]
-
-    def move(to: RedisServer) -> None:
-        for server in (to, *cluster.masters):
-            server.command("CLUSTER", "SETSLOT", empty, "NODE", owner_of[to])
+    ids = {server: name for name, server in cluster.ids.items()}
+    first, last = cluster.masters[0], cluster.masters[-1]
 
     async def scenario() -> None:
         async with transferring(cluster.url) as (transfer, _):
             await transfer.write(fill_cluster, overwrite=True)
             pages = transfer.pages()
             await anext(pages)
-            move(first)
+            # Announced as an import, for then the new owner outweighs what the old one still says.
+            first.command("CLUSTER", "SETSLOT", empty, "IMPORTING", ids[last])
+            for server in cluster.masters:
+                server.command("CLUSTER", "SETSLOT", empty, "NODE", ids[first])
             with pytest.raises(StoreUnavailable, match="moved"):
                 _ = [page async for page in pages]
 
-    try:
-        asyncio.run(scenario())
-    finally:
-        move(last)
+    asyncio.run(scenario())
 
 
 def test_a_cluster_that_lacks_a_part_is_not_exported() -> None:
     """Keys that no server has, or servers that do not answer, are an error: a backup without them would be none."""
-    with redis_cluster() as group:
+    with redis_cluster(masters=1) as group:  # with more, a message on its way could give the slot back
 
         async def count() -> int:
             async with transferring(group.url) as (transfer, _):
                 return await transfer.count()
 
         assert asyncio.run(count()) == 0
-        for server in group.masters:
-            server.command("CLUSTER", "DELSLOTS", 16_383)
+        [server] = group.masters
+        server.command("CLUSTER", "DELSLOTS", 16_383)
         with pytest.raises(StoreUnavailable, match="cannot be reached"):
             asyncio.run(count())
-        for server in group.masters:
-            server.stop()
+        server.stop()
         with pytest.raises(StoreUnavailable, match="cannot be reached"):
             asyncio.run(count())
 
