@@ -15,9 +15,9 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
 @pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    """Tests marked `anyio` run on asyncio, the only loop the service knows."""
-    return "asyncio"
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    """Tests marked `anyio` run on the loop that serves; uvloop fails in its own ways."""
+    return "asyncio", {"use_uvloop": True}
 
 
 @pytest.fixture(scope="session")
