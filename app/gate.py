@@ -1,5 +1,6 @@
 """The first and last code a request meets: it is let in or refused, named, timed and counted."""
 
+import asyncio
 import itertools
 import logging
 import re
@@ -21,6 +22,7 @@ __all__ = ["Gate"]
 
 _log: Final = logging.getLogger("oo.access")
 _BUSY: Final = msgspec.json.encode(ErrorAnswer("too many requests at once"))
+_STOPPED: Final = msgspec.json.encode(ErrorAnswer("the service stops"))
 _ALWAYS: Final = ("/health", "/metrics")
 _REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 
@@ -46,7 +48,7 @@ class Gate:
         request_id = self._request_id(scope)
         REQUEST_ID.set(request_id.decode())
         started = time.perf_counter()
-        status = 500
+        status = 0
 
         async def send_named(event: Message) -> None:
             nonlocal status
@@ -59,8 +61,14 @@ class Gate:
         admitted = metrics.inside < metrics.most or scope["path"].startswith(_ALWAYS)
         metrics.inside += 1
         try:
-            await (self._app(scope, receive, send_named) if admitted else _refuse(send_named))
+            await (self._app(scope, receive, send_named) if admitted else _refuse(send_named, _BUSY))
+        except asyncio.CancelledError:
+            # The server does so to what a stop has waited for in vain, and would answer 500.
+            if status:
+                raise
+            await _refuse(send_named, _STOPPED)
         finally:
+            status = status or 500
             metrics.inside -= 1
             seconds = time.perf_counter() - started
             route = scope.get("path_template", "")
@@ -87,11 +95,11 @@ class Gate:
         return b"%s-%x" % (self._replica.encode(), next(self._numbers))
 
 
-async def _refuse(send: Send) -> None:
+async def _refuse(send: Send, body: bytes) -> None:
     headers = [
         (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(_BUSY)),
+        (b"content-length", b"%d" % len(body)),
         (b"retry-after", b"%d" % RETRY_SECONDS),
     ]
     await send({"type": "http.response.start", "status": 503, "headers": headers})
-    await send({"type": "http.response.body", "body": _BUSY, "more_body": False})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -15,6 +15,7 @@ from app.settings import Settings
 from tests.bodies import reward, score
 from tests.faults import Proxy
 from tests.servers import ROOT, RedisServer, Server, redis_server, service, until, until_async
+from tests.standin import Asked, stand_in
 
 pytestmark = pytest.mark.anyio
 
@@ -113,6 +114,26 @@ async def test_a_stop_with_redis_away(store: RedisServer) -> None:
             os.kill(served.pid, signal.SIGTERM)
             assert (await asked).status_code == 503
         assert served.wait(15) == 0
+
+
+async def test_what_a_stop_cuts_off(store: RedisServer) -> None:
+    """A request that is not done within SHUTDOWN_SECONDS is answered as any other that may be repeated."""
+
+    async def never(_: Asked) -> bytes:
+        await asyncio.Event().wait()
+        return b""
+
+    async with stand_in(never) as model, httpx.AsyncClient(timeout=20) as client:
+        settings = {"LITELLM_URL": model.url, "LITELLM_MASTER_KEY": "k", "SHUTDOWN_SECONDS": "1"}
+        with service({"REDIS_URL": store.url, **settings}) as served:
+            asked = asyncio.create_task(client.post(f"{served.url}/generate", json={"user_id": "ann"}))
+            await until_async(lambda: asyncio.sleep(0, model.asked), "the model asked")
+            os.kill(served.pid, signal.SIGTERM)
+            answer = await asked
+            assert (answer.status_code, answer.json()) == (503, {"detail": "the service stops"})
+            assert answer.headers["retry-after"] == "1"
+            assert await asyncio.to_thread(served.wait, 15) == 0
+        assert "Traceback" not in served.log
 
 
 def test_second_sigterm_skips_the_announcement(store: RedisServer) -> None:
