@@ -12,6 +12,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from app.logs import set_up
+from app.protocol import HttpProtocol
 from app.settings import SettingsError, from_environment
 
 _SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -59,7 +60,7 @@ def _serve(together: ExitStack) -> int:
         port=settings.port,
         workers=settings.workers,
         loop="uvloop",
-        http="httptools",
+        http=HttpProtocol,
         ws="none",
         lifespan="on",
         access_log=False,

@@ -142,7 +142,10 @@ class Decisions:
 
         def step(values: Values) -> Change[bool]:
             _, model = _load(policy, key, values)
-            a, b = policy.learn(model.a, model.b, context, task, reward)
+            try:
+                a, b = policy.learn(model.a, model.b, context, task, reward)
+            except Singular as error:
+                raise CorruptState(key, str(error)) from None
             return Change(result=False, fields=record.encode(Record(a, b, model.meta.rewarded(now, reward))))
 
         marker = Once(keys.marker(user_id, policy_id, once[0]), once[1], seen=True) if once else None

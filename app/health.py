@@ -11,6 +11,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from app.consumer import NatsHealth
 from app.draining import Draining
+from app.errors import RETRY_SECONDS
 from app.schemas import ErrorAnswer, Ok
 from state.errors import StoreError
 from state.store import Store
@@ -18,6 +19,7 @@ from state.store import Store
 __all__ = ["HealthAnswer", "StoreHealth", "health_routes"]
 
 _PING_SECONDS: Final = 0.5
+_AGAIN: Final = {"Retry-After": str(RETRY_SECONDS)}
 
 
 class StoreHealth(msgspec.Struct, frozen=True):
@@ -29,13 +31,14 @@ class StoreHealth(msgspec.Struct, frozen=True):
 
 
 class HealthAnswer(msgspec.Struct, frozen=True):
-    """How the service is. `ok` is whether it can serve; NATS has no say in that."""
+    """How the service is. `ok` is whether it can serve, and `detail` why not; NATS has no say in that."""
 
     ok: bool
     version: str
     draining: bool
     store: StoreHealth
     nats: NatsHealth
+    detail: str | msgspec.UnsetType = msgspec.UNSET
 
 
 def health_routes(
@@ -57,8 +60,8 @@ def health_routes(
     @get("/health")
     async def health() -> Response[HealthAnswer]:
         found = await ask_store()
-        answer = HealthAnswer(found.ok, version, draining.begun, found, nats())
-        return Response(answer, status_code=200 if found.ok else 503)
+        answer = HealthAnswer(found.ok, version, draining.begun, found, nats(), found.problem or msgspec.UNSET)
+        return Response(answer) if found.ok else Response(answer, status_code=503, headers=_AGAIN)
 
     @get("/health/live")
     async def live() -> Ok:
@@ -67,10 +70,10 @@ def health_routes(
     @get("/health/ready")
     async def ready() -> Response[Ok | ErrorAnswer]:
         if draining.begun:
-            return Response(ErrorAnswer("stopping"), status_code=503)
+            return Response(ErrorAnswer("stopping"), status_code=503, headers=_AGAIN)
         found = await ask_store()
         if not found.ok:
-            return Response(ErrorAnswer(found.problem or "Redis is away"), status_code=503)
+            return Response(ErrorAnswer(found.problem or "Redis is away"), status_code=503, headers=_AGAIN)
         return Response(Ok())
 
     return [health, live, ready]

@@ -119,7 +119,9 @@ def _operation(path: str, row: Described, role: str | None) -> dict[str, Any]:
     found["responses"] = {"200": good}
     found["responses"] |= {str(error.status): _failure(error) for error in errors}
     if row.unwell is not None:
-        found["responses"]["503"] = {"description": "It cannot serve now.", "content": _content(row.unwell)}
+        headers = {"Retry-After": _RETRY_AFTER}
+        unwell = {"description": "It cannot serve now.", "content": _content(row.unwell), "headers": headers}
+        found["responses"]["503"] = unwell
     return found
 
 

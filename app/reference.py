@@ -77,6 +77,9 @@ _AGAIN: Final = (
 )
 
 _TOO_LONG: Final = Failure(413, "The body is longer than MAX_BODY_BYTES.", "the body is longer than 2097152 bytes")
+_TOO_SLOW: Final = Failure(
+    408, "The body did not arrive within MAX_BODY_SECONDS.", "the body did not arrive within 10 seconds"
+)
 _NO_CANDIDATES: Final = Failure(422, _UNREADABLE, "No candidates")
 _NO_REWARD: Final = Failure(422, _UNREADABLE, "Expected `float` <= 1.0 - at `$.reward`")
 _NO_PROMPT: Final = Failure(422, _UNREADABLE, "unknown prompt version 'v9', there are v1, v2")
@@ -145,13 +148,13 @@ def _score(policy: str, which: str, score: float) -> Described:
         summary=text,
         reads=_SCORE,
         answers=answers,
-        errors=(_TOO_LONG, _NO_CANDIDATES, _odd(policy), _STORE_AWAY),
+        errors=(_TOO_SLOW, _TOO_LONG, _NO_CANDIDATES, _odd(policy), _STORE_AWAY),
     )
 
 
 def _reward(policy: str) -> Described:
     text = f"tell `{policy}` what became of a tip"
-    errors = (_TOO_LONG, _NO_REWARD, _odd(policy), _STORE_AWAY)
+    errors = (_TOO_SLOW, _TOO_LONG, _NO_REWARD, _odd(policy), _STORE_AWAY)
     return Described(tag="decisions", summary=text, reads=_REWARD, answers=Ok(), errors=errors, idempotent=True)
 
 
@@ -252,7 +255,7 @@ ROUTES: Final[Mapping[str, Described]] = {
         answers=GenerateAnswer(
             [GeneratedCandidate("tip-0", "Pay the rent before lunch.", "It is overdue.")], "gpt-4o-mini", "v1", 180, 30
         ),
-        errors=(_TOO_LONG, _NO_PROMPT, _MODEL_FAILED, _MODEL_AWAY),
+        errors=(_TOO_SLOW, _TOO_LONG, _NO_PROMPT, _MODEL_FAILED, _MODEL_AWAY),
     ),
     "GET /prompts": Described(
         tag="generation",
@@ -276,6 +279,7 @@ ROUTES: Final[Mapping[str, Described]] = {
             draining=False,
             store=StoreHealth(ok=False, problem="Redis did not answer in time"),
             nats=NatsHealth(enabled=False, consumers={}),
+            detail="Redis did not answer in time",
         ),
     ),
     "GET /health/live": Described(tag="operation", summary="is the process alive? For a liveness probe", answers=Ok()),

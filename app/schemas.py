@@ -5,6 +5,7 @@ true. What is out of range or not finite is refused, since one such number would
 """
 
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
@@ -210,10 +211,10 @@ class ErrorAnswer(msgspec.Struct, frozen=True):
 
 
 class Reader(Generic[T]):
-    """Reads bodies of one type."""
+    """Reads bodies of one type; `untyped` makes a float of a number where any type may stand."""
 
-    def __init__(self, type_: type[T]) -> None:
-        self._decode = msgspec.json.Decoder(type_, strict=False).decode
+    def __init__(self, type_: type[T], *, untyped: Callable[[str], float] | None = None) -> None:
+        self._decode = msgspec.json.Decoder(type_, strict=False, float_hook=untyped).decode
 
     def __call__(self, body: bytes) -> T:
         """The message in `body`. Raises Unreadable, saying what is wrong and where."""

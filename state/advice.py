@@ -8,6 +8,7 @@ from typing import Final
 from redis.exceptions import RedisError, ResponseError
 
 from state.connect import Servers, exchange
+from state.failure import reason
 
 __all__ = ["advise", "warnings"]
 
@@ -46,7 +47,9 @@ async def advise(servers: Servers, *, patience: float) -> None:
             async with asyncio.timeout(patience), servers.connection("") as connection:
                 [reply] = await exchange(connection, [("INFO",)])
             break
-        except (RedisError, OSError):
+        except (RedisError, OSError) as error:
+            if pause == _FIRST_PAUSE:
+                _log.warning("%s: requests are answered 503 meanwhile", reason(error))
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
     if isinstance(reply, ResponseError):

@@ -1,8 +1,11 @@
-"""What a failing Redis means, and for how long to go on in spite of it."""
+"""What a failing Redis means, for how long to go on in spite of it, and what the log says of it."""
 
 import asyncio
+import logging
 import random
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError, ResponseError, TryAgainError
@@ -10,12 +13,17 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError,
 from state.connect import Servers
 from state.errors import StoreUnavailable
 
-__all__ = ["TROUBLE", "pause_or_give_up", "raise_for", "reason"]
+__all__ = ["TROUBLE", "Outage", "pause_or_give_up", "raise_for", "reason"]
+
+_log: Final = logging.getLogger("oo.store")
 
 TROUBLE: Final = (RedisError, OSError, TimeoutError)
 _MOVING: Final = (MovedError, AskError, TryAgainError, ClusterDownError)
 # Failures before Redis counts as away.
 _FAILURES: Final = 3
+# Between two log lines about the same outage, and without a failure until it counts as over.
+_SAY_SECONDS: Final = 10.0
+_OVER_SECONDS: Final = 1.0
 _jitter: Final = random.Random()  # noqa: S311  # it spreads replicas and protects nothing
 
 
@@ -46,3 +54,37 @@ def reason(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "Redis did not answer in time"
     return "Redis cannot be reached"
+
+
+class Outage:
+    """Tells the log that Redis fails, now and then while it does, and that it no longer does."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._said = -_SAY_SECONDS
+        self._failed: float | None = None
+
+    @contextmanager
+    def watch(self) -> Iterator[None]:
+        """Around what Redis is asked: a StoreUnavailable is noted, and so is that there is none."""
+        try:
+            yield
+        except StoreUnavailable as error:
+            self.note(error)
+            raise
+        self.note(None)
+
+    def note(self, error: Exception | None) -> None:
+        """What Redis was asked last ended in `error`, or was answered."""
+        if error is None and self._failed is None:
+            return
+        now = self._clock()
+        if error is None:
+            if self._failed is not None and now >= self._failed + _OVER_SECONDS:
+                self._failed = None
+                _log.warning("Redis answers again")
+        elif isinstance(error, StoreUnavailable):
+            self._failed = now
+            if now >= self._said + _SAY_SECONDS:
+                self._said = now
+                _log.warning("%s: requests are answered 503", error)

@@ -1,6 +1,9 @@
 """The decisions of a user as Redis lists them: one compact JSON array per decision, oldest first."""
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from state.errors import CorruptState
 
@@ -14,7 +17,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     null for a policy to which neither means anything. Later fields are appended.
     """
 
-    ts: int
+    ts: Annotated[int, Meta(ge=0, lt=253_402_300_800)]  # before the year 10000
     tip_id: str
     score: float
     hour_of_day: int

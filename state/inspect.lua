@@ -56,8 +56,8 @@ local d = #b / 8
 if #A ~= 8 * d * d then
   return broken("A has " .. #A .. " bytes, not the " .. 8 * d * d .. " that d = " .. d .. " takes")
 end
-if #meta % 8 ~= 0 then
-  return broken("meta has " .. #meta .. " bytes, which is no number of 8-byte values")
+if #meta == 0 or (#meta < 40 and #meta % 8 ~= 0) then
+  return broken("meta has " .. #meta .. " bytes, in which a field is cut off")
 end
 
 -- Rows of A with b as the last column, then Gauss-Jordan with the largest pivot of each column.
@@ -135,7 +135,7 @@ for index, field in ipairs(META) do
   end
 end
 if #meta > 8 * #META then
-  lines[#lines + 1] = "later fields " .. (#meta / 8 - #META)
+  lines[#lines + 1] = "later fields " .. (#meta - 8 * #META) .. " bytes"
 end
 
 local width = 0

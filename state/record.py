@@ -90,8 +90,8 @@ def decode(key: str, d: int, blobs: Sequence[bytes | None]) -> Record | None:
         raise CorruptState(key, f"b has {len(b)} bytes, not {8 * d} (d = {d})")
     if len(a) != 8 * d * d:
         raise CorruptState(key, f"A has {len(a)} bytes, not {8 * d * d} (d = {d})")
-    if not meta or len(meta) % 8:
-        raise CorruptState(key, f"meta has {len(meta)} bytes, which is no row of 8-byte fields")
+    if not meta or (len(meta) < _meta.size and len(meta) % 8):
+        raise CorruptState(key, f"meta has {len(meta)} bytes, in which a field is cut off")
     if len(meta) < _meta.size:
         counters = _meta.unpack(meta.ljust(_meta.size, b"\0"))
     else:

@@ -18,7 +18,7 @@ from state import keys
 from state.batch import Change, Once, Operation, Step, Values
 from state.connect import Command, Servers, exchange
 from state.errors import CorruptState, StoreUnavailable
-from state.failure import TROUBLE, pause_or_give_up, raise_for, reason
+from state.failure import TROUBLE, Outage, pause_or_give_up, raise_for, reason
 from state.scan import lent, scan
 from state.transaction import RESERVE, Flush, Lane, Transactions, fail
 
@@ -54,6 +54,7 @@ class Store:
         self._servers = servers
         self._timeout = timeout
         self._history_size = history_size
+        self._outage = Outage()
         self._transactions = Transactions(
             servers,
             timeout=timeout,
@@ -61,6 +62,7 @@ class Store:
             marker_seconds=marker_seconds,
             wait_replicas=wait_replicas,
             observe=observe,
+            outage=self._outage,
         )
         replica = secrets.token_hex(8)
         self._lanes = [Lane(f"{replica}:{n}") for n in range(_LANES if servers.spans_users else _LANES_ON_CLUSTER)]
@@ -138,13 +140,14 @@ class Store:
         One round trip. A reply that is lost counts all the same.
         """
         commands: list[Command] = [("MULTI",), ("SET", key, 0, "EX", seconds, "NX"), ("INCR", key), ("EXEC",)]
-        try:
-            async with asyncio.timeout(self._timeout), self._servers.connection(key) as connection:
-                replies = await exchange(connection, commands)
-                raise_for(replies)
-        except TROUBLE as error:
-            await self._servers.refresh()
-            raise StoreUnavailable(reason(error)) from error
+        with self._outage.watch():
+            try:
+                async with asyncio.timeout(self._timeout), self._servers.connection(key) as connection:
+                    replies = await exchange(connection, commands)
+                    raise_for(replies)
+            except TROUBLE as error:
+                await self._servers.refresh()
+                raise StoreUnavailable(reason(error)) from error
         counted: int | ResponseError = replies[-1][-1]
         if isinstance(counted, ResponseError):
             raise CorruptState(key, "holds no counter")
@@ -215,6 +218,10 @@ class Store:
 
     async def _ask(self, key: str, command: Command) -> Any:
         """The reply to one command that changes nothing."""
+        with self._outage.watch():
+            return await self._answer(key, command)
+
+    async def _answer(self, key: str, command: Command) -> Any:
         deadline = asyncio.get_running_loop().time() + self._timeout
         failures = 0
         while True:

@@ -18,7 +18,7 @@ from state import keys
 from state.batch import Batch, Operation
 from state.connect import Command, Servers, exchange
 from state.errors import ConflictError, StoreError, StoreUnavailable
-from state.failure import TROUBLE, pause_or_give_up, raise_for, reason
+from state.failure import TROUBLE, Outage, pause_or_give_up, raise_for, reason
 
 __all__ = ["RESERVE", "Flush", "Lane", "Transactions", "fail"]
 
@@ -61,7 +61,7 @@ class Transactions:
     """Applies operations to the state behind `servers`.
 
     `timeout` (seconds) is what an operation has in all. `wait_replicas` Redis replicas must have a write before it is
-    acknowledged. `observe` is told of every flush.
+    acknowledged. `observe` is told of every flush, `outage` of how it ended.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class Transactions:
         marker_seconds: int,
         wait_replicas: int,
         observe: Callable[[Flush], None],
+        outage: Outage,
     ) -> None:
         self._servers = servers
         self._timeout = timeout
@@ -80,6 +81,7 @@ class Transactions:
         self._marker_seconds = marker_seconds
         self._wait_replicas = wait_replicas
         self._observe = observe
+        self._outage = outage
         self._random = random.Random()  # noqa: S311  # jitter
 
     async def commit(self, lane: Lane, operations: list[Operation], *, alone: bool = False) -> bool:
@@ -110,6 +112,7 @@ class Transactions:
             problem = ConflictError("too many others change this user at once")
         if problem is not None:
             fail(operations, problem)
+        self._outage.note(problem)
         seconds = asyncio.get_running_loop().time() - started
         self._observe(
             Flush(len(operations), seconds, lost, lane.failures, None if problem is None else type(problem).__name__)

@@ -96,4 +96,7 @@ async def test_asked_again_until_it_answers(caplog: pytest.LogCaptureFixture) ->
     asking = asyncio.create_task(advised(f"redis://127.0.0.1:{port}/0", caplog))
     await asyncio.sleep(0)  # its first attempt begins
     with redis_server(port=port):
-        assert await asking == [f"WARNING Redis has {NO_AOF}"]
+        assert await asking == [
+            "WARNING Redis cannot be reached: requests are answered 503 meanwhile",
+            f"WARNING Redis has {NO_AOF}",
+        ]

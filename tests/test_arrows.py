@@ -70,7 +70,7 @@ ONLY_IN: dict[str, set[str]] = {
     "nats": {"app.consumer", "app.delivery", "app.dead_letters", "app.durable", "app.main"},
     "prometheus_client": {"app.metrics"},
     "opentelemetry": {"app.tracing"},
-    "uvicorn": {"app.main", "app.__main__"},
+    "uvicorn": {"app.main", "app.protocol", "app.__main__"},
     "app.main": {"app.__main__"},
     "tests": set(),
     "bench": set(),

@@ -157,6 +157,15 @@ def test_damaged_numbers_are_singular(a: Matrix, b: Vector) -> None:
             EpsilonGreedy(0.1).choose(a, b, x, GREEDY)
 
 
+@pytest.mark.parametrize("damaged", [math.nan, math.inf])
+def test_nothing_is_learned_into_damaged_numbers(damaged: float) -> None:
+    """A reward on top of what is no number would be lost, so it is refused."""
+    with pytest.raises(Singular):
+        observe(np.diag([1.0, damaged]), np.zeros(2), np.ones(2), 1.0)
+    with pytest.raises(Singular):
+        observe(np.eye(2), np.array([damaged, 0.0]), np.ones(2), 1.0)
+
+
 def test_damaged_estimates_are_singular() -> None:
     """theta is refused as well when it has no finite value."""
     with pytest.raises(Singular):

@@ -98,10 +98,10 @@ def test_reads_a_meta_that_is_shorter_or_longer(real_redis: RedisServer) -> None
     shown = run(real_redis, KEY)
     assert "reward_count 2" in shown
     assert "cumulative_reward" not in shown
-    put(real_redis, KEY, meta=meta(3, 1, 2, 0.5, 60) + struct.pack("<2d", 1, 2))
+    put(real_redis, KEY, meta=meta(3, 1, 2, 0.5, 60) + struct.pack("<dI", 1, 2))
     shown = run(real_redis, KEY)
     assert "last_updated 1970-01-01T00:01:00Z (60)" in shown
-    assert "later fields 2" in shown
+    assert "later fields 12 bytes" in shown
 
 
 def test_explains_a_key_that_is_no_model(real_redis: RedisServer) -> None:
@@ -132,7 +132,8 @@ def test_explains_a_key_that_is_no_model(real_redis: RedisServer) -> None:
         ("A", b"\0" * 199, "A has 199 bytes, not the 200 that d = 5 takes"),
         ("A", b"\0" * 200, "A cannot be solved"),
         ("A", np.full(25, np.nan).tobytes(), "A cannot be solved"),
-        ("meta", b"\0" * 41, "meta has 41 bytes"),
+        ("meta", b"\0" * 39, "meta has 39 bytes"),
+        ("meta", b"", "meta has 0 bytes"),
     ],
 )
 def test_explains_a_damaged_model(real_redis: RedisServer, field: str, blob: bytes, told: str) -> None:

@@ -36,7 +36,7 @@ class Policy(msgspec.Struct, frozen=True):
         return self.explorer.choose(a, b, self.featurizer.matrix(context, tasks), draw)
 
     def learn(self, a: Matrix, b: Vector, context: Context, task: Task, reward: float) -> tuple[Matrix, Vector]:
-        """New A and b after `task` in `context` earned `reward` (-1..1)."""
+        """New A and b after `task` in `context` earned `reward` (-1..1). Raises ridge.Singular."""
         return observe(a, b, self.featurizer.matrix(context, (task,))[0], reward)
 
     def estimate(self, a: Matrix, b: Vector) -> Vector:

@@ -24,8 +24,14 @@ def prior(d: int) -> tuple[Matrix, Vector]:
 
 
 def observe(a: Matrix, b: Vector, x: Vector, reward: float) -> tuple[Matrix, Vector]:
-    """New A and b after `reward` was seen for features `x` (d); the arrays passed in stay as they are."""
-    return a + np.multiply.outer(x, x), b + reward * x
+    """New A and b after `reward` was seen for features `x` (d); the arrays passed in stay as they are.
+
+    Raises Singular if A or b holds what is no number: nothing can be learned any more, and it would look as if it was.
+    """
+    a, b = a + np.multiply.outer(x, x), b + reward * x
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise Singular("A or b is not finite")
+    return a, b
 
 
 def _solve(a: Matrix, columns: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -38,7 +44,7 @@ def _solve(a: Matrix, columns: NDArray[np.float64]) -> NDArray[np.float64]:
 def theta(a: Matrix, b: Vector) -> Vector:
     """The estimate A⁻¹ b (d). Raises Singular."""
     found = _solve(a, b)
-    if not math.isfinite(found @ found):  # cheaper than to look at each
+    if not all(map(math.isfinite, found.tolist())):  # numpy would take three times as long
         raise Singular("theta is not finite")
     return found
 
