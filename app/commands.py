@@ -19,8 +19,10 @@ from app.backup import BadBackup
 from app.bandit.registry import policies
 from app.first_system import Unusable
 from app.settings import Settings, SettingsError, from_environment
-from state.connect import Servers, open_servers
+from state import keys
+from state.connect import open_servers
 from state.errors import StoreError
+from state.servers import Servers
 from state.store import Store
 from state.transfer import Transfer
 
@@ -143,7 +145,9 @@ async def _erase(arguments: argparse.Namespace, settings: Settings) -> int:
         if input(question).strip().lower() not in {"y", "yes"}:  # noqa: ASYNC250  # nothing else is under way
             return _complain("nothing was removed")
     async with _servers(settings) as servers:
-        removed = await Store(servers, timeout=_PATIENCE, history_size=1, marker_seconds=1).erase(arguments.user)
+        store = Store(servers, timeout=_PATIENCE, history_size=1, marker_seconds=1)
+        changing = [keys.of(arguments.user, kind) for kind in show.kinds(policies(settings.alpha, settings.epsilon))]
+        removed = await store.erase(arguments.user, changing)
     for key in removed:
         _say(show.plain(key))
     _say(f"removed: {len(removed):,} keys")

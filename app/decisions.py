@@ -170,15 +170,17 @@ class Decisions:
 
     async def reset(self, user_id: str) -> None:
         """Forget what all policies learned about a user, and the history."""
-        learned = [keys.record(user_id, policy_id) for policy_id in self._policies]
-        await self._store.wipe(user_id, [*learned, keys.history(user_id)])
+        await self._store.wipe(user_id, [*self._models(user_id), keys.history(user_id)])
 
     async def erase(self, user_id: str) -> list[str]:
         """Remove everything there is of a user, idempotency keys and the last synchronisation too; the keys there were.
 
-        A decision or reward that is under way meanwhile counts as one that came later.
+        A decision or reward that is under way meanwhile is removed as a whole, or counts as one that came later.
         """
-        return await self._store.erase(user_id)
+        return await self._store.erase(user_id, [*self._models(user_id), keys.history(user_id), keys.sync(user_id)])
+
+    def _models(self, user_id: str) -> list[str]:
+        return [keys.record(user_id, policy_id) for policy_id in self._policies]
 
     async def synced(self, user_id: str, fields: Mapping[str, str], received_at: float) -> bool:
         """Replace what is stored of the user's last task synchronisation by `fields`, unless that is newer.

@@ -58,8 +58,9 @@ class Gate:
             await send(event)
 
         metrics = self._metrics
-        admitted = metrics.inside < metrics.most or scope["path"].startswith(_ALWAYS)
-        metrics.inside += 1
+        takes_place = not scope["path"].startswith(_ALWAYS)
+        admitted = metrics.inside < metrics.most or not takes_place
+        metrics.inside += takes_place
         try:
             await (self._app(scope, receive, send_named) if admitted else _refuse(send_named, _BUSY))
         except asyncio.CancelledError:
@@ -69,7 +70,7 @@ class Gate:
             await _refuse(send_named, _STOPPED)
         finally:
             status = status or 500
-            metrics.inside -= 1
+            metrics.inside -= takes_place
             seconds = time.perf_counter() - started
             route = scope.get("path_template", "")
             metrics.answered(scope["method"], route, status, seconds)

@@ -35,7 +35,8 @@ from app.openapi import schema_routes
 from app.routes import decision_routes
 from app.settings import Settings, SettingsError, wants_traces
 from state.advice import advise
-from state.connect import Servers, open_servers
+from state.connect import open_servers
+from state.servers import Servers
 from state.store import Store
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import Final
 
 from redis.exceptions import RedisError, ResponseError
 
-from state.connect import Servers, exchange
 from state.failure import reason
+from state.servers import Servers, exchange
 
 __all__ = ["advise", "warnings"]
 

@@ -12,8 +12,8 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from redis.exceptions import ResponseError
 
-from state.connect import Command
 from state.errors import CorruptState, KeyReused
+from state.servers import Command
 
 __all__ = ["Batch", "Change", "Once", "Operation", "Step", "Values"]
 

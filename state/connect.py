@@ -1,102 +1,30 @@
-"""From REDIS_URL to connections: a single server, Sentinel, Cluster, or the embedded store.
+"""From REDIS_URL to servers: a single one, Sentinel, Cluster, or the embedded store.
 
 The store sees one thing only, `Servers`, which lends a connection to where a key lives. All of redis-py's own retries
 are off: a command it sends again on its own may be applied twice.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from fakeredis import FakeAsyncRedis, FakeServer
-from hiredis import pack_command
 from redis.asyncio import ConnectionPool, Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError, RedisClusterException, RedisError, ResponseError  # noqa: A004
+from redis.exceptions import RedisClusterException, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
-__all__ = ["Command", "Lend", "Servers", "exchange", "open_servers"]
+from state.cluster import Cluster
+from state.servers import Lend, Servers, whole
 
-Command = tuple[bytes | str | int, ...]
-Lend = Callable[[], AbstractAsyncContextManager[AbstractConnection]]
-_SLOTS: Final = 16_384
-
-
-_pack: Callable[[Command], bytes] = pack_command  # type: ignore[assignment]  # its stub allows one argument only
-
-
-async def exchange(connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
-    """Send all commands in one write and read all replies; an error reply stands in its place, it is not raised."""
-    if not connection.is_connected:
-        # redis-py would open it anew, and what was watched or begun on it would be gone without a word.
-        raise ConnectionError("the connection was closed")
-    replies: list[Any] = []
-    try:
-        await connection.send_packed_command(b"".join(map(_pack, commands)), check_health=False)
-        for _ in commands:
-            try:
-                replies.append(await connection.read_response(disable_decoding=True))
-            except ResponseError as error:
-                replies.append(error)
-    except RuntimeError as error:  # uvloop's word for a transport that was closed, which redis-py does not know
-        raise ConnectionError("the connection was closed meanwhile") from error
-    return replies
-
-
-class Servers(Protocol):
-    """Where the keys live. `spans_users`: one transaction may change the keys of several users."""
-
-    spans_users: bool
-
-    def connection(self, key: str) -> AbstractAsyncContextManager[AbstractConnection]:
-        """Lend a live connection to the server of `key`, waiting for one if all are in use.
-
-        Raises RedisError and OSError.
-        """
-        ...
-
-    async def masters(self) -> Mapping[str, Lend]:
-        """How to get a connection to each server that takes writes, by a name that changes with its share of the keys.
-
-        Raises RedisError and OSError, also if there is a key that no server has.
-        """
-        ...
-
-    async def refresh(self) -> None:
-        """Look again where the servers are, after one of them failed or sent us elsewhere. Raises nothing."""
-        ...
-
-    async def close(self) -> None:
-        """Close every connection."""
-        ...
-
-
-@asynccontextmanager
-async def _whole(connection: AbstractConnection) -> AsyncIterator[None]:
-    """Connect, or connect anew where the server closed an idle connection meanwhile; disconnect after any failure.
-
-    A connection on which something went wrong may still watch keys, hold a MULTI open or owe replies.
-    """
-    try:
-        try:
-            await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
-            if await connection.can_read():
-                await connection.disconnect(nowait=True)
-                await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
-        except (AttributeError, RuntimeError) as error:
-            # A server that is killed, or a cluster client, which closes idle connections of nodes that are gone.
-            raise ConnectionError("the connection was closed while it was opened") from error
-        yield
-    except BaseException:
-        await connection.disconnect(nowait=True)
-        raise
+__all__ = ["open_servers"]
 
 
 class _Single:
@@ -116,11 +44,11 @@ class _Single:
         self._idle: list[AbstractConnection] = [self._make()]
 
     @asynccontextmanager
-    async def connection(self, key: str) -> AsyncIterator[AbstractConnection]:
+    async def connection(self, key: str, *, insist: bool = False) -> AsyncIterator[AbstractConnection]:
         async with self._free:
             connection = self._idle.pop() if self._idle else self._make()
             try:
-                async with _whole(connection):
+                async with whole(connection):
                     yield connection
             finally:
                 self._idle.append(connection)
@@ -144,70 +72,6 @@ class _Single:
     def _make(self) -> AbstractConnection:
         connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py
         return connection
-
-
-class _Cluster:
-    """The masters of a Redis Cluster; a transaction lives in the slot of one user."""
-
-    spans_users = False
-
-    def __init__(self, cluster: RedisCluster, seeds: Sequence[tuple[str, int]], size: int) -> None:
-        self._slot = cluster.keyslot
-        self._nodes = cluster.nodes_manager
-        self._seeds = seeds
-        self._free = asyncio.Semaphore(size)
-        self._known = False
-
-    @asynccontextmanager
-    async def connection(self, key: str) -> AsyncIterator[AbstractConnection]:
-        async with self._free:
-            try:
-                if not self._known:
-                    await self._find()
-                node = self._nodes.get_node_from_slot(self._slot(key))
-            except (RedisClusterException, LookupError) as error:
-                raise ConnectionError("no node of the cluster is known to serve the key") from error
-            async with self._lent(node) as connection:
-                yield connection
-
-    async def masters(self) -> Mapping[str, Lend]:
-        async with self._free:
-            try:
-                await self._find()
-            except (RedisClusterException, LookupError) as error:
-                raise ConnectionError("no node of the cluster answers") from error
-        nodes: dict[str, ClusterNode] = {}
-        slots: dict[str, list[int]] = {}
-        for slot, (master, *_) in self._nodes.slots_cache.items():
-            nodes[master.name] = master
-            slots.setdefault(master.name, []).append(slot)
-        if sum(map(len, slots.values())) < _SLOTS:
-            raise ConnectionError("a part of the cluster's keys has no server")
-        return {f"{name} {hash(tuple(sorted(slots[name])))}": partial(self._lent, nodes[name]) for name in nodes}
-
-    @asynccontextmanager
-    async def _lent(self, node: ClusterNode) -> AsyncIterator[AbstractConnection]:
-        connection = node.acquire_connection()
-        try:
-            async with _whole(connection):
-                yield connection
-        finally:
-            node.release(connection)
-
-    async def refresh(self) -> None:
-        self._known = False
-
-    async def close(self) -> None:
-        for group in ("startup_nodes", "nodes_cache"):
-            with suppress(RedisError, OSError):
-                await self._nodes.aclose(group)
-
-    async def _find(self) -> None:
-        """Ask the nodes known last and those of the URL, for after a restart all may have other addresses."""
-        seeds = [ClusterNode(host, port, **self._nodes.connection_kwargs) for host, port in self._seeds]
-        self._nodes.set_nodes(self._nodes.startup_nodes, {node.name: node for node in seeds})
-        await self._nodes.initialize()
-        self._known = True
 
 
 _TAKES: Final = (
@@ -283,7 +147,7 @@ def _open(url: str, size: int, timeout: float) -> Servers:
             ssl=tls,
             **{**common, **finding, **options},
         )
-        return _Cluster(cluster, seeds, size)
+        return Cluster(cluster, seeds, size)
     if len(path) not in {1, 2} or (len(path) == 2 and not path[1].isdecimal()):
         raise ValueError(_TAKES)
     asking = {

@@ -8,10 +8,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError, ResponseError, TryAgainError
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    ClusterDownError,
+    MovedError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 
-from state.connect import Servers
 from state.errors import StoreUnavailable
+from state.servers import Servers
 
 __all__ = ["TROUBLE", "Outage", "pause_or_give_up", "raise_for", "reason"]
 
@@ -49,7 +57,7 @@ def raise_for(replies: Sequence[Any]) -> None:
 
 def reason(error: BaseException) -> str:
     """Why Redis did not answer, in words that show no address and no credentials."""
-    if isinstance(error, ResponseError):
+    if isinstance(error, ResponseError | AuthenticationError):
         return f"Redis refuses: {type(error).__name__}"
     if isinstance(error, TimeoutError):
         return "Redis did not answer in time"

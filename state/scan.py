@@ -8,7 +8,7 @@ from typing import Final
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
-from state.connect import exchange
+from state.servers import exchange
 
 __all__ = ["lent", "scan"]
 

@@ -12,14 +12,15 @@ from collections.abc import Callable, Sequence
 from contextvars import Context
 from typing import Any, Final, TypeVar
 
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
 from state import keys
 from state.batch import Change, Once, Operation, Step, Values
-from state.connect import Command, Servers, exchange
-from state.errors import CorruptState, StoreUnavailable
+from state.errors import ConflictError, CorruptState, StoreUnavailable
 from state.failure import TROUBLE, Outage, pause_or_give_up, raise_for, reason
 from state.scan import lent, scan
+from state.servers import Command, Servers, exchange
 from state.transaction import RESERVE, Flush, Lane, Transactions, fail
 
 __all__ = ["Change", "Flush", "Once", "Step", "Store", "Values"]
@@ -30,6 +31,8 @@ T = TypeVar("T")
 _LANES: Final = 2
 _LANES_ON_CLUSTER: Final = 16
 _BATCH: Final = 64
+# Changes during a scan before an erasure is given up.
+_ERASURES: Final = 8
 
 
 class Store:
@@ -105,23 +108,44 @@ class Store:
         loop = asyncio.get_running_loop()
         await self._submit(Operation(user_id, loop.time() + self._timeout, loop.create_future(), wiped=tuple(wiped)))
 
-    async def erase(self, user_id: str) -> list[str]:
+    async def erase(self, user_id: str, changing: Sequence[str]) -> list[str]:
         """Remove every key of a user, whatever wrote it; the names of those there were, in order.
 
-        All keys on the user's server are looked through, some hundred at a time. An update under way meanwhile starts
-        from nothing.
+        `changing` are keys of which every update changes one. All keys on the user's server are looked through, some
+        hundred at a time; if one of `changing` is written meanwhile, they are looked through again, so that no
+        idempotency key stays without its reward. Raises ConflictError if that never ends.
         """
+        failures = 0
+        with self._outage.watch():
+            for _ in range(_ERASURES):
+                try:
+                    names = await self._erase(user_id, changing)
+                except TROUBLE as error:
+                    failures += 1
+                    deadline = asyncio.get_running_loop().time() + self._timeout
+                    await pause_or_give_up(self._servers, error, failures, deadline)
+                else:
+                    if names is not None:
+                        return names
+            raise ConflictError("too many others change this user at once")
+
+    async def _erase(self, user_id: str, changing: Sequence[str]) -> list[str] | None:
+        """None if another writer was first and nothing was removed."""
         pattern = keys.everything(user_id)
-        try:
-            async with lent(self._servers.connection(pattern), self._timeout) as connection:
-                pages = scan(connection, pattern, patience=self._timeout)
-                names = sorted({name async for page in pages for name in page})
-                async with asyncio.timeout(self._timeout):
-                    raise_for(await exchange(connection, [("DEL", *names)] if names else []))
-        except TROUBLE as error:
-            await self._servers.refresh()
-            raise StoreUnavailable(reason(error)) from error
-        return names
+        async with lent(self._servers.connection(pattern), self._timeout) as connection:
+            # The draft is never there, so a cluster that is moving the slot says so, and one that has moved it.
+            await self._watched(connection, [("WATCH", keys.draft(user_id), *changing)])
+            pages = scan(connection, pattern, patience=self._timeout)
+            names = sorted({name async for page in pages for name in page})
+            removal: list[Command] = [("DEL", *names)] if names else []
+            replies = await self._watched(connection, [("MULTI",), *removal, ("EXEC",)])
+        return None if replies[-1] is None else names
+
+    async def _watched(self, connection: AbstractConnection, commands: list[Command]) -> list[Any]:
+        async with asyncio.timeout(self._timeout):
+            replies = await exchange(connection, commands)
+        raise_for(replies)
+        return replies
 
     async def read(self, key: str, fields: tuple[bytes, ...]) -> Values:
         """The values of `fields` of the hash `key`, None for each that is not there."""
@@ -154,7 +178,7 @@ class Store:
         return counted
 
     async def ping(self) -> None:
-        """Ask whether Redis is there."""
+        """Ask whether Redis is there; of a cluster, whether a part of it is."""
         await self._ask("", ("PING",))
 
     async def close(self) -> None:
@@ -186,8 +210,11 @@ class Store:
         """The next batch: the first that wait, less those whose user is in a flush already."""
         taken: list[Operation] = []
         kept: list[Operation] = []
-        soon = asyncio.get_running_loop().time() + self._timeout * RESERVE
+        reserve = self._timeout * RESERVE
+        soon = asyncio.get_running_loop().time() + reserve
         while self._waiting and len(taken) < _BATCH:
+            if taken and self._waiting[0].deadline > taken[0].deadline + reserve:
+                break  # those that wait since long have less time, and a batch has no more than its oldest
             operation = self._waiting.popleft()
             if operation.done.done():
                 continue

@@ -16,9 +16,9 @@ from redis.exceptions import ResponseError
 
 from state import keys
 from state.batch import Batch, Operation
-from state.connect import Command, Servers, exchange
 from state.errors import ConflictError, StoreError, StoreUnavailable
 from state.failure import TROUBLE, Outage, pause_or_give_up, raise_for, reason
+from state.servers import Command, Servers, exchange
 
 __all__ = ["RESERVE", "Flush", "Lane", "Transactions", "fail"]
 
@@ -190,7 +190,10 @@ class Transactions:
         question: list[Command] = [("APPEND", flight, "?"), ("GET", flight), ("EXPIRE", flight, _FLIGHT_SECONDS)]
         while True:
             try:
-                async with asyncio.timeout_at(deadline), self._servers.connection(flight) as connection:
+                async with (
+                    asyncio.timeout_at(deadline),
+                    self._servers.connection(flight, insist=True) as connection,
+                ):
                     replies = await exchange(connection, question)
                     raise_for(replies)
                     answer: bytes = replies[1]

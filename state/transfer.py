@@ -14,10 +14,10 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
 from state import keys
-from state.connect import Command, Servers, exchange
 from state.errors import StoreUnavailable
 from state.failure import TROUBLE, raise_for, reason
 from state.scan import lent, scan
+from state.servers import Command, Servers, exchange
 
 __all__ = ["Page", "Stored", "Transfer"]
 

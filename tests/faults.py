@@ -138,6 +138,7 @@ class Proxy:
         task = self._loop.create_task(self._link(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: writer.transport.abort())  # also if it was cancelled before it began
 
     async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -183,9 +184,10 @@ class _Link:
         finally:
             up.cancel()
             down.cancel()
-            await asyncio.gather(up, down, return_exceptions=True)
+            # Before anything is waited for: the wait may be cancelled.
             self.to_client.transport.abort()
             self.to_server.transport.abort()
+            await asyncio.gather(up, down, return_exceptions=True)
 
     def cut(self) -> None:
         self.to_client.transport.abort()

@@ -456,6 +456,17 @@ class Cluster(msgspec.Struct, frozen=True):
                 return self.ids[line[0]]
         raise ServerError(f"nobody serves slot {slot}")
 
+    def move(self, key: str, target: RedisServer) -> None:
+        """Move the slot of `key` and all keys in it to another master."""
+        source, slot = self.owner(key), int(self.masters[0].command("CLUSTER", "KEYSLOT", key))
+        ids = {server: name for name, server in self.ids.items()}
+        target.command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
+        source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
+        while left := source.command("CLUSTER", "GETKEYSINSLOT", slot, 100):
+            source.command("MIGRATE", HOST, target.port, "", 0, 1_000, "KEYS", *left)
+        for server in (target, source, *self.masters):
+            server.command("CLUSTER", "SETSLOT", slot, "NODE", ids[target])
+
     def settled(self) -> bool:
         """Whether every server that runs calls the cluster complete and knows all of it."""
         running = [server for server in self.servers if server.running]

@@ -6,7 +6,8 @@ import pytest
 import uvloop
 from redis.exceptions import ConnectionError  # noqa: A004
 
-from state.connect import exchange, open_servers
+from state.connect import open_servers
+from state.servers import exchange
 
 pytestmark = pytest.mark.anyio
 

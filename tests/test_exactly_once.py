@@ -9,6 +9,8 @@ import pytest
 from state import keys
 from state.connect import open_servers
 from state.errors import StoreError, StoreUnavailable
+from state.scan import scan
+from state.servers import exchange
 from state.store import Change, Once, Store, Values
 from tests.faults import Proxy
 from tests.servers import Cluster, RedisServer, redis_cluster, until_async
@@ -191,7 +193,18 @@ async def test_exec_held_for_longer_than_its_caller_waits(place: Place) -> None:
     place.proxy.release()
     await held(place.proxy, 0)
     assert await stored(store) == acknowledged
+    assert [ttl for ttl in await lives_of_operation_ids(place) if not ttl > 0] == []
     assert await add(store) == acknowledged + 1
+
+
+async def lives_of_operation_ids(place: Place) -> list[int]:
+    """The seconds after which Redis forgets what the replicas left in it; -1 for never."""
+    servers = place.store(direct=True)._servers
+    async with servers.connection(keys.history("u")) as connection:
+        names = [name async for page in scan(connection, "*flight:*", patience=5) for name in page]
+        assert names
+        lives: list[int] = await exchange(connection, [("TTL", name) for name in names])
+        return lives
 
 
 async def test_exec_released_amid_later_writes(place: Place) -> None:

@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 import pytest
 from redis.asyncio.connection import AbstractConnection
 
-from state.connect import Lend, Servers, open_servers
+from state.connect import open_servers
 from state.errors import StoreUnavailable
+from state.servers import Lend, Servers
 from state.store import Change, Once, Store, Values
 from tests.faults import Proxy
 from tests.servers import RedisServer, redis_server, until
@@ -33,9 +34,9 @@ class TakenOver:
         self._lent = 0
 
     @asynccontextmanager
-    async def connection(self, key: str) -> AsyncIterator[AbstractConnection]:
+    async def connection(self, key: str, *, insist: bool = False) -> AsyncIterator[AbstractConnection]:
         self._lent += 1
-        async with (self._first if self._lent == 1 else self._then).connection(key) as connection:
+        async with (self._first if self._lent == 1 else self._then).connection(key, insist=insist) as connection:
             yield connection
 
     async def masters(self) -> Mapping[str, Lend]:

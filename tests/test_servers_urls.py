@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection
 
-from state.connect import exchange, open_servers
+from state.connect import open_servers
+from state.servers import exchange
 from tests.servers import RedisServer, free_port, redis_server, until_async
 
 pytestmark = pytest.mark.anyio

@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from state import keys
-from state.connect import Servers, exchange, open_servers
+from state.batch import Operation
+from state.connect import open_servers
 from state.errors import ConflictError, CorruptState, KeyReused, StoreError, StoreUnavailable
+from state.servers import Servers, exchange
 from state.store import Change, Flush, Once, Step, Store, Values
 from tests.faults import Proxy
 from tests.servers import RedisServer, redis_server, until_async
@@ -288,6 +290,20 @@ async def test_cancelled_callers_leave_nothing_behind(store: Store, servers: Ser
     before = await add(store)
     assert await asyncio.gather(*(add(store) for _ in range(50))) == list(range(before + 1, before + 51))
     assert await asyncio.gather(*(stored(store) for _ in range(50))) == [before + 50] * 50
+
+
+async def test_batches_are_of_one_age(servers: Servers) -> None:
+    """One that has waited long has little time left, and a batch no more than its oldest: later ones go apart."""
+    store = Store(servers, timeout=2, history_size=3, marker_seconds=60)
+    loop = asyncio.get_running_loop()
+    ages = [1.4, 1.2, 0.95, 0.5, 0.45, 0.0]
+    for number, age in enumerate(ages):
+        store._waiting.append(Operation(f"u{number}", loop.time() + 2 - age, loop.create_future()))
+    batches = []
+    while store._waiting:
+        batches.append([operation.user for operation in store._take()])
+    if servers.spans_users:
+        assert batches == [["u0", "u1", "u2"], ["u3", "u4", "u5"]]
 
 
 async def test_close_lets_updates_end(servers: Servers) -> None:

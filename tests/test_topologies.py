@@ -48,10 +48,10 @@ async def stored(store: Store, user: str = "u") -> int:
     return int(value or b"0")
 
 
-async def refused(store: Store, reason: str = "Redis") -> None:
+async def refused(store: Store, reason: str = "Redis", user: str = "u") -> None:
     """Reads or writes are refused, by StoreUnavailable and in time."""
     with pytest.raises(StoreUnavailable, match=reason):
-        await add(store)
+        await add(store, user)
 
 
 async def recovered(store: Store, seconds: float = 15, user: str = "u") -> int:
@@ -442,6 +442,27 @@ async def test_cluster_node_frozen(cluster: Cluster) -> None:
         finally:
             frozen.resume()
         assert await recovered(store, user=user) in {2, 3, 4}
+        until(cluster.settled, "cluster settled")
+
+
+async def test_cluster_node_frozen_under_load(cluster: Cluster) -> None:
+    """However many want a node that hangs, others are served meanwhile, and the service stays ready."""
+    async with opened(cluster.url) as store:
+        [frozen, healthy] = cluster.masters[:2]
+        users = [user for user in map("l{}".format, range(1_000)) if cluster.owner(keys.record(user, "p")) is frozen]
+        other = next(user for user in map("o{}".format, range(1_000)) if cluster.owner(keys.history(user)) is healthy)
+        await asyncio.gather(*(add(store, user) for user in (users[0], other)))
+        frozen.pause()
+        try:
+            await refused(store, "in time", user=users[0])
+            asked = [asyncio.create_task(add(store, user)) for user in users[:200]]
+            assert await add(store, other) == 2
+            assert {type(error) for error in await asyncio.gather(*asked, return_exceptions=True)} == {StoreUnavailable}
+            for _ in range(6):
+                await store.ping()
+        finally:
+            frozen.resume()
+        assert await recovered(store, user=users[0]) >= 2
         until(cluster.settled, "cluster settled")
 
 
