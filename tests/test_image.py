@@ -72,10 +72,9 @@ def test_image_is_pinned_and_small() -> None:
     bases = [step.rest.removesuffix(" AS build") for step in steps if step.word == "FROM"]
     assert bases == 2 * ["${PYTHON_IMAGE}${PYTHON_DIGEST:+@${PYTHON_DIGEST}}"]
     assert final("COPY") == ["--from=build /opt/oo /opt/oo"]
-    assert final("RUN") == [
-        "python -m pip uninstall --yes --root-user-action=ignore setuptools wheel pip "
-        """&& rm -r "$(dirname "$(python -c 'import ensurepip; print(ensurepip.__file__)')")\""""
-    ]
+    (removal,) = final("RUN")
+    assert removal.startswith("python -m pip uninstall --yes --root-user-action=ignore setuptools wheel pip && rm -r ")
+    assert "ensurepip" in removal
     assert not [step for step in steps if step.word == "ADD"]
 
 
