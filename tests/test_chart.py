@@ -460,9 +460,9 @@ def test_changed_configuration_rolls_pods() -> None:
 
 
 def test_autoscalers_own_the_number_of_replicas() -> None:
-    """With an autoscaler the Deployment names no number, or each upgrade would put it back."""
+    """With an autoscaler the Deployment names no number of the chart's own, or each upgrade would put it back."""
     for name, kind in (("hpa", "HorizontalPodAutoscaler"), ("keda", "ScaledObject")):
-        assert "replicas" not in one(named(name), "Deployment")["spec"]
+        assert "replicas" not in one(named(name), "Deployment")["spec"], "there is no cluster to ask here"
         target = one(named(name), kind)["spec"]["scaleTargetRef"]
         assert target == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "oo-serving"}
     consumers = [
@@ -679,12 +679,12 @@ def test_all_problems_are_told_at_once() -> None:
     assert "takes one limit" in text
 
 
-# The password across upgrades
+# What is kept across upgrades
 
 
 @contextmanager
-def kubernetes(secrets: dict[str, Manifest]) -> Iterator[str]:
-    """As much of an API server as reading Secrets takes; yields a kubeconfig for it."""
+def kubernetes(secrets: dict[str, Manifest], deployments: list[Manifest]) -> Iterator[str]:
+    """As much of an API server as reading Secrets and Deployments takes; yields a kubeconfig for it."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -696,7 +696,9 @@ def kubernetes(secrets: dict[str, Manifest]) -> Iterator[str]:
             elif path == "/api":
                 answer = {"kind": "APIVersions", "versions": ["v1"]}
             elif path == "/apis":
-                answer = {"kind": "APIGroupList", "apiVersion": "v1", "groups": []}
+                version = {"groupVersion": "apps/v1", "version": "v1"}
+                group = {"name": "apps", "versions": [version], "preferredVersion": version}
+                answer = {"kind": "APIGroupList", "apiVersion": "v1", "groups": [group]}
             elif path == "/api/v1":
                 secret = {"name": "secrets", "singularName": "secret", "namespaced": True, "kind": "Secret"}
                 resources = [secret | {"verbs": ["get", "list"]}]
@@ -733,14 +735,16 @@ def kubernetes(secrets: dict[str, Manifest]) -> Iterator[str]:
         server.server_close()
 
 
-def installed(secrets: dict[str, Manifest]) -> list[Manifest]:
-    """What Helm installs with the default values into a cluster that has `secrets`."""
+def installed(
+    secrets: dict[str, Manifest], values: Manifest | None = None, deployments: list[Manifest] | None = None
+) -> list[Manifest]:
+    """What Helm installs with `values` into a cluster that has `secrets` and `deployments`."""
     with (
-        kubernetes(secrets) as kubeconfig,
+        kubernetes(secrets, deployments or []) as kubeconfig,
         Config(kubeconfig_content=kubeconfig, namespace="prod") as config,
         helm_python.Chart.load(HELM) as chart,
     ):
-        texts = config.render(chart, {}, name="oo", namespace="prod", is_upgrade=bool(secrets))
+        texts = config.render(chart, values or {}, name="oo", namespace="prod", is_upgrade=bool(secrets))
     return [
         item for name in sorted(texts) if name.endswith(".yaml") for item in yaml.safe_load_all(texts[name]) if item
     ]
@@ -884,3 +888,40 @@ def test_sentences_in_the_documentation_are_those_shown() -> None:
     """The refusal that the documentation shows is the one a user gets."""
     (shown,) = re.findall(r"```text\n(.*?)\n```", (ROOT / "docs" / "kubernetes.md").read_text(), flags=re.DOTALL)
     assert shown in refusal({"redis": {"enabled": False}})
+            elif path == "/apis/apps/v1":
+                kind = {"name": "deployments", "singularName": "deployment", "namespaced": True, "kind": "Deployment"}
+                resources = [kind | {"verbs": ["get", "list"]}]
+                answer = {"kind": "APIResourceList", "groupVersion": "apps/v1", "resources": resources}
+            elif path == "/apis/apps/v1/namespaces/prod/deployments":
+                answer = {"kind": "DeploymentList", "apiVersion": "apps/v1", "metadata": {}, "items": deployments}
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"autoscaling": {"enabled": True, "minReplicas": 3}},
+        {
+            "keda": {"enabled": True, "minReplicas": 3, "natsMonitoringEndpoint": "nats:8222"},
+            "secrets": {"NATS_URL": {"existingSecret": "nats"}},
+        },
+    ],
+    ids=["hpa", "keda"],
+)
+def test_number_of_replicas_is_kept_across_upgrades(values: Manifest) -> None:
+    """Turning an autoscaler on, and every upgrade after that, keeps the pods there are: without a number Kubernetes
+    would go down to 1. A first install, or one that was scaled to 0, starts with the fewest that shall be."""
+
+    def deployment(name: str, replicas: int) -> Manifest:
+        return {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": name, "namespace": "prod"},
+            "spec": {"replicas": replicas},
+        }
+
+    others = [deployment("oo-serving-other", 20), deployment("another", 30)]
+    for live, wanted in ((7, 7), (1, 1), (0, 3)):
+        found = installed({}, values, [*others, deployment("oo-serving", live)])
+        assert one(found, "Deployment")["spec"]["replicas"] == wanted
+    assert one(installed({}, values, others), "Deployment")["spec"]["replicas"] == 3
+    assert one(installed({}, {}, [deployment("oo-serving", 7)]), "Deployment")["spec"]["replicas"] == 2
+
+

@@ -165,7 +165,43 @@ key: {{ index . 1 }}
 {{- end }}
 
 {{- define "oo.graceSeconds" -}}
-{{- default (add (include "oo.stopSeconds" . | int) 5) .Values.terminationGracePeriodSeconds | int }}
+{{- default (add (include "oo.stopSeconds" . | int) 10) .Values.terminationGracePeriodSeconds | int }}
+{{- end }}
+
+{{/*
+The replicas of the Deployment while an autoscaler decides them: those there are, or the fewest at the first install.
+Kubernetes makes it 1 where an upgrade or a rollback takes the number away, so it is always given. Only where there is
+no cluster to ask it is not.
+*/}}
+{{- define "oo.liveReplicas" -}}
+{{- $deployments := lookup "apps/v1" "Deployment" .Release.Namespace "" }}
+{{- if $deployments }}
+{{- $replicas := 0 }}
+{{- range $deployments.items }}
+{{- if eq .metadata.name (include "oo.fullname" $) }}
+{{- $replicas = dig "spec" "replicas" 0 . | int }}
+{{- end }}
+{{- end }}
+{{- default (include "oo.fewest" .) $replicas }}
+{{- end }}
+{{- end }}
+
+{{/* The ports in a list of URLs that are not allowed, as JSON. Takes (list urls default allowed). */}}
+{{- define "oo.closedPorts" -}}
+{{- $allowed := list }}
+{{- range index . 2 }}
+{{- $allowed = append $allowed (include "oo.text" .) }}
+{{- end }}
+{{- $closed := list }}
+{{- $default := index . 1 }}
+{{- range regexReplaceAll "^[^/]*//([^/]*@)?" (regexReplaceAll "[?#].*" (index . 0) "") "" | splitList "," }}
+{{- $address := regexReplaceAll "/.*" (regexReplaceAll "^[^/]*//([^/]*@)?" (trim .) "") "" }}
+{{- $port := regexFind ":[0-9]+$" $address | trimPrefix ":" | default $default }}
+{{- if not (has $port $allowed) }}
+{{- $closed = append $closed $port }}
+{{- end }}
+{{- end }}
+{{- $closed | uniq | toJson }}
 {{- end }}
 
 {{/* Peers and ports of a NetworkPolicy rule. Takes (dict "to" peers "ports" numbers). */}}
