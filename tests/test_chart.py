@@ -3,6 +3,7 @@
 import base64
 import copy
 import functools
+import itertools
 import json
 import re
 import shutil
@@ -1098,6 +1099,17 @@ def test_commands_in_the_documentation_use_values_there_are() -> None:
                 break  # a label or the like, called as the user likes
             assert word in node.get("properties", {}), f"{place}: {name} is no value of the chart"
             node = node["properties"][word]
+
+
+def test_ports_in_the_documentation_fit_the_urls() -> None:
+    """The ports that a command in the documentation lets through are those of the URL shown before it."""
+    first, *rest = (ROOT / "docs" / "kubernetes.md").read_text().split(" networkPolicy.redis.ports='{")
+    assert len(rest) == 2
+    for before, after in itertools.pairwise([first, *rest]):
+        url = re.findall(r"(rediss?(?:\+cluster)?://\S+:\d+[^\s'`]*)", before)[-1]
+        ports = [int(port) for port in after.partition("}'")[0].split(",")]
+        assert render(external(url, networkPolicy={"redis": {"ports": ports}}))
+        assert "would block" in refusal(external(url, networkPolicy={"redis": {"ports": [1]}}))
 
 
 def test_yaml_in_the_documentation_is_valid() -> None:

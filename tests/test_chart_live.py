@@ -3,13 +3,14 @@
 import base64
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,18 @@ import pytest
 import redis
 
 from app.access import ROLES, make_key
-from tests.servers import ROOT, RedisServer, Server, free_port, haproxy, program, redis_cluster, redis_server, until
+from tests.servers import (
+    ROOT,
+    RedisServer,
+    Server,
+    free_port,
+    haproxy,
+    program,
+    redis_cluster,
+    redis_sentinel,
+    redis_server,
+    until,
+)
 from tests.test_chart import Manifest, one, pods, render
 
 REDIS_HOST = "oo-serving-redis:6379"
@@ -378,6 +390,63 @@ def test_documented_backup_is_restored(tmp_path: Path) -> None:
         server.start()
         assert server.command("GET", "oo:{u}:sync") == "kept"
         assert len(content(server)) == len(before) + 1
+
+
+def rotation() -> list[list[str]]:
+    """The words of each redis-cli command that rotates the password of an external Redis, in order."""
+    text = (
+        (ROOT / "docs" / "kubernetes.md")
+        .read_text()
+        .partition("two passwords at once")[2]
+        .partition("Several API keys")[0]
+    )
+    return [shlex.split(line)[1:] for line in text.splitlines() if line.startswith("redis-cli ")]
+
+
+def test_documented_rotation_lasts_on_every_server() -> None:
+    """The documented commands bring the new password to master, replica and sentinels. Both passwords are good until
+    the old one is taken away, and only the new one after that, through a failover and restarts."""
+    # A restart shall be over before the sentinels call it a failure.
+    with redis_sentinel(down_after_ms=5000) as group:
+
+        def everywhere(servers: list[RedisServer], *words: str) -> None:
+            for server in servers:
+                assert server.command(*words) in ("OK", True)
+
+        def password(text: str) -> None:
+            for server in group.servers:
+                server.url = f"redis://:{text}@127.0.0.1:{server.port}/0"
+
+        everywhere(group.servers, "CONFIG", "SET", "masterauth", "OLD", "requirepass", "OLD")
+        password("OLD")
+        everywhere(group.servers, "CONFIG", "REWRITE")
+        everywhere(group.sentinels, "SENTINEL", "SET", group.name, "auth-pass", "OLD")
+        for words in rotation():
+            if words == ["ACL", "SETUSER", "default", "<OLD"]:
+                password("OLD")
+                everywhere(group.servers, "PING")
+                password("NEW")
+            if words[0] == "-p":
+                everywhere(group.sentinels, *words[2:])
+            else:
+                everywhere(group.servers, *words)
+
+        for server in group.servers:
+            server.stop()
+            server.start()
+        first = group.master
+
+        def failed_over() -> bool:
+            with group.sentinels[0].client() as sentinel, suppress(redis.ResponseError):  # no replica is ready yet
+                sentinel.execute_command("SENTINEL", "FAILOVER", group.name)
+            return group.master is not first
+
+        until(failed_over, "the sentinels made the replica a master", 30)
+        until(lambda: first.info().get("master_link_status") == "up", "the old master follows it", 30)
+        password("OLD")
+        for server in group.servers:
+            with pytest.raises(redis.AuthenticationError):
+                server.command("PING")
 
 
 def test_documented_move_to_sentinel_keeps_every_key() -> None:
