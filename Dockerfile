@@ -7,16 +7,21 @@ FROM ${PYTHON_IMAGE}${PYTHON_DIGEST:+@${PYTHON_DIGEST}} AS build
 WORKDIR /src
 # The new environment has no pip of its own: what installs it stays behind in this stage.
 RUN python -m venv --without-pip /opt/oo
+# What builds packages is pinned too, and --no-build-isolation has it used instead of whatever is the newest.
+COPY requirements-build.lock ./
+RUN python -m pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: --root-user-action=ignore \
+    --requirement requirements-build.lock
 # Dependencies first, for they change more rarely than the code. Nothing is compiled: nkeys alone comes as source, of
 # pure Python.
 COPY requirements.lock ./
-RUN python -m pip --python /opt/oo/bin/python install --no-cache-dir --no-deps --require-hashes --only-binary :all: \
-    --no-binary nkeys --requirement requirements.lock
+RUN python -m pip wheel --no-cache-dir --no-deps --require-hashes --no-build-isolation --only-binary :all: \
+    --no-binary nkeys --wheel-dir /wheels --requirement requirements.lock \
+    && python -m pip --python /opt/oo/bin/python install --no-cache-dir --no-deps --no-index /wheels/*.whl
 COPY pyproject.toml README.md ./
 COPY app app
 COPY state state
-RUN python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
-    && python -m pip --python /opt/oo/bin/python install --no-cache-dir --no-deps --no-index /wheels/*.whl
+RUN python -m pip wheel --no-cache-dir --no-deps --no-build-isolation --no-index --wheel-dir /wheels/own . \
+    && python -m pip --python /opt/oo/bin/python install --no-cache-dir --no-deps --no-index /wheels/own/*.whl
 
 FROM ${PYTHON_IMAGE}${PYTHON_DIGEST:+@${PYTHON_DIGEST}}
 ARG VERSION=0.1.0
@@ -26,7 +31,8 @@ LABEL org.opencontainers.image.title="oo-serving" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 # Nothing is installed into a running container, so nothing that could install is left in it.
-RUN python -m pip uninstall --yes --root-user-action=ignore setuptools wheel pip
+RUN python -m pip uninstall --yes --root-user-action=ignore setuptools wheel pip \
+    && rm -r "$(dirname "$(python -c 'import ensurepip; print(ensurepip.__file__)')")"
 # Owned by root and written by nobody: the root file system can be read-only.
 COPY --from=build /opt/oo /opt/oo
 # PYTHONSAFEPATH: only what was installed is imported, never what lies in the working directory.
@@ -43,5 +49,5 @@ USER 65532:65532
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['PORT'] + '/health/live', timeout=4)"]
+    CMD ["python", "-c", "import os, urllib.request as r; r.build_opener(r.ProxyHandler({})).open('http://127.0.0.1:' + os.environ['PORT'] + '/health/live', timeout=4)"]
 CMD ["python", "-m", "app"]

@@ -25,12 +25,19 @@ from app.settings import Secret, Settings  # noqa: E402 - found only with the pa
 Schema = dict[str, Any]
 
 # Where a pod's default is not that of a process on somebody's desk.
-POD_DEFAULTS = {"host": "0.0.0.0"}  # noqa: S104 - a pod must be reached from outside
+POD_DEFAULTS = {
+    "host": "0.0.0.0",  # noqa: S104 - a pod must be reached from outside
+    "shutdown_seconds": 100,  # /generate asks a model up to 3 times for 30 seconds, and an update shall not cut it off
+}
+
+# What a setting takes beyond what its type says.
+PATTERNS = {"litellm_url": "^https?://"}
 
 # What each entry of `secrets` takes: the value itself, or where it is.
 SECRET: Schema = {
     "type": "object",
     "additionalProperties": False,
+    "required": ["value", "existingSecret", "key"],
     "properties": {
         "value": {"type": "string"},
         "existingSecret": {"type": "string"},
@@ -93,6 +100,8 @@ def settings_rows() -> tuple[list[str], list[str]]:
             continue
         schema = msgspec.json.schema(hint, schema_hook=as_text)
         schema.pop("description", None)
+        if name in PATTERNS:
+            schema["pattern"] = PATTERNS[name]
         value = POD_DEFAULTS.get(name, default)
         config += [
             f"  # -- {text}",
@@ -197,7 +206,9 @@ def walk(node: yaml.MappingNode, lines: list[str], path: str, sections: list[Sec
         section = next(section for section in reversed(sections) if section.line < key.start_mark.line)
         default = json.dumps(value, ensure_ascii=False) if value not in (None, "") else ""
         section.rows.append(Row(name, takes(schema), f"`{default}`" if default else "", text))
-    return {"type": "object", "additionalProperties": False, "properties": properties}
+    # Helm takes a key away that is set to null, and a template would then read it as 0.
+    required = [name for name, schema in properties.items() if "null" not in schema.get("type", [])]
+    return {"type": "object", "additionalProperties": False, "required": required, "properties": properties}
 
 
 def outputs() -> dict[Path, str]:

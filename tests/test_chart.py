@@ -3,6 +3,7 @@
 import base64
 import copy
 import functools
+import itertools
 import json
 import re
 import shutil
@@ -23,7 +24,9 @@ import yaml
 from helm_python.config import Config
 
 from app import __version__
+from app.llm import TIMEOUT_SECONDS
 from app.settings import Secret, Settings, from_environment
+from app.tips import TRIES
 from tests.servers import ROOT, program
 
 HELM = ROOT / "helm"
@@ -45,7 +48,7 @@ def render(values: Manifest | None = None, chart: Path = HELM, **options: Any) -
     """What the chart installs with `values`, in the order of its templates; refuses what the schema refuses."""
     with helm_python.Chart.load(chart) as loaded:
         loaded.validate_schema(values or {})
-        texts = loaded.render(values or {}, name="oo", namespace="prod", **options)
+        texts = loaded.render(values or {}, **{"name": "oo", "namespace": "prod"} | options)
     found = []
     for name, text in texts.items():
         if not name.endswith("NOTES.txt"):
@@ -143,7 +146,8 @@ def test_every_setting_can_be_set() -> None:
         else:
             plain[name.upper()] = default
     assert values["secrets"].keys() == secret
-    assert values["config"] == plain | {"HOST": "0.0.0.0"}
+    assert values["config"] == plain | {"HOST": "0.0.0.0", "SHUTDOWN_SECONDS": 100}
+    assert TRIES * TIMEOUT_SECONDS + defaults.llm_queue_seconds <= 100, "a stop would cut /generate off"
 
 
 def test_versions_agree() -> None:
@@ -174,6 +178,36 @@ def test_unknown_values_are_refused_everywhere() -> None:
                 values = {name: values}
             with pytest.raises(helm_python.HelmValuesError, match="mispelt"):
                 chart.validate_schema(values)
+
+
+def test_a_key_set_to_nothing_is_refused_everywhere() -> None:
+    """`replicaCount:` without a value would be 0 and `redis.user:` root; but for what may be null, it is refused by
+    its name. Within parts of Kubernetes objects null takes a default away, as ever in Helm."""
+    nullable, refused = set(), 0
+    with helm_python.Chart.load(HELM) as chart:
+        defaults = case_values(HELM / "values.yaml")
+        schema = json.loads((HELM / "values.schema.json").read_text())
+        for place in mappings(schema):
+            found = functools.reduce(lambda node, name: node[name], place, defaults)
+            for key in found:
+                values: Manifest = {key: None}
+                for name in reversed(place):
+                    values = {name: values}
+                if found[key] is None or place == ("keda", "streams"):
+                    nullable.add(key)
+                    chart.validate_schema(values)
+                    continue
+                refused += 1
+                with pytest.raises(helm_python.HelmValuesError, match=f"missing property '{key}'"):
+                    chart.validate_schema(values)
+    assert nullable == {
+        *("terminationGracePeriodSeconds", "minAvailable", "maxUnavailable", "port", "signals", "feedback")
+    }
+    assert refused > 150
+    values = {"resources": {"limits": None}, "podSecurityContext": {"runAsUser": None}}
+    spec = one(render(values), "Deployment")["spec"]["template"]["spec"]
+    assert "limits" not in spec["containers"][0]["resources"]
+    assert "runAsUser" not in spec["securityContext"]
 
 
 # The matrix
@@ -346,7 +380,8 @@ def test_a_stop_has_time(path: Path) -> None:
     spec = one(manifests, "Deployment")["spec"]["template"]["spec"]
     sleep = spec["containers"][0].get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
     settings = from_environment(one(manifests, "ConfigMap", one(manifests, "Deployment")["metadata"]["name"])["data"])
-    assert spec["terminationGracePeriodSeconds"] > sleep + settings.drain_seconds + settings.shutdown_seconds
+    # Closing connections took 5 s more, measured with Redis, NATS and the model all hanging.
+    assert spec["terminationGracePeriodSeconds"] >= 10 + sleep + settings.drain_seconds + settings.shutdown_seconds
 
 
 @each_case
@@ -428,8 +463,67 @@ def test_existing_secrets_and_certificates() -> None:
     assert ca["secret"] == {"secretName": "redis-ca", "items": [{"key": "ca.pem", "path": "ca.pem"}]}
 
 
+def test_environment_of_ones_own_takes_the_place_of_the_charts() -> None:
+    """A variable that extraEnv names is there once, with its value: given twice, Helm's next upgrade could lose both.
+    The password is still there for a URL that needs it."""
+    values: Manifest = {
+        "secrets": {"LITELLM_MASTER_KEY": {"value": "theirs"}, "METRICS_KEY": {"value": "kept"}},
+        "natsCredentials": {"existingSecret": "nats"},
+        "extraEnv": [
+            {"name": "REDIS_URL", "value": "redis://:$(REDIS_PASSWORD)@other:6379/0"},
+            {"name": "LITELLM_MASTER_KEY", "value": "own"},
+            {"name": "NATS_CREDS", "value": "/own"},
+        ],
+    }
+    env = one(render(values), "Deployment")["spec"]["template"]["spec"]["containers"][0]["env"]
+    names = [entry["name"] for entry in env]
+    assert names == ["REDIS_PASSWORD", "METRICS_KEY", "REDIS_URL", "LITELLM_MASTER_KEY", "NATS_CREDS"]
+    assert env[2:] == values["extraEnv"]
+
+
+def test_redis_runs_as_its_own_user() -> None:
+    """A user for the service's container is not Redis's, to which the volume belongs; the rest holds for both."""
+    values: Manifest = {"securityContext": {"runAsUser": 1000, "runAsGroup": 1000, "procMount": "Default"}}
+    contexts = {name: pod["spec"]["containers"][0]["securityContext"] for name, pod in pods(render(values))}
+    assert contexts["serving"].items() >= values["securityContext"].items()
+    assert not {"runAsUser", "runAsGroup"} & contexts["redis"].keys()
+    assert contexts["redis"]["procMount"] == "Default"
+
+
+@pytest.mark.parametrize("length", [42, 46, 47, 53])
+def test_long_names_fit_labels(length: int) -> None:
+    """Names of any length Helm allows are valid, with what Kubernetes adds to them in labels of 63 characters."""
+    name = "a" * (length - 3) + "-bc"
+    for manifests in (render({"fullnameOverride": name}), render({}, name=name)):
+        stateful, service = one(manifests, "StatefulSet"), one(manifests, "Service", "redis")
+        assert len(f"{stateful['metadata']['name']}-0123456789") <= 63
+        assert stateful["spec"]["serviceName"] == service["metadata"]["name"]
+        assert all(re.fullmatch(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?", item["metadata"]["name"]) for item in manifests)
+
+
+def notes(values: Manifest) -> str:
+    with helm_python.Chart.load(HELM) as chart:
+        (text,) = [text for name, text in chart.render(values, name="oo").items() if name.endswith("NOTES.txt")]
+    return str(text)
+
+
+def test_notes_say_what_the_test_needs() -> None:
+    """After an install `helm test` is recommended only where it can pass; otherwise the notes say what it needs."""
+    keys: Manifest = {"secrets": {"API_KEYS": {"value": "lines"}}}
+    assert "helm test oo --namespace" in notes({})
+    assert "set tests.existingSecret" in notes(keys)
+    assert "helm test oo --namespace" not in notes(keys)
+    assert "helm test oo --namespace" in notes(keys | {"tests": {"existingSecret": "test-keys"}})
+
+
+def test_redis_is_not_the_first_to_go() -> None:
+    """Redis requests all the memory it may use: a node short of it evicts first what uses more than it requested."""
+    resources = one(named("default"), "StatefulSet")["spec"]["template"]["spec"]["containers"][0]["resources"]
+    assert resources["requests"]["memory"] == resources["limits"]["memory"]
+
+
 def test_digest_pins_the_image() -> None:
-    """A digest wins over the tag, for the service, its test and Redis."""
+    """A digest takes the place of the tag, for the service, its test and Redis."""
     images = {component: pod["spec"]["containers"][0]["image"] for component, pod in pods(named("production"))}
     assert images["serving"] == images["test"] == "registry.example/oo-serving@sha256:" + 64 * "0"
     assert images["redis"] == "docker.io/library/redis@sha256:" + 64 * "1"
@@ -460,9 +554,9 @@ def test_changed_configuration_rolls_pods() -> None:
 
 
 def test_autoscalers_own_the_number_of_replicas() -> None:
-    """With an autoscaler the Deployment names no number, or each upgrade would put it back."""
+    """With an autoscaler the Deployment names no number of the chart's own, or each upgrade would put it back."""
     for name, kind in (("hpa", "HorizontalPodAutoscaler"), ("keda", "ScaledObject")):
-        assert "replicas" not in one(named(name), "Deployment")["spec"]
+        assert "replicas" not in one(named(name), "Deployment")["spec"], "there is no cluster to ask here"
         target = one(named(name), kind)["spec"]["scaleTargetRef"]
         assert target == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "oo-serving"}
     consumers = [
@@ -542,6 +636,10 @@ def test_spread_constraints_find_the_pods() -> None:
 TWO_LIMITS = {"podDisruptionBudget": {"minAvailable": 1, "maxUnavailable": 1}}
 
 
+def external(url: str, **values: Any) -> Manifest:
+    return {"redis": {"enabled": False}, "secrets": {"REDIS_URL": {"value": url}}, **values}
+
+
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
@@ -569,8 +667,78 @@ TWO_LIMITS = {"podDisruptionBudget": {"minAvailable": 1, "maxUnavailable": 1}}
         ),
         (
             {"config": {"HOST": "127.0.0.1"}},
-            "config.HOST=127.0.0.1 would listen inside the pod only, where neither probes nor requests arrive",
+            'config.HOST="127.0.0.1" would listen inside the pod only, where neither probes nor requests arrive',
         ),
+        ({"config": {"HOST": ""}}, 'config.HOST="" would listen inside the pod only'),
+        ({"config": {"LITELLM_URL": "litellm:4000"}}, "at '/config/LITELLM_URL': 'litellm:4000' does not match"),
+        (
+            {"config": {"REDIS_WAIT_REPLICAS": 1}},
+            (
+                "config.REDIS_WAIT_REPLICAS=1 would have every write answered 503, for the state here has no replica: "
+                "leave it at 0, or use an external Redis."
+            ),
+        ),
+        (
+            {"redis": {"enabled": False}, "replicaCount": 1, "config": {"REDIS_WAIT_REPLICAS": 2}},
+            "config.REDIS_WAIT_REPLICAS=2 would have every write answered 503",
+        ),
+        (external("http://redis:6379"), "secrets.REDIS_URL takes redis://, rediss://, unix://, redis+sentinel://"),
+        (external("redis.example:6379"), "secrets.REDIS_URL takes redis://"),
+        (external("unix+cluster:///tmp/redis.sock"), "secrets.REDIS_URL takes redis://"),
+        (
+            external("rediss://user:pass:1@[fd00::1]:6380/0?ssl_ca_certs=/etc/oo-serving/ca/ca.crt"),
+            (
+                "secrets.REDIS_URL names port 6380, which the NetworkPolicy would block: add it to "
+                "networkPolicy.redis.ports."
+            ),
+        ),
+        (external("redis+sentinel://:p@a,b:6379/mymaster/0"), "secrets.REDIS_URL names port 26379"),
+        (external("redis+cluster://a:6379,b:7001"), "secrets.REDIS_URL names port 7001"),
+        (external("redis://a", networkPolicy={"redis": {"ports": [6380]}}), "secrets.REDIS_URL names port 6379"),
+        (
+            {"secrets": {"NATS_URL": {"value": "nats://a:4222, tls://user:pass@b:443"}}},
+            (
+                "secrets.NATS_URL names port 443, which the NetworkPolicy would block: add it to "
+                "networkPolicy.nats.ports."
+            ),
+        ),
+        (
+            {"image": {"tag": "0.2.0", "digest": "sha256:" + 64 * "0"}},
+            "The image is given twice: keep either image.tag or image.digest.",
+        ),
+        (
+            {"redis": {"maxmemory": "1gb"}},
+            (
+                "redis.maxmemory=1gb does not fit into redis.resources.limits.memory=1Gi: Redis would be killed before "
+                "it refuses a write; leave half of the limit free."
+            ),
+        ),
+        (
+            {"redis": {"maxmemory": "600mb", "resources": {"limits": {"memory": "600M"}}}},
+            "redis.maxmemory=600mb does not fit",
+        ),
+        (
+            {"redis": {"resources": {"limits": {"memory": 536870912}}}},
+            "redis.maxmemory=512mb does not fit into redis.resources.limits.memory=536870912",
+        ),
+        (
+            {"redis": {"auth": {"existingSecret": "oo-serving-redis"}}},
+            "redis.auth.existingSecret=oo-serving-redis is the chart's own Secret, which would be deleted",
+        ),
+        (
+            {"extraEnv": [{"name": "REDIS_PASSWORD", "value": "p"}]},
+            "extraEnv sets REDIS_PASSWORD, which is how the password of this Redis gets into REDIS_URL",
+        ),
+        ({"fullnameOverride": "My_Name"}, "at '/fullnameOverride': 'My_Name' does not match pattern"),
+        ({"fullnameOverride": "1st"}, "at '/fullnameOverride': '1st' does not match pattern"),
+        ({"nameOverride": "ends-"}, "at '/nameOverride': 'ends-' does not match pattern"),
+        ({"podDisruptionBudget": {"minAvailable": "some"}}, "'/podDisruptionBudget/minAvailable': 'some' does not"),
+        ({"podDisruptionBudget": {"minAvailable": -1}}, "at '/podDisruptionBudget/minAvailable': minimum: got -1"),
+        ({"podDisruptionBudget": {"maxUnavailable": "00%"}}, "'/podDisruptionBudget/maxUnavailable': '00%' does not"),
+        ({"podDisruptionBudget": {"maxUnavailable": -1}}, "at '/podDisruptionBudget/maxUnavailable': minimum: got -1"),
+        ({"strategy": {"maxSurge": -1}}, "at '/strategy/maxSurge': minimum: got -1, want 0"),
+        ({"strategy": {"maxSurge": "1"}}, "at '/strategy/maxSurge': '1' does not match pattern"),
+        ({"strategy": {"maxUnavailable": "-1%"}}, "at '/strategy/maxUnavailable': '-1%' does not match pattern"),
         (
             {"secrets": {"REDIS_URL": {"value": "redis://elsewhere"}}},
             "There are two Redis: set redis.enabled=false to use the one of secrets.REDIS_URL, or leave that empty.",
@@ -612,6 +780,18 @@ TWO_LIMITS = {"podDisruptionBudget": {"minAvailable": 1, "maxUnavailable": 1}}
             "keda reads the lag from NATS' monitoring endpoint: set keda.natsMonitoringEndpoint to its host:port.",
         ),
         (
+            {
+                "keda": {
+                    "enabled": True,
+                    "natsMonitoringEndpoint": "n:8222",
+                    "streams": {"signals": None, "feedback": None},
+                },
+                "secrets": {"NATS_URL": {"existingSecret": "nats"}},
+            },
+            "keda has nothing to go by: set keda.streams or keda.triggers.",
+        ),
+        ({"keda": {"streams": {"signals": ""}}}, "at '/keda/streams/signals': minLength: got 0, want 1"),
+        (
             {"podDisruptionBudget": {"maxUnavailable": 0}},
             (
                 "podDisruptionBudget.maxUnavailable=0 would block every eviction, and with it every drain of a node: "
@@ -636,7 +816,7 @@ TWO_LIMITS = {"podDisruptionBudget": {"minAvailable": 1, "maxUnavailable": 1}}
             {"terminationGracePeriodSeconds": 10},
             (
                 "terminationGracePeriodSeconds=10 would kill pods in the middle of a stop: preStopSleepSeconds, "
-                "config.DRAIN_SECONDS and config.SHUTDOWN_SECONDS need 27."
+                "config.DRAIN_SECONDS and config.SHUTDOWN_SECONDS need 107."
             ),
         ),
         (
@@ -665,6 +845,21 @@ def test_nonsense_is_refused_with_a_sentence(values: Manifest, sentence: str) ->
         {"redis": {"enabled": False}, "replicaCount": 1},
         {"redis": {"enabled": False}, "secrets": {"REDIS_URL": {"existingSecret": "redis"}}},
         {"podDisruptionBudget": {"enabled": False, "maxUnavailable": 0}},
+        {"podDisruptionBudget": {"minAvailable": "1"}},
+        {"strategy": {"maxSurge": "25%"}},
+        {"nameOverride": "1st-name"},
+        external("redis://:a,b@redis.example"),
+        external("rediss://user:pass:1@[fd00::1]:6379/0?ssl_ca_certs=/a,b:1"),
+        external("rediss+sentinel://a,b:26380/m/0", networkPolicy={"redis": {"ports": [6379, 26379, 26380]}}),
+        external("redis+cluster://a:7001", networkPolicy={"enabled": False}),
+        external("unix:///var/run/redis.sock"),
+        external("memory://", replicaCount=1),
+        external("redis://a", config={"REDIS_WAIT_REPLICAS": 1}),
+        {"secrets": {"NATS_URL": {"value": "nats://user:pass@a,nats://b:4222,c"}}},
+        {"redis": {"maxmemory": "1gb", "resources": {"limits": {"memory": "1.5Gi"}}}},
+        {"redis": {"maxmemory": "1gb", "resources": {"limits": None}}},
+        {"redis": {"enabled": False, "maxmemory": "2gb"}, "replicaCount": 1},
+        {"redis": {"auth": {"existingSecret": "another"}}},
     ],
 )
 def test_near_misses_are_allowed(values: Manifest) -> None:
@@ -679,12 +874,12 @@ def test_all_problems_are_told_at_once() -> None:
     assert "takes one limit" in text
 
 
-# The password across upgrades
+# What is kept across upgrades
 
 
 @contextmanager
-def kubernetes(secrets: dict[str, Manifest]) -> Iterator[str]:
-    """As much of an API server as reading Secrets takes; yields a kubeconfig for it."""
+def kubernetes(secrets: dict[str, Manifest], deployments: list[Manifest]) -> Iterator[str]:
+    """As much of an API server as reading Secrets and Deployments takes; yields a kubeconfig for it."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -696,11 +891,19 @@ def kubernetes(secrets: dict[str, Manifest]) -> Iterator[str]:
             elif path == "/api":
                 answer = {"kind": "APIVersions", "versions": ["v1"]}
             elif path == "/apis":
-                answer = {"kind": "APIGroupList", "apiVersion": "v1", "groups": []}
+                version = {"groupVersion": "apps/v1", "version": "v1"}
+                group = {"name": "apps", "versions": [version], "preferredVersion": version}
+                answer = {"kind": "APIGroupList", "apiVersion": "v1", "groups": [group]}
             elif path == "/api/v1":
                 secret = {"name": "secrets", "singularName": "secret", "namespaced": True, "kind": "Secret"}
                 resources = [secret | {"verbs": ["get", "list"]}]
                 answer = {"kind": "APIResourceList", "groupVersion": "v1", "resources": resources}
+            elif path == "/apis/apps/v1":
+                kind = {"name": "deployments", "singularName": "deployment", "namespaced": True, "kind": "Deployment"}
+                resources = [kind | {"verbs": ["get", "list"]}]
+                answer = {"kind": "APIResourceList", "groupVersion": "apps/v1", "resources": resources}
+            elif path == "/apis/apps/v1/namespaces/prod/deployments":
+                answer = {"kind": "DeploymentList", "apiVersion": "apps/v1", "metadata": {}, "items": deployments}
             elif path.removeprefix("/api/v1/namespaces/prod/secrets/") in secrets:
                 answer = secrets[path.rpartition("/")[2]]
             body = json.dumps(answer).encode()
@@ -733,14 +936,16 @@ def kubernetes(secrets: dict[str, Manifest]) -> Iterator[str]:
         server.server_close()
 
 
-def installed(secrets: dict[str, Manifest]) -> list[Manifest]:
-    """What Helm installs with the default values into a cluster that has `secrets`."""
+def installed(
+    secrets: dict[str, Manifest], values: Manifest | None = None, deployments: list[Manifest] | None = None
+) -> list[Manifest]:
+    """What Helm installs with `values` into a cluster that has `secrets` and `deployments`."""
     with (
-        kubernetes(secrets) as kubeconfig,
+        kubernetes(secrets, deployments or []) as kubeconfig,
         Config(kubeconfig_content=kubeconfig, namespace="prod") as config,
         helm_python.Chart.load(HELM) as chart,
     ):
-        texts = config.render(chart, {}, name="oo", namespace="prod", is_upgrade=bool(secrets))
+        texts = config.render(chart, values or {}, name="oo", namespace="prod", is_upgrade=bool(secrets))
     return [
         item for name in sorted(texts) if name.endswith(".yaml") for item in yaml.safe_load_all(texts[name]) if item
     ]
@@ -752,6 +957,37 @@ def test_password_is_kept_across_upgrades() -> None:
     first = installed({})
     assert installed({"oo-serving-redis": copy.deepcopy(one(first, "Secret"))}) == first
     assert one(installed({}), "Secret")["data"] != one(first, "Secret")["data"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"autoscaling": {"enabled": True, "minReplicas": 3}},
+        {
+            "keda": {"enabled": True, "minReplicas": 3, "natsMonitoringEndpoint": "nats:8222"},
+            "secrets": {"NATS_URL": {"existingSecret": "nats"}},
+        },
+    ],
+    ids=["hpa", "keda"],
+)
+def test_number_of_replicas_is_kept_across_upgrades(values: Manifest) -> None:
+    """Turning an autoscaler on, and every upgrade after that, keeps the pods there are: without a number Kubernetes
+    would go down to 1. A first install, or one that was scaled to 0, starts with the fewest that shall be."""
+
+    def deployment(name: str, replicas: int) -> Manifest:
+        return {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": name, "namespace": "prod"},
+            "spec": {"replicas": replicas},
+        }
+
+    others = [deployment("oo-serving-other", 20), deployment("another", 30)]
+    for live, wanted in ((7, 7), (1, 1), (0, 3)):
+        found = installed({}, values, [*others, deployment("oo-serving", live)])
+        assert one(found, "Deployment")["spec"]["replicas"] == wanted
+    assert one(installed({}, values, others), "Deployment")["spec"]["replicas"] == 3
+    assert one(installed({}, {}, [deployment("oo-serving", 7)]), "Deployment")["spec"]["replicas"] == 2
 
 
 # Monitoring
@@ -863,6 +1099,17 @@ def test_commands_in_the_documentation_use_values_there_are() -> None:
                 break  # a label or the like, called as the user likes
             assert word in node.get("properties", {}), f"{place}: {name} is no value of the chart"
             node = node["properties"][word]
+
+
+def test_ports_in_the_documentation_fit_the_urls() -> None:
+    """The ports that a command in the documentation lets through are those of the URL shown before it."""
+    first, *rest = (ROOT / "docs" / "kubernetes.md").read_text().split(" networkPolicy.redis.ports='{")
+    assert len(rest) == 2
+    for before, after in itertools.pairwise([first, *rest]):
+        url = re.findall(r"(rediss?(?:\+cluster)?://\S+:\d+[^\s'`]*)", before)[-1]
+        ports = [int(port) for port in after.partition("}'")[0].split(",")]
+        assert render(external(url, networkPolicy={"redis": {"ports": ports}}))
+        assert "would block" in refusal(external(url, networkPolicy={"redis": {"ports": [1]}}))
 
 
 def test_yaml_in_the_documentation_is_valid() -> None:

@@ -3,13 +3,14 @@
 import base64
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,18 @@ import pytest
 import redis
 
 from app.access import ROLES, make_key
-from tests.servers import ROOT, RedisServer, Server, free_port, haproxy, program, redis_cluster, redis_server, until
+from tests.servers import (
+    ROOT,
+    RedisServer,
+    Server,
+    free_port,
+    haproxy,
+    program,
+    redis_cluster,
+    redis_sentinel,
+    redis_server,
+    until,
+)
 from tests.test_chart import Manifest, one, pods, render
 
 REDIS_HOST = "oo-serving-redis:6379"
@@ -126,6 +138,8 @@ class Release:
         assert environ["SERVICE_URL"] == "http://oo-serving:80"
         words = [sys.executable, *container["command"][1:], *container["args"]]
         environ["SERVICE_URL"] = self.url
+        # A proxy for the world outside, as a namespace may put it into every pod; the service is not there.
+        environ["http_proxy"] = "http://127.0.0.1:9"
         return subprocess.run(words, env=environ, capture_output=True, text=True, check=False)
 
     def score(self, user: str = "u") -> httpx.Response:
@@ -206,8 +220,42 @@ def test_helm_test_has_a_key_for_each_role() -> None:
         (secret,) = [item for item in found.manifests if item["metadata"]["name"] == "test-keys"]
         secret["stringData"]["client"] = "another"
         done = found.helm_test()
-        assert done.returncode == 1
-        assert "POST /score: 401" in done.stdout + done.stderr or "POST /reset" in done.stderr
+        assert (done.returncode, done.stderr.partition("{")[0]) == (1, "POST /score: 401 ")
+        assert "POST /reset" not in done.stderr
+        secret["stringData"]["admin"] = "another"
+        done = found.helm_test()
+        said = [line.partition("{")[0] for line in done.stderr.splitlines()]
+        assert (done.returncode, said[0]) == (1, "POST /score: 401 "), "the first failure is not hidden by the second"
+        assert re.fullmatch(r"POST /reset/helm-test-\S+: 401 ", said[1])
+
+
+def test_redis_that_reads_its_file_back_is_left_to_it() -> None:
+    """A Redis that answers LOADING has started and is alive, so that nobody restarts it; it is only not ready."""
+    slowly = "key-load-delay 10000\nloading-process-events-interval-bytes 1024"
+    with release({"redis": {"extraConfig": slowly}}) as found:
+        with found.redis.client() as client:
+            client.mset({f"key-{number}": bytes(range(200)) for number in range(1000)})
+            client.bgrewriteaof()  # a key for each of them in the file, where MSET is a single line
+        until(lambda: int(found.redis.info()["aof_base_size"]) > 100_000, "the file rewritten")
+        found.redis.stop()
+        password = environment(found.manifests, found.container("redis"))["REDISCLI_AUTH"]
+        ask = [program("redis-cli"), "-p", str(found.redis.port), "ping"]
+
+        def loading(_: Server) -> bool:
+            return (
+                b"LOADING"
+                in subprocess.run(ask, env={"REDISCLI_AUTH": password}, capture_output=True, check=False).stdout
+            )
+
+        found.redis._ready = loading
+        found.redis.start()
+        assert found.probe("redis", "startupProbe")
+        assert found.probe("redis", "livenessProbe")
+        assert not found.probe("redis", "readinessProbe")
+        assert loading(found.redis), "it was loading all the while"
+        with found.redis.client() as client:
+            client.config_set("key-load-delay", 0)
+        until(lambda: found.probe("redis", "readinessProbe"), "the file read back")
 
 
 def test_frozen_redis_is_noticed() -> None:
@@ -342,6 +390,63 @@ def test_documented_backup_is_restored(tmp_path: Path) -> None:
         server.start()
         assert server.command("GET", "oo:{u}:sync") == "kept"
         assert len(content(server)) == len(before) + 1
+
+
+def rotation() -> list[list[str]]:
+    """The words of each redis-cli command that rotates the password of an external Redis, in order."""
+    text = (
+        (ROOT / "docs" / "kubernetes.md")
+        .read_text()
+        .partition("two passwords at once")[2]
+        .partition("Several API keys")[0]
+    )
+    return [shlex.split(line)[1:] for line in text.splitlines() if line.startswith("redis-cli ")]
+
+
+def test_documented_rotation_lasts_on_every_server() -> None:
+    """The documented commands bring the new password to master, replica and sentinels. Both passwords are good until
+    the old one is taken away, and only the new one after that, through a failover and restarts."""
+    # A restart shall be over before the sentinels call it a failure.
+    with redis_sentinel(down_after_ms=5000) as group:
+
+        def everywhere(servers: list[RedisServer], *words: str) -> None:
+            for server in servers:
+                assert server.command(*words) in ("OK", True)
+
+        def password(text: str) -> None:
+            for server in group.servers:
+                server.url = f"redis://:{text}@127.0.0.1:{server.port}/0"
+
+        everywhere(group.servers, "CONFIG", "SET", "masterauth", "OLD", "requirepass", "OLD")
+        password("OLD")
+        everywhere(group.servers, "CONFIG", "REWRITE")
+        everywhere(group.sentinels, "SENTINEL", "SET", group.name, "auth-pass", "OLD")
+        for words in rotation():
+            if words == ["ACL", "SETUSER", "default", "<OLD"]:
+                password("OLD")
+                everywhere(group.servers, "PING")
+                password("NEW")
+            if words[0] == "-p":
+                everywhere(group.sentinels, *words[2:])
+            else:
+                everywhere(group.servers, *words)
+
+        for server in group.servers:
+            server.stop()
+            server.start()
+        first = group.master
+
+        def failed_over() -> bool:
+            with group.sentinels[0].client() as sentinel, suppress(redis.ResponseError):  # no replica is ready yet
+                sentinel.execute_command("SENTINEL", "FAILOVER", group.name)
+            return group.master is not first
+
+        until(failed_over, "the sentinels made the replica a master", 30)
+        until(lambda: first.info().get("master_link_status") == "up", "the old master follows it", 30)
+        password("OLD")
+        for server in group.servers:
+            with pytest.raises(redis.AuthenticationError):
+                server.command("PING")
 
 
 def test_documented_move_to_sentinel_keeps_every_key() -> None:

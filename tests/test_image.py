@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -71,10 +72,23 @@ def test_image_is_pinned_and_small() -> None:
     bases = [step.rest.removesuffix(" AS build") for step in steps if step.word == "FROM"]
     assert bases == 2 * ["${PYTHON_IMAGE}${PYTHON_DIGEST:+@${PYTHON_DIGEST}}"]
     assert final("COPY") == ["--from=build /opt/oo /opt/oo"]
-    assert final("RUN") == ["python -m pip uninstall --yes --root-user-action=ignore setuptools wheel pip"]
+    (removal,) = final("RUN")
+    assert removal.startswith("python -m pip uninstall --yes --root-user-action=ignore setuptools wheel pip && rm -r ")
+    assert "ensurepip" in removal
     assert not [step for step in steps if step.word == "ADD"]
-    (install,) = [step.rest for step in steps if "requirements.lock" in step.rest and step.word == "RUN"]
-    assert {"--require-hashes", "--no-deps", "--only-binary"} <= set(install.split())
+
+
+def test_nothing_is_fetched_without_a_hash() -> None:
+    """Each pip command takes what a lock file has the hash of, or asks no index; none fetches what builds a package."""
+    runs = [step.rest for step in dockerfile() if step.word == "RUN" and step.stage == 0]
+    commands = [set(text.split()) for run in runs for text in run.split("&&") if " pip " in text]
+    assert len(commands) == 5
+    for words in commands:
+        assert "--no-deps" in words
+        assert "--no-index" in words or {"--require-hashes", "--only-binary"} <= words
+        assert "wheel" not in words or "--no-build-isolation" in words
+    locked = set(re.findall(r"^([^ ]+) ", (ROOT / "requirements-build.lock").read_text(), flags=re.MULTILINE))
+    assert set(tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]) <= locked
 
 
 def test_image_runs_what_the_chart_runs() -> None:
@@ -199,7 +213,8 @@ def test_image_serves_as_a_user_without_rights(prefix: Path) -> None:
     and after, it stops in order on SIGTERM, and has written nothing."""
     before = listing(prefix)
     port = free_port()
-    environ = image_environ(prefix, port)
+    # A proxy for the world outside, which is no way to ourselves.
+    environ = image_environ(prefix, port) | {"http_proxy": "http://127.0.0.1:9"}
     check = as_nobody(command("HEALTHCHECK"), prefix)
 
     def healthy() -> int:

@@ -64,7 +64,8 @@ Takes (list root component own).
 {{- if kindIs "string" . }}{{ . }}{{ else }}{{ toJson . }}{{ end }}
 {{- end }}
 
-{{- define "oo.redis.name" -}}{{ include "oo.fullname" . }}-redis{{- end }}
+{{/* Shorter than the others: a label of the pod is this name and the 11 characters of a revision, 63 at most. */}}
+{{- define "oo.redis.name" -}}{{ include "oo.fullname" . | trunc 46 | trimSuffix "-" }}-redis{{- end }}
 
 {{- define "oo.redis.conf" -}}
 dir /data
@@ -120,23 +121,32 @@ key: {{ index . 1 }}
 {{- end }}
 {{- end }}
 
-{{/* The environment that is not in the ConfigMap. */}}
+{{/*
+The environment that is not in the ConfigMap. What extraEnv names is left to it: of a name given twice, the upgrade that
+takes one away would take both, for Kubernetes merges this list by name.
+*/}}
 {{- define "oo.env" -}}
 {{- $root := . }}
+{{- $own := list }}
+{{- range .Values.extraEnv }}
+{{- $own = append $own .name }}
+{{- end }}
 {{- if .Values.redis.enabled }}
 - name: REDIS_PASSWORD
   valueFrom: {secretKeyRef: {name: {{ include "oo.redis.secret" . }}, key: {{ ternary .Values.redis.auth.key "password" (ne .Values.redis.auth.existingSecret "") }}}}
+{{- if not (has "REDIS_URL" $own) }}
 - name: REDIS_URL
   value: redis://:$(REDIS_PASSWORD)@{{ include "oo.redis.name" . }}:6379/0
 {{- end }}
+{{- end }}
 {{- range $name, $secret := .Values.secrets }}
-{{- if include "oo.given" (list $root $name) }}
+{{- if and (include "oo.given" (list $root $name)) (not (has $name $own)) }}
 - name: {{ $name }}
   valueFrom:
     secretKeyRef: {{- include "oo.secretKey" (list $root $name) | nindent 6 }}
 {{- end }}
 {{- end }}
-{{- if .Values.natsCredentials.existingSecret }}
+{{- if and .Values.natsCredentials.existingSecret (not (has "NATS_CREDS" $own)) }}
 - name: NATS_CREDS
   value: /etc/oo-serving/nats/{{ .Values.natsCredentials.key }}
 {{- end }}
@@ -165,7 +175,43 @@ key: {{ index . 1 }}
 {{- end }}
 
 {{- define "oo.graceSeconds" -}}
-{{- default (add (include "oo.stopSeconds" . | int) 5) .Values.terminationGracePeriodSeconds | int }}
+{{- default (add (include "oo.stopSeconds" . | int) 10) .Values.terminationGracePeriodSeconds | int }}
+{{- end }}
+
+{{/*
+The replicas of the Deployment while an autoscaler decides them: those there are, or the fewest at the first install.
+Kubernetes makes it 1 where an upgrade or a rollback takes the number away, so it is always given. Only where there is
+no cluster to ask it is not.
+*/}}
+{{- define "oo.liveReplicas" -}}
+{{- $deployments := lookup "apps/v1" "Deployment" .Release.Namespace "" }}
+{{- if $deployments }}
+{{- $replicas := 0 }}
+{{- range $deployments.items }}
+{{- if eq .metadata.name (include "oo.fullname" $) }}
+{{- $replicas = dig "spec" "replicas" 0 . | int }}
+{{- end }}
+{{- end }}
+{{- default (include "oo.fewest" .) $replicas }}
+{{- end }}
+{{- end }}
+
+{{/* The ports in a list of URLs that are not allowed, as JSON. Takes (list urls default allowed). */}}
+{{- define "oo.closedPorts" -}}
+{{- $allowed := list }}
+{{- range index . 2 }}
+{{- $allowed = append $allowed (include "oo.text" .) }}
+{{- end }}
+{{- $closed := list }}
+{{- $default := index . 1 }}
+{{- range regexReplaceAll "^[^/]*//([^/]*@)?" (regexReplaceAll "[?#].*" (index . 0) "") "" | splitList "," }}
+{{- $address := regexReplaceAll "/.*" (regexReplaceAll "^[^/]*//([^/]*@)?" (trim .) "") "" }}
+{{- $port := regexFind ":[0-9]+$" $address | trimPrefix ":" | default $default }}
+{{- if not (has $port $allowed) }}
+{{- $closed = append $closed $port }}
+{{- end }}
+{{- end }}
+{{- $closed | uniq | toJson }}
 {{- end }}
 
 {{/* Peers and ports of a NetworkPolicy rule. Takes (dict "to" peers "ports" numbers). */}}
