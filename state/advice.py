@@ -48,8 +48,8 @@ async def advise(servers: Servers, *, patience: float) -> None:
                 [reply] = await exchange(connection, [("INFO",)])
             break
         except (RedisError, OSError) as error:
-            if pause == _FIRST_PAUSE:
-                _log.warning("%s: requests are answered 503 meanwhile", reason(error))
+            level = logging.WARNING if pause == _FIRST_PAUSE else logging.DEBUG
+            _log.log(level, "%s: requests are answered 503 meanwhile", reason(error))
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
     if isinstance(reply, ResponseError):

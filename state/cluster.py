@@ -10,6 +10,7 @@ from typing import Final
 from redis.asyncio import RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import AbstractConnection
+from redis.cluster import PRIMARY
 from redis.exceptions import ConnectionError, RedisClusterException, RedisError  # noqa: A004
 
 from state.servers import Lend, whole
@@ -76,9 +77,9 @@ class Cluster:
 
     def _any(self) -> ClusterNode:
         """One master after the other, those that hang last."""
-        masters = {master.name: master for master, *_ in self._nodes.slots_cache.values()}
-        names = [name for name in masters if name not in self._hanging] or list(masters)
-        return masters[names[next(self._turns) % len(names)]]
+        masters = self._nodes.get_nodes_by_server_type(PRIMARY)
+        answering = [master for master in masters if master.name not in self._hanging] or masters
+        return answering[next(self._turns) % len(answering)]
 
     @asynccontextmanager
     async def _lent(self, node: ClusterNode, *, insist: bool = False) -> AsyncIterator[AbstractConnection]:
