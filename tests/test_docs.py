@@ -107,6 +107,17 @@ def test_tables_are_fresh(name: str) -> None:
     assert found[0].splitlines() == TABLES[name]().splitlines(), "renew it: .venv/bin/python -m tests.test_docs"
 
 
+@pytest.mark.parametrize("page", ["events", "generate"])
+def test_defaults_on_other_pages(page: str) -> None:
+    """A page's own table of settings names variables that there are, with the defaults they have."""
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    table = re.search(r"^\| variable \| default \|.*\n(?:\|.*\n)+", text, re.MULTILINE)
+    assert table
+    rows = re.findall(r"^\| `([A-Z_]+)` \| ([^|]*) \|", table[0], re.MULTILINE)
+    assert len(rows) == len(table[0].splitlines()) - 2
+    assert rows == [(name, default(getattr(Settings(), name.lower()))) for name, _ in rows]
+
+
 def test_every_error_is_explained() -> None:
     """The README says what each status means that some route answers, and no others."""
     table = re.search(r"^\| status \| means \|\n(.*?)\n\n", TEXT, re.MULTILINE | re.DOTALL)
