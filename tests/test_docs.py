@@ -122,12 +122,12 @@ def test_defaults_on_other_pages(page: str) -> None:
 
 
 def test_every_error_is_explained() -> None:
-    """The README says what each status means that some route answers, and no others."""
+    """The README says what each status means that some route answers, and those of what reaches no route."""
     table = re.search(r"^\| status \| means \|\n(.*?)\n\n", TEXT, re.MULTILINE | re.DOTALL)
     assert table
     said = set(re.findall(r"\b[45]\d\d\b", " ".join(row.split("|")[1] for row in table[1].splitlines())))
     answered = {status for operation in operations().values() for status in operation["responses"]}
-    assert said == (answered - {"200"}) | {"404", "405"}
+    assert said == (answered - {"200"}) | {"400", "404", "405", "431"}
 
 
 def test_links_lead_somewhere() -> None:
@@ -215,7 +215,8 @@ def answers(server: Server) -> bool:
 
 def test_dev_run_serves(real_redis: RedisServer, tmp_path: Path) -> None:
     """`./dev run` as the README writes it serves, on the embedded store and on a Redis that is named."""
-    (plain, *_), (named, *_) = (block.splitlines() for block in blocks("sh")[:2])
+    (plain, *_), (redis,), (named,) = (block.splitlines() for block in blocks("sh")[:3])
+    assert redis == "redis-server --appendonly yes"
     assert plain.startswith("./dev run ")
     assert "redis://localhost:6379 ./dev run" in named
     for line in (plain, named.replace("redis://localhost:6379", real_redis.url)):
