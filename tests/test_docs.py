@@ -110,15 +110,19 @@ def test_tables_are_fresh(name: str) -> None:
     assert found[0].splitlines() == TABLES[name]().splitlines(), "renew it: .venv/bin/python -m tests.test_docs"
 
 
-@pytest.mark.parametrize("page", ["events", "generate"])
-def test_defaults_on_other_pages(page: str) -> None:
-    """A page's own table of settings names variables that there are, with the defaults they have."""
+@pytest.mark.parametrize(
+    ("page", "prefixes"), [("events", ("NATS_",)), ("generate", ("LITELLM_", "LLM_", "DEFAULT_PROMPT_"))]
+)
+def test_settings_on_other_pages(page: str, prefixes: tuple[str, ...]) -> None:
+    """A page's own table of settings has all that its subject has, with the defaults that they have."""
     text = (ROOT / "docs" / f"{page}.md").read_text()
     table = re.search(r"^\| variable \| default \|.*\n(?:\|.*\n)+", text, re.MULTILINE)
     assert table
     rows = re.findall(r"^\| `([A-Z_]+)` \| ([^|]*) \|", table[0], re.MULTILINE)
     assert len(rows) == len(table[0].splitlines()) - 2
     assert rows == [(name, default(getattr(Settings(), name.lower()))) for name, _ in rows]
+    own = {name.upper() for name in Settings.__struct_fields__ if name.upper().startswith(prefixes)}
+    assert own <= dict(rows).keys()
 
 
 def test_every_error_is_explained() -> None:
