@@ -15,9 +15,10 @@ __all__ = ["POLICY", "render"]
 Node = Mapping[str, Any]
 
 _STYLE: Final = """
-:root { color-scheme: light dark; --line: #d5d9e0; --soft: #f3f5f8; --faint: #5b6472; --get: #17683a; --post: #1d4fa3 }
+:root { color-scheme: light dark; --line: #d5d9e0; --soft: #f3f5f8; --faint: #5b6472;
+  --get: #17683a; --post: #1d4fa3; --delete: #a12b25 }
 @media (prefers-color-scheme: dark) {
-  :root { --line: #3a414d; --soft: #1f242c; --faint: #a3adbb; --get: #6fd39a; --post: #8fb8ff }
+  :root { --line: #3a414d; --soft: #1f242c; --faint: #a3adbb; --get: #6fd39a; --post: #8fb8ff; --delete: #f5a19b }
 }
 * { box-sizing: border-box }
 body { margin: 0 auto; padding: 1rem; max-width: 60rem; font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere }
@@ -27,7 +28,8 @@ code, pre { font: .875rem/1.45 ui-monospace, monospace }
 pre { margin: .25rem 0; padding: .6rem; background: var(--soft); border-radius: 6px; white-space: pre-wrap }
 details { margin: .4rem 0; border: 1px solid var(--line); border-radius: 6px }
 summary { padding: .5rem .7rem; cursor: pointer } details > div { padding: 0 .7rem .7rem }
-summary b { display: inline-block; min-width: 4.4rem } .get { color: var(--get) } .post { color: var(--post) }
+summary b { display: inline-block; min-width: 4rem; margin-right: .4rem }
+.get { color: var(--get) } .post { color: var(--post) } .delete { color: var(--delete) }
 summary > code:first-of-type { font-weight: 600; margin-right: .6rem }
 table { width: 100%; border-collapse: collapse; font-size: .9rem; overflow-wrap: break-word }
 th, td { padding: .3rem .6rem .3rem 0; border-top: 1px solid var(--line); text-align: left; vertical-align: top }
@@ -93,7 +95,7 @@ def _operation(method: str, path: str, operation: Node) -> str:
             for row in parameters
         ]
         parts += ["<h3>Parameters</h3>", _table(("name", "in", "takes", ""), rows)]
-    words = f"curl {'-X POST ' if method == 'post' else ''}{_HOST}{path}"
+    words = f"curl {'' if method == 'get' else f'-X {method.upper()} '}{_HOST}{path}"
     for row in parameters:
         words = words.replace(f"{{{row['name']}}}", row["example"])
     parts.append("<h3>Request</h3>")

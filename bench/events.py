@@ -1,7 +1,7 @@
 """How many events does one replica handle? 1,000 events published while it is idle, written to Redis and acked.
 
-  .venv/bin/python -m bench.events                   one replica, 5 rounds, medians are shown
-  .venv/bin/python -m bench.events --replicas 3      shared by three
+  ./dev bench --events                               one replica, 5 rounds, medians are shown
+  ./dev bench --events 3                             shared by three
   .venv/bin/python -m bench.events --events 10000    more of them
 
 nats-server (file storage) and Redis (appendonly, everysec) are started for it. The time is from the first publish until
@@ -14,24 +14,31 @@ import json
 import sys
 import time
 from contextlib import ExitStack
+from typing import Any
 
 import nats
 from nats.js import JetStreamContext
 
-from bench.measure import machine
-from bench.report import Check, Section, show, spread, verdicts
+from bench import report
+from bench.measure import machine, require
+from bench.report import Check, Section, spread
 from tests.servers import nats_server, redis_server, service, until_async
 
 LIMIT_SECONDS = 2.0  # for 1,000 events and one replica
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=1_000, help="per round (1000)")
-    parser.add_argument("--users", type=int, default=1_000, help="whom the events name (1000)")
-    parser.add_argument("--replicas", type=int, default=1, help="that share them (1)")
-    parser.add_argument("--rounds", type=int, default=5, help="medians are shown (5)")
-    return parser.parse_args()
+def _arguments() -> dict[str, Any]:
+    """What was set; what was not is as `written_events` has it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument("--events", type=int, help="per round (1000)")
+    parser.add_argument("--users", type=int, help="whom the events name (1000)")
+    parser.add_argument("--replicas", type=int, help="that share them (1)")
+    parser.add_argument("--rounds", type=int, help="medians are shown (5)")
+    return vars(parser.parse_args())
 
 
 async def _acked(js: JetStreamContext, sequence: int) -> bool:
@@ -52,7 +59,7 @@ async def _round(js: JetStreamContext, events: int, users: int) -> tuple[float, 
     return published, time.perf_counter() - started
 
 
-async def _measure(options: argparse.Namespace) -> list[tuple[float, float]]:
+async def _measure(*, events: int, users: int, replicas: int, rounds: int) -> list[tuple[float, float]]:
     with ExitStack() as stack:
         redis = stack.enter_context(redis_server("--appendonly", "yes", "--appendfsync", "everysec"))
         server = stack.enter_context(nats_server())
@@ -61,12 +68,12 @@ async def _measure(options: argparse.Namespace) -> list[tuple[float, float]]:
         await js.add_stream(name="signals", subjects=["signals.>"])
         await js.add_stream(name="feedback", subjects=["feedback.>"])
         env = {"REDIS_URL": redis.url, "NATS_URL": server.url, "LOG_LEVEL": "warning"}
-        for _ in range(options.replicas):
+        for _ in range(replicas):
             stack.enter_context(service(env))
-        await until_async(lambda: _waiting(js, options.replicas), "replicas pull", 30)
-        rounds = [await _round(js, options.events, options.users) for _ in range(1 + options.rounds)]
+        await until_async(lambda: _waiting(js, replicas), "replicas pull", 30)
+        found = [await _round(js, events, users) for _ in range(1 + rounds)]
         await client.close()
-        return rounds[1:]  # the first warms up
+        return found[1:]  # the first warms up
 
 
 async def _waiting(js: JetStreamContext, replicas: int) -> bool:
@@ -77,35 +84,32 @@ async def _waiting(js: JetStreamContext, replicas: int) -> bool:
     return bool((info.num_waiting or 0) >= replicas)
 
 
-def main() -> int:
-    options = _arguments()
-    rounds = asyncio.run(_measure(options))
-    handled = [seconds for _, seconds in rounds]
-    rates = [options.events / seconds for seconds in handled]
+def written_events(*, events: int = 1_000, users: int = 1_000, replicas: int = 1, rounds: int = 5) -> list[Section]:
+    """How long `replicas` take for `events` that name `users`; the promise is about one replica."""
+    found = asyncio.run(_measure(events=events, users=users, replicas=replicas, rounds=rounds))
+    handled = [seconds for _, seconds in found]
     checks = []
-    if options.replicas == 1:
-        checks = [
-            Check(
-                "1,000 events, one replica",
-                sorted(handled)[len(handled) // 2] * 1_000 / options.events,
-                LIMIT_SECONDS,
-                "s",
-            )
-        ]
-    section = Section(
-        f"{options.events:,} events, {options.replicas} replica{'s' if options.replicas > 1 else ''}",
-        f"median (least to most) of {options.rounds} rounds; {', '.join(machine().values())}",
-        ["", "seconds", "events per second"],
-        [
-            ["published", spread([seconds for seconds, _ in rounds]), ""],
-            ["written and acked", spread(handled), spread(rates, 0)],
-        ],
-        checks,
-    )
-    show(section)
-    if checks:
-        show(verdicts([section]))
-    return 0 if all(check.met for check in checks) else 1
+    if replicas == 1:
+        seconds = sorted(handled)[len(handled) // 2] * 1_000 / events
+        checks = [Check("1,000 events, one replica", seconds, LIMIT_SECONDS, "s")]
+    return [
+        Section(
+            f"{events:,} events, {replicas} replica{'s' if replicas > 1 else ''}",
+            f"median (least to most) of {rounds} rounds",
+            ["", "seconds", "events per second"],
+            [
+                ["published", spread([seconds for seconds, _ in found]), ""],
+                ["written and acked", spread(handled), spread([events / seconds for seconds in handled], 0)],
+            ],
+            checks,
+        )
+    ]
+
+
+def main() -> int:
+    wanted = _arguments()
+    require("redis-server", "nats-server")
+    return report.tell(machine(), written_events(**wanted))
 
 
 if __name__ == "__main__":

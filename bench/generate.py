@@ -1,7 +1,7 @@
 """Do slow language models hold up the rest? 200 POST /generate over 32 connections while /score goes on.
 
-  .venv/bin/python -m bench.generate                a stand-in for the LLM proxy that answers after 300 ms
-  .venv/bin/python -m bench.generate --rounds 10    quiet and busy spells in turn, medians are shown
+  ./dev bench --generate                            a stand-in for the LLM proxy that answers after 300 ms
+  .venv/bin/python -m bench.generate --delay 0.1    the same with other figures
 
 The service runs against a Redis of its own. /score comes from wrk at a steady pace, first alone, then while the calls
 to /generate run; both spells are equally long, so that their 99th percentiles can be compared.
@@ -12,9 +12,13 @@ import asyncio
 import json
 import math
 import statistics
+import sys
 import time
+from typing import Any
 
-from bench.measure import Load, Run, Target, machine, measure
+from bench import report
+from bench.measure import Load, Run, Target, machine, measure, require
+from bench.report import Check, Section, spread
 from tests.servers import redis_server, service
 from tests.standin import Asked, completion, http, stand_in
 
@@ -22,15 +26,20 @@ TIPS = json.dumps([{"id": str(index), "content": "Take a walk before lunch."} fo
 TASKS = [{"title": f"Task {index}", "priority": 2, "age_days": index} for index in range(10)]
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calls", type=int, default=200, help="to /generate in a burst (200)")
-    parser.add_argument("--connections", type=int, default=32, help="they come over, and LLM_MAX_CONCURRENCY (32)")
-    parser.add_argument("--delay", type=float, default=0.3, help="seconds until the stand-in answers (0.3)")
-    parser.add_argument("--pace", type=int, default=300, help="/score requests per second, 0 for all it can (300)")
-    parser.add_argument("--score-connections", type=int, default=8, help="/score comes over (8)")
-    parser.add_argument("--rounds", type=int, default=5, help="quiet and busy spells (5)")
-    return parser.parse_args()
+def _arguments() -> dict[str, Any]:
+    """What was set; what was not is as `slow_model` has it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument("--calls", type=int, help="to /generate in a burst (200)")
+    parser.add_argument("--connections", type=int, help="they come over, and LLM_MAX_CONCURRENCY (32)")
+    parser.add_argument("--delay", type=float, help="seconds until the stand-in answers (0.3)")
+    parser.add_argument("--pace", type=int, help="/score requests per second, 0 for all it can (300)")
+    parser.add_argument("--score-connections", type=int, help="/score comes over (8)")
+    parser.add_argument("--rounds", type=int, help="quiet and busy spells, medians are shown (5)")
+    return vars(parser.parse_args())
 
 
 async def burst(port: int, calls: int, connections: int) -> float:
@@ -59,11 +68,13 @@ async def burst(port: int, calls: int, connections: int) -> float:
     return time.perf_counter() - started
 
 
-async def compare(options: argparse.Namespace) -> tuple[list[float], list[Run], list[Run]]:
-    """Per round: the seconds of a burst, /score alone, /score while bursts follow each other."""
+async def compare(
+    *, calls: int, connections: int, delay: float, pace: int, score_connections: int, rounds: int
+) -> tuple[list[float], list[Run], list[Run]]:
+    """The seconds of each burst, and per round /score alone and /score while bursts follow each other."""
 
     async def slow(_: Asked) -> bytes:
-        await asyncio.sleep(options.delay)
+        await asyncio.sleep(delay)
         return http(completion(TIPS))
 
     bursts: list[float] = []
@@ -71,47 +82,77 @@ async def compare(options: argparse.Namespace) -> tuple[list[float], list[Run], 
     busy: list[Run] = []
     async with stand_in(slow) as llm:
         environ = {"LITELLM_URL": llm.url, "LITELLM_MASTER_KEY": "sk-bench", "LOG_LEVEL": "warning"}
-        environ["LLM_MAX_CONCURRENCY"] = str(options.connections)
+        environ["LLM_MAX_CONCURRENCY"] = str(connections)
         with redis_server() as redis, service({"REDIS_URL": redis.url, **environ}) as server:
             target = Target("service", server.url, server.pid)
-            ideal = math.ceil(options.calls / options.connections) * options.delay
+            ideal = math.ceil(calls / connections) * delay
             score = Load(
-                connections=options.score_connections,
+                connections=score_connections,
                 seconds=math.ceil(2 * ideal),
-                pace=options.score_connections * 1e3 / options.pace if options.pace else 0,
+                pace=score_connections * 1e3 / pace if pace else 0,
                 users=1_000,
             )
-            await burst(server.port, options.connections, options.connections)
+            await burst(server.port, connections, connections)
             await asyncio.to_thread(measure, target, score)
-            for _ in range(options.rounds):
+            for _ in range(rounds):
                 quiet.append(await asyncio.to_thread(measure, target, score))
                 measuring = asyncio.ensure_future(asyncio.to_thread(measure, target, score))
                 while not measuring.done():
-                    bursts.append(await burst(server.port, options.calls, options.connections))
+                    bursts.append(await burst(server.port, calls, connections))
                 busy.append(await measuring)
     return bursts, quiet, busy
 
 
-def main() -> None:
-    options = _arguments()
-    print(", ".join(f"{name} {value}" for name, value in machine().items()))
-    bursts, quiet, busy = asyncio.run(compare(options))
-    failed = sum(run.bad_status + run.broken for run in quiet + busy)
-    ideal = options.calls / options.connections * options.delay
-    print(
-        f"{options.calls} calls over {options.connections} connections, an answer after {options.delay * 1e3:.0f} ms: "
-        f"{statistics.median(bursts):.2f} s (best {min(bursts):.2f}, worst {max(bursts):.2f}); "
-        f"calls / connections x delay is {ideal:.2f} s"
-    )
-    for name, runs in (("alone", quiet), ("meanwhile", busy)):
-        rate, p50, p99 = (
-            statistics.median(getattr(run, field) for run in runs) for field in ("throughput", "p50", "p99")
+def slow_model(
+    *,
+    calls: int = 200,
+    connections: int = 32,
+    delay: float = 0.3,
+    pace: int = 300,
+    score_connections: int = 8,
+    rounds: int = 5,
+) -> list[Section]:
+    """/score alone and while `calls` to /generate over `connections` wait `delay` seconds each for the model."""
+    bursts, quiet, busy = asyncio.run(
+        compare(
+            calls=calls,
+            connections=connections,
+            delay=delay,
+            pace=pace,
+            score_connections=score_connections,
+            rounds=rounds,
         )
-        p99s = " ".join(f"{run.p99:.2f}" for run in runs)
-        print(f"/score {name}: {rate:.0f} per second, p50 {p50:.2f} ms, p99 {p99:.2f} ms ({p99s})")
+    )
+    rows = [
+        [
+            name,
+            f"{statistics.median(run.throughput for run in runs):.0f}",
+            spread([run.p50 for run in runs]),
+            spread([run.p99 for run in runs]),
+        ]
+        for name, runs in (("alone", quiet), ("meanwhile", busy))
+    ]
     ratio = statistics.median(run.p99 for run in busy) / statistics.median(run.p99 for run in quiet)
-    print(f"p99 meanwhile is {ratio:.2f} x p99 alone; {failed} requests failed")
+    failed = sum(run.bad_status + run.broken for run in quiet + busy)
+    return [
+        Section(
+            "/score while tips are generated",
+            f"{calls} calls to /generate over {connections} connections, an answer after {delay * 1e3:.0f} ms, took "
+            f"{spread(bursts)} s; calls / connections x delay is {calls / connections * delay:.2f} s; "
+            f"p99 meanwhile is {ratio:.2f} of p99 alone",
+            ["/score", "requests/s", "p50 ms", "p99 ms"],
+            rows,
+            [Check("errors: score while tips are generated", failed, 0, "")],
+            {"alone": quiet, "meanwhile": busy},
+        )
+    ]
+
+
+def main() -> int:
+    wanted = _arguments()
+    require("redis-server", "wrk")
+    return report.tell(machine(), slow_model(**wanted))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import msgspec
 
-__all__ = ["Load", "Run", "Target", "machine", "measure", "sampled_memory"]
+from tests.servers import ServerError, program
+
+__all__ = ["Load", "Run", "Target", "machine", "measure", "require", "sampled_memory"]
 
 HERE = Path(__file__).parent
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -68,6 +70,15 @@ class _Result(msgspec.Struct, frozen=True):
     p99: int
 
 
+def require(*names: str) -> None:
+    """Exit with one line that names the first of these programs that is not installed."""
+    for name in names:
+        try:
+            program(name)
+        except ServerError:
+            raise SystemExit(f"{name} is not installed: './dev bench' installs it") from None
+
+
 def _tree(pid: int) -> Iterator[int]:
     """`pid` and all its descendants."""
     yield pid
@@ -97,7 +108,7 @@ def _memory(pid: int) -> float:
 
 
 def _wrk(url: str, load: Load) -> _Result:
-    command = ["wrk", "-t1", f"-c{load.connections}", f"-d{load.seconds}s", "--latency"]
+    command = [program("wrk"), "-t1", f"-c{load.connections}", f"-d{load.seconds}s", "--latency"]
     environ = {"MODE": load.mode, "USERS": str(load.users), "SEED": str(load.seed), "PACE": f"{load.pace:.3f}"}
     done = subprocess.run(
         [*command, "-s", str(HERE / "load.lua"), url],
@@ -158,7 +169,7 @@ def machine() -> dict[str, str]:
     """What the figures were measured on: they mean nothing without it."""
     info = Path("/proc/cpuinfo").read_text()
     model = next((line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")), "?")
-    redis = subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=True).stdout
+    redis = subprocess.run([program("redis-server"), "--version"], capture_output=True, text=True, check=True).stdout
     return {
         "processor": model,
         "cores": str(os.cpu_count()),

@@ -1,12 +1,12 @@
 """What a measurement came to: a table for people, checks against limits, and the same as data."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from bench.measure import Run
 
-__all__ = ["Check", "Section", "markdown", "show", "spread", "verdicts"]
+__all__ = ["Check", "Section", "markdown", "met", "show", "spread", "tell", "verdicts", "words"]
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -49,6 +49,28 @@ def verdicts(sections: Sequence[Section]) -> Section:
         for each in checks
     ]
     return Section("Measured and promised", "", ["work", "measured", "at most", ""], rows)
+
+
+def met(sections: Sequence[Section]) -> bool:
+    return all(check.met for section in sections for check in section.checks)
+
+
+def words(machine: Mapping[str, str]) -> str:
+    """The machine in one line."""
+    return ", ".join(f"{name} {value}" for name, value in machine.items())
+
+
+def tell(machine: Mapping[str, str], sections: Iterable[Section]) -> int:
+    """Print each section as soon as it is there, then all checks; 1 if a promise was missed."""
+    print(words(machine))
+    told = []
+    for section in sections:
+        show(section)
+        told.append(section)
+    checked = verdicts(told)
+    if checked.rows:
+        show(checked)
+    return 0 if met(told) else 1
 
 
 def show(section: Section) -> None:

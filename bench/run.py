@@ -1,13 +1,15 @@
 """How fast is it here? Starts Redis, the floor and the service, alternates between them and compares.
 
   ./dev bench                          the service beside the floor, and the pure decision
-  ./dev bench --all                    everything below too (about 15 minutes)
+  ./dev bench --all                    everything down to --peers too (about 20 minutes)
   ./dev bench --half                   latency at half of the highest throughput
   ./dev bench --soak 300               memory under so many seconds of full load
   ./dev bench --many 1000000           that many users in Redis beside 1,000
   ./dev bench --workers 1,2            processes in one container
   ./dev bench --redis                  what a request costs Redis, and how many it carries
   ./dev bench --peers                  the pure decision beside Vowpal Wabbit's and MABWiser's
+  ./dev bench --generate               /score while slow language models are asked
+  ./dev bench --events                 events from NATS; --events 3: shared by three replicas
   ./dev bench --core                   whether the numeric core became slower by more than half
   ./dev bench --against URL            a server that runs already, alone (--pid: its process, for processor time)
 
@@ -22,8 +24,8 @@ from pathlib import Path
 
 import msgspec
 
-from bench import decide, experiments, report
-from bench.measure import Load, Target, machine
+from bench import decide, events, experiments, generate, report
+from bench.measure import Load, Target, machine, require
 
 
 def _arguments(words: list[str]) -> argparse.Namespace:
@@ -41,6 +43,8 @@ def _arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--workers", metavar="N,N")
     parser.add_argument("--redis", action="store_true")
     parser.add_argument("--peers", action="store_true")
+    parser.add_argument("--generate", action="store_true")
+    parser.add_argument("--events", type=int, nargs="?", const=1, metavar="REPLICAS")
     parser.add_argument("--core", action="store_true")
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--against", metavar="URL")
@@ -74,6 +78,8 @@ def _plan(options: argparse.Namespace) -> list[Callable[[], list[report.Section]
         (options.many, lambda: experiments.many_users(options.many, rounds, load)),
         (options.soak, lambda: experiments.soak(options.soak, load)),
         (options.peers, decide.beside_peers),
+        (options.generate, lambda: generate.slow_model(rounds=rounds)),
+        (options.events, lambda: events.written_events(replicas=options.events, rounds=rounds)),
     ]
     plan = [experiment for wish, experiment in wishes if wish]
     if options.all or not plan:
@@ -88,28 +94,21 @@ def main(words: list[str]) -> int:
         raise SystemExit("./dev bench reads processor time from /proc: it needs Linux")
     if options.core:
         return decide.guard()
+    require("redis-server", "wrk", *(["nats-server"] if options.events else []))
     here = machine()
-    where = ", ".join(f"{name} {value}" for name, value in here.items())
-    quiet = options.json or options.markdown
-    if not quiet:
-        print(where)
-    sections: list[report.Section] = []
-    for experiment in _plan(options):
-        found = experiment()
-        sections += found
-        for section in [] if quiet else found:
-            report.show(section)
-    verdicts = report.verdicts(sections)
-    met = all(check.met for section in sections for check in section.checks)
+    sections = (section for experiment in _plan(options) for section in experiment())
+    if not (options.json or options.markdown):
+        return report.tell(here, sections)
+    found = list(sections)
+    met = report.met(found)
     if options.json:
-        checks = [msgspec.structs.asdict(check) | {"met": check.met} for each in sections for check in each.checks]
-        data = {"machine": here, "met": met, "checks": checks, "sections": sections}
+        checks = [msgspec.structs.asdict(check) | {"met": check.met} for each in found for check in each.checks]
+        data = {"machine": here, "met": met, "checks": checks, "sections": found}
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(data), indent=2) + b"\n")
-    elif options.markdown:
-        print(f"Measured on: {where}.\n")
-        print("\n".join(report.markdown(section) for section in [*sections, verdicts] if section.rows))
-    elif verdicts.rows:
-        report.show(verdicts)
+    else:
+        print(f"Measured on: {report.words(here)}.\n")
+        shown = [section for section in [*found, report.verdicts(found)] if section.rows]
+        print("\n".join(report.markdown(section) for section in shown))
     return 0 if met else 1
 
 

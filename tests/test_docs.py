@@ -6,6 +6,7 @@ Tables are written by `.venv/bin/python -m tests.test_docs`.
 import functools
 import os
 import re
+import shlex
 import stat
 import subprocess
 import urllib.request
@@ -17,8 +18,10 @@ import httpx
 import msgspec
 import pytest
 
+from app.access import ROLES, make_key
 from app.settings import Secret, Settings, takes
 from tests.bodies import reward, score
+from tests.faults import Proxy
 from tests.servers import RedisServer, Server, free_port, haproxy, redis_server, service, until
 
 ROOT = Path(__file__).parent.parent
@@ -107,13 +110,28 @@ def test_tables_are_fresh(name: str) -> None:
     assert found[0].splitlines() == TABLES[name]().splitlines(), "renew it: .venv/bin/python -m tests.test_docs"
 
 
+@pytest.mark.parametrize(
+    ("page", "prefixes"), [("events", ("NATS_",)), ("generate", ("LITELLM_", "LLM_", "DEFAULT_PROMPT_"))]
+)
+def test_settings_on_other_pages(page: str, prefixes: tuple[str, ...]) -> None:
+    """A page's own table of settings has all that its subject has, with the defaults that they have."""
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    table = re.search(r"^\| variable \| default \|.*\n(?:\|.*\n)+", text, re.MULTILINE)
+    assert table
+    rows = re.findall(r"^\| `([A-Z_]+)` \| ([^|]*) \|", table[0], re.MULTILINE)
+    assert len(rows) == len(table[0].splitlines()) - 2
+    assert rows == [(name, default(getattr(Settings(), name.lower()))) for name, _ in rows]
+    own = {name.upper() for name in Settings.__struct_fields__ if name.upper().startswith(prefixes)}
+    assert own <= dict(rows).keys()
+
+
 def test_every_error_is_explained() -> None:
-    """The README says what each status means that some route answers, and no others."""
+    """The README says what each status means that some route answers, and those of what reaches no route."""
     table = re.search(r"^\| status \| means \|\n(.*?)\n\n", TEXT, re.MULTILINE | re.DOTALL)
     assert table
     said = set(re.findall(r"\b[45]\d\d\b", " ".join(row.split("|")[1] for row in table[1].splitlines())))
     answered = {status for operation in operations().values() for status in operation["responses"]}
-    assert said == (answered - {"200"}) | {"404", "405"}
+    assert said == (answered - {"200"}) | {"400", "404", "405", "431"}
 
 
 def test_links_lead_somewhere() -> None:
@@ -201,7 +219,8 @@ def answers(server: Server) -> bool:
 
 def test_dev_run_serves(real_redis: RedisServer, tmp_path: Path) -> None:
     """`./dev run` as the README writes it serves, on the embedded store and on a Redis that is named."""
-    (plain, *_), (named, *_) = (block.splitlines() for block in blocks("sh")[:2])
+    (plain, *_), (redis,), (named,) = (block.splitlines() for block in blocks("sh")[:3])
+    assert redis == "redis-server --appendonly yes"
     assert plain.startswith("./dev run ")
     assert "redis://localhost:6379 ./dev run" in named
     for line in (plain, named.replace("redis://localhost:6379", real_redis.url)):
@@ -221,6 +240,50 @@ def test_dev_run_serves(real_redis: RedisServer, tmp_path: Path) -> None:
         finally:
             server.stop()
     assert real_redis.command("EXISTS", "oo:{cy}:linucb-v1") == 1
+
+
+def test_rights_in_redis_are_enough_and_none_too_many() -> None:
+    """With the rights that docs/operations.md gives a user of Redis every route that needs Redis works, also when a
+    reply of Redis is lost; nothing is denied, and each of the commands is really used."""
+    text = (ROOT / "docs" / "operations.md").read_text()
+    [command] = re.findall(r"^redis-cli (ACL SETUSER (?:.*\\\n)*.*)$", text, re.MULTILINE)
+    words = shlex.split(command.replace("\\\n", " "))
+    made: dict[str, tuple[str, str]] = {role: make_key(role, role) for role in ROLES}
+    with (
+        redis_server() as store,
+        redis_server("--replicaof", f"127.0.0.1 {store.port}"),
+        Proxy(store.port) as proxy,
+    ):
+        assert store.command(*words)
+        with store.client() as admin:
+            until(lambda: admin.set("warm", 1, px=1) and admin.wait(1, 100) == 1, "replica in sync")
+        environ = {
+            "REDIS_URL": f"redis://oo-serving:PASSWORD@127.0.0.1:{proxy.port}",
+            "REDIS_WAIT_REPLICAS": "1",
+            "API_KEYS": "\n".join(line for _, line in made.values()),
+            "RATE_LIMIT_PER_SECOND": "1000",
+            "FEATURE_HISTORY_SIZE": "1",
+        }
+        store.command("CONFIG", "RESETSTAT")
+        with service(environ, ready="/health/ready") as server, httpx.Client(base_url=server.url, timeout=20) as client:
+            for _ in ("the count of requests", "the score"):
+                proxy.lose_reply()
+            for role, method, path, body, headers in [
+                ("client", "POST", "/score", score("ann"), {}),
+                ("client", "POST", "/score", score("ann"), {}),
+                *[("client", "POST", "/reward", reward("ann"), {"Idempotency-Key": "1"})] * 2,
+                ("reader", "GET", "/stats/ann", None, {}),
+                ("reader", "GET", "/features/ann", None, {}),
+                ("admin", "POST", "/reset/ann", None, {}),
+                ("admin", "DELETE", "/users/ann", None, {}),
+            ]:
+                key = {"Authorization": f"Bearer {made[role][0]}"}
+                answer = client.request(method, path, json=body, headers=key | headers)
+                assert answer.status_code == 200, (path, answer.text)
+        with store.client(decode_responses=True) as admin:
+            used = {name.removeprefix("cmdstat_") for name in admin.info("commandstats")}
+        assert store.command("ACL", "LOG") == []
+    assert {word[1:] for word in words if word.startswith("+")} - used == set()
 
 
 def test_replicas_behind_haproxy(place: tuple[Server, RedisServer]) -> None:

@@ -337,16 +337,3 @@ def test_guide_prompt(tmp_path: Path) -> None:
     (tmp_path / "v3.md").write_text(shown(r"```markdown\n(.*?)```"))
     assert prompts.load("v3", tmp_path).get(None).messages(n=1)
     assert set(re.findall(r"^\| `\{\{(\w+)\}\}` \|", GUIDE, re.MULTILINE)) == prompts.PLACEHOLDERS
-
-
-def test_guide_settings() -> None:
-    """The guide's table has every setting of generation with its default."""
-    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| (\S+) \|", GUIDE, re.MULTILINE))
-    fields = {
-        name: getattr(Settings(), name)
-        for name in Settings.__struct_fields__
-        if name.startswith(("litellm_", "llm_", "default_prompt_"))
-    }
-    assert rows == {
-        name.upper(): "none" if isinstance(value, Secret) else f"`{value}`" for name, value in fields.items()
-    }

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import hashlib
+import html
 import json
 import random
 import re
@@ -22,7 +23,8 @@ from app.access import ROLES, make_key
 from app.main import create_app
 from app.reference import ROUTES
 from app.settings import Secret, Settings
-from tests.servers import RedisServer, free_port
+from tests.servers import RedisServer, free_port, service
+from tests.standin import Asked, completion, http, stand_in
 
 pytestmark = pytest.mark.anyio
 
@@ -357,3 +359,24 @@ async def test_page_shows_all(page: httpx.Response, document: dict[str, Any]) ->
     for name, schema in document["components"]["schemas"].items():
         assert name in text
         assert all(field in text for field in schema["properties"])
+
+
+async def test_commands_of_the_page_work(page: httpx.Response, document: dict[str, Any]) -> None:
+    """The curl command of every route, pasted into a shell from the first to the last, is answered 200."""
+    commands = [html.unescape(found) for found in re.findall(r"<pre>(curl .*?)</pre>", page.text, re.DOTALL)]
+    assert len(commands) == len(list(operations(document)))
+
+    async def answer(_: Asked) -> bytes:
+        return http(completion(TIP))
+
+    async with stand_in(answer) as llm:
+        with service({"LITELLM_URL": llm.url, "LITELLM_MASTER_KEY": "sk-1"}) as server:
+            words = "--silent --output /dev/null --write-out '%{http_code} %{method} %{url}\\n' --max-time 20"
+            words += f" --connect-to localhost:8000:127.0.0.1:{server.port}"
+            shell = await asyncio.create_subprocess_exec(
+                "bash", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+            )
+            script = "\n".join([f'curl() {{ command curl {words} "$@"; }}', *commands])
+            printed, _ = await shell.communicate(script.encode())
+    paths = [f"{method} http://localhost:8000{path}" for method, path, _ in operations(document)]
+    assert printed.decode().splitlines() == [f"200 {path}".replace("{user_id}", "ann") for path in paths]

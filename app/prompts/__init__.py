@@ -20,7 +20,7 @@ PARTS_OF_DAY = ("night", "morning", "afternoon", "evening")
 PLACEHOLDERS = frozenset({"n", "weekday", "hour", "part_of_day", "tasks", "extra"})
 
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
-_FILE = re.compile(r"(?P<about>[^\n#]+)\n+# System\n+(?P<system>.+?)\n+# User\n+(?P<user>.+?)\s*", re.DOTALL)
+_FILE = re.compile(r"[^\n#]+\n+# System\n+(?P<system>.+?)\n+# User\n+(?P<user>.+?)\s*", re.DOTALL)
 
 
 class UnknownPrompt(ValueError):
@@ -28,8 +28,6 @@ class UnknownPrompt(ValueError):
 
     def __init__(self, version: str, known: Sequence[str]) -> None:
         super().__init__(f"unknown prompt version {version[:64]!r}, there are {', '.join(known)}")
-        self.version = version
-        self.known = tuple(known)
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -40,10 +38,9 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Prompt(msgspec.Struct, frozen=True):
-    """One version: `about` in a sentence, and the two templates."""
+    """One version: its name and the two templates."""
 
     version: str
-    about: str
     system: str
     user: str
 
@@ -94,12 +91,19 @@ def load(default: str, directory: Traversable | None = None) -> Prompts:
     Raises UnknownPrompt if `default` is not among them, ValueError naming the file that has not the form of a prompt.
     """
     found = (files(__name__) if directory is None else directory).iterdir()
-    texts = {f.name.removesuffix(".md"): f.read_text("utf-8") for f in found if f.name.endswith(".md")}
+    texts = {f.name.removesuffix(".md"): _read(f) for f in found if f.name.endswith(".md")}
     # v2 before v10: shorter names first.
     in_order = sorted(texts, key=lambda name: (len(name), name))
     prompts = Prompts(default, {version: _parse(version, texts[version]) for version in in_order})
     prompts.get(default)
     return prompts
+
+
+def _read(file: Traversable) -> str:
+    try:
+        return file.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"prompt {file.name}: is not UTF-8") from None
 
 
 def _parse(version: str, text: str) -> Prompt:
@@ -109,7 +113,7 @@ def _parse(version: str, text: str) -> Prompt:
     unknown = set(_PLACEHOLDER.findall(text)) - PLACEHOLDERS
     if unknown:
         raise ValueError(f"prompt {version}.md: unknown placeholder {{{{{min(unknown)}}}}}")
-    return Prompt(version, match["about"].strip(), match["system"], match["user"])
+    return Prompt(version, match["system"], match["user"])
 
 
 def _fill(template: str, values: Mapping[str, str]) -> str:
