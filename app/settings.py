@@ -69,7 +69,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     api_keys: Annotated[
         Secret,
-        says("lines name:role:sha256, or the path of a file with them, read again on SIGHUP; empty: open to everyone"),
+        says(
+            "lines name:role:sha256, or the path of a file with them (it begins with / or ./), read again on SIGHUP; "
+            "empty: open to everyone"
+        ),
     ] = Secret("")
     metrics_key: Annotated[Secret, says("bearer token that GET /metrics wants; empty for none")] = Secret("")
     rate_limit_per_second: Annotated[

@@ -122,7 +122,7 @@ class Tracing:
             yield onward
 
     async def close(self) -> None:
-        """Send what is left, if the collector takes it within some seconds."""
+        """Send what is left, if the collector takes it within a second."""
         loop = asyncio.get_running_loop()
         sent = asyncio.Event()
 
