@@ -21,6 +21,7 @@ from app.delivery import Counts, Observer, Pull, Trace, untraced
 from app.durable import LEAVE_SECONDS, SUBJECTS, Consumer
 from app.patience import StoreGate, end, grow, jitter
 from app.settings import Settings
+from app.wire import Connection
 
 __all__ = ["ConsumerHealth", "Consumers", "NatsHealth"]
 
@@ -142,7 +143,7 @@ class Consumers:
     async def _run(self) -> None:
         pause = 1.0
         while True:
-            client = Client()
+            client = Connection()
             closed = asyncio.Event()
             try:
                 await self._connect(client, closed)
@@ -202,8 +203,8 @@ class Consumers:
         await self._first_to_end([connecting], 0.1)
         await on_connect()
 
-    async def _watch(self, client: Client, closed: asyncio.Event) -> None:
-        """Raise when nats-py gave the connection up, or should have: an error it does not expect ends its trying."""
+    async def _watch(self, client: Connection, closed: asyncio.Event) -> None:
+        """Raise when nats-py gave the connection up, or should have: an error it does not expect ends its work."""
         seen = time.monotonic()
         while True:
             with suppress(TimeoutError):
@@ -213,8 +214,10 @@ class Consumers:
                 seen = time.monotonic()
             if client.is_closed or time.monotonic() > seen + GIVE_UP_SECONDS:
                 raise nats.errors.ConnectionClosedError
+            if client.is_connected and not client.reads:
+                raise nats.errors.Error("connected, but nothing is read any more")
 
-    async def _leave(self, client: Client) -> None:
+    async def _leave(self, client: Connection) -> None:
         if self._deadline is not None and self._in_hand:
             await asyncio.wait(self._in_hand, timeout=max(self._deadline - time.monotonic(), 0))
             for task in self._in_hand:
@@ -223,7 +226,7 @@ class Consumers:
                 await asyncio.wait(self._in_hand, timeout=1.0)
         with suppress(Exception):
             async with asyncio.timeout(2.0):
-                if client.is_connected:
+                if client.is_connected and client.reads:
                     await client.flush()
                 await client.close()
 

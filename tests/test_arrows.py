@@ -90,10 +90,11 @@ MAY_IMPORT: dict[str, str] = {
     "app.tips": "app.llm app.prompts msgspec",
     # Events from NATS.
     "app.events": "msgspec",
+    "app.wire": "nats",
     "app.dead_letters": "nats",
     "app.delivery": "app.dead_letters app.events app.patience msgspec nats state.errors",
     "app.durable": "app.delivery app.patience app.settings msgspec nats",
-    "app.consumer": "app.delivery app.durable app.events app.patience app.settings msgspec nats",
+    "app.consumer": "app.delivery app.durable app.events app.patience app.settings app.wire msgspec nats",
     # HTTP.
     "app.protocol": "app.schemas msgspec uvicorn",
     "app.http": "litestar msgspec",
@@ -131,7 +132,7 @@ ONLY_IN: dict[str, str] = {
     "hiredis": "state",
     "fakeredis": "state",
     "httpx": "app.connections app.llm app.main",
-    "nats": "app.consumer app.dead_letters app.delivery app.durable",
+    "nats": "app.consumer app.dead_letters app.delivery app.durable app.wire",
     "litestar": (
         "app.access app.errors app.gate app.generate app.health app.http app.main app.metrics app.openapi app.routes "
         "app.tracing"

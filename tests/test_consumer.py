@@ -278,6 +278,68 @@ async def test_malformed_events_are_dead_lettered_and_block_nobody(nats_at: Serv
             assert letter.headers["Original-Nats-Msg-Id"] == f"m{number}"
 
 
+UNREADABLE = {
+    "status that is no text": (SYNCED, b"NATS/1.0 \xff\xff\xff\r\n\r\n"),
+    "no line end": (SYNCED, b"NATS/1.0"),
+    "description that is no text": (SYNCED, b"NATS/1.0 200 \xff\xfe\r\n\r\n"),
+    "headers that are no text": (SYNCED, b"NATS/1.0\r\nA: \xff\r\n\xfe\r\n\r\n"),
+    "subject that is no text": ("signals.\udcff\udcfe", b""),
+    "subject with a form feed": ("signals.a\x0cb", b""),
+    "subject with a vertical tab": ("signals.a\x0bb", b""),
+}
+
+
+async def raw_publish(server: Server, subject: str, headers: bytes, body: bytes, times: int) -> None:
+    """Publish as no client library would."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    sizes = f"{len(headers)} {len(headers) + len(body)}" if headers else f"{len(body)}"
+    line = f"{'HPUB' if headers else 'PUB'} {subject} {sizes}\r\n".encode("utf-8", "surrogateescape")
+    writer.write(
+        b'CONNECT {"verbose": false, "headers": true}\r\n' + (line + headers + body + b"\r\n") * times + b"PING\r\n"
+    )
+    await reader.readuntil(b"PONG\r\n")
+    writer.close()
+
+
+@pytest.mark.parametrize("case", UNREADABLE)
+async def test_events_that_nats_py_cannot_read_end_nothing(nats_at: Server, js: JetStreamContext, case: str) -> None:
+    """With headers like that they are malformed or handled like others, with a subject like that nobody's: all done."""
+    await js.add_stream(name="S", subjects=["signals.>"])
+    await js.add_stream(name="dlq", subjects=["dlq.>"])
+    subject, headers = UNREADABLE[case]
+    noting = Noting()
+    async with consuming(nats_at.url, noting) as consumers:
+        await running(consumers)
+        await raw_publish(nats_at, subject, headers, b"x", times=100)
+        await js.publish(SYNCED, synced("u"))
+        lettered = 100 if subject == SYNCED else 0
+        await reach(
+            consumers,
+            "all done",
+            lambda health: (health.processed, health.dead_lettered) == (101 - lettered, lettered),
+        )
+        await settled(js, "S", 101)
+    assert noting.users == ["u"]
+
+
+async def test_client_that_reads_no_more_is_replaced(
+    nats_at: Server, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever ended the reading: nats-py still says that it is connected."""
+    monkeypatch.setattr("app.consumer.WATCH_SECONDS", 0.1)
+    await js.add_stream(name="S", subjects=["signals.>"])
+    quick = ConsumerConfig(durable_name="oo-serving-signals", filter_subject="signals.>", ack_wait=0.3)
+    await js.add_consumer("S", quick)  # what the server sent to the old connection comes again soon
+    async with consuming(nats_at.url, Noting()) as consumers:
+        await running(consumers)
+        client = consumers._client
+        assert client is not None
+        assert client._reading_task is not None
+        client._reading_task.cancel()
+        await js.publish(SYNCED, synced("u"))
+        await reach(consumers, "handled", lambda health: health.processed >= 1)
+
+
 async def test_flood_of_large_events_passes(nats_at: Server, js: JetStreamContext) -> None:
     """They are asked for in portions that fit into memory, one right after the other, and hold nobody up for long."""
     await js.add_stream(name="S", subjects=["signals.>"])

@@ -1,0 +1,74 @@
+"""nats-py's client, made to go on after an event that it cannot read.
+
+nats-py ends the reading of its connection at the first such event, without a word: nothing arrives any more, over any
+subscription, and with the event in a stream it is the same after each start.
+"""
+
+from typing import Any, Final
+
+from nats.aio.client import Client
+from nats.errors import ProtocolError
+from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
+
+__all__ = ["Connection"]
+
+# A subject may have them, for the server; nats-py takes them for the blanks between the parts of a line.
+_BLANKS: Final = b"\v\f"
+_NO_BLANKS: Final = bytes.maketrans(_BLANKS, b"??")
+
+
+class Connection(Client):
+    """A client for which no bytes in an event's headers or subject are too strange.
+
+    Headers that cannot be read count as none; in a subject, what is no UTF-8 is replaced. No subject that means
+    something to the service looks like that.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ps = _Parser(self)
+
+    @property
+    def reads(self) -> bool:
+        """Whether anything that the server sends will be noticed."""
+        return self._reading_task is not None and not self._reading_task.done()
+
+    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        try:
+            found: dict[str, str] | None = await super()._process_headers(headers)
+        except (UnicodeDecodeError, IndexError):
+            return None
+        return found
+
+    def _build_message(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> Any:
+        return super()._build_message(sid, _utf8(subject), _utf8(reply), data, headers)
+
+
+class _Parser(Parser):
+    async def parse(self, data: bytes = b"") -> None:
+        while True:
+            try:
+                await super().parse(data)
+            except ProtocolError:
+                if not self._mended():
+                    raise
+            else:
+                if not self._mended():
+                    return
+            data = b""
+
+    def _mended(self) -> bool:
+        """Whether the line at which reading stopped had blanks in its subject, which are others now."""
+        if self.state != AWAITING_CONTROL_LINE:
+            return False
+        line, end, rest = self.buf.partition(b"\r\n")
+        if not end or not any(blank in line for blank in _BLANKS):
+            return False
+        self.buf = line.translate(_NO_BLANKS) + end + rest
+        return True
+
+
+def _utf8(text: bytes) -> bytes:
+    return text.decode("utf-8", "replace").encode()
