@@ -117,7 +117,7 @@ class Consumers:
         if connected and not self._gate.is_open:
             problem = "store unavailable"
         return ConsumerHealth(
-            state="connecting" if not connected else "running" if pulls else "waiting for stream",
+            state="connecting" if not connected else "running" if pulls and consumer.looked else "waiting for stream",
             last_msg_ts=None if last is None else datetime.fromtimestamp(last, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             processed=counts.of["processed"],
             errors=counts.of["failed"],

@@ -108,6 +108,8 @@ class Pull:
         self._asked = 0
         self._filled = 0
         self._refused = False
+        self._refusal: str | None = None
+        self._unburied: str | None = None
         self._wake = asyncio.Event()
         self.max_deliver = 1
         self.ack_wait = 30.0
@@ -116,6 +118,12 @@ class Pull:
     @property
     def in_hand(self) -> int:
         return len(self._in_hand)
+
+    @property
+    def problems(self) -> list[str]:
+        """What keeps events from arriving, or from becoming dead letters."""
+        found = {"nothing is delivered": self._refusal, "a dead letter was not taken": self._unburied}
+        return [f"{what}: {words}" for what, words in found.items() if words]
 
     async def run(self) -> None:
         """Ask for events and hand each to a task of its own, until cancelled; then take none that is not in hand.
@@ -167,9 +175,12 @@ class Pull:
     async def _arrived(self, msg: Msg) -> None:
         if not msg.reply.startswith(ACK):
             # The server ends the request: it expired (408), is filled to its `max_bytes`, or cannot be served (409).
-            self._refused = (msg.headers or {}).get("Status") != "408" and not self._filled
+            headers = msg.headers or {}
+            self._refused = headers.get("Status") != "408" and not self._filled
+            self._refusal = headers.get("Description") if self._refused else None
             self.ask_again()
             return
+        self._refusal = None
         self._asked -= 1
         self._filled += 1
         self._bytes += len(msg.data)
@@ -255,11 +266,13 @@ class Pull:
             reply = await self._client.request(f"dlq.{msg.subject}", body, timeout=PUBLISH_SECONDS, headers=headers)
             acknowledged = msgspec.json.decode(reply.data, type=_PublishReply)
             if acknowledged.error is not None or acknowledged.seq == 0:
-                raise nats.errors.Error(f"refused: {acknowledged.error}")
+                raise nats.errors.Error(f"refused: {(acknowledged.error or {}).get('description')}")
         except Exception as error:  # noqa: BLE001 (whoever else answers there may answer anything)
+            self._unburied = str(error) or type(error).__name__
             log.warning("dead letter of event %s not acknowledged, tried again later: %s", _name(msg), error)
             await self._give_back(msg)
         else:
+            self._unburied = None
             self._counts.event("dead_lettered")
             log.warning("event %s dead-lettered: %s", _name(msg), headers["Dlq-Reason"])
             await self._tell(msg.term())

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from enum import Enum
 from typing import Any, Final
 
 import msgspec
@@ -11,7 +12,7 @@ from nats.aio.client import Client
 from nats.errors import NoRespondersError
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, ConsumerInfo
-from nats.js.errors import NotFoundError, ServiceUnavailableError
+from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
 from app.delivery import Counts, Pull
 from app.patience import end, grow, jitter
@@ -47,6 +48,17 @@ async def _streams_of(client: Client, subject: str) -> list[str]:
     return answer.streams or []
 
 
+def _set(config: ConsumerConfig, name: str) -> object:
+    """A setting in plain words; what is not set may be missing, empty or 0 and is None here."""
+    value = getattr(config, name)
+    return (value.value if isinstance(value, Enum) else value) or None
+
+
+def _words(error: Exception) -> str:
+    said = error.description if isinstance(error, APIError) else str(error)
+    return said or type(error).__name__
+
+
 class Consumer:
     """One durable, of the same name on every stream that holds some of its subject (there may be several)."""
 
@@ -55,6 +67,7 @@ class Consumer:
     ) -> None:
         self._name = name
         self._subject = SUBJECTS[name]
+        self._letters = f"dlq.{self._subject}"
         self._durable = f"{settings.nats_durable_prefix}-{name}"
         self._max_deliver = settings.nats_max_deliver
         self._create_streams = settings.nats_create_streams
@@ -63,6 +76,7 @@ class Consumer:
         self.counts = counts
         self.pulls: dict[str, Pull] = {}
         self.problem: str | None = None
+        self.looked = False  # whether the last look at the streams succeeded
 
     @property
     def pending(self) -> int:
@@ -73,18 +87,22 @@ class Consumer:
         """Find the streams, make or check the durable on each and pull from it, and look again from time to time."""
         self.pulls.clear()
         self._running.clear()
+        self.looked = False
         jetstream = client.jetstream(timeout=API_SECONDS)
         pause = 0.25
         try:
             while True:
                 if client.is_connected:
+                    looked = False
                     try:
                         self._report(await self._look(client, jetstream))
                         self.counts.pending(self.pending)
+                        looked = True
                     except NoRespondersError:
                         self._report("the server has no JetStream")
                     except (nats.errors.Error, TimeoutError) as error:
-                        self._report(f"JetStream does not answer as expected: {error}")
+                        self._report(f"JetStream does not answer as expected: {_words(error)}")
+                    self.looked = looked
                 for task in self._running.values():
                     if task.done():
                         task.result()
@@ -99,27 +117,51 @@ class Consumer:
         self.problem = problem
 
     async def _look(self, client: Client, jetstream: JetStreamContext) -> str | None:
-        """Bring what is pulled from in line with the streams there are; says what an operator should know."""
+        """Bring what is pulled from in line with the streams there are; says what an operator should know.
+
+        The trouble with one stream is a part of that; the others are consumed.
+        """
+        problems = await self._make_missing(client, jetstream) if self._create_streams else []
         streams = await _streams_of(client, self._subject)
-        takers = await _streams_of(client, f"dlq.{self._subject}")
-        if self._create_streams and not streams:
-            await jetstream.add_stream(name=self._name, subjects=[self._subject])
-            streams = [self._name]
-        if self._create_streams and not takers:
-            await jetstream.add_stream(name="dlq", subjects=[DEAD_LETTERS])
-            takers = ["dlq"]
-        problems = [] if takers else [f"no stream takes dlq.{self._subject}, so what cannot be handled comes again"]
         if not streams:
-            problems.insert(0, f"no stream has {self._subject}")
+            problems.append(f"no stream has {self._subject}")
+        if not await _streams_of(client, self._letters):
+            problems.append(f"no stream takes {self._letters}, so what cannot be handled comes again")
+        kept = set()
         for stream in streams:
-            info = await self._durable_on(jetstream, stream)
-            problems += self._differences(info)
-            if info.config.deliver_subject is None:
+            try:
+                info = await self._durable_on(jetstream, stream)
+            except NoRespondersError:
+                raise
+            except (nats.errors.Error, TimeoutError) as error:
+                problems.append(f"durable {self._durable} on stream {stream} cannot be looked at: {_words(error)}")
+                kept.add(stream)
+                continue
+            useless = bool(info.config.deliver_subject or info.config.headers_only)
+            problems += self._differences(info, useless=useless)
+            if not useless:
+                kept.add(stream)
                 self._pull_from(client, stream, info)
-        for stream in set(self.pulls) - set(streams):
+                problems += [f"stream {stream}: {words}" for words in self.pulls[stream].problems]
+        for stream in set(self.pulls) - kept:
             del self.pulls[stream]
             await end([self._running.pop(stream)], LEAVE_SECONDS)
         return "; ".join(problems) or None
+
+    async def _make_missing(self, client: Client, jetstream: JetStreamContext) -> list[str]:
+        problems = []
+        for name, subject, part in (
+            (self._name, self._subject, self._subject),
+            ("dlq", DEAD_LETTERS, self._letters),
+        ):
+            if not await _streams_of(client, part):
+                try:
+                    await jetstream.add_stream(name=name, subjects=[subject])
+                except NoRespondersError:
+                    raise
+                except (nats.errors.Error, TimeoutError) as error:
+                    problems.append(f"stream {name} cannot be made: {_words(error)}")
+        return problems
 
     async def _durable_on(self, jetstream: JetStreamContext, stream: str) -> ConsumerInfo:
         # Asked first: to add one that exists with other settings would silently change it.
@@ -143,25 +185,29 @@ class Consumer:
             max_ack_pending=MAX_ACK_PENDING,
         )
 
-    def _differences(self, info: ConsumerInfo) -> list[str]:
+    def _differences(self, info: ConsumerInfo, *, useless: bool) -> list[str]:
         wanted = self._wanted()
         names = (
             "deliver_subject",
+            "headers_only",
             "filter_subject",
+            "deliver_policy",
+            "replay_policy",
             "ack_policy",
             "ack_wait",
             "max_deliver",
             "max_ack_pending",
             "backoff",
+            "inactive_threshold",
         )
         found = [
-            f"{name} {getattr(info.config, name)} instead of {getattr(wanted, name)}"
+            f"{name} {given} instead of {expected}"
             for name in names
-            if getattr(info.config, name) != getattr(wanted, name)
+            if (given := _set(info.config, name)) != (expected := _set(wanted, name))
         ]
         if not found:
             return []
-        unusable = " and cannot be pulled from" if info.config.deliver_subject else ""
+        unusable = " and cannot be used" if useless else ""
         return [f"durable {info.name} on stream {info.stream_name} was left as it is{unusable}: {', '.join(found)}"]
 
     def _pull_from(self, client: Client, stream: str, info: ConsumerInfo) -> None:

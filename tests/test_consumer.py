@@ -16,7 +16,7 @@ import nats
 import pytest
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.api import ConsumerConfig
+from nats.js.api import ConsumerConfig, DiscardPolicy, StreamConfig
 from nats.js.errors import NotFoundError
 
 from app.consumer import ConsumerHealth, Consumers
@@ -413,13 +413,150 @@ async def test_existing_durable_is_reported_and_left_as_it_is(
     assert (info.config.max_deliver, info.config.ack_wait) == (2, 7.0)
 
 
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"max_batch": 100}, "stream S: nothing is delivered: Exceeded MaxRequestBatch of 100"),
+        ({"max_expires": 2_000_000_000}, "stream S: nothing is delivered: Exceeded MaxRequestExpires of 2s"),
+        ({"max_bytes": 1_000}, "stream S: nothing is delivered: Exceeded MaxRequestMaxBytes of 1000"),
+        ({"inactive_threshold": 60_000_000_000}, "left as it is: inactive_threshold 60.0 instead of None"),
+        ({"deliver_policy": "new"}, "left as it is: deliver_policy new instead of all"),
+        ({"replay_policy": "original"}, "left as it is: replay_policy original instead of instant"),
+        ({"ack_policy": "all"}, "left as it is: ack_policy all instead of explicit"),
+        ({"backoff": [], "headers_only": False, "inactive_threshold": 0}, None),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+async def test_what_differs_in_a_durable_is_told(
+    nats_at: Server,
+    js: JetStreamContext,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    setting: dict[str, Any],
+    words: str | None,
+) -> None:
+    """Once in the log and in /health all the time, also what only the server's answer to a request for events tells."""
+    monkeypatch.setattr("app.durable.LOOK_SECONDS", 0.1)
+    await js.add_stream(name="S", subjects=["signals.>"])
+    await js.add_stream(name="dlq", subjects=["dlq.>"])
+    await add_durable(js, "S", **setting)
+    with caplog.at_level(logging.INFO, "oo.events"):
+        async with consuming(nats_at.url, Noting()) as consumers:
+            await running(consumers)
+            await js.publish(SYNCED, synced("u"))
+            if words is None or words.startswith("left"):
+                await reach(consumers, "used as it is", lambda health: health.processed == 1)
+            if words is None:
+                assert signals(consumers).problem is None
+            else:
+                await reach(consumers, "told", lambda health: words in (health.problem or ""))
+                assert sum(words in record.getMessage() for record in caplog.records) == 1
+
+
+async def add_durable(js: JetStreamContext, stream: str, **settings: Any) -> None:
+    """A durable as the service makes it but for some settings, of which nats-py does not know all."""
+    config: dict[str, Any] = {
+        "durable_name": "oo-serving-signals",
+        "filter_subject": "signals.>",
+        "ack_policy": "explicit",
+    }
+    config |= {"ack_wait": 10_000_000_000, "max_deliver": -1, "max_ack_pending": 10_000, **settings}
+    asked = json.dumps({"stream_name": stream, "config": config}).encode()
+    answer = await js._nc.request(f"$JS.API.CONSUMER.DURABLE.CREATE.{stream}.oo-serving-signals", asked)
+    assert "error" not in json.loads(answer.data)
+
+
+async def test_durable_that_gives_no_bodies_is_not_used(nats_at: Server, js: JetStreamContext) -> None:
+    """Its good events would become empty dead letters. Made anew, it has them all."""
+    await js.add_stream(name="S", subjects=["signals.>"])
+    await js.add_stream(name="dlq", subjects=["dlq.>"])
+    await add_durable(js, "S", headers_only=True)
+    await js.publish(SYNCED, synced("u"))
+    noting = Noting()
+    async with consuming(nats_at.url, noting) as consumers:
+        told = "left as it is and cannot be used: headers_only True instead of None"
+        await reach(consumers, "reported", lambda health: told in (health.problem or ""))
+        assert signals(consumers).state == "waiting for stream"
+        await js.delete_consumer("S", "oo-serving-signals")
+        await reach(consumers, "used", lambda health: health.processed == 1 and health.problem is None)
+    assert noting.users == ["u"]
+    assert (await js.stream_info("dlq")).state.messages == 0
+
+
+async def test_durable_that_becomes_useless_is_left_alone(
+    nats_at: Server, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody changes it while it is used: its stream is waited for again."""
+    monkeypatch.setattr("app.durable.LOOK_SECONDS", 0.1)
+    await js.add_stream(name="S", subjects=["signals.>"])
+    async with consuming(nats_at.url, Noting()) as consumers:
+        await running(consumers)
+        info = await js.consumer_info("S", "oo-serving-signals")
+        info.config.headers_only = True
+        await js.add_consumer("S", info.config)
+        await reach(consumers, "left", lambda health: health.state == "waiting for stream")
+        assert "cannot be used" in (signals(consumers).problem or "")
+
+
+async def test_trouble_with_one_stream_is_not_that_of_others(
+    nats_at: Server, js: JetStreamContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that takes no durable is a problem to tell; the other stream is consumed."""
+    await js.add_stream(name="A", subjects=["signals.a.>"], max_consumers=1)
+    await js.add_stream(name="B", subjects=["signals.task.>"])
+    await js.add_stream(name="dlq", subjects=["dlq.>"])
+    await js.add_consumer("A", ConsumerConfig(durable_name="other"))
+    async with consuming(nats_at.url, Noting()) as consumers:
+        await js.publish(SYNCED, synced("u"))
+        await reach(consumers, "handled", lambda health: health.processed == 1)
+        told = "durable oo-serving-signals on stream A cannot be looked at: maximum consumers limit reached"
+        assert (signals(consumers).state, signals(consumers).problem) == ("running", told)
+        assert sum(told in record.getMessage() for record in caplog.records) == 1
+
+
+async def test_trouble_in_making_streams_is_told(nats_at: Server, js: JetStreamContext) -> None:
+    """Another stream has the name of one that is missing: the rest goes on."""
+    await js.add_stream(name="S", subjects=["signals.>"])
+    await js.add_stream(name="dlq", subjects=["something.else"])
+    await js.add_stream(name="feedback", subjects=["something.other"])
+    async with consuming(nats_at.url, Noting(), nats_create_streams=True) as consumers:
+        await js.publish(SYNCED, synced("u"))
+        await reach(consumers, "handled", lambda health: health.processed == 1)
+        problem = signals(consumers).problem or ""
+        assert "stream dlq cannot be made: stream name already in use" in problem
+        assert "no stream takes dlq.signals.>" in problem
+
+        async def told() -> bool:
+            feedback = consumers.health().consumers["feedback"].problem or ""
+            return "stream feedback cannot be made: stream name already in use" in feedback
+
+        await until_async(told, "told of feedback too")
+
+
+async def test_full_stream_of_dead_letters_is_told_until_it_takes_one(
+    nats_at: Server, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be handled comes again meanwhile; nothing else would show it."""
+    monkeypatch.setattr("app.durable.LOOK_SECONDS", 0.1)
+    await js.add_stream(name="S", subjects=["signals.>"])
+    full = StreamConfig(name="dlq", subjects=["dlq.>"], max_msgs=1, discard=DiscardPolicy.NEW)
+    await js.add_stream(full)
+    async with consuming(nats_at.url, Noting()) as consumers:
+        for _ in range(2):
+            await js.publish(SYNCED, b"bad")
+        told = "stream S: a dead letter was not taken: refused: maximum messages exceeded"
+        await reach(consumers, "told", lambda health: health.problem == told)
+        await js.purge_stream("dlq")
+        await reach(consumers, "taken", lambda health: health.dead_lettered == 2 and health.problem is None)
+
+
 async def test_durable_that_pushes_is_reported_and_not_touched(nats_at: Server, js: JetStreamContext) -> None:
     """It cannot be pulled from, so its stream counts as one that is waited for."""
     await js.add_stream(name="S", subjects=["signals.>"])
     pushing = ConsumerConfig(durable_name="oo-serving-signals", deliver_subject="elsewhere", filter_subject="signals.>")
     await js.add_consumer("S", pushing)
     async with consuming(nats_at.url, Noting()) as consumers:
-        await reach(consumers, "reported", lambda health: "cannot be pulled from" in (health.problem or ""))
+        await reach(consumers, "reported", lambda health: "cannot be used" in (health.problem or ""))
         assert signals(consumers).state == "waiting for stream"
     assert (await js.consumer_info("S", "oo-serving-signals")).config.deliver_subject == "elsewhere"
 
@@ -574,6 +711,18 @@ async def test_server_without_jetstream_is_no_trouble(caplog: pytest.LogCaptureF
             await reach(consumers, "found out", lambda health: health.problem == "the server has no JetStream")
             assert signals(consumers).state == "waiting for stream"
     assert sum("signals: the server has no JetStream" in record.getMessage() for record in caplog.records) == 1
+
+
+async def test_jetstream_that_goes_away_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection is there again, but no stream is: nothing runs."""
+    monkeypatch.setattr("app.durable.LOOK_SECONDS", 0.1)
+    port = free_port()
+    async with consuming(f"nats://127.0.0.1:{port}", Noting(), nats_create_streams=True) as consumers:
+        with nats_server(port=port):
+            await running(consumers)
+        with nats_server(port=port, jetstream=False):
+            await reach(consumers, "noticed", lambda health: health.problem == "the server has no JetStream")
+            assert signals(consumers).state == "waiting for stream"
 
 
 async def test_server_restarted_in_the_middle() -> None:
