@@ -1,16 +1,32 @@
-"""What is published to `dlq.<subject>` of an event that cannot be handled."""
+"""What is published to `dlq.<subject>` of an event that cannot be handled, and how old one is that comes back."""
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Final
 
 from nats.aio.msg import Msg
 
-__all__ = ["dead_letter"]
+__all__ = ["dead_letter", "stored_at"]
 
+_STORED_AT: Final = "Dlq-Stored-At"
+_TIME: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 # Headers that NATS itself reads: in a dead letter they would be taken for instructions a second time.
 _SPECIAL: Final = ("nats-", "status", "description")
+
+
+def stored_at(msg: Msg) -> datetime:
+    """When a stream first took the event: a dead letter that is handed in again is no newer than it was.
+
+    From 1970 to the time of its stream, whatever the header says.
+    """
+    taken: datetime = msg.metadata.timestamp
+    try:
+        first = datetime.strptime((msg.headers or {}).get(_STORED_AT, ""), _TIME).replace(tzinfo=UTC)
+    except ValueError:
+        return taken
+    return max(min(first, taken), datetime.fromtimestamp(0, UTC))
 
 
 def _own_headers(msg: Msg, reason: str) -> dict[str, str]:
@@ -20,7 +36,7 @@ def _own_headers(msg: Msg, reason: str) -> dict[str, str]:
         "Dlq-Stream": meta.stream,
         "Dlq-Sequence": str(meta.sequence.stream),
         "Dlq-Delivered": str(meta.num_delivered),
-        "Dlq-Stored-At": meta.timestamp.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        _STORED_AT: stored_at(msg).strftime(_TIME),
         # The time too: a stream that was deleted and made anew counts from 1 again.
         "Nats-Msg-Id": f"dlq.{meta.stream}.{meta.sequence.stream}.{meta.timestamp.timestamp():.6f}",
     }

@@ -21,7 +21,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from app.dead_letters import dead_letter
+from app.dead_letters import dead_letter, stored_at
 from app.events import Event, Malformed
 from app.patience import StoreGate, grow, jitter
 from state.errors import StoreUnavailable
@@ -216,7 +216,7 @@ class Pull:
 
     async def _decide(self, msg: Msg) -> None:
         delivered = msg.metadata.num_delivered
-        event = Event(msg.subject, msg.data, msg.metadata.timestamp.timestamp())
+        event = Event(msg.subject, msg.data, stored_at(msg).timestamp())
         trace: Mapping[str, str] = {}
         try:
             with self._trace(msg.subject, msg.headers or {}) as trace:

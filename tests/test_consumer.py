@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -807,6 +808,46 @@ async def test_dead_letters_are_handed_in_again_as_documented(nats_at: Server, j
     [letter] = await dead_letters(js, 1)  # the one that cannot be handled is there again
     assert letter.headers is not None
     assert letter.headers["Trace"] == "t"
+    first = datetime.strptime(letter.headers["Dlq-Stored-At"], "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    assert first.timestamp() == await taken_at(js, 3)
     assert (await js.stream_info("dlq")).state.messages == 1
     assert len(await replay()) == 1
     assert await replay() == []  # none is left, and that is no failure
+
+
+async def test_dead_letter_handed_in_again_is_as_old_as_it_was(nats_at: Server, js: JetStreamContext) -> None:
+    """Its own time counts, also after it failed once more; no header makes an event newer than its stream says."""
+    await js.add_stream(name="S", subjects=["signals.>"])
+    await js.add_stream(name="dlq", subjects=["dlq.>"])
+    seen: dict[str, float] = {}
+    broken = {"old"}
+
+    class Times:
+        async def synced(self, user_id: str, fields: dict[str, str], received_at: float) -> bool:
+            seen[user_id] = received_at
+            if user_id in broken:
+                raise ConflictError("not now")
+            return True
+
+    async with consuming(nats_at.url, Times(), nats_max_deliver=1) as consumers:
+        await js.publish(SYNCED, synced("old"))
+        for _ in range(2):
+            [letter] = await dead_letters(js, 1)
+            assert letter.headers is not None
+            first = datetime.strptime(letter.headers["Dlq-Stored-At"], "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+            assert first.timestamp() == seen["old"] == await taken_at(js, 1)
+            await js.purge_stream("dlq")
+            await js.publish(SYNCED, letter.data, headers={"Dlq-Stored-At": letter.headers["Dlq-Stored-At"]})
+        times = ["2999-01-01T00:00:00.000000Z", "0001-01-01T00:00:00.000000Z", "yesterday", "", "2999-01-01"]
+        for number, time in enumerate(times):
+            await js.publish(SYNCED, synced(f"u{number}"), headers={"Dlq-Stored-At": time})
+        await reach(consumers, "all handled", lambda health: health.processed == len(times))
+        stored = [await taken_at(js, 4 + number) for number in range(len(times))]
+    assert [seen[f"u{number}"] for number in range(len(times))] == [stored[0], 0.0, *stored[2:]]
+
+
+async def taken_at(js: JetStreamContext, sequence: int) -> Any:
+    """When the stream S took an event, in Unix seconds; nats-py rounds it in two ways."""
+    message = await js.get_msg("S", sequence)
+    assert message.time is not None
+    return pytest.approx(message.time.timestamp(), abs=2e-6)
