@@ -21,7 +21,7 @@ from app.delivery import Counts, Observer, Pull, Trace, untraced
 from app.durable import LEAVE_SECONDS, SUBJECTS, Consumer
 from app.patience import StoreGate, end, grow, jitter
 from app.settings import Settings
-from app.wire import Connection
+from app.wire import Connection, servers
 
 __all__ = ["ConsumerHealth", "Consumers", "NatsHealth"]
 
@@ -63,7 +63,7 @@ class Consumers:
 
     `tasks` is the use-case behind the events; `ping` asks the store and raises while it is away; `observer` counts.
     `trace` is put around each delivery. `first_nak_seconds` is the delay after a first failed one; it doubles with each
-    further one, up to a minute.
+    further one, up to a minute. Raises SettingsError if NATS_URL cannot be used.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Consumers:
     ) -> None:
         self._trace = trace
         self._settings = settings
-        self._servers = [url.strip() for url in settings.nats_url.reveal().split(",") if url.strip()]
+        self._servers = servers(settings.nats_url)
         self._use_case = tasks
         self._gate = StoreGate(ping)
         self._first_nak_seconds = first_nak_seconds

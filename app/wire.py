@@ -1,20 +1,42 @@
-"""nats-py's client, made to go on after an event that it cannot read.
+"""nats-py's client, made to go on after an event that it cannot read, and the addresses that it takes.
 
 nats-py ends the reading of its connection at the first such event, without a word: nothing arrives any more, over any
 subscription, and with the event in a stream it is the same after each start.
 """
 
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from nats.aio.client import Client
 from nats.errors import ProtocolError
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
-__all__ = ["Connection"]
+from app.settings import Secret, SettingsError
+
+__all__ = ["Connection", "servers"]
 
 # A subject may have them, for the server; nats-py takes them for the blanks between the parts of a line.
 _BLANKS: Final = b"\v\f"
 _NO_BLANKS: Final = bytes.maketrans(_BLANKS, b"??")
+
+
+def servers(urls: Secret) -> list[str]:
+    """The servers in NATS_URL, none if it is empty; raises SettingsError if nats-py could never connect to one."""
+    found = [url.strip() for url in urls.reveal().split(",") if url.strip()]
+    if (urls and not found) or not all(map(_is_address, found)):
+        raise SettingsError("NATS_URL: takes nats://host:port or tls://host:port, separated by commas")
+    return found
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url if "://" in url else f"nats://{url}")
+        port = parts.port
+    except ValueError:
+        return False
+    known = url.startswith(("nats://", "tls://")) or "://" not in url
+    # A slash, a question mark or a hash in a password would cut the address off there.
+    return known and bool(parts.hostname) and port != 0 and not (parts.path.strip("/") or parts.query or parts.fragment)
 
 
 class Connection(Client):

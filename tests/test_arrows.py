@@ -90,7 +90,7 @@ MAY_IMPORT: dict[str, str] = {
     "app.tips": "app.llm app.prompts msgspec",
     # Events from NATS.
     "app.events": "msgspec",
-    "app.wire": "nats",
+    "app.wire": "app.settings nats",
     "app.dead_letters": "nats",
     "app.delivery": "app.dead_letters app.events app.patience msgspec nats state.errors",
     "app.durable": "app.delivery app.patience app.settings msgspec nats",

@@ -24,7 +24,7 @@ from app.consumer import ConsumerHealth, Consumers
 from app.decisions import Decisions
 from app.delivery import Happening, Observer
 from app.events import TaskSync
-from app.settings import Secret, Settings
+from app.settings import Secret, Settings, SettingsError
 from state.connect import open_servers
 from state.errors import ConflictError
 from state.store import Store
@@ -90,11 +90,12 @@ async def consuming(
 ) -> AsyncIterator[Consumers]:
     """Consumers that run; failed deliveries are repeated after a twentieth of a second, not a second."""
 
-    async def always() -> None:
-        pass
-
     consumers = Consumers(
-        Settings(nats_url=Secret(url), **settings), tasks, ping or always, observer=observer, first_nak_seconds=0.05
+        Settings(nats_url=Secret(url), **settings),
+        tasks,
+        ping or Noting().ping,
+        observer=observer,
+        first_nak_seconds=0.05,
     )
     consumers.start()
     try:
@@ -159,6 +160,9 @@ class Noting:
         if self._answer is not None:
             await self._answer(user_id)
         return True
+
+    async def ping(self) -> None:
+        pass
 
 
 class Seen:
@@ -671,6 +675,54 @@ async def test_nothing_is_started_without_a_url() -> None:
     """An empty NATS_URL turns events off: nothing runs, health says so, a stop is nothing."""
     async with consuming("", Noting()) as consumers:
         assert msgspec.to_builtins(consumers.health()) == {"enabled": False, "consumers": {}}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nats://host:99999",
+        "nats://host:0",
+        "nats://host:port",
+        "nats://",
+        "nats://:4222",
+        "http://host:4222",
+        "foo://host",
+        "NATS://host",
+        ",",
+        " , ",
+        " ",
+        "nats://host:4222,ws://host:80",
+        "ws://host:80",
+        "nats://oo:s3cret#x@host",
+        "nats://oo:123/s3cret@host",
+        "nats://oo:1?s3cret@host",
+        "nats://oo:s[3cret@host",
+        "nats://host:4222/s3cret",
+    ],
+)
+def test_url_that_cannot_be_used_stops_the_start(url: str) -> None:
+    """With one line that does not repeat it."""
+    noting = Noting()
+    with pytest.raises(SettingsError) as caught:
+        Consumers(Settings(nats_url=Secret(url)), noting, noting.ping)
+    assert str(caught.value) == "NATS_URL: takes nats://host:port or tls://host:port, separated by commas"
+
+
+@pytest.mark.parametrize("password", ["p@ss:w%40rd", "a=b&c;d!$^*()_+{}|~`'\"<>\\.é"])
+async def test_password_is_taken_as_it_is_written(password: str) -> None:
+    """Nothing in it is decoded, and every character but those that docs/events.md names may be in it."""
+    with nats_server("--user", "oo", "--pass", password) as server:
+        url = server.url.replace("//", f"//oo:{password}@")
+        async with consuming(url, Noting(), nats_create_streams=True) as consumers:
+            await running(consumers)
+
+
+@pytest.mark.parametrize("scheme", ["", "nats://"])
+async def test_address_with_and_without_its_scheme(nats_at: Server, js: JetStreamContext, scheme: str) -> None:
+    """Both are nats-py's."""
+    url = nats_at.url.replace("nats://", scheme)
+    async with consuming(url, Noting(), nats_create_streams=True) as consumers:
+        await running(consumers)
 
 
 async def test_server_that_comes_later_is_connected_to() -> None:
