@@ -113,9 +113,7 @@ class Consumers:
         connected = self._client is not None and self._client.is_connected
         counts, pulls = consumer.counts, consumer.pulls.values()
         last = counts.last_at
-        problem = consumer.problem if connected else self._problem
-        if connected and not self._gate.is_open:
-            problem = "store unavailable"
+        problem = (self._gate.problem or consumer.problem) if connected else self._problem
         return ConsumerHealth(
             state="connecting" if not connected else "running" if pulls and consumer.looked else "waiting for stream",
             last_msg_ts=None if last is None else datetime.fromtimestamp(last, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),

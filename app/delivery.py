@@ -240,20 +240,32 @@ class Pull:
 
     async def _until_the_store_answers(self, event: Event) -> None:
         deadline = time.monotonic() + HOLD_SECONDS
+        try:
+            await self._handle(event)
+        except StoreUnavailable as error:
+            self._gate.shut(str(error))
+            if self._gate.closing:
+                raise
+        else:
+            return
+        with self._gate.waiting():
+            await self._again(event, deadline)
+
+    async def _again(self, event: Event, deadline: float) -> None:
         pause = 0.1
         while True:
-            try:
-                return await self._handle(event)
-            except StoreUnavailable:
-                self._gate.shut()
-                if self._gate.closing or time.monotonic() >= deadline:
-                    raise
             # On a cluster the store may answer and this user's part of it may not: hence a pause besides.
             await self._gate.pause(jitter(pause))
             with suppress(TimeoutError):
                 async with asyncio.timeout(deadline - time.monotonic()):
                     await self._gate.passed()
             pause = grow(pause, 5.0)
+            try:
+                return await self._handle(event)
+            except StoreUnavailable as error:
+                self._gate.shut(str(error))
+                if self._gate.closing or time.monotonic() >= deadline:
+                    raise
 
     async def _give_back(self, msg: Msg) -> None:
         exponent = min(msg.metadata.num_delivered - 1, 16)

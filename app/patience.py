@@ -4,8 +4,8 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 __all__ = ["StoreGate", "end", "grow", "jitter"]
@@ -49,10 +49,13 @@ class StoreGate:
         self._closing = asyncio.Event()
         self._probe: asyncio.Task[None] | None = None
         self._last_said = -SAY_SECONDS
+        self._words = ""
+        self._held = 0
 
     @property
-    def is_open(self) -> bool:
-        return self._open.is_set()
+    def problem(self) -> str | None:
+        """What the store said last, while it is away or somebody waits for it: it may answer and still refuse all."""
+        return f"store unavailable: {self._words}" if self._held or not self._open.is_set() else None
 
     @property
     def closing(self) -> bool:
@@ -68,13 +71,23 @@ class StoreGate:
             async with asyncio.timeout(seconds):
                 await self._closing.wait()
 
-    def shut(self) -> None:
-        """The store was found to be away."""
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Around what waits because the store was away."""
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+
+    def shut(self, words: str) -> None:
+        """The store was found to be away, and why."""
+        self._words = words
         if self._open.is_set() and not self.closing:
             self._open.clear()
             if time.monotonic() >= self._last_said + SAY_SECONDS:
                 self._last_said = time.monotonic()
-                log.warning("store unavailable: events wait until it answers")
+                log.warning("store unavailable: %s: events wait until it answers", words)
             self._probe = asyncio.get_running_loop().create_task(self._until_it_answers())
 
     def close(self) -> None:

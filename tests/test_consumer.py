@@ -33,6 +33,7 @@ from tests.servers import RedisServer, Server, certificate, free_port, nats_serv
 pytestmark = pytest.mark.anyio
 
 SYNCED = "signals.task.synced"
+AWAY = "store unavailable: Redis cannot be reached"
 
 
 @pytest.fixture(scope="module")
@@ -579,8 +580,8 @@ async def test_store_away_costs_no_delivery(nats_at: Server, js: JetStreamContex
             redis.stop()
             for number in range(50):
                 await js.publish(SYNCED, synced(f"u{number}"))
-            await reach(consumers, "noticed", lambda health: health.problem == "store unavailable" and health.in_hand)
-            assert consumers.health().consumers["feedback"].problem == "store unavailable"
+            await reach(consumers, "noticed", lambda health: health.problem == AWAY and health.in_hand)
+            assert consumers.health().consumers["feedback"].problem == AWAY
             redis.start()
             await reach(consumers, "all handled", lambda health: health.processed == 50)
             await settled(js, "S", 50)
@@ -589,6 +590,41 @@ async def test_store_away_costs_no_delivery(nats_at: Server, js: JetStreamContex
             assert info.delivered is not None
             assert info.delivered.consumer_seq == 50
         assert redis.command("DBSIZE") >= 50
+
+
+async def test_store_that_answers_and_takes_nothing_is_told(
+    nats_at: Server, js: JetStreamContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full Redis answers each PING in between: it is a problem as long as an event waits for it."""
+    await js.add_stream(name="S", subjects=["signals.>"])
+    await js.add_stream(name="dlq", subjects=["dlq.>"])
+    told = "store unavailable: Redis refuses: OutOfMemoryError"
+    pings = 0
+    with redis_server() as redis:
+        async with decisions(redis.url) as (use_case, store):
+
+            async def ping() -> None:
+                nonlocal pings
+                await store.ping()
+                pings += 1
+
+            async with consuming(nats_at.url, use_case, ping) as consumers:
+                await running(consumers)
+                redis.command("CONFIG", "SET", "maxmemory", "1")
+                await js.publish(SYNCED, synced("u"))
+                await reach(consumers, "told", lambda health: health.problem == told)
+                seen = set()
+
+                async def answered() -> bool:
+                    seen.add(signals(consumers).problem)
+                    return pings >= 3
+
+                await until_async(answered, "answered three times")
+                assert seen == {told}
+                redis.command("CONFIG", "SET", "maxmemory", "0")
+                await reach(consumers, "handled", lambda health: health.processed == 1)
+                assert signals(consumers).problem is None
+    assert sum(told in record.getMessage() for record in caplog.records) == 1
 
 
 async def test_replica_that_alone_lost_the_store_gives_its_events_to_others(
@@ -607,7 +643,7 @@ async def test_replica_that_alone_lost_the_store_gives_its_events_to_others(
         await reach(cut_off, "in hand", lambda health: health.in_hand)
         async with consuming(nats_at.url, noting, nats_max_deliver=1) as other:
             await reach(other, "taken over", lambda health: health.processed == 1)
-        assert (signals(cut_off).errors, signals(cut_off).problem) == (0, "store unavailable")
+        assert (signals(cut_off).errors, signals(cut_off).problem) == (0, AWAY)
     assert noting.users == ["u"]
     assert (await js.stream_info("dlq")).state.messages == 0
 
@@ -665,7 +701,7 @@ async def test_stop_waits_for_no_store(nats_at: Server, js: JetStreamContext) ->
         consuming(nats_at.url, use_case, store.ping, grace=60) as consumers,
     ):
         await js.publish(SYNCED, synced("u"))
-        await reach(consumers, "in hand", lambda health: health.problem == "store unavailable" and health.in_hand)
+        await reach(consumers, "in hand", lambda health: health.problem == AWAY and health.in_hand)
     noting = Noting()
     async with consuming(nats_at.url, noting) as other:
         await reach(other, "given back", lambda health: health.processed == 1)
