@@ -10,17 +10,18 @@ Messages are fit for a client: bounded, and without the key even if the proxy re
 
 import asyncio
 import hashlib
-import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from email.utils import parsedate_to_datetime
-from typing import Any, Self
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Self
 
 import httpx
-import msgspec
 
+from app import completion
+from app.completion import NoCompletion, Reply
 from app.connections import Connections
 from app.prompts import Message
 from app.settings import Secret, SettingsError
@@ -31,14 +32,11 @@ __all__ = [
     "LlmFailed",
     "LlmNotConfigured",
     "LlmUnavailable",
-    "Reply",
     "Trace",
     "connect",
     "untraced",
 ]
 
-MODEL = "tip-generator"
-TEMPERATURE = 0.7
 TIMEOUT_SECONDS = 30.0
 CONNECT_SECONDS = 5.0
 # Calls that start together are answered together, and reading 32 answers in a row keeps every other request waiting.
@@ -70,40 +68,6 @@ class LlmUnavailable(LlmError):
 
 class LlmFailed(LlmError):
     """The proxy answered with an error, or with something that cannot be used."""
-
-
-class Reply(msgspec.Struct, frozen=True):
-    """What the model said: its text ("" if it said nothing), its name and the tokens it took."""
-
-    content: str
-    model: str
-    prompt_tokens: int
-    completion_tokens: int
-
-
-class _Request(msgspec.Struct):
-    messages: Sequence[Message]
-    model: str = MODEL
-    temperature: float = TEMPERATURE
-
-
-class _Message(msgspec.Struct):
-    content: str | None = None
-
-
-class _Choice(msgspec.Struct):
-    message: _Message | None = None
-
-
-class _Completion(msgspec.Struct):
-    choices: list[_Choice] | None = None
-    model: str | None = None
-    usage: Any = None
-    error: Any = None
-
-
-_ENCODER = msgspec.json.Encoder()
-_DECODER = msgspec.json.Decoder(_Completion)
 
 
 # Around each call; yields headers that the proxy is sent besides.
@@ -138,8 +102,8 @@ class ChatClient:
         self._timeout_seconds = timeout_seconds
         shown = key.reveal()
         # The proxy names a wrong key by its last four characters and by its hash.
-        secrets = {shown, hashlib.sha256(shown.encode()).hexdigest(), f"sk-...{shown[-4:]}"} if shown else set()
-        self._secrets = re.compile("|".join(map(re.escape, sorted(secrets, key=len, reverse=True)))) if shown else None
+        secrets = [shown, hashlib.sha256(shown.encode()).hexdigest(), f"sk-...{shown[-4:]}"] if shown else []
+        self._secrets = [Secret(text) for text in sorted(secrets, key=len, reverse=True)]
 
     async def __aenter__(self) -> Self:
         return self
@@ -154,7 +118,9 @@ class ChatClient:
     def quote(self, text: str) -> str:
         """The first 200 characters of `text` without the key, for an error's detail."""
         # Blank out before cutting: half a key must not slip through.
-        return (self._secrets.sub("***", text) if self._secrets else text)[:QUOTE_CHARACTERS]
+        for secret in self._secrets:
+            text = text.replace(secret.reveal(), "***")
+        return text[:QUOTE_CHARACTERS]
 
     async def chat(self, messages: Sequence[Message]) -> Reply:
         """One chat completion within the time-out; raises LlmNotConfigured, LlmUnavailable or LlmFailed."""
@@ -167,7 +133,7 @@ class ChatClient:
         async with self._turn():
             try:
                 async with asyncio.timeout(self._timeout_seconds):
-                    response, body = await self._ask(_ENCODER.encode(_Request(messages)), headers)
+                    response, body = await self._ask(completion.request(messages), headers)
             except (TimeoutError, httpx.TimeoutException):
                 raise LlmUnavailable("the LLM proxy did not answer in time") from None
             except httpx.DecodingError as error:
@@ -226,25 +192,15 @@ class ChatClient:
     def _reply(self, response: httpx.Response, body: bytes) -> Reply:
         if response.status_code == 429:
             after = _seconds(response.headers.get("Retry-After", ""))
-            raise LlmUnavailable(f"the LLM proxy is over its limit: {self.quote(_said(body))}", retry_after=after)
+            said = self.quote(completion.said(body))
+            raise LlmUnavailable(f"the LLM proxy is over its limit: {said}", retry_after=after)
         if not response.is_success:
-            raise LlmFailed(f"the LLM proxy answered {response.status_code}: {self.quote(_said(body))}")
+            raise LlmFailed(f"the LLM proxy answered {response.status_code}: {self.quote(completion.said(body))}")
         try:
-            answer = _DECODER.decode(body)
-        except (ValueError, RecursionError) as error:
-            raise LlmFailed(
-                f"the LLM proxy answered with no chat completion: {self.quote(str(error))}: {self.quote(_said(body))}"
-            ) from None
-        if answer.error and not answer.choices:
-            raise LlmFailed(f"the LLM proxy answered with an error: {self.quote(_said(body))}")
-        message = answer.choices[0].message if answer.choices else None
-        usage = answer.usage if isinstance(answer.usage, dict) else {}
-        return Reply(
-            content=(message.content if message else None) or "",
-            model=answer.model or MODEL,
-            prompt_tokens=_count(usage.get("prompt_tokens")),
-            completion_tokens=_count(usage.get("completion_tokens")),
-        )
+            return completion.read(body)
+        except NoCompletion as error:
+            what, said = self.quote(str(error)), self.quote(completion.said(body))
+            raise LlmFailed(f"the LLM proxy answered with {what}: {said}") from None
 
 
 def connect(
@@ -268,6 +224,8 @@ def connect(
         trust_env=False,
         # The body is bounded as it comes in; a compressed one could only be bounded once unpacked.
         headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+        # Nothing of one call goes with the next, which is another user's.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         timeout=httpx.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds)),
     )
     return ChatClient(
@@ -306,27 +264,10 @@ def _header_safe(key: Secret) -> Secret:
     return Secret(text)
 
 
-def _said(body: bytes) -> str:
-    """The message in an error's body, in any of the forms proxies use, else the body as text; on one line."""
-    text = " ".join(body.decode("utf-8", "replace").split())
-    try:
-        found = msgspec.json.decode(body)
-    except (ValueError, RecursionError):
-        return text
-    for name in ("error", "message", "detail"):
-        if isinstance(found, dict) and found.get(name):
-            found = found[name]
-    return " ".join(found.split()) if isinstance(found, str) else text
-
-
 def _seconds(header: str) -> float | None:
     """A Retry-After header, seconds or a date, as seconds from now between 0 and a day; None if it is neither."""
     try:
-        seconds = float(int(header)) if header.isdigit() else parsedate_to_datetime(header).timestamp() - time.time()
+        seconds = float(header) if header.isdigit() else parsedate_to_datetime(header).timestamp() - time.time()
     except (ValueError, OverflowError):
         return None
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

@@ -86,7 +86,8 @@ MAY_IMPORT: dict[str, str] = {
     # Tips from a language model.
     "app.prompts": "msgspec",
     "app.connections": "httpx",
-    "app.llm": "app.connections app.prompts app.settings httpx msgspec",
+    "app.completion": "app.prompts msgspec",
+    "app.llm": "app.completion app.connections app.prompts app.settings httpx",
     "app.tips": "app.llm app.prompts msgspec",
     # Events from NATS.
     "app.events": "msgspec",
