@@ -1,12 +1,16 @@
 """An httpx transport with a connection for each call in flight, for callers that bound the calls themselves."""
 
 import ssl
-from collections.abc import AsyncIterator
-from typing import Any
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
 
 import httpx
 
 __all__ = ["Connections"]
+
+# As long as httpx would use one again; after that it only takes room here, and at a proxy that may have left it.
+IDLE_SECONDS: Final = 5.0
 
 
 class Connections(httpx.AsyncBaseTransport):
@@ -18,22 +22,35 @@ class Connections(httpx.AsyncBaseTransport):
 
     def __init__(self, tls: ssl.SSLContext) -> None:
         self._tls = tls
-        self._all: list[httpx.AsyncHTTPTransport] = []
-        self._idle: list[httpx.AsyncHTTPTransport] = []
+        self._all: set[httpx.AsyncHTTPTransport] = set()
+        # With the time of its last use, the latest at the end.
+        self._idle: list[tuple[httpx.AsyncHTTPTransport, float]] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if not self._idle:
-            made = httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False, limits=httpx.Limits(max_connections=1))
-            self._all.append(made)
-            self._idle.append(made)
-        connection = self._idle.pop()
+        await self._close_idle()
+        if self._idle:
+            connection, _ = self._idle.pop()
+        else:
+            connection = httpx.AsyncHTTPTransport(
+                verify=self._tls, trust_env=False, limits=httpx.Limits(max_connections=1)
+            )
+            self._all.add(connection)
         try:
             response = await connection.handle_async_request(request)
         except BaseException:
-            self._idle.append(connection)
+            self._free(connection)
             raise
-        response.stream = _Body(response.stream, connection, self._idle)
+        response.stream = _Body(response.stream, lambda: self._free(connection))
         return response
+
+    def _free(self, connection: httpx.AsyncHTTPTransport) -> None:
+        self._idle.append((connection, time.monotonic()))
+
+    async def _close_idle(self) -> None:
+        while self._idle and self._idle[0][1] < time.monotonic() - IDLE_SECONDS:
+            connection, _ = self._idle.pop(0)
+            await connection.aclose()
+            self._all.discard(connection)
 
     async def aclose(self) -> None:
         for connection in self._all:
@@ -43,10 +60,9 @@ class Connections(httpx.AsyncBaseTransport):
 class _Body(httpx.AsyncByteStream):
     """An answer's body; its connection is idle again when it is closed."""
 
-    def __init__(self, body: Any, connection: httpx.AsyncHTTPTransport, idle: list[httpx.AsyncHTTPTransport]) -> None:
+    def __init__(self, body: Any, free: Callable[[], None]) -> None:
         self._body = body
-        self._connection = connection
-        self._idle = idle
+        self._free = free
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         chunks: AsyncIterator[bytes] = self._body.__aiter__()
@@ -56,4 +72,4 @@ class _Body(httpx.AsyncByteStream):
         try:
             await self._body.aclose()
         finally:
-            self._idle.append(self._connection)
+            self._free()

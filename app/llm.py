@@ -163,7 +163,7 @@ class ChatClient:
             self._turns.release()
 
     async def _ask(self, content: bytes, headers: Mapping[str, str]) -> tuple[httpx.Response, bytes]:
-        """The answer and its body; asks a second time if the connection breaks before an answer begins."""
+        """The answer and its body; asks a second time if the connection breaks before an answer's head is complete."""
         request = self._http.build_request(
             "POST",
             self._url,

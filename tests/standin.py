@@ -37,6 +37,11 @@ class StandIn:
         self.url = ""
         self._open: dict[asyncio.StreamWriter, asyncio.Event] = {}
 
+    @property
+    def open(self) -> int:
+        """How many connections there are now."""
+        return len(self._open)
+
     async def close(self) -> None:
         """Break every connection that is still open."""
         for writer, ended in list(self._open.items()):

@@ -65,6 +65,29 @@ async def test_request_and_reply() -> None:
     }
 
 
+async def test_idle_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many calls at once leave many connections; those that nobody used for a while are closed when a call begins."""
+    together = asyncio.Event()
+
+    async def answer(_: Asked) -> bytes:
+        if server.at_once == 4:
+            together.set()
+        await together.wait()
+        return http(completion("hello"))
+
+    async def one_open() -> bool:
+        return server.open == 1
+
+    async with stand_in(answer) as server, client(server.url) as llm:
+        await asyncio.gather(*(llm.chat(HELLO) for _ in range(4)))
+        await llm.chat(HELLO)
+        assert (server.connections, server.open) == (4, 4)
+        monkeypatch.setattr("app.connections.IDLE_SECONDS", 0.0)
+        await llm.chat(HELLO)
+        await until_async(one_open, "all closed but the one in use")
+        assert server.connections == 5
+
+
 async def test_cookies_are_not_kept() -> None:
     """What the proxy sets with one user's answer does not go with the next user's call."""
     answer = http(completion("hello"), headers="Set-Cookie: session=ann; Path=/")
@@ -330,16 +353,25 @@ async def test_broken_twice() -> None:
     assert len(server.asked) == 2
 
 
-async def test_broken_after_the_answer_began() -> None:
-    """A connection that closes in the middle of an answer is not tried again: the model was already paid for."""
-
+@pytest.mark.parametrize(
+    ("said", "times"),
+    [
+        (b"", 2),
+        (b"HTTP/1.1 200 OK\r\nContent-Le", 2),
+        (b"SSH-2.0-x\r\n\r\n", 2),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", 1),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{", 1),
+    ],
+)
+async def test_broken_in_an_answer(said: bytes, times: int) -> None:
+    """Once its head is complete a call is not made again: the model was paid for. Before that nobody can tell."""
     calls = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal calls
         calls += 1
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
+        writer.write(said)
         await writer.drain()
         writer.close()
 
@@ -348,7 +380,7 @@ async def test_broken_after_the_answer_began() -> None:
         with pytest.raises(LlmUnavailable, match="cannot be reached"):
             await llm.chat(HELLO)
     server.close()
-    assert calls == 1
+    assert calls == times
 
 
 async def test_too_long() -> None:
