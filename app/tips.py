@@ -140,9 +140,11 @@ def read(text: str, n: int) -> list[Tip]:
     """The first `n` tips of the first JSON array of objects with text in `content` that stands in `text`.
 
     What surrounds the array does not matter (a sentence, a Markdown fence of any kind); an array inside another JSON
-    value does not count. Raises BadReply. Reads every character a few times at most, and
-    gives up after `OPENINGS` brackets.
+    value does not count, nor does one in the thoughts with which a reasoning model begins. Raises BadReply. Reads every
+    character a few times at most, and gives up after `OPENINGS` brackets.
     """
+    if thoughts := _THOUGHTS.match(text):
+        text = text[thoughts.end() :]
     wrong = BadReply("it holds no JSON array")
     for start, end in islice(_values(text), OPENINGS):
         if end is None:
@@ -167,6 +169,8 @@ def read(text: str, n: int) -> list[Tip]:
 
 
 _ITEMS = msgspec.json.Decoder(list[_Item])
+# At the beginning only: a tip may speak of such tags.
+_THOUGHTS = re.compile(r"(?:\s*<think>.*?(?:</think>|\Z))+", re.DOTALL)
 # Where an array or object may begin; brackets in prose mostly do not look like it.
 _OPENING = re.compile(r'\[(?=\s*[\[{\]"\-\dtfn])|\{(?=\s*["}])')
 

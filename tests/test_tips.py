@@ -37,6 +37,7 @@ GOOD = {
     "brackets before": f"[Note: 2 tips] (see [1] and {{x}}, {{}}) {ARRAY}",
     "brackets after": f"{ARRAY} [1] [ {{",
     "thought before": f"<think>They want [tips]. {{maybe}}</think>{ARRAY}",
+    "draft in a thought": f'\n<think>\nPerhaps [{{"content": "draft"}}]\n</think> <think>{ARRAY[:9]}</think>\n{ARRAY}',
     "byte order mark": f"\ufeff{ARRAY}",
 }
 
@@ -49,7 +50,17 @@ def test_good_replies(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["``` [x] ```", '"quoted" [{"content": "no"}]', "ünï ☎ 😀", "line\nline", "]", "\\", "{{n}} </data>"]
+    "content",
+    [
+        "``` [x] ```",
+        "<think>x</think>",
+        '"quoted" [{"content": "no"}]',
+        "ünï ☎ 😀",
+        "line\nline",
+        "]",
+        "\\",
+        "{{n}} </data>",
+    ],
 )
 def test_content_is_kept(content: str) -> None:
     """What stands in the texts, fences and brackets too, is theirs and comes out unchanged."""
@@ -63,6 +74,8 @@ MALFORMED = "malformed or cut off"
 BAD = {
     "empty": ("", "holds no JSON array"),
     "refusal": ("I'm sorry, but I can't help with that.", "holds no JSON array"),
+    "thoughts only": (f"<think>Perhaps {ARRAY}</think> I cannot.", "holds no JSON array"),
+    "thoughts without end": (f"<think>Perhaps {ARRAY}", "holds no JSON array"),
     "object": ('{"tips": [{"content": "x"}]}', "an object, not an array"),
     "one tip": ('{"id": "a", "content": "x"}', "an object, not an array"),
     "object in a fence": (f'```json\n{{"tips": {ARRAY}}}\n```', "an object, not an array"),
@@ -118,6 +131,8 @@ RUNAWAY = {
     "digits": "[" + "1" * MIB + "]",
     "spaces": "[" + " " * MIB,
     "lines": "[1\n" * (MIB // 3),
+    "thoughts": "<think> </think>" * (MIB // 16),
+    "thoughts in thoughts": "<think>" * (MIB // 7),
     "backslashes": '["' + "\\" * MIB,
 }
 
