@@ -15,7 +15,8 @@ log = logging.getLogger("oo.events")
 MAX_EVENT_BYTES: Final = 262_144
 MAX_FIELDS: Final = 1_000
 
-Id = Annotated[str, Meta(min_length=1, max_length=256)]
+UserId = Annotated[str, Meta(min_length=1, max_length=256)]
+TipId = Annotated[str, Meta(max_length=256)]
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -45,14 +46,14 @@ class TaskSync(Protocol):
 class TaskSynced(msgspec.Struct, frozen=True):
     """`signals.task.synced`: a user's tasks were synchronised; every further field is kept as well."""
 
-    user_id: Id
+    user_id: UserId
 
 
 class TipFeedback(msgspec.Struct, frozen=True):
     """`signals.tip.feedback`: a user reacted to a tip; the reward itself comes over HTTP."""
 
-    user_id: Id
-    tip_id: Id
+    user_id: UserId
+    tip_id: TipId
 
 
 def _text(raw: msgspec.Raw) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from contextlib import suppress
 
 import msgspec
 import pytest
@@ -124,6 +125,15 @@ async def test_feedback_is_one_line_with_ids_alone(caplog: pytest.LogCaptureFixt
         "stored_at": "2023-11-14T22:13:20Z",
     }
     assert "phone" not in str(vars(line))
+
+
+@pytest.mark.parametrize(("tip", "taken"), [("", True), ("t" * 256, True), ("t" * 257, False)])
+async def test_tip_ids_are_those_of_http(tip: str, taken: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """A tip that can be scored and rewarded over HTTP can be spoken of in an event."""
+    event = Event("signals.tip.feedback", json.dumps({"user_id": "u", "tip_id": tip}).encode(), 0.0)
+    with caplog.at_level(logging.INFO, "oo.events"), suppress(Malformed):
+        await handle(event, Kept())
+    assert [vars(line)["tip_id"] for line in caplog.records] == [tip] * taken
 
 
 @pytest.mark.parametrize("subject", ["signals.other", "signals.task.synced.more", "feedback.tip", "signals.tip"])
