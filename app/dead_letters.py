@@ -3,12 +3,16 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
+import msgspec
+import nats.errors
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-__all__ = ["dead_letter", "stored_at"]
+__all__ = ["dead_letter", "publish", "stored_at"]
 
+PUBLISH_SECONDS: Final = 5.0
 _STORED_AT: Final = "Dlq-Stored-At"
 _TIME: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -62,3 +66,16 @@ def dead_letter(
 
 def _size(headers: dict[str, str]) -> int:
     return 12 + sum(len(name) + len(value.encode()) + 4 for name, value in headers.items())
+
+
+class _Reply(msgspec.Struct):
+    seq: int = 0
+    error: dict[str, Any] | None = None
+
+
+async def publish(client: Client, subject: str, headers: dict[str, str], body: bytes) -> None:
+    """Hand a dead letter to its stream; raises unless that has it, whatever else may answer there."""
+    reply = await client.request(subject, body, timeout=PUBLISH_SECONDS, headers=headers)
+    acknowledged = msgspec.json.decode(reply.data, type=_Reply)
+    if acknowledged.error is not None or acknowledged.seq == 0:
+        raise nats.errors.Error(f"refused: {(acknowledged.error or {}).get('description')}")

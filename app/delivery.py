@@ -21,7 +21,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from app.dead_letters import dead_letter, stored_at
+from app.dead_letters import dead_letter, publish, stored_at
 from app.events import Event, Malformed
 from app.patience import StoreGate, grow, jitter
 from state.errors import StoreUnavailable
@@ -35,7 +35,6 @@ IN_HAND_BYTES: Final = 16_777_216  # so a flood of large events takes no more me
 PULL_SECONDS: Final = 10.0  # how long one request for events stays open at the server
 HOLD_SECONDS: Final = 60.0  # how long an event waits in hand for the store before another replica may have it
 LONGEST_NAK_SECONDS: Final = 60.0
-PUBLISH_SECONDS: Final = 5.0
 ACK: Final = "$JS.ACK."
 
 
@@ -275,10 +274,7 @@ class Pull:
     async def _bury(self, msg: Msg, reason: str, trace: Mapping[str, str]) -> None:
         headers, body = dead_letter(msg, reason, self._client.max_payload, trace)
         try:
-            reply = await self._client.request(f"dlq.{msg.subject}", body, timeout=PUBLISH_SECONDS, headers=headers)
-            acknowledged = msgspec.json.decode(reply.data, type=_PublishReply)
-            if acknowledged.error is not None or acknowledged.seq == 0:
-                raise nats.errors.Error(f"refused: {(acknowledged.error or {}).get('description')}")
+            await publish(self._client, f"dlq.{msg.subject}", headers, body)
         except Exception as error:  # noqa: BLE001 (whoever else answers there may answer anything)
             self._unburied = str(error) or type(error).__name__
             log.warning("dead letter of event %s not acknowledged, tried again later: %s", _name(msg), error)
@@ -293,11 +289,6 @@ class Pull:
         # Lost with the connection? Then the event comes again, which handlers allow.
         with suppress(nats.errors.Error):
             await settle
-
-
-class _PublishReply(msgspec.Struct):
-    seq: int = 0
-    error: dict[str, Any] | None = None
 
 
 def _name(msg: Msg) -> str:

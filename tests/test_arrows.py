@@ -92,7 +92,7 @@ MAY_IMPORT: dict[str, str] = {
     # Events from NATS.
     "app.events": "msgspec",
     "app.wire": "app.settings nats",
-    "app.dead_letters": "nats",
+    "app.dead_letters": "msgspec nats",
     "app.delivery": "app.dead_letters app.events app.patience msgspec nats state.errors",
     "app.durable": "app.delivery app.patience app.settings msgspec nats",
     "app.consumer": "app.delivery app.durable app.events app.patience app.settings app.wire msgspec nats",
