@@ -447,25 +447,29 @@ class Cluster(msgspec.Struct, frozen=True):
     def servers(self) -> list[RedisServer]:
         return list(self.ids.values())
 
+    def slot(self, key: str) -> int:
+        return int(self.masters[0].command("CLUSTER", "KEYSLOT", key))
+
     def owner(self, key: str) -> RedisServer:
         """The server that now serves the slot of `key`."""
-        slot = int(self.masters[0].command("CLUSTER", "KEYSLOT", key))
-        node = next(server for server in self.servers if server.running)
-        for line in _cluster_nodes(node):
-            if any(int(span.split("-")[0]) <= slot <= int(span.split("-")[-1]) for span in line[8:] if span[0] != "["):
-                return self.ids[line[0]]
-        raise ServerError(f"nobody serves slot {slot}")
+        found = _owner(next(server for server in self.servers if server.running), self.slot(key))
+        if not found:
+            raise ServerError(f"nobody serves the slot of {key}")
+        return self.ids[found]
 
-    def move(self, key: str, target: RedisServer) -> None:
-        """Move the slot of `key` and all keys in it to another master."""
-        source, slot = self.owner(key), int(self.masters[0].command("CLUSTER", "KEYSLOT", key))
+    def move(self, key: str, target: RedisServer, seconds: float = 10.0) -> None:
+        """Move the slot of `key`, in use or not, as `redis-cli --cluster reshard` does, and wait until all know."""
+        source, slot = self.owner(key), self.slot(key)
         ids = {server: name for name, server in self.ids.items()}
         target.command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
         source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
-        while left := source.command("CLUSTER", "GETKEYSINSLOT", slot, 100):
-            source.command("MIGRATE", HOST, target.port, "", 0, 1_000, "KEYS", *left)
-        for server in (target, source, *self.masters):
+        while names := source.command("CLUSTER", "GETKEYSINSLOT", slot, 100):
+            source.command("MIGRATE", HOST, target.port, "", 0, 5_000, "KEYS", *names)
+        for server in (target, source):
             server.command("CLUSTER", "SETSLOT", slot, "NODE", ids[target])
+        until(
+            lambda: all(_owner(one, slot) == ids[target] for one in self.servers if one.running), "slot moved", seconds
+        )
 
     def settled(self) -> bool:
         """Whether every server that runs calls the cluster complete and knows all of it."""
@@ -475,6 +479,14 @@ class Cluster(msgspec.Struct, frozen=True):
 
 def _cluster_nodes(server: RedisServer) -> list[list[str]]:
     return [line.split() for line in str(server.command("CLUSTER", "NODES")).splitlines()]
+
+
+def _owner(asked: RedisServer, slot: int) -> str | None:
+    """The id of the node that has the slot, as far as `asked` knows."""
+    for line in _cluster_nodes(asked):
+        if any(int(span.split("-")[0]) <= slot <= int(span.split("-")[-1]) for span in line[8:] if span[0] != "["):
+            return line[0]
+    return None
 
 
 def _cluster_state(server: RedisServer) -> tuple[str, str]:

@@ -365,10 +365,6 @@ def cluster() -> Iterator[Cluster]:
         yield cluster
 
 
-def _slot(cluster: Cluster, user: str) -> int:
-    return int(cluster.masters[0].command("CLUSTER", "KEYSLOT", keys.record(user, "p")))
-
-
 async def test_cluster_users_on_all_nodes(cluster: Cluster) -> None:
     """Users live on different nodes; each is counted exactly, by several replicas."""
     async with opened(cluster.url) as store, opened(cluster.url) as other:
@@ -386,7 +382,7 @@ async def test_cluster_slot_migrates(cluster: Cluster) -> None:
     async with opened(cluster.url) as store, opened(cluster.url) as idle:
         assert await add(store, user) == 1
         assert await add(idle, user) == 2
-        slot, source = _slot(cluster, user), cluster.owner(keys.record(user, "p"))
+        slot, source = cluster.slot(keys.record(user, "p")), cluster.owner(keys.record(user, "p"))
         target = next(node for node in cluster.masters if node is not source)
         ids = {node: name for name, node in cluster.ids.items()}
         target.command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
@@ -491,12 +487,12 @@ async def test_cluster_with_a_gap(server: RedisServer) -> None:
     with redis_cluster(masters=1) as cluster:
         node = cluster.masters[0]
         node.command("CONFIG", "SET", "cluster-require-full-coverage", "no")
-        node.command("CLUSTER", "DELSLOTS", _slot(cluster, "gap"))
+        node.command("CLUSTER", "DELSLOTS", cluster.slot(keys.record("gap", "p")))
         async with opened(cluster.url) as store:
             assert await add(store, "elsewhere") == 1
             with pytest.raises(StoreUnavailable):
                 await add(store, "gap")
-            node.command("CLUSTER", "ADDSLOTS", _slot(cluster, "gap"))
+            node.command("CLUSTER", "ADDSLOTS", cluster.slot(keys.record("gap", "p")))
             assert await recovered(store, user="gap") == 1
 
 

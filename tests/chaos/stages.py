@@ -230,7 +230,7 @@ def cluster() -> Iterator[Stage]:
             move = Fault(
                 f"slot of {user}",
                 f"moved from {owner.port} to {target.port}",
-                lambda: _move_slot(group, keys.history(user), owner, target),
+                lambda: _move_slot(group, keys.history(user), target),
             )
             if struck <= 2:
                 return killed(f"master {owner.port}", owner, 3.0) if struck == 1 else move
@@ -272,24 +272,9 @@ def _shards(group: Cluster) -> list[tuple[RedisServer, list[RedisServer]]]:
     ]
 
 
-def _owns(asked: RedisServer, slot: int, node: str) -> bool:
-    """Whether `asked` believes that `node` has the slot."""
-    spans = [span.split("-") for line in _nodes(asked) if line[0] == node for span in line[8:] if span[0] != "["]
-    return any(int(span[0]) <= slot <= int(span[-1]) for span in spans)
-
-
-def _move_slot(group: Cluster, key: str, source: RedisServer, target: RedisServer) -> None:
-    """Move the slot of `key` while it is in use, as `redis-cli --cluster reshard` does, and wait until all know."""
-    ids = {server: node for node, server in group.ids.items()}
-    slot = int(source.command("CLUSTER", "KEYSLOT", key))
-    target.command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
-    source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
-    while names := source.command("CLUSTER", "GETKEYSINSLOT", slot, 100):
-        source.command("MIGRATE", "127.0.0.1", target.port, "", 0, 5_000, "KEYS", *names)
-    for server in (target, source):
-        server.command("CLUSTER", "SETSLOT", slot, "NODE", ids[target])
-    until(lambda: all(_owns(server, slot, ids[target]) for server in group.servers), "slot moved", _SYNC_SECONDS)
-    # A failover before all know, or before the target's replica has what was moved, would lose it.
+def _move_slot(group: Cluster, key: str, target: RedisServer) -> None:
+    """Move the slot of `key`, and wait until a failover of its new master would lose nothing of it."""
+    group.move(key, target, _SYNC_SECONDS)
     written = int(target.info()["master_repl_offset"])
     [replica] = next(replicas for master, replicas in _shards(group) if master is target)
     until(lambda: int(replica.info()["slave_repl_offset"]) >= written, "moved keys on the replica", _SYNC_SECONDS)
