@@ -24,7 +24,20 @@ from state import keys
 from state.errors import StoreError
 from state.store import Store
 
-__all__ = ["ADMIN", "CLIENT", "KEY_NAME", "READER", "ROLES", "Access", "Key", "Role", "make_key", "read_keys"]
+__all__ = [
+    "ADMIN",
+    "CHALLENGE",
+    "CLIENT",
+    "KEY_NAME",
+    "READER",
+    "ROLES",
+    "Access",
+    "Key",
+    "Role",
+    "bearer_digest",
+    "make_key",
+    "read_keys",
+]
 
 _log: Final = logging.getLogger("oo.access")
 
@@ -39,7 +52,8 @@ _LINE: Final = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,64}):(?P<role>client|reade
 _LIMIT_SECONDS: Final = 0.25
 # Where the state of a request holds the name of the key it came with.
 KEY_NAME: Final = "key_name"
-_CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
+# What a 401 says of how to do better.
+CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -62,20 +76,19 @@ def make_key(name: str, role: str) -> tuple[str, str]:
 def read_keys(setting: str) -> list[Key]:
     """The keys of API_KEYS: lines `name:role:sha256`, or the path of a file with such lines.
 
-    Empty lines and those that begin with # are passed over. Raises SettingsError, naming the line by its number.
+    A line may hold several, with commas between them; from a # on it is a comment. Raises SettingsError, naming the
+    line by its number.
     """
     text = setting
     if setting.startswith(("/", "./", "../")):
         try:
-            text = Path(setting).read_text("utf-8")
+            text = Path(setting).read_text("utf-8-sig")
         except (OSError, UnicodeDecodeError):
             raise SettingsError("API_KEYS: the file it names cannot be read") from None
     found_keys: list[Key] = []
-    for number, line in enumerate(text.replace(",", "\n").splitlines(), 1):
-        stripped = line.strip()
-        if not stripped or stripped.startswith("#"):
-            continue
-        found = _LINE.fullmatch(stripped)
+    entries = ((number, entry) for number, line in enumerate(text.splitlines(), 1) for entry in _entries(line))
+    for number, entry in entries:
+        found = _LINE.fullmatch(entry)
         if found is None:
             raise SettingsError(f"API_KEYS: line {number} is not name:role:sha256 with a role of {', '.join(ROLES)}")
         role: Any = found["role"]
@@ -84,6 +97,17 @@ def read_keys(setting: str) -> list[Key]:
             raise SettingsError(f"API_KEYS: line {number} is a key that another line has already")
         found_keys.append(key)
     return found_keys
+
+
+def _entries(line: str) -> list[str]:
+    return [stripped for entry in line.partition("#")[0].split(",") if (stripped := entry.strip())]
+
+
+def bearer_digest(header: str) -> bytes:
+    """The SHA-256 of the bearer token in a header Authorization, to compare in constant time; b"" if it has none."""
+    scheme, _, token = header.partition(" ")
+    stripped = token.strip()
+    return hashlib.sha256(stripped.encode("latin-1")).digest() if stripped and scheme.lower() == "bearer" else b""
 
 
 class Access:
@@ -104,6 +128,10 @@ class Access:
     def is_open(self) -> bool:
         return not self._setting
 
+    def say_if_nobody_is_let_in(self) -> None:
+        if not self._keys and not self.is_open:
+            _log.warning("API_KEYS has 0 keys: everyone is answered 401")
+
     def read_again(self) -> None:
         """Take over what API_KEYS says now; what cannot be read changes nothing."""
         try:
@@ -112,6 +140,7 @@ class Access:
             _log.error("%s; the keys stay as they were", error)
         else:
             _log.warning("API_KEYS read again: %d keys", len(self._keys))
+            self.say_if_nobody_is_let_in()
 
     async def guard(self, connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
         """Litestar's guard: 401 without a known key, 403 for one of another role, 429 for one that asks too often."""
@@ -120,7 +149,7 @@ class Access:
             return
         key = self._find(connection.headers.get("authorization", ""))
         if key is None:
-            raise NotAuthorizedException("an API key is needed as a bearer token", headers=_CHALLENGE)
+            raise NotAuthorizedException("an API key is needed as a bearer token", headers=CHALLENGE)
         connection.scope["state"][KEY_NAME] = key.name
         if key.role != wanted:
             raise PermissionDeniedException(f"this needs a key with the role {wanted}")
@@ -131,11 +160,10 @@ class Access:
 
     def _find(self, header: str) -> Key | None:
         """The key of a request; every known one is compared, so that the time tells nothing."""
-        scheme, _, token = header.partition(" ")
-        digest = hashlib.sha256(token.strip().encode("latin-1")).digest()
+        digest = bearer_digest(header)
         found = None
         for key in self._keys:
-            if hmac.compare_digest(key.digest, digest) and scheme.lower() == "bearer":
+            if hmac.compare_digest(key.digest, digest):
                 found = key
         return found
 

@@ -32,7 +32,7 @@ from app.http import BodyReader
 from app.logs import set_up
 from app.metrics import Metrics, metrics_routes
 from app.openapi import schema_routes
-from app.routes import decision_routes
+from app.routes import POLICY_PATHS, decision_routes
 from app.settings import Settings, SettingsError, wants_traces
 from state.advice import advise
 from state.connect import open_servers
@@ -98,11 +98,14 @@ def create_app(
         settings, decisions, store.ping, observer=metrics, trace=tracing.event if tracing else untraced
     )
     metrics.watch(consumers.health)
+    # And of no route: what is refused before it is read.
+    metrics.expect(["", *(f"/{verb}{path}" for verb in ("score", "reward") for path in POLICY_PATHS)])
     draining = Draining(settings.drain_seconds, settings.shutdown_seconds)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         _say_what_is_risky(settings)
+        access.say_if_nobody_is_let_in()
         _read_keys_again_on_hangup(access)
         draining.on_sigterm()
         consumers.start()

@@ -175,6 +175,7 @@ def test_keys_are_exchanged_without_a_restart(store: RedisServer, tmp_path: Path
             return codes == {200}
 
         assert "everyone who can reach" not in server.log
+        assert "API_KEYS has 0 keys: everyone is answered 401" in server.log
         assert status(server, old) == 401
         path.write_text(old_line)
         os.kill(server.pid, signal.SIGHUP)
@@ -233,6 +234,16 @@ def test_a_made_key_is_what_its_line_says() -> None:
     for name, role in (("", "admin"), ("a:b", "admin"), ("a", "root"), ("a" * 65, "admin"), ("a\n", "admin")):
         with pytest.raises(SettingsError):
             make_key(name, role)
+
+
+def test_a_comment_is_passed_over_whatever_it_holds(tmp_path: Path) -> None:
+    """A comma in a comment begins no key, and the lines after it keep their numbers; so it is in a file with a BOM."""
+    text = f"# phone, until autumn\n{LINES[0]} # the phone, again\n\n{LINES[1]},{LINES[2]}"
+    assert [key.name for key in read_keys(text)] == ["the-client", "the-reader", "the-admin"]
+    with pytest.raises(SettingsError, match="line 3 is not"):
+        read_keys("# a, b, c\n\nnonsense")
+    (tmp_path / "keys").write_text(text, "utf-8-sig")
+    assert len(read_keys(str(tmp_path / "keys"))) == 3
 
 
 def test_keys_may_stand_on_one_line() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.metrics import Metrics
+from app.metrics import Metrics, _forget_the_dead
 from state.store import Flush
 from tests.bodies import POLICIES, reward, score
 from tests.scrape import Scrape, busy_service
@@ -223,13 +223,38 @@ def test_store_trouble_is_counted(store: RedisServer) -> None:
 def test_metrics_want_their_key() -> None:
     """With METRICS_KEY nobody else may scrape, an API key included; without, everyone may."""
     with service({"METRICS_KEY": "m-1"}) as server:
-        for credentials in ("", "Bearer m-2", "m-1", "Bearer ü"):
+        for credentials in ("", "Bearer m-2", "m-1", "Bearer ü", "Bearer", "Basic m-1"):
             answer = httpx.get(f"{server.url}/metrics", headers={b"authorization": credentials.encode()})
             assert answer.status_code == 401
             assert answer.headers["WWW-Authenticate"] == "Bearer"
             assert "METRICS_KEY" in answer.json()["detail"]
-        assert Scrape(server, {"Authorization": "Bearer m-1"}).total(REQUESTS, route="/metrics", status="401") == 4
+        for credentials in ("Bearer m-1", "bEARER  m-1"):
+            assert Scrape(server, {"Authorization": credentials}).total(REQUESTS, route="/metrics", status="401") == 6
         assert httpx.get(f"{server.url}/health/live").status_code == 200
+
+
+def test_the_first_failure_is_an_increase() -> None:
+    """Before anything failed, the failures of decisions and of what is refused unread are there at 0."""
+    with service() as server:
+        seen = Scrape(server)
+        for path in POLICIES.values():
+            for route in (f"/score{path}", f"/reward{path}", "(none)"):
+                for status in ("500", "503"):
+                    assert seen.total(REQUESTS, method="POST", route=route, status=status) == 0
+
+
+def test_another_user_s_process_is_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a process says of its present stays if the system forbids to ask for it, and goes if there is none."""
+    answers = {1: PermissionError, 2: ProcessLookupError}
+
+    def kill(pid: int, _: int) -> None:
+        raise answers[pid]
+
+    monkeypatch.setattr("app.metrics.os.kill", kill)
+    for pid in answers:
+        (tmp_path / f"gauge_livesum_{pid}.db").touch()
+    _forget_the_dead(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["gauge_livesum_1.db"]
 
 
 def test_observations_fall_into_the_right_buckets() -> None:
