@@ -1,7 +1,10 @@
 """`python -m app`: the service, as the environment's settings say. With a word after it: a command for operators."""
 
+import errno
+import logging
 import os
 import signal
+import socket
 import sys
 import tempfile
 from contextlib import ExitStack, suppress
@@ -15,11 +18,20 @@ from app.logs import set_up
 from app.protocol import HttpProtocol
 from app.settings import SettingsError, from_environment
 
+_log: Final = logging.getLogger("oo")
 _SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
+# What a machine says that has no such family of addresses.
+_LACKING: Final = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 class _Workers(Multiprocess):
     """uvicorn's supervisor would replace all workers on SIGHUP, at the price of connections; ours are told of it."""
+
+    def handle_signals(self) -> None:
+        if signal.SIGHUP in signal.sigpending():
+            signal.sigwait({signal.SIGHUP})
+            self.handle_hup()
+        super().handle_signals()
 
     def handle_hup(self) -> None:
         for worker in self.processes:
@@ -32,32 +44,76 @@ def main() -> int:
         from app.commands import run  # noqa: PLC0415  # the service need not know them
 
         return run(sys.argv[1:])
+    # By default it ends a process. Each one that serves, this one or its children, lets it in once it can take it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     with ExitStack() as together:
-        return _serve(together)
+        try:
+            return _serve(together)
+        except SettingsError as error:
+            sys.stderr.write(f"{error}\n")
+            return 2
+
+
+def listeners(host: str, port: int) -> list[socket.socket]:
+    """Sockets bound to all addresses that `host` stands for; connections are refused until a server listens on them.
+
+    An address of a family that the machine lacks is passed over if there is another. Raises SettingsError.
+    """
+    bound: list[socket.socket] = []
+    trouble: OSError | UnicodeError | None = None
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, _, protocol, _, address in dict.fromkeys(found):
+            try:
+                bound.append(_bound(family, protocol, address))
+            except OSError as error:
+                if error.errno not in _LACKING:
+                    raise
+                trouble = error
+    except (OSError, UnicodeError) as error:  # UnicodeError: of what can be no name
+        while bound:
+            bound.pop().close()
+        trouble = error
+    if not bound:
+        reason = f" ({trouble.strerror})" if isinstance(trouble, OSError) else ""
+        raise SettingsError(
+            f"HOST and PORT: take an address of this machine and a free port, not {host!r} and {port}{reason}"
+        )
+    return bound
+
+
+def _bound(family: socket.AddressFamily, protocol: int, address: tuple[str | int | bytes, ...]) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM, protocol)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # Else :: would take the port of 0.0.0.0 too.
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind(address)
+    except OSError:
+        made.close()
+        raise
+    return made
 
 
 def _serve(together: ExitStack) -> int:
-    try:
-        settings = from_environment(os.environ)
-        # Where several processes keep their metrics together, new for each start; prometheus_client reads the variable
-        # when it is imported.
-        os.environ.pop(_SHARED, None)
-        if settings.workers > 1:
-            os.environ[_SHARED] = together.enter_context(tempfile.TemporaryDirectory(prefix="oo-metrics-"))
-        from app.main import create_app  # noqa: PLC0415
+    settings = from_environment(os.environ)
+    set_up(settings.log_level, settings.log_format)
+    # Where several processes keep their metrics together, new for each start; prometheus_client reads the variable
+    # when it is imported.
+    os.environ.pop(_SHARED, None)
+    if settings.workers > 1:
+        os.environ[_SHARED] = together.enter_context(tempfile.TemporaryDirectory(prefix="oo-metrics-"))
+    from app.main import create_app  # noqa: PLC0415
 
-        app = create_app(settings)
-    except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    app = create_app(settings)
+    sockets = [together.enter_context(bound) for bound in listeners(settings.host, settings.port)]
+    _log.info("to listen on %s, port %d", ", ".join(bound.getsockname()[0] for bound in sockets), settings.port)
     # uvicorn raises the signal again once it has stopped in good order, and that is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    set_up(settings.log_level, settings.log_format)
     config = uvicorn.Config(
         app if settings.workers == 1 else "app.main:from_environment",
         factory=settings.workers > 1,
-        host=settings.host,
-        port=settings.port,
         workers=settings.workers,
         loop="uvloop",
         http=HttpProtocol,
@@ -71,11 +127,11 @@ def _serve(together: ExitStack) -> int:
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
     if settings.workers > 1:
-        _Workers(config, sockets=[config.bind_socket()]).run()
+        _Workers(config, sockets=sockets).run()
         return 0
     server = uvicorn.Server(config)
     with suppress(KeyboardInterrupt):
-        server.run()
+        server.run(sockets)
     return 0 if server.started else STARTUP_FAILURE
 
 

@@ -6,6 +6,7 @@ import logging
 import os
 import random
 import signal
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -147,19 +148,29 @@ def create_app(
 
 
 def from_environment() -> ASGIApp:
-    """The service as the environment says, for each of several worker processes to make its own."""
+    """The service as the environment says, for each of several worker processes to make its own.
+
+    A file of keys may have gone bad since the start: such a process ends, and its parent tries again.
+    """
     settings = environment.from_environment(os.environ)
     set_up(settings.log_level, settings.log_format)
-    return create_app(settings)
+    try:
+        return create_app(settings)
+    except SettingsError as error:
+        _log.critical("%s", error)
+        sys.exit(1)
 
 
 def _tracing() -> "Tracing | None":
-    """What makes traces, if the environment says where to. It is not even imported otherwise."""
+    """What makes traces, if the environment says where to. It is not even imported otherwise. Raises SettingsError."""
     if not wants_traces(os.environ):
         return None
-    from app.tracing import Tracing  # noqa: PLC0415
+    try:
+        from app.tracing import Tracing  # noqa: PLC0415
 
-    return Tracing(__version__)
+        return Tracing(__version__)
+    except ValueError as error:
+        raise SettingsError(f"a variable OTEL_... does not fit: {error}") from None
 
 
 def _say_what_is_risky(settings: Settings) -> None:
@@ -184,3 +195,5 @@ async def _advise(servers: Servers, settings: Settings) -> None:
 def _read_keys_again_on_hangup(access: Access) -> None:
     if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGHUP"):
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, access.read_again)
+        # app.__main__ held it back until now.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})

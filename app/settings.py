@@ -4,14 +4,22 @@ A setting is a field of `Settings`: the variable is its name in capitals, its ty
 variable takes, its description is the row in the README. Nothing else in the service reads the environment.
 """
 
+import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Final, Literal, get_type_hints
+from urllib.parse import unquote
 
 import msgspec
 import msgspec.inspect
 from msgspec import Meta
 
 __all__ = ["Secret", "Settings", "SettingsError", "from_environment", "takes", "wants_traces"]
+
+
+# Of OpenTelemetry's variables those whose values its SDK would end in a traceback for.
+_NUMBER: Final = re.compile(r"OTEL_(BSP_[A-Z_]+|[A-Z_]+_LIMIT)")
+_HEADERS: Final = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
+_HEADER: Final = re.compile(r"""[ \t]*[A-Za-z0-9!#$%&'*+.^_`|~-]+[ \t]*=[ \t!#-+\--:<-\[\]-~]*""")
 
 
 class SettingsError(Exception):
@@ -184,7 +192,8 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
 def wants_traces(environ: Mapping[str, str]) -> bool:
     """Whether OpenTelemetry's standard variables name an exporter; the SDK reads the others of them itself.
 
-    Raises SettingsError for an exporter, protocol or address that the service has no use for.
+    Raises SettingsError for an exporter, protocol or address that the service has no use for, and for what it would end
+    in a traceback for, or log though it is secret.
     """
     exporter = environ.get("OTEL_TRACES_EXPORTER", "")
     variable = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
@@ -201,4 +210,21 @@ def wants_traces(environ: Mapping[str, str]) -> bool:
     for name in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
         if environ.get(name, "") not in ("", "http/protobuf"):
             raise SettingsError(f"{name}: takes http/protobuf, not {environ[name]!r}")
+    _check_what_the_sdk_reads(environ)
     return True
+
+
+def _check_what_the_sdk_reads(environ: Mapping[str, str]) -> None:
+    for name, text in environ.items():
+        least = 1 if name.startswith("OTEL_BSP_") else 0
+        if text and _NUMBER.fullmatch(name) and not (text.isdecimal() and int(text) >= least):
+            raise SettingsError(f"{name}: takes {least} or more, not {text!r}")
+    for name in _HEADERS:
+        if not all(map(_is_header, environ.get(name, "").split(","))):
+            raise SettingsError(f"{name}: takes name=value pairs with commas between them, values percent-encoded")
+
+
+def _is_header(pair: str) -> bool:
+    """Whether the SDK takes it and HTTP can carry it."""
+    value = unquote(pair.partition("=")[2].strip())
+    return not pair.strip() or bool(_HEADER.fullmatch(pair) and value.isascii() and value.isprintable())

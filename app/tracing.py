@@ -179,5 +179,13 @@ class _TracedStore(Store):
         with self._span("history"):
             return await super().history(user_id)
 
+    async def erase(self, user_id: str) -> list[str]:
+        with self._span("erase"):
+            return await super().erase(user_id)
+
+    async def count(self, key: str, seconds: int) -> int:
+        with self._span("count"):
+            return await super().count(key, seconds)
+
     def _span(self, what: str) -> AbstractContextManager[Span]:
         return self.tracing.span(f"store {what}", SpanKind.CLIENT, _REDIS)

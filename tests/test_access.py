@@ -5,7 +5,9 @@ import http.client
 import json
 import os
 import signal
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -14,7 +16,7 @@ import pytest
 from app.access import ROLES, Role, make_key, read_keys
 from app.settings import SettingsError
 from tests.bodies import reward, score
-from tests.servers import RedisServer, Server, ServerError, redis_server, service, until
+from tests.servers import RedisServer, Server, ServerError, free_port, redis_server, service, until
 
 KEYS: dict[str, str] = {}
 LINES: list[str] = []
@@ -193,6 +195,74 @@ def test_keys_are_exchanged_without_a_restart(store: RedisServer, tmp_path: Path
         os.kill(server.pid, signal.SIGHUP)
         until(lambda: {status(server, old) for _ in range(8)} == {401}, "the old key is of no use", 20)
         assert steadily(new)
+        assert server.stop() == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_hangup_amid_the_start(store: RedisServer, tmp_path: Path, workers: str) -> None:
+    """SIGHUP before the service can take it is kept until it can: it ends no process, and the file is read again."""
+    path, later = tmp_path / "keys", tmp_path / "later"
+    os.mkfifo(path)
+    key, line = make_key("phone", "reader")
+    later.write_text(line)
+    opened: list[int] = []
+
+    def reads_its_keys(_: Server) -> bool:
+        with suppress(OSError):
+            opened.append(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(opened)
+
+    port = free_port()
+    environ = {"API_KEYS": str(path), "WORKERS": workers, "REDIS_URL": store.url, "PORT": str(port)}
+    server = Server(
+        [sys.executable, "-m", "app"],
+        port=port,
+        url=f"http://127.0.0.1:{port}",
+        directory=tmp_path,
+        ready=reads_its_keys,
+        environ={**os.environ, **environ, "DRAIN_SECONDS": "0"},
+    )
+    try:
+        server.start()
+        os.kill(server.pid, signal.SIGHUP)
+        later.rename(path)
+        os.write(opened[0], LINES[0].encode())
+        os.close(opened[0])
+        until(lambda: server.log.count("API_KEYS read again: 1 keys") == int(workers), "read again", 20)
+        until(lambda: "startup complete" in server.log, "started")
+        assert "died" not in server.log
+        until(lambda: opens(server, key), "the key opens")
+        assert server.stop() == 0
+    finally:
+        server.kill()
+
+
+def opens(server: Server, key: str) -> bool:
+    try:
+        return status(server, key) == 200
+    except ConnectionRefusedError:
+        return False
+
+
+def test_a_new_worker_without_keys(store: RedisServer, tmp_path: Path) -> None:
+    """A worker that takes another's place while the file is bad says so in one line and ends; the next one after it is
+    mended serves."""
+    path = tmp_path / "keys"
+    path.write_text("\n".join(LINES))
+    with service({"API_KEYS": str(path), "WORKERS": "2", "REDIS_URL": store.url}) as server:
+
+        def started() -> list[int]:
+            lines = [json.loads(line)["message"] for line in server.log.splitlines()]
+            return [int(line.split("[")[1][:-1]) for line in lines if line.startswith("Started server process [")]
+
+        until(lambda: len(started()) == 2, "both workers", 20)
+        path.write_text("nonsense")
+        os.kill(started()[0], signal.SIGKILL)
+        until(lambda: "API_KEYS: line 1 is not name" in server.log, "the bad line is told", 20)
+        path.write_text("\n".join(LINES))
+        until(lambda: len(started()) == 3, "another worker", 20)
+        said = [json.loads(line) for line in server.log.splitlines()]
+        assert {line["level"] for line in said if "line 1 is not" in line["message"]} == {"critical"}
         assert server.stop() == 0
 
 

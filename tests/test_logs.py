@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -159,12 +160,14 @@ def terminal(*, is_one: bool = True) -> Iterator[Terminal]:
     root = logging.getLogger()
     handlers, level, stderr = root.handlers[:], root.level, sys.stderr
     root.handlers[:] = []
+    logging.captureWarnings(capture=False)
     sys.stderr = screen = Terminal()
     screen.is_one = is_one
     try:
         yield screen
     finally:
         sys.stderr = stderr
+        logging.captureWarnings(capture=False)
         root.handlers[:] = handlers
         root.setLevel(level)
 
@@ -200,6 +203,24 @@ def test_the_form_and_level_can_be_chosen(form: Literal["json", "text", "auto"],
     [line] = screen.getvalue().splitlines()
     assert "seen" in line
     assert line.startswith("{") is is_json
+
+
+def test_a_warning_is_a_line() -> None:
+    """What Python or a library warns of at run time is no text of another form among the lines."""
+    with terminal() as screen, warnings.catch_warnings():
+        warnings.simplefilter("always")
+        set_up("info", "json")
+        warnings.warn("soon to be removed", DeprecationWarning, stacklevel=1)
+    said = json.loads(screen.getvalue())
+    assert said["level"] == "warning"
+    assert "soon to be removed" in said["message"]
+
+
+def test_lines_before_the_application_is_made_have_the_form_too() -> None:
+    """A library may have something to say of the environment while the application is made."""
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_TRACES_SAMPLER": "odd"}
+    with service({**environ, "OTEL_BSP_SCHEDULE_DELAY": "3600000"}) as server:
+        assert any("sampler odd" in line["message"] for line in lines(server))
 
 
 def test_json_lines_hold_whatever_is_logged() -> None:

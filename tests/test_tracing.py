@@ -16,9 +16,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as Sent
 
+from app.access import make_key
 from app.settings import SettingsError, wants_traces
 from tests.bodies import reward, score
-from tests.servers import ROOT, Server, free_port, nats_server, redis_server, service, until_async
+from tests.servers import ROOT, Server, ServerError, free_port, nats_server, redis_server, service, until_async
 from tests.standin import Asked, completion, http, stand_in
 
 pytestmark = pytest.mark.anyio
@@ -295,9 +296,65 @@ def test_the_standard_variables_decide(environ: dict[str, str], *, wanted: bool)
         ({"OTEL_TRACES_EXPORTER": "jaeger"}, "OTEL_TRACES_EXPORTER: takes otlp or none, not 'jaeger'"),
         ({ENDPOINT: "127.0.0.1:4317"}, f"{ENDPOINT}: takes http"),
         ({ENDPOINT: HERE, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "OTEL_EXPORTER_OTLP_PROTOCOL: takes http/protobuf"),
+        ({ENDPOINT: HERE, "OTEL_BSP_MAX_QUEUE_SIZE": "-1"}, "OTEL_BSP_MAX_QUEUE_SIZE: takes 1 or more, not '-1'"),
+        ({ENDPOINT: HERE, "OTEL_BSP_SCHEDULE_DELAY": "0"}, "OTEL_BSP_SCHEDULE_DELAY: takes 1 or more, not '0'"),
+        (
+            {ENDPOINT: HERE, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "x"},
+            "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT: takes 0 or more, not 'x'",
+        ),
     ],
 )
 def test_what_the_service_cannot_do_stops_the_start(environ: dict[str, str], named: str) -> None:
     """An exporter, protocol or address that is no use is refused by name, instead of no trace ever arriving."""
     with pytest.raises(SettingsError, match=named):
         wants_traces(environ)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        "Bearer s3cret",
+        "=s3cret",
+        "a=b,authorization Bearer s3cret",
+        "a=s3cret;b",
+        "a=s3cret%0A",
+        "a=s3crét",
+        "a b=s3cret",
+    ],
+)
+@pytest.mark.parametrize("variable", ["OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"])
+def test_headers_of_no_form_stop_the_start(variable: str, headers: str) -> None:
+    """Headers that the SDK would log, since it cannot read or send them, are refused without being shown."""
+    with pytest.raises(SettingsError, match=f"^{variable}: takes name=value pairs") as caught:
+        wants_traces({ENDPOINT: HERE, variable: headers})
+    assert "s3cr" not in str(caught.value)
+
+
+def test_headers_of_every_form_the_sdk_reads() -> None:
+    """Spaces around, escapes, an = in a value, an empty value and an empty pair are in order."""
+    assert wants_traces({ENDPOINT: HERE, "OTEL_EXPORTER_OTLP_HEADERS": "a=Bearer%20x, b = c d==,,e="})
+
+
+@pytest.mark.parametrize("environ", [{"OTEL_BSP_MAX_QUEUE_SIZE": "100"}, {"OTEL_SPAN_LINK_COUNT_LIMIT": "-1"}])
+def test_what_the_sdk_refuses_is_one_line(environ: dict[str, str]) -> None:
+    """Whatever else it cannot do with its variables ends the start with one line too."""
+    with pytest.raises(ServerError, match="ended at start") as caught, service({ENDPOINT: HERE, **environ}):
+        pass
+    last = str(caught.value).splitlines()
+    assert "OTEL_" in last[-1]
+    assert "Traceback" not in str(caught.value)
+
+
+async def test_erasing_and_counting_are_uses_of_the_store() -> None:
+    """So an erasure's time, and that of a rate limit, is seen for what it is."""
+    key, line = make_key("me", "admin")
+    async with (
+        collecting() as collector,
+        traced(collector, API_KEYS=line, RATE_LIMIT_PER_SECOND="9") as server,
+        httpx.AsyncClient(base_url=server.url) as client,
+    ):
+        headers = {"Authorization": f"Bearer {key}"}
+        assert (await client.delete("/users/ann-7", headers=headers)).status_code == 200
+        request = await collector.of("DELETE /users/{user_id}")
+        assert (await collector.of("store erase")).parent == request.id
+        assert (await collector.of("store count")).parent == request.id
