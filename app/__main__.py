@@ -43,6 +43,8 @@ def main() -> int:
     if len(sys.argv) > 1:
         from app.commands import run  # noqa: PLC0415  # the service need not know them
 
+        # Whatever ends a command leaves as little behind as Ctrl-C.
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
         return run(sys.argv[1:])
     # By default it ends a process. Each one that serves, this one or its children, lets it in once it can take it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})

@@ -10,6 +10,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, BinaryIO, Final, Literal, TypeVar
 
@@ -17,7 +18,9 @@ import msgspec
 from msgspec import Meta
 
 from app import __version__
-from state import keys
+from app.bandit.registry import policies
+from state import keys, record
+from state.errors import CorruptState
 from state.transfer import Stored
 
 __all__ = ["VERSION", "BadBackup", "Writer", "read"]
@@ -28,6 +31,9 @@ VERSION: Final = 1
 _EFFORT: Final = 1
 _MARKERS: Final = "idempotency"
 _LONGEST_LINE: Final = 2**26
+# Features of the models, by policy: such a model has as many numbers.
+_SIZES: Final = {policy.id: policy.d for policy in policies(alpha=1.0, epsilon=0.1).values()}
+_TYPES: Final = {keys.HISTORY: list, keys.SYNC: dict} | dict.fromkeys(_SIZES, dict)
 
 
 class BadBackup(ValueError):
@@ -42,15 +48,20 @@ _Text = str | _Blob
 _User = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
-class _Header(msgspec.Struct, frozen=True):
+class _Format(msgspec.Struct, frozen=True):
+    """What is read of the first line: a later version may have another rest."""
+
     format: Literal["oo-serving state"]
     version: Annotated[int, Meta(ge=1)]
+
+
+class _Header(_Format, frozen=True):
     service: str
     exported_at: str
 
 
 class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A key. One of `blobs`, `texts`, `entries` and `text` is there."""
+    """A key. Just one of `blobs`, `texts`, `entries` and `text` is there."""
 
     user: _User
     kind: Annotated[str, Meta(pattern=r"^[\x21-\x7e]+$")]
@@ -58,7 +69,8 @@ class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
     texts: dict[str, _Text] | None = None
     entries: list[_Text] | None = None
     text: _Text | None = None
-    expires_in_ms: Annotated[int, Meta(ge=1)] | None = None
+    # Redis takes no time that ends after 2^63 - 1.
+    expires_in_ms: Annotated[int, Meta(ge=1, le=2**53)] | None = None
 
 
 class _Footer(msgspec.Struct, frozen=True):
@@ -66,7 +78,7 @@ class _Footer(msgspec.Struct, frozen=True):
 
 
 _encode: Final = msgspec.json.Encoder().encode
-_read_header: Final = msgspec.json.Decoder(_Header).decode
+_read_header: Final = msgspec.json.Decoder(_Format).decode
 _read_line: Final = msgspec.json.Decoder(_Line).decode
 _read_footer: Final = msgspec.json.Decoder(_Footer).decode
 
@@ -77,41 +89,61 @@ class Writer:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._part = path.with_name(f"{path.name}.part")
-        self._raw: BinaryIO = os.fdopen(os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+        # Never what is there already: it may be a link to another file, or readable by others.
+        self._part.unlink(missing_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        self._raw: BinaryIO = os.fdopen(os.open(self._part, flags, 0o600), "wb")
         self._file = gzip.GzipFile("", "wb", _EFFORT, self._raw)
         self.counts: Counter[str] = Counter()
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        self._file.write(_encode(_Header("oo-serving state", VERSION, __version__, now)) + b"\n")
+        self._append(_encode(_Header("oo-serving state", VERSION, __version__, now)) + b"\n")
 
     def write(self, found: list[Stored]) -> list[str]:
-        """Append keys; the names of those that are left out, since they have fields whose names are no text."""
+        """Append keys; the names of those that are left out, since `read` would take them for damage."""
         lines = []
         left_out = []
         for stored in found:
             try:
+                _check(stored)
                 lines.append(_encode(_line_of(stored)) + b"\n")
-            except UnicodeDecodeError:
+            except (CorruptState, UnicodeDecodeError):
                 left_out.append(keys.of(stored.user, stored.kind))
             else:
                 self.counts[_kind_of(stored)] += 1
-        self._file.write(b"".join(lines))
+        self._append(b"".join(lines))
         return left_out
 
     def finish(self) -> int:
         """Close the file and give it its name; its size in bytes."""
-        self._file.write(_encode(_Footer(dict(sorted(self.counts.items())))) + b"\n")
-        self._file.close()
-        self._raw.flush()
-        os.fsync(self._raw.fileno())
-        size = self._raw.tell()
-        self._raw.close()
+        self._append(_encode(_Footer(dict(sorted(self.counts.items())))) + b"\n")
+        with self._named():
+            self._file.close()
+            self._raw.flush()
+            os.fsync(self._raw.fileno())
+            size = self._raw.tell()
+            self._raw.close()
         self._part.replace(self._path)
         return size
 
     def give_up(self) -> None:
         """Remove what was written, unless it is finished."""
-        self._raw.close()
-        self._part.unlink(missing_ok=True)
+        try:
+            with suppress(OSError):  # a full disk has been told of
+                self._raw.close()
+        finally:
+            self._part.unlink(missing_ok=True)
+
+    def _append(self, data: bytes) -> None:
+        with self._named():
+            self._file.write(data)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """What goes wrong in writing names the file."""
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from None
 
 
 def read(file: BinaryIO) -> Iterator[Stored]:
@@ -189,6 +221,26 @@ def _stored_of(line: _Line, number: int) -> Stored:
         value = {name.encode(): _bytes(field) for name, field in line.texts.items()}
     elif line.blobs is not None:
         value = {name.encode(): field for name, field in line.blobs.items()}
-    if not value or keys.is_passing(line.kind):
+    values = (line.blobs, line.texts, line.entries, line.text)
+    if not value or sum(one is not None for one in values) > 1 or keys.is_passing(line.kind):
         raise BadBackup(f"line {number}: is of no kind that a backup has")
-    return Stored(line.user, line.kind, value, line.expires_in_ms)
+    stored = Stored(line.user, line.kind, value, line.expires_in_ms)
+    try:
+        _check(stored)
+    except CorruptState as error:
+        raise BadBackup(f"line {number}: {error}") from None
+    return stored
+
+
+def _check(stored: Stored) -> None:
+    """Raise CorruptState unless the value is such as its kind has; kinds of a later version may have any."""
+    kind, value = stored.kind, stored.value
+    key = keys.of(stored.user, kind)
+    if not isinstance(value, bytes if keys.is_marker(kind) else _TYPES.get(kind, object)):
+        raise CorruptState(key, "holds a value of another kind")
+    if stored.expires_ms is not None and not isinstance(value, bytes):
+        raise CorruptState(key, "only a text expires")
+    if kind in _SIZES and isinstance(value, dict):
+        blobs = [value.get(name) for name in record.FIELDS]
+        if record.decode(key, _SIZES[kind], blobs) is None:
+            raise CorruptState(key, "has none of A, b and meta")

@@ -33,6 +33,8 @@ _Command = Callable[[argparse.Namespace, Settings], Coroutine[None, None, int]]
 # A page of keys may be some megabytes, and nobody waits for an answer.
 _PATIENCE: Final = 30.0
 _BATCH: Final = 1_024
+# A file has no edge at which a line would have to be broken.
+_WIDE: Final = 10_000
 _FAILED: Final = 1
 _USAGE: Final = 2
 _INTERRUPTED: Final = 130
@@ -44,7 +46,8 @@ def run(words: Sequence[str]) -> int:
     arguments = _parser().parse_args(words)
     command: _Command = arguments.command
     try:
-        return asyncio.run(command(arguments, from_environment(os.environ)))
+        refused = _ask(arguments.user) if command is _erase and not arguments.yes else 0
+        return refused or asyncio.run(command(arguments, from_environment(os.environ)))
     except SettingsError as error:
         return _complain(str(error), _USAGE)
     except BadBackup as error:
@@ -105,7 +108,7 @@ async def _export(arguments: argparse.Namespace, settings: Settings) -> int:
         finally:
             writer.give_up()
     for key in left_out:
-        _complain(f"{show.plain(key)}: left out: it holds what this service never writes")
+        _complain(f"{key}: left out: it holds what this service never writes")
     _say(f"exported: {_counted(writer.counts)}; left out: {len(left_out):,}; {arguments.file} has {size:,} bytes")
     return _FAILED if left_out else 0
 
@@ -133,30 +136,42 @@ async def _show(arguments: argparse.Namespace, settings: Settings) -> int:
     async with _transfer(settings) as transfer:
         page = await transfer.fetch(arguments.user, show.kinds(rows))
     picture, whole = show.picture(arguments.user, page, rows)
-    Console(highlight=False).print(picture)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _WIDE
+    console.print(picture)
     return 0 if whole else _FAILED
 
 
+def _ask(user: str) -> int:
+    """0 if someone at a terminal wants everything of `user` removed, else the exit code."""
+    if not sys.stdin.isatty():
+        return _complain("erase asks before it does it; --yes answers", _USAGE)
+    code = _FAILED
+    try:
+        if input(f"Remove everything there is of {user!r}? [y/N] ").strip().lower() in {"y", "yes"}:
+            return 0
+    except (EOFError, KeyboardInterrupt) as end:
+        sys.stderr.write("\n")
+        code = _INTERRUPTED if isinstance(end, KeyboardInterrupt) else _FAILED
+    return _complain("nothing was removed", code)
+
+
 async def _erase(arguments: argparse.Namespace, settings: Settings) -> int:
-    if not arguments.yes:
-        if not sys.stdin.isatty():
-            return _complain("erase asks before it does it; --yes answers", _USAGE)
-        question = f"Remove everything there is of {arguments.user!r}? [y/N] "
-        if input(question).strip().lower() not in {"y", "yes"}:  # noqa: ASYNC250  # nothing else is under way
-            return _complain("nothing was removed")
     async with _servers(settings) as servers:
         store = Store(servers, timeout=_PATIENCE, history_size=1, marker_seconds=1)
         changing = [keys.of(arguments.user, kind) for kind in show.kinds(policies(settings.alpha, settings.epsilon))]
         removed = await store.erase(arguments.user, changing)
     for key in removed:
-        _say(show.plain(key))
+        _say(key)
     _say(f"removed: {len(removed):,} keys")
     return 0
 
 
 async def _key(arguments: argparse.Namespace, _: Settings) -> int:
     key, line = make_key(arguments.name, arguments.role)
-    _say(f"key, shown this once: {key}\nline for API_KEYS:    {line}")
+    _say(f"key, shown this once: {key}")
+    _say(f"line for API_KEYS:    {line}")
     return 0
 
 
@@ -182,7 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     importing.add_argument("--overwrite", action="store_true", help="replace models that are there already")
     importing.add_argument("--dry-run", action="store_true", help="only say what would be done")
     exporting = add("export", _export, "write all state to a file")
-    exporting.add_argument("file", type=Path, metavar="FILE")
+    exporting.add_argument("file", type=_new_file, metavar="FILE")
     restoring = add("restore", _restore, "read what export wrote")
     restoring.add_argument("file", type=Path, metavar="FILE")
     restoring.add_argument("--overwrite", action="store_true", help="replace keys that are there already")
@@ -195,6 +210,16 @@ def _parser() -> argparse.ArgumentParser:
     making.add_argument("name", metavar="NAME")
     making.add_argument("role", metavar="ROLE", help=", ".join(ROLES))
     return parser
+
+
+def _new_file(text: str) -> Path:
+    """A name that a file can be given without taking it from something that is none."""
+    path = Path(text)
+    if not path.name:
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of a file")
+    if path.exists() and not path.is_file():
+        raise argparse.ArgumentTypeError(f"{text!r} is there, and no regular file")
+    return path
 
 
 def _user(text: str) -> str:
@@ -230,7 +255,7 @@ async def _transfer(settings: Settings, *, embedded: bool = False) -> AsyncItera
 
 def _read_ids(path: Path) -> first_system.Ids:
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             return first_system.read_ids(file)
     except UnicodeDecodeError:
         raise OSError(0, "is not UTF-8", str(path)) from None
@@ -250,13 +275,13 @@ def _progress() -> Progress:
 
 
 def _counted(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count:,} {show.plain(kind)}" for kind, count in sorted(counts.items())) or "nothing"
+    return ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.items())) or "nothing"
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{show.plain(text)}\n")
 
 
 def _complain(text: str, code: int = _FAILED) -> int:
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{show.plain(text)}\n")
     return code

@@ -17,6 +17,7 @@ import numpy as np
 from msgspec import Meta
 
 from app.bandit.policy import Policy
+from app.bandit.ridge import Singular
 from state import record
 from state.record import Record
 from state.transfer import Stored
@@ -25,6 +26,10 @@ __all__ = ["Ids", "Imported", "Unusable", "files", "read", "read_ids"]
 
 SUFFIXES: Final = {"linucb-v1": "", "egreedy-v1": "_egreedy", "egreedy-v2": "_egreedy_v2"}
 _REPLACED: Final = re.compile(r"[^A-Za-z0-9_-]")
+_JSON: Final = ".json"
+# How far below 1 rounding may bring an eigenvalue of A: absolutely, for A may have been written with few digits, and in
+# relation to the largest.
+_ROUNDING: Final = (1e-6, 1e-9)
 _LONGEST_FILE: Final = 1_048_576
 _YEAR_10000: Final = 253_402_300_800
 
@@ -91,10 +96,10 @@ def read_ids(lines: Iterator[str]) -> Ids:
 
 
 def files(directory: Path) -> Iterator[Path]:
-    """The JSON files of the directory, in no order."""
+    """Whatever has a name like a JSON file in the directory, in no order."""
     with os.scandir(directory) as entries:
         for entry in entries:
-            if entry.name.endswith(".json") and entry.is_file():
+            if entry.name.endswith(_JSON):
                 yield Path(entry.path)
 
 
@@ -105,6 +110,8 @@ def read(path: Path, policies: Mapping[str, Policy], ids: Ids | None) -> Importe
     five.
     """
     try:
+        if not path.is_file():
+            raise Unusable("is no regular file")
         with path.open("rb") as file:
             found = _decode(file.read(_LONGEST_FILE))
     except OSError as error:
@@ -115,31 +122,31 @@ def read(path: Path, policies: Mapping[str, Policy], ids: Ids | None) -> Importe
     if policy is None:
         raise Unusable(f"b has {len(found.b)} numbers, which no policy has")
     suffix = SUFFIXES[policy.id]
-    if not path.stem.endswith(suffix):
+    stem = path.name.removesuffix(_JSON)
+    if not stem.endswith(suffix):
         raise Unusable(f"b has {len(found.b)} numbers, so its name should end in {suffix}.json")
-    name = path.stem.removesuffix(suffix)
-    user_id = _user(name, ids)
-    stored = Stored(user_id, policy.id, record.encode(_record(found)))
-    odd = not suffix and path.stem.endswith(tuple(filter(None, SUFFIXES.values())))
+    user_id = _user(stem.removesuffix(suffix), ids)
+    stored = Stored(user_id, policy.id, record.encode(_record(found, policy)))
+    odd = not suffix and stem.endswith(tuple(filter(None, SUFFIXES.values())))
     return Imported(stored, f"has five features, so it is {policy.id} of a user {user_id!r}" if odd else None)
 
 
 def _user(name: str, ids: Ids | None) -> str:
-    user_id: str | None = name
     if ids is not None and name in ids.names:
         user_id = ids.names[name]
-    elif ids is not None and "_" in name:
+        if user_id is None:
+            raise Unusable("its name stands for several users")
+        return user_id
+    if ids is not None and "_" in name:
         raise Unusable("its name may stand for another user id, and the list has none for it")
-    elif ids is not None and name in ids.name_of:
+    if ids is not None and name in ids.name_of:
         raise Unusable("the list has another name for the user id that it would be")
-    if user_id is None:
-        raise Unusable("its name stands for several users")
-    if not 1 <= len(user_id) <= 256 or not user_id.isprintable():
+    if not 1 <= len(name) <= 256 or not name.isprintable():
         raise Unusable("its name is no user id")
-    return user_id
+    return name
 
 
-def _record(found: _File) -> Record:
+def _record(found: _File, policy: Policy) -> Record:
     d, meta = len(found.b), found.meta
     if len(found.A) != d or any(len(row) != d for row in found.A):
         raise Unusable(f"A is not {d} x {d}, as b wants it")
@@ -149,9 +156,13 @@ def _record(found: _File) -> Record:
     if not np.allclose(a, a.T, rtol=1e-9, atol=1e-9):
         raise Unusable("A is not symmetric")
     try:
-        np.linalg.cholesky(a)
-    except np.linalg.LinAlgError:
-        raise Unusable("A is not positive definite") from None
+        eigenvalues = np.linalg.eigvalsh(a)
+        if not eigenvalues[0] >= 1 - _ROUNDING[0] - _ROUNDING[1] * eigenvalues[-1]:
+            raise Unusable("A is less than the identity, with which every model begins")
+        with np.errstate(over="ignore"):
+            policy.estimate(a, b)
+    except (np.linalg.LinAlgError, Singular) as error:
+        raise Unusable(f"A and b give no estimate: {error}") from None
     counters = record.Meta(
         meta.pulls, meta.explore_count, meta.reward_count, meta.cumulative_reward, _seconds(meta.last_updated)
     )

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from app.bandit.features import Vector
@@ -16,7 +16,7 @@ from state import history, keys, record
 from state.errors import CorruptState
 from state.transfer import Page, Stored
 
-__all__ = ["kinds", "picture"]
+__all__ = ["kinds", "picture", "plain"]
 
 _BAR: Final = 16
 _ENTRIES: Final = 10
@@ -88,7 +88,8 @@ def _chart(labels: Sequence[str], theta: Vector) -> Table:
 def _history(key: str, entries: list[bytes]) -> Iterator[RenderableType]:
     last = entries[-_ENTRIES:]
     yield Text(f"history: the last {len(last)} of {len(entries)}", "bold")
-    table = Table.grid(padding=(0, 1))
+    whole, broken = Column(no_wrap=True), Column(overflow="fold")
+    table = Table.grid(whole, whole.copy(), broken, whole.copy(), whole.copy(), padding=(0, 1))
     for entry in history.decode(key, last):
         explored = "explored" if entry.exploring else ""
         table.add_row(
@@ -99,7 +100,7 @@ def _history(key: str, entries: list[bytes]) -> Iterator[RenderableType]:
 
 def _sync(fields: Mapping[bytes, bytes]) -> Iterator[RenderableType]:
     yield Text("last synchronisation", "bold")
-    table = Table.grid(padding=(0, 1))
+    table = Table.grid(Column(overflow="fold"), Column(overflow="fold"), padding=(0, 1))
     for name, value in fields.items():
         shown = (plain(part.decode(errors="replace")) for part in (name, value))
         table.add_row(*(Text(f"  {text[:200]}") for text in shown))

@@ -2,8 +2,10 @@
 
 import gzip
 import hashlib
+import io
 import json
 import os
+import pty
 import signal
 import stat
 import subprocess
@@ -16,13 +18,16 @@ from urllib.parse import quote
 import httpx
 import numpy as np
 import pytest
+from rich.console import Console
 
 from app.access import read_keys
 from app.bandit.registry import policies
 from app.commands import run
 from app.first_system import Ids, Unusable, read, read_ids
+from app.show import picture
 from state import keys
-from tests.bodies import POLICIES, contents, reward, score
+from state.transfer import Page, Stored
+from tests.bodies import POLICIES, candidate, contents, reward, score
 from tests.servers import RedisServer, Server, free_port, redis_server, until
 
 ROOT = Path(__file__).parent.parent
@@ -158,7 +163,10 @@ BROKEN = {
     json.dumps({**model(5), "b": [0.0] * 7}): "b has 7 numbers, so its name should end in _egreedy.json",
     json.dumps({**model(5), "A": np.eye(4).tolist()}): "A is not 5 x 5",
     json.dumps({**model(5), "A": [[1.0] * 5] * 4 + [[1.0]]}): "A is not 5 x 5",
-    json.dumps({**model(5), "A": (-np.eye(5)).tolist()}): "A is not positive definite",
+    json.dumps({**model(5), "A": (-np.eye(5)).tolist()}): "A is less than the identity",
+    json.dumps({**model(5), "A": (1e-300 * np.eye(5)).tolist()}): "A is less than the identity",
+    json.dumps({**model(5), "A": (0.999 * np.eye(5)).tolist()}): "A is less than the identity",
+    json.dumps({**model(5), "b": [1e300] * 5}): "A and b give no estimate: theta is not finite",
     json.dumps({**model(5), "A": np.triu(np.ones((5, 5))).tolist()}): "A is not symmetric",
     json.dumps({**model(5), "b": [float("nan")] * 5}): "invalid character",
     json.dumps(model(5)).replace("0.25", "1e999", 1): "out of range",
@@ -182,6 +190,55 @@ def test_broken_files_are_left_out(client: httpx.Client, store: RedisServer, tmp
     for number, reason in enumerate(BROKEN.values()):
         assert reason in said[f"u{number}.json"]
     assert list(contents(store)) == [b"oo:{good}:linucb-v1"]
+
+
+def test_rounding_is_no_damage(client: httpx.Client, tmp_path: Path, operate: Operate) -> None:
+    """A model whose A was rounded is taken over and serves, however much it has learned."""
+    x = np.linspace(0.1, 0.9, 5)
+    a = np.eye(5) + 1e6 * np.outer(x, x)
+    (tmp_path / "ann.json").write_text(json.dumps({**model(5), "A": a.round(7).tolist()}))
+    assert operate("import", tmp_path)[0] == 0
+    assert client.post("/score", json=score("ann")).status_code == 200
+
+
+def test_what_is_no_file_is_left_out(client: httpx.Client, tmp_path: Path, operate: Operate) -> None:
+    """Links that lead nowhere or in a circle, folders and pipes are named like files that are no model; no name does
+    anything to a terminal."""
+    directory = tmp_path / "state"
+    directory.mkdir()
+    (directory / "circle.json").symlink_to("circle.json")
+    (directory / "dangling.json").symlink_to("nowhere")
+    (directory / "folder.json").mkdir()
+    os.mkfifo(directory / "pipe.json")
+    (tmp_path / "elsewhere").write_text(json.dumps(model(5)))
+    (directory / "link.json").symlink_to(tmp_path / "elsewhere")
+    for name in (".json", "esc\x1b[2J.json"):
+        (directory / name).write_text(json.dumps(model(5)))
+    code, out, err = operate("import", directory)
+    assert (code, out) == (1, "imported: 1 models; there already: 0; left out: 6\n")
+    assert sorted(err.splitlines()) == [
+        ".json: left out: its name is no user id",
+        "circle.json: left out: is no regular file",
+        "dangling.json: left out: is no regular file",
+        "esc\\x1b[2J.json: left out: its name is no user id",
+        "folder.json: left out: is no regular file",
+        "pipe.json: left out: is no regular file",
+    ]
+    assert statistics(client, "link")[0]["pulls"] == 3
+
+
+def test_ids_are_what_the_list_says(client: httpx.Client, tmp_path: Path, operate: Operate) -> None:
+    """A user id of the list may have any characters, and the mark that some editors put before a file is none of it."""
+    (tmp_path / "ann.json").write_text(json.dumps(model(5)))
+    (tmp_path / "a_b.json").write_text(json.dumps(model(5)))
+    ids = tmp_path / "ids"
+    ids.write_text("ann\tänn\na_b\ta\u200bb\n", "utf-8-sig")
+    assert operate("import", tmp_path, "--ids", ids) == (
+        0,
+        "imported: 2 models; there already: 0; left out: 0\n",
+        "",
+    )
+    assert statistics(client, "änn")[0]["pulls"] == statistics(client, "a\u200bb")[0]["pulls"] == 3
 
 
 @pytest.mark.parametrize(
@@ -331,6 +388,8 @@ def lines(*rows: object) -> bytes:
 
 HEADER = {"format": "oo-serving state", "version": 1, "service": "0.1.0", "exported_at": "2026-11-23T12:47:24Z"}
 KEY = {"user": "ann", "kind": "history", "entries": ["[]"]}
+MARKER = {"user": "ann", "kind": "x:once:y", "text": "1"}
+MODEL = {"user": "ann", "kind": "egreedy-v1", "blobs": dict.fromkeys(("A", "b", "meta"), "AAAAAAAAAAA=")}
 FOOTER = {"keys": {"history": 1}}
 NO_BACKUPS = {
     b"": "line 1: Input data was truncated",
@@ -341,12 +400,23 @@ NO_BACKUPS = {
     lines(HEADER, KEY): "line 2: Object missing required field `keys`",
     lines(HEADER, KEY, KEY, FOOTER): "has 2 keys, and its last line counts 1",
     lines({**HEADER, "version": 2}, FOOTER): "is of version 2, and this service reads versions up to 1",
+    lines({"format": HEADER["format"], "version": 2, "service": 1}, FOOTER): "is of version 2, and this service reads",
     lines({**HEADER, "format": "x"}, FOOTER): "line 1: Invalid enum value 'x' - at `$.format`",
     lines(HEADER, {**KEY, "user": ""}, FOOTER): "line 2: Expected `str` of length >= 1 - at `$.user`",
     lines(HEADER, {**KEY, "kind": "a b"}, FOOTER): "line 2: Expected `str` matching regex",
     lines(HEADER, {**KEY, "kind": "flight:1"}, FOOTER): "line 2: is of no kind that a backup has",
     lines(HEADER, {**KEY, "entries": []}, FOOTER): "line 2: is of no kind that a backup has",
     lines(HEADER, {"user": "ann", "kind": "sync"}, FOOTER): "line 2: is of no kind that a backup has",
+    lines(HEADER, {**KEY, "text": "1"}, FOOTER): "line 2: is of no kind that a backup has",
+    lines(HEADER, {**KEY, "kind": "sync"}, FOOTER): "line 2: oo:{ann}:sync: holds a value of another kind",
+    lines(HEADER, {**KEY, "kind": "linucb-v1"}, FOOTER): "line 2: oo:{ann}:linucb-v1: holds a value of another kind",
+    lines(HEADER, {**KEY, "kind": "x:once:y"}, FOOTER): "line 2: oo:{ann}:x:once:y: holds a value of another kind",
+    lines(HEADER, {**MARKER, "kind": "history"}, FOOTER): "line 2: oo:{ann}:history: holds a value of another kind",
+    lines(HEADER, {**MARKER, "expires_in_ms": 2**63 - 1}, FOOTER): "line 2: Expected `int` <= 9007199254740992",
+    lines(HEADER, {**KEY, "expires_in_ms": 1}, FOOTER): "line 2: oo:{ann}:history: only a text expires",
+    lines(HEADER, {**MODEL, "blobs": {"A": "AA=="}}, FOOTER): "line 2: oo:{ann}:egreedy-v1: field b, meta is missing",
+    lines(HEADER, {**MODEL, "blobs": {"x": "AA=="}}, FOOTER): "line 2: oo:{ann}:egreedy-v1: has none of A, b and meta",
+    lines(HEADER, MODEL, FOOTER): "line 2: oo:{ann}:egreedy-v1: b has 8 bytes, not 56",
 }
 
 
@@ -372,16 +442,18 @@ def test_odd_keys_are_left_out(client: httpx.Client, store: RedisServer, tmp_pat
     store.command("SET", keys.history("bea"), "no list")
     store.command("SET", "oo:{be a}:sync", "not percent-encoded")
     store.command("HSET", keys.sync("cy"), b"\xff", "1")
+    store.command("HSET", keys.record("di", "linucb-v1"), "A", "short")
     store.command("HSET", b"oo:{\xff}:sync", "a", "1")
     code, out, err = operate("export", tmp_path / "f")
     assert code == 1
-    assert "1 linucb-v1; left out: 4;" in out
-    odd = ["oo:{be a}:sync", "oo:{bea}:history", "oo:{cy}:sync", "oo:{�}:sync"]
+    assert "1 linucb-v1; left out: 5;" in out
+    odd = ["oo:{be a}:sync", "oo:{bea}:history", "oo:{cy}:sync", "oo:{di}:linucb-v1", "oo:{�}:sync"]
     assert sorted(err.splitlines()) == [f"{key}: left out: it holds what this service never writes" for key in odd]
 
 
-def test_interrupted_export_leaves_nothing(store: RedisServer, tmp_path: Path) -> None:
-    """Ctrl-C ends an export at once, with one line and without a file; what was there before stays."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_export_leaves_nothing(number: signal.Signals, store: RedisServer, tmp_path: Path) -> None:
+    """Ctrl-C or SIGTERM ends an export at once, with one line and without a file; what was there before stays."""
     file = tmp_path / "f"
     file.write_text("the last one")
     with redis_server() as frozen:
@@ -392,7 +464,7 @@ def test_interrupted_export_leaves_nothing(store: RedisServer, tmp_path: Path) -
         )
         try:
             until((tmp_path / "f.part").exists, "the export begun")
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             _, err = process.communicate(timeout=20)
         finally:
             process.kill()
@@ -400,6 +472,58 @@ def test_interrupted_export_leaves_nothing(store: RedisServer, tmp_path: Path) -
     assert (process.returncode, err) == (130, "stopped; run it again to complete it\n")
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
     assert file.read_text() == "the last one"
+
+
+SMALL_DISK = """
+import resource, runpy
+resource.setrlimit(resource.RLIMIT_FSIZE, (99, 99))
+runpy.run_module("app", run_name="__main__")
+"""
+
+
+def test_a_full_disk_leaves_nothing(client: httpx.Client, store: RedisServer, tmp_path: Path) -> None:
+    """An export that finds no room says so of its file, and takes what it wrote away."""
+    play(client, "ann")
+    done = subprocess.run(
+        [sys.executable, "-c", SMALL_DISK, "export", str(tmp_path / "f")],
+        cwd=ROOT,
+        env={**os.environ, "REDIS_URL": store.url},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{tmp_path / 'f'}: File too large\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_export_takes_nothing_over(client: httpx.Client, tmp_path: Path, operate: Operate) -> None:
+    """What is called `.part` already, a link or a file that others may read, is replaced and not written to."""
+    other, part = tmp_path / "other", tmp_path / "f.part"
+    other.write_text("another's")
+    part.symlink_to(other)
+    assert operate("export", tmp_path / "f")[0] == 0
+    assert other.read_text() == "another's"
+    part.touch(0o644)
+    assert operate("export", tmp_path / "f")[0] == 0
+    assert stat.S_IMODE((tmp_path / "f").stat().st_mode) == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f", "other"]
+
+
+@pytest.mark.parametrize("name", ["", ".", "folder", "pipe", "null"])
+def test_export_replaces_files_only(
+    name: str, tmp_path: Path, operate: Operate, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder, a pipe, a device or no name at all is refused with one line, before anything is read."""
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    os.mkfifo("pipe")
+    Path("null").symlink_to("/dev/null")
+    with pytest.raises(SystemExit) as stopped:
+        operate("export", name, url="redis://127.0.0.1:1")
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith(f"python -m app export: argument FILE: {name!r} is ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "null", "pipe"]
 
 
 # One user
@@ -421,6 +545,25 @@ def test_show(client: httpx.Client, store: RedisServer, operate: Operate) -> Non
     assert "todo\\x1b[2J" in out
     assert "\x1b" not in out
     assert operate("show", "nobody")[:2] == (0, "nobody\nnothing is known of this user\n")
+
+
+def test_show_keeps_long_words(client: httpx.Client, store: RedisServer, operate: Operate) -> None:
+    """The id of a tip is broken into lines at a terminal's edge, and whole where there is none."""
+    tip = "0f3c2f3e-6d1b-4c0e-9d0a-2b7a5c1e8f44"
+    body = score("ann")
+    body["candidates"] = [candidate(tip)]
+    assert client.post("/score/egreedy", json=body).status_code == 200
+    store.command("HSET", keys.sync("ann"), "cursor", tip * 5)
+    out = operate("show", "ann")[1]
+    assert f" {tip} " in out
+    assert tip * 5 in out
+    rows = policies(1.0, 0.1)
+    entries = [entry.encode() for entry in store.command("LRANGE", keys.history("ann"), 0, -1)]
+    screen = io.StringIO()
+    Console(width=60, file=screen).print(picture("ann", Page([Stored("ann", keys.HISTORY, entries)], []), rows)[0])
+    shown = screen.getvalue()
+    assert "…" not in shown
+    assert tip in "".join(line[34:].split()[0] for line in shown.splitlines() if len(line) > 40)
 
 
 def test_show_of_damage(client: httpx.Client, store: RedisServer, operate: Operate) -> None:
@@ -476,6 +619,39 @@ def test_erase_asks(
     monkeypatch.setattr("builtins.input", lambda _: " Y ")
     assert operate("erase", "ann")[0] == 0
     assert [key for key in contents(store) if b"ann" in key] == []
+
+
+def waits(pid: int) -> bool:
+    return subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], check=True, stdout=subprocess.PIPE).stdout[:1] == b"S"
+
+
+@pytest.mark.parametrize(("answer", "code"), [("\x04", 1), ("SIGINT", 130), ("SIGTERM", 130)])
+def test_erase_takes_no_answer_for_no(answer: str, code: int, client: httpx.Client, store: RedisServer) -> None:
+    """Ctrl-D or Ctrl-C, once, instead of an answer removes nothing, and says so."""
+    play(client, "ann")
+    before = contents(store)
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "app", "erase", "ann"]
+    environ = {**os.environ, "REDIS_URL": store.url}
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environ, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout
+            question = "Remove everything there is of 'ann'? [y/N] "
+            assert process.stdout.read(len(question)) == question
+            until(lambda: waits(process.pid), "it waits for the answer")
+            if answer in signal.Signals.__members__:
+                process.send_signal(signal.Signals[answer])
+            else:
+                os.write(ours, answer.encode())
+            _, err = process.communicate(timeout=20)
+        finally:
+            process.kill()
+            os.close(ours)
+            os.close(theirs)
+    assert (process.returncode, err) == (code, "\nnothing was removed\n")
+    assert contents(store) == before
 
 
 # The command line

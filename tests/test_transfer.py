@@ -28,15 +28,15 @@ ENTRY = b'[1795438044,"rent",1.7349351572897473,9,true,3.0,4,"linucb-v1"]'
 
 def stored(number: int) -> list[Stored]:
     """What a user may have; every tenth has all of it. No two users have the same."""
-    draw = struct.Struct("<280s40s40s").unpack(struct.pack("<QQQdq", number, 1, 2, 0.5, number) * 9)
+    meta = struct.pack("<QQQdq", number, 1, 2, 0.5, number)
     user = f"user {number}"
     found = [
-        Stored(user, "linucb-v1", {b"A": draw[0][:200], b"b": draw[1], b"meta": draw[2]}),
+        Stored(user, "linucb-v1", {b"A": meta * 5, b"b": meta, b"meta": meta}),
         Stored(user, keys.HISTORY, [ENTRY, b'[%d,"\xc3\xbc"]' % number]),
     ]
     if number % 10 == 0:
         found += [
-            Stored(user, "egreedy-v2", {b"A": draw[0] * 4, b"b": draw[1], b"meta": draw[2]}),
+            Stored(user, "egreedy-v2", {b"A": b"%1152d" % number, b"b": b"%96d" % number, b"meta": meta}),
             Stored(user, keys.SYNC, {b"provider": b"todo", b"number": b"%d" % number}),
             Stored(user, "linucb-v1:once:k", b"%d" % number, 3_600_000),
         ]
