@@ -160,7 +160,10 @@ def _record(found: _File, policy: Policy) -> Record:
         if not eigenvalues[0] >= 1 - _ROUNDING[0] - _ROUNDING[1] * eigenvalues[-1]:
             raise Unusable("A is less than the identity, with which every model begins")
         with np.errstate(over="ignore"):
-            policy.estimate(a, b)
+            theta = policy.estimate(a, b)
+            # With room to spare: a score must be finite too, and what is learned later.
+            if not math.isfinite(theta @ theta):
+                raise Unusable("A and b give a theta that is out of all proportion")
     except (np.linalg.LinAlgError, Singular) as error:
         raise Unusable(f"A and b give no estimate: {error}") from None
     counters = record.Meta(

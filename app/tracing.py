@@ -7,7 +7,7 @@ read by the SDK. No span holds a path, a user id, a text, or the words of an err
 import asyncio
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, Final, TypeVar
 
@@ -179,9 +179,9 @@ class _TracedStore(Store):
         with self._span("history"):
             return await super().history(user_id)
 
-    async def erase(self, user_id: str) -> list[str]:
+    async def erase(self, user_id: str, changing: Sequence[str]) -> list[str]:
         with self._span("erase"):
-            return await super().erase(user_id)
+            return await super().erase(user_id, changing)
 
     async def count(self, key: str, seconds: int) -> int:
         with self._span("count"):

@@ -166,7 +166,7 @@ BROKEN = {
     json.dumps({**model(5), "A": (-np.eye(5)).tolist()}): "A is less than the identity",
     json.dumps({**model(5), "A": (1e-300 * np.eye(5)).tolist()}): "A is less than the identity",
     json.dumps({**model(5), "A": (0.999 * np.eye(5)).tolist()}): "A is less than the identity",
-    json.dumps({**model(5), "b": [1e300] * 5}): "A and b give no estimate: theta is not finite",
+    json.dumps({**model(5), "b": [1e300] * 5}): "A and b give a theta that is out of all proportion",
     json.dumps({**model(5), "A": np.triu(np.ones((5, 5))).tolist()}): "A is not symmetric",
     json.dumps({**model(5), "b": [float("nan")] * 5}): "invalid character",
     json.dumps(model(5)).replace("0.25", "1e999", 1): "out of range",

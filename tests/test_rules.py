@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,7 +20,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.metrics import Metrics
-from tests.bodies import reward, score
+from tests.bodies import POLICIES, reward, score
 from tests.scrape import Busy, busy_service
 from tests.servers import ROOT, Server, _http_answers, free_port, program, until
 
@@ -137,9 +138,9 @@ def scraped(busy: Busy) -> Iterator[Server]:
         busy.store.start()
         with httpx.Client(base_url=server.url) as client:
             until(lambda: client.get("/health/ready").status_code == 200, "ready again")
-            for number in range(20):
-                client.post("/score/egreedy", json=score(f"late-{number}")).raise_for_status()
-                client.post("/reward/egreedy", json=reward(f"late-{number}")).raise_for_status()
+            for number, path in product(range(20), POLICIES.values()):
+                client.post(f"/score{path}", json=score(f"late-{number}")).raise_for_status()
+                client.post(f"/reward{path}", json=reward(f"late-{number}")).raise_for_status()
         until(lambda: int(ask(scraper, 'sum(oo_decisions_total{policy="egreedy-v1"})')[0]["value"][1]) == 40, "scraped")
         until(lambda: len(ask(scraper, "oo:reward_mean:increase1h")) == 3, "recorded")
         until(lambda: ask(scraper, "oo:http_error_ratio:rate6h"), "recorded since the error")
