@@ -105,15 +105,15 @@ MAY_IMPORT: dict[str, str] = {
     "app.routes": "app.access app.bandit.features app.decisions app.http app.schemas litestar msgspec state.history",
     "app.generate": "app.access app.http app.llm app.prompts app.schemas app.tips litestar",
     "app.health": "app.consumer app.draining app.errors app.schemas litestar msgspec state.errors state.store",
-    "app.metrics": "app.consumer app.delivery app.settings litestar prometheus_client state.store",
+    "app.metrics": "app.access app.consumer app.delivery app.settings litestar prometheus_client state.store",
     "app.tracing": "app.logs litestar opentelemetry state.store",
     # The reference.
     "app.reference": "app app.consumer app.health app.schemas msgspec",
     "app.schema_page": "",
     "app.openapi": "app app.reference app.schema_page app.schemas litestar msgspec",
     # Commands.
-    "app.backup": "app msgspec state.keys state.transfer",
-    "app.first_system": "app.bandit.policy msgspec numpy state.record state.transfer",
+    "app.backup": "app app.bandit.registry msgspec state.errors state.keys state.record state.transfer",
+    "app.first_system": "app.bandit.policy app.bandit.ridge msgspec numpy state.record state.transfer",
     "app.show": (
         "app.bandit.features app.bandit.policy app.bandit.ridge numpy rich "
         "state.errors state.history state.keys state.record state.transfer"
