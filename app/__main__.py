@@ -45,6 +45,8 @@ def main() -> int:
 
         # Whatever ends a command leaves as little behind as Ctrl-C.
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+        # asyncio of Python 3.11 complains of itself if a connection is given up in the moment in which it is made.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         return run(sys.argv[1:])
     # By default it ends a process. Each one that serves, this one or its children, lets it in once it can take it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
