@@ -18,7 +18,6 @@ from app.logs import set_up
 from app.protocol import HttpProtocol
 from app.settings import SettingsError, from_environment
 
-_log: Final = logging.getLogger("oo")
 _SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
 # What a machine says that has no such family of addresses.
 _LACKING: Final = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
@@ -112,7 +111,6 @@ def _serve(together: ExitStack) -> int:
 
     app = create_app(settings)
     sockets = [together.enter_context(bound) for bound in listeners(settings.host, settings.port)]
-    _log.info("to listen on %s, port %d", ", ".join(bound.getsockname()[0] for bound in sockets), settings.port)
     # uvicorn raises the signal again once it has stopped in good order, and that is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     config = uvicorn.Config(

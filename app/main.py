@@ -74,6 +74,8 @@ def create_app(
         versions = prompts.load(settings.default_prompt_version)
     except prompts.UnknownPrompt as error:
         raise SettingsError(f"DEFAULT_PROMPT_VERSION: {error}") from None
+    except ValueError as error:  # a file that is no prompt
+        raise SettingsError(str(error)) from None
     rows = policies(settings.alpha, settings.epsilon)
     metrics = Metrics(__version__, tuple(rows), {row.id: settings.epsilon for row in rows.values() if row.randomized})
     tracing = _tracing()
@@ -116,6 +118,9 @@ def create_app(
         ]
         # What is there at the start stays: the collector need not look at it again and again.
         gc.freeze()
+        _log.info(
+            "serves on http://%s:%d", f"[{settings.host}]" if ":" in settings.host else settings.host, settings.port
+        )
         try:
             yield
         finally:
