@@ -8,6 +8,7 @@ import socket
 import sys
 import tempfile
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Final
 
 import uvicorn
@@ -118,7 +119,7 @@ def _serve(together: ExitStack) -> int:
         factory=settings.workers > 1,
         workers=settings.workers,
         loop="uvloop",
-        http=HttpProtocol,
+        http=partial(HttpProtocol, seconds=settings.max_request_seconds),  # type: ignore[arg-type]  # called like a class
         ws="none",
         lifespan="on",
         access_log=False,

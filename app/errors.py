@@ -8,7 +8,7 @@ from typing import Any, Final
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
-from app.http import ClientGone, TooLarge, TooSlow
+from app.http import ClientGone, TooLarge
 from app.llm import LlmFailed, LlmNotConfigured, LlmUnavailable
 from app.prompts import UnknownPrompt
 from app.schemas import ErrorAnswer, Unreadable
@@ -22,7 +22,6 @@ STATUS: Final[Mapping[type[Exception], int]] = {
     Unreadable: 422,
     UnknownPrompt: 422,
     KeyReused: 422,
-    TooSlow: 408,
     TooLarge: 413,
     ConflictError: 503,
     StoreUnavailable: 503,

@@ -7,7 +7,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from app import tips
 from app.access import CLIENT
-from app.http import Answer, BodyReader, while_connected
+from app.http import Answer, read_body, while_connected
 from app.llm import ChatClient
 from app.prompts import Prompts
 from app.schemas import GenerateAnswer, GeneratedCandidate, GenerateRequest, PromptList, Reader
@@ -18,13 +18,13 @@ _read: Final = Reader(GenerateRequest)
 
 
 def generate_routes(
-    chat: ChatClient, prompts: Prompts, read_body: BodyReader, observer: tips.Observer | None = None
+    chat: ChatClient, prompts: Prompts, max_body_bytes: int, observer: tips.Observer | None = None
 ) -> list[HTTPRouteHandler]:
     """POST /generate and GET /prompts."""
 
     @post("/generate", status_code=200, opt=CLIENT)
     async def generate(request: Request[Any, Any, Any]) -> Answer:
-        asked = _read(await read_body(request))
+        asked = _read(await read_body(request, max_body_bytes))
         found = await while_connected(
             request,
             tips.generate(

@@ -9,7 +9,7 @@ from litestar import Request
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
-__all__ = ["Answer", "BodyReader", "ClientGone", "TooLarge", "TooSlow", "while_connected"]
+__all__ = ["Answer", "ClientGone", "TooLarge", "read_body", "while_connected"]
 
 T = TypeVar("T")
 
@@ -19,10 +19,6 @@ _JSON: Final = (b"content-type", b"application/json")
 
 class TooLarge(ValueError):
     """A body is longer than it may be."""
-
-
-class TooSlow(ValueError):
-    """A body does not arrive in time."""
 
 
 class ClientGone(Exception):
@@ -42,40 +38,27 @@ class Answer(ASGIResponse):
         await send({"type": "http.response.body", "body": self.body, "more_body": False})
 
 
-class BodyReader:
-    """Reads bodies of at most `longest` bytes that arrive within `seconds`: who sends no more must not keep a place."""
+async def read_body(request: Request[Any, Any, Any], longest: int) -> bytes:
+    """The body of a request, of at most `longest` bytes. Raises TooLarge or ClientGone."""
+    for name, value in request.scope["headers"]:
+        if name == b"content-length" and int(value) > longest:  # before any of it is sent
+            raise _too_large(longest)
+    parts: list[bytes] = []
+    left = longest
+    while True:
+        event = await request.receive()
+        if event["type"] != "http.request":
+            raise ClientGone
+        parts.append(event["body"])
+        left -= len(event["body"])
+        if left < 0:
+            raise _too_large(longest)
+        if not event["more_body"]:
+            return b"".join(parts) if len(parts) > 1 else parts[0]
 
-    def __init__(self, longest: int, seconds: float) -> None:
-        self._longest = longest
-        self._seconds = seconds
 
-    async def __call__(self, request: Request[Any, Any, Any]) -> bytes:
-        """The body of a request. Raises TooLarge, TooSlow or ClientGone."""
-        for name, value in request.scope["headers"]:
-            if name == b"content-length" and int(value) > self._longest:
-                raise self._too_large()
-        try:
-            async with asyncio.timeout(self._seconds):
-                return await self._read(request)
-        except TimeoutError:
-            raise TooSlow(f"the body did not arrive within {self._seconds:g} seconds") from None
-
-    async def _read(self, request: Request[Any, Any, Any]) -> bytes:
-        parts: list[bytes] = []
-        left = self._longest
-        while True:
-            event = await request.receive()
-            if event["type"] != "http.request":
-                raise ClientGone
-            parts.append(event["body"])
-            left -= len(event["body"])
-            if left < 0:
-                raise self._too_large()
-            if not event["more_body"]:
-                return b"".join(parts) if len(parts) > 1 else parts[0]
-
-    def _too_large(self) -> TooLarge:
-        return TooLarge(f"the body is longer than {self._longest} bytes")
+def _too_large(longest: int) -> TooLarge:
+    return TooLarge(f"the body is longer than {longest} bytes")
 
 
 async def while_connected(request: Request[Any, Any, Any], work: Coroutine[Any, Any, T]) -> T:

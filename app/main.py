@@ -29,7 +29,6 @@ from app.errors import answer_to
 from app.gate import Gate
 from app.generate import generate_routes
 from app.health import health_routes
-from app.http import BodyReader
 from app.logs import set_up
 from app.metrics import Metrics, metrics_routes
 from app.openapi import schema_routes
@@ -132,10 +131,9 @@ def create_app(
             if tracing:
                 await tracing.close()
 
-    read_body = BodyReader(settings.max_body_bytes, settings.max_body_seconds)
     routes = [
-        *decision_routes(decisions, read_body),
-        *generate_routes(chat, versions, read_body, metrics),
+        *decision_routes(decisions, settings.max_body_bytes),
+        *generate_routes(chat, versions, settings.max_body_bytes, metrics),
         *health_routes(store, consumers.health, draining, __version__),
         *metrics_routes(metrics, settings.metrics_key),
     ]

@@ -61,8 +61,9 @@ class Described(msgspec.Struct, frozen=True, kw_only=True):
 
 INTRODUCTION: Final = (
     "Contextual bandits as a service: send the candidates and the moment, get one of them; later send a reward.\n\n"
-    "Every error is JSON with `detail`: 404 for a path that is no route, 405 for another method, and those listed with "
-    "each route. Every answer has an `X-Request-ID`: the request's, or a new one.\n\n"
+    "Every error is JSON with `detail`: 404 for a path that is no route, 405 for another method, 408 for a request "
+    "that does not arrive in time, and those listed with each route. Every answer has an `X-Request-ID`: the "
+    "request's, or a new one.\n\n"
     "Unknown fields are ignored; a number as text or 3.0 passes for 3, and `true` as text for true. A user id in a "
     "path is percent-encoded, a slash in it too.\n\n"
     "A service that has API_KEYS wants one of them as a bearer token, of the role that the route names. One that has "
@@ -77,9 +78,6 @@ _AGAIN: Final = (
 )
 
 _TOO_LONG: Final = Failure(413, "The body is longer than MAX_BODY_BYTES.", "the body is longer than 2097152 bytes")
-_TOO_SLOW: Final = Failure(
-    408, "The body did not arrive within MAX_BODY_SECONDS.", "the body did not arrive within 10 seconds"
-)
 _NO_CANDIDATES: Final = Failure(422, _UNREADABLE, "No candidates")
 _NO_REWARD: Final = Failure(422, _UNREADABLE, "Expected `float` <= 1.0 - at `$.reward`")
 _NO_PROMPT: Final = Failure(422, _UNREADABLE, "unknown prompt version 'v9', there are v1, v2")
@@ -148,13 +146,13 @@ def _score(policy: str, which: str, score: float) -> Described:
         summary=text,
         reads=_SCORE,
         answers=answers,
-        errors=(_TOO_SLOW, _TOO_LONG, _NO_CANDIDATES, _odd(policy), _STORE_AWAY),
+        errors=(_TOO_LONG, _NO_CANDIDATES, _odd(policy), _STORE_AWAY),
     )
 
 
 def _reward(policy: str) -> Described:
     text = f"tell `{policy}` what became of a tip"
-    errors = (_TOO_SLOW, _TOO_LONG, _NO_REWARD, _odd(policy), _STORE_AWAY)
+    errors = (_TOO_LONG, _NO_REWARD, _odd(policy), _STORE_AWAY)
     return Described(tag="decisions", summary=text, reads=_REWARD, answers=Ok(), errors=errors, idempotent=True)
 
 
@@ -255,7 +253,7 @@ ROUTES: Final[Mapping[str, Described]] = {
         answers=GenerateAnswer(
             [GeneratedCandidate("tip-0", "Pay the rent before lunch.", "It is overdue.")], "gpt-4o-mini", "v1", 180, 30
         ),
-        errors=(_TOO_SLOW, _TOO_LONG, _NO_PROMPT, _MODEL_FAILED, _MODEL_AWAY),
+        errors=(_TOO_LONG, _NO_PROMPT, _MODEL_FAILED, _MODEL_AWAY),
     ),
     "GET /prompts": Described(
         tag="generation",

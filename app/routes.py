@@ -15,7 +15,7 @@ from litestar.params import FromPath
 from app.access import ADMIN, CLIENT, READER
 from app.bandit.features import Context
 from app.decisions import Decisions, Statistics
-from app.http import Answer, BodyReader
+from app.http import Answer, read_body
 from app.schemas import (
     ErasedAnswer,
     HistoryAnswer,
@@ -45,7 +45,7 @@ _IDEMPOTENCY_KEY: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 _canonical: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
-def decision_routes(decisions: Decisions, read_body: BodyReader) -> list[HTTPRouteHandler]:
+def decision_routes(decisions: Decisions, max_body_bytes: int) -> list[HTTPRouteHandler]:
     """Score, reward and statistics of every policy, history, reset and erase."""
     routes: list[HTTPRouteHandler] = [
         get("/features/{user_id:str}", opt=READER)(_history(decisions)),
@@ -54,8 +54,8 @@ def decision_routes(decisions: Decisions, read_body: BodyReader) -> list[HTTPRou
     ]
     for path, policy_id in POLICY_PATHS.items():
         routes += [
-            post(f"/score{path}", status_code=200, opt=CLIENT)(_score(decisions, policy_id, read_body)),
-            post(f"/reward{path}", status_code=200, opt=CLIENT)(_reward(decisions, policy_id, read_body)),
+            post(f"/score{path}", status_code=200, opt=CLIENT)(_score(decisions, policy_id, max_body_bytes)),
+            post(f"/reward{path}", status_code=200, opt=CLIENT)(_reward(decisions, policy_id, max_body_bytes)),
             get(f"/stats{path}/{{user_id:str}}", opt=READER)(_statistics(decisions, policy_id)),
         ]
         if path:
@@ -65,9 +65,9 @@ def decision_routes(decisions: Decisions, read_body: BodyReader) -> list[HTTPRou
     return routes
 
 
-def _score(decisions: Decisions, policy_id: str, read_body: BodyReader) -> Callable[[AnyRequest], Awaitable[Answer]]:
+def _score(decisions: Decisions, policy_id: str, max_body_bytes: int) -> Callable[[AnyRequest], Awaitable[Answer]]:
     async def score(request: AnyRequest) -> Answer:
-        asked = _read_score(await read_body(request))
+        asked = _read_score(await read_body(request, max_body_bytes))
         if not asked.candidates:
             raise Unreadable("No candidates")
         context = Context(asked.context.hour_of_day, asked.context.day_of_week, asked.profile_features)
@@ -77,9 +77,9 @@ def _score(decisions: Decisions, policy_id: str, read_body: BodyReader) -> Calla
     return score
 
 
-def _reward(decisions: Decisions, policy_id: str, read_body: BodyReader) -> Callable[[AnyRequest], Awaitable[Answer]]:
+def _reward(decisions: Decisions, policy_id: str, max_body_bytes: int) -> Callable[[AnyRequest], Awaitable[Answer]]:
     async def reward(request: AnyRequest) -> Answer:
-        told = _read_reward(await read_body(request))
+        told = _read_reward(await read_body(request, max_body_bytes))
         context = Context(told.features.hour_of_day, told.day_of_week, told.profile_features)
         key = _idempotency_key(request)
         once = (key, _fingerprint(told)) if key else None

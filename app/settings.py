@@ -112,8 +112,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: Annotated[
         int, Meta(ge=1_024, le=268_435_456, description="largest request body; a larger one is answered 413")
     ] = 2_097_152
-    max_body_seconds: Annotated[
-        Seconds, says("longest a request's body may take to arrive; a slower one is answered 408")
+    max_request_seconds: Annotated[
+        Seconds, says("longest a request may take to arrive; a slower one is answered 408")
     ] = 10.0
     max_inflight: Annotated[
         Count, says("requests served at once before others are refused with 503; 0 sizes it from the pool")

@@ -14,7 +14,7 @@ from tests.servers import RedisServer, Server, service
 
 @pytest.fixture(scope="module")
 def served(store: RedisServer) -> Iterator[Server]:
-    with service({"REDIS_URL": store.url, "MAX_BODY_SECONDS": "0.2", "MAX_INFLIGHT": "2"}) as server:
+    with service({"REDIS_URL": store.url, "MAX_REQUEST_SECONDS": "0.2", "MAX_INFLIGHT": "2"}) as server:
         yield server
 
 
@@ -38,15 +38,49 @@ def answer(sock: socket.socket) -> tuple[int, str]:
     return int(head.split()[1]), msgspec.json.decode(body)["detail"]
 
 
-def test_a_body_that_never_comes(served: Server) -> None:
+START = b"POST /score HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n"
+LATE = (408, "the request did not arrive within 0.2 seconds")
+
+
+def test_a_request_that_never_comes_to_its_end(served: Server) -> None:
     """Whoever sends no more is answered 408, and then others have his place."""
-    start = b"POST /score HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n"
-    with connection(served) as one, connection(served) as other:
-        one.sendall(start)
-        other.sendall(start + b"{")
-        for sock in (one, other):
-            assert answer(sock) == (408, "the body did not arrive within 0.2 seconds")
+    with connection(served) as one, connection(served) as other, connection(served) as third:
+        one.sendall(START)
+        other.sendall(START + b"{")
+        third.sendall(START[:30])
+        for sock in (one, other, third):
+            assert answer(sock) == LATE
     assert httpx.get(f"{served.url}/stats/ann").status_code == 200
+
+
+def test_a_later_request_that_never_comes_to_its_end(served: Server) -> None:
+    """On a connection that served others it is the same, but for one that was answered without its body."""
+    whole = b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n"
+    with connection(served) as one, connection(served) as other:
+        for sock in (one, other):
+            sock.sendall(whole)
+            assert b"200 OK" in sock.recv(65_536)
+        one.sendall(START[:30])
+        assert answer(one) == LATE
+        other.sendall(START.replace(b"10", b"99999999"))
+        assert answer(other)[0] == 413
+        assert other.recv(65_536) == b""
+
+
+def test_a_request_that_came_in_time(served: Server) -> None:
+    """However many pieces it came in, its connection is there for the next when its time would have been over."""
+    pieces = (START[:30], START[30:], b"{" + b" " * 9)
+    with connection(served) as one, connection(served) as other:
+        one.sendall(pieces[0])
+        assert select([one], [], [], 0.01)[0] == []
+        one.sendall(pieces[1])
+        assert select([one], [], [], 0.01)[0] == []
+        one.sendall(pieces[2])
+        assert answer(one)[0] == 422
+        other.sendall(START)
+        assert answer(other) == LATE
+        one.sendall(b"".join(pieces))
+        assert answer(one)[0] == 422
 
 
 def test_a_body_that_would_be_too_long(served: Server) -> None:
