@@ -19,6 +19,7 @@ from app.logs import set_up
 from app.protocol import HttpProtocol
 from app.settings import SettingsError, from_environment
 
+_log: Final = logging.getLogger("oo")
 _SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
 # What a machine says that has no such family of addresses.
 _LACKING: Final = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
@@ -39,6 +40,20 @@ class _Workers(Multiprocess):
                 os.kill(worker.pid, signal.SIGHUP)
 
 
+class _Server(uvicorn.Server):
+    """uvicorn's server, which says where it serves."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            _log.info("serves on %s", _where(self.config))
+
+
+def _where(config: uvicorn.Config) -> str:
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    return f"http://{host}:{config.port}"
+
+
 def main() -> int:
     if len(sys.argv) > 1:
         from app.commands import run  # noqa: PLC0415  # the service need not know them
@@ -47,6 +62,7 @@ def main() -> int:
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
         # asyncio of Python 3.11 complains of itself if a connection is given up in the moment in which it is made.
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        logging.getLogger("oo.store").setLevel(logging.ERROR)  # its warnings are for who runs the service
         return run(sys.argv[1:])
     # By default it ends a process. Each one that serves, this one or its children, lets it in once it can take it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
@@ -117,6 +133,8 @@ def _serve(together: ExitStack) -> int:
     config = uvicorn.Config(
         app if settings.workers == 1 else "app.main:from_environment",
         factory=settings.workers > 1,
+        host=settings.host,
+        port=settings.port,
         workers=settings.workers,
         loop="uvloop",
         http=partial(HttpProtocol, seconds=settings.max_request_seconds),  # type: ignore[arg-type]  # called like a class
@@ -130,9 +148,10 @@ def _serve(together: ExitStack) -> int:
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
     if settings.workers > 1:
+        _log.info("%d processes will serve on %s", settings.workers, _where(config))
         _Workers(config, sockets=sockets).run()
         return 0
-    server = uvicorn.Server(config)
+    server = _Server(config)
     with suppress(KeyboardInterrupt):
         server.run(sockets)
     return 0 if server.started else STARTUP_FAILURE

@@ -83,8 +83,9 @@ def read_keys(setting: str) -> list[Key]:
     if setting.startswith(("/", "./", "../")):
         try:
             text = Path(setting).read_text("utf-8-sig")
-        except (OSError, UnicodeDecodeError):
-            raise SettingsError("API_KEYS: the file it names cannot be read") from None
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise SettingsError(f"API_KEYS: the file it names cannot be read: {why}") from None
     found_keys: list[Key] = []
     entries = ((number, entry) for number, line in enumerate(text.splitlines(), 1) for entry in _entries(line))
     for number, entry in entries:
@@ -106,7 +107,7 @@ def _entries(line: str) -> list[str]:
 def bearer_digest(header: str) -> bytes:
     """The SHA-256 of the bearer token in a header Authorization, to compare in constant time; b"" if it has none."""
     scheme, _, token = header.partition(" ")
-    stripped = token.strip()
+    stripped = token.strip(" \t")
     return hashlib.sha256(stripped.encode("latin-1")).digest() if stripped and scheme.lower() == "bearer" else b""
 
 

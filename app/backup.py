@@ -180,7 +180,7 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 def _decoded(decode: Callable[[bytes], T], number: int, line: bytes) -> T:
     try:
         return decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadBackup(f"line {number}: {error}") from None
 
 

@@ -217,7 +217,7 @@ def _new_file(text: str) -> Path:
     path = Path(text)
     if not path.name:
         raise argparse.ArgumentTypeError(f"{text!r} is no name of a file")
-    if path.exists() and not path.is_file():
+    if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
         raise argparse.ArgumentTypeError(f"{text!r} is there, and no regular file")
     return path
 

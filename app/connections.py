@@ -49,11 +49,11 @@ class Connections(httpx.AsyncBaseTransport):
     async def _close_idle(self) -> None:
         while self._idle and self._idle[0][1] < time.monotonic() - IDLE_SECONDS:
             connection, _ = self._idle.pop(0)
-            await connection.aclose()
             self._all.discard(connection)
+            await connection.aclose()
 
     async def aclose(self) -> None:
-        for connection in self._all:
+        for connection in tuple(self._all):
             await connection.aclose()
 
 

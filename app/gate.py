@@ -13,6 +13,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from app.access import KEY_NAME
+from app.draining import Draining
 from app.errors import RETRY_SECONDS
 from app.logs import REQUEST_ID
 from app.metrics import Metrics
@@ -31,9 +32,12 @@ class Gate:
     """Lets at most `most` requests through to `app` at once; those after it are answered 503 before anything of them is
     read. Probes always pass. `log` says which requests leave a line: all, those that fail, or none."""
 
-    def __init__(self, app: ASGIApp, most: int, metrics: Metrics, log: Literal["all", "errors", "off"]) -> None:
+    def __init__(
+        self, app: ASGIApp, most: int, metrics: Metrics, draining: Draining, log: Literal["all", "errors", "off"]
+    ) -> None:
         self._app = app
         self._metrics = metrics
+        self._draining = draining
         metrics.most = most
         self._logged_from = {"all": 0, "errors": 400, "off": 1_000}[log]
         self._replica = secrets.token_hex(6)
@@ -55,6 +59,8 @@ class Gate:
             if event["type"] == "http.response.start":
                 status = event["status"]
                 event["headers"] = [*event["headers"], (b"x-request-id", request_id)]
+                if self._draining.begun:  # who keeps the connection would find it closed with his next request
+                    event["headers"] = [*event["headers"], (b"connection", b"close")]
             await send(event)
 
         metrics = self._metrics

@@ -117,9 +117,6 @@ def create_app(
         ]
         # What is there at the start stays: the collector need not look at it again and again.
         gc.freeze()
-        _log.info(
-            "serves on http://%s:%d", f"[{settings.host}]" if ":" in settings.host else settings.host, settings.port
-        )
         try:
             yield
         finally:
@@ -146,7 +143,7 @@ def create_app(
         logging_config=None,
     )
     most = settings.max_inflight or settings.redis_pool_size * _WAITING_PER_CONNECTION
-    gate = Gate(app, most, metrics, settings.access_log)
+    gate = Gate(app, most, metrics, draining, settings.access_log)
     return tracing.requests(gate) if tracing else gate
 
 

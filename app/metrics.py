@@ -295,6 +295,6 @@ def metrics_routes(metrics: Metrics, key: Secret) -> list[HTTPRouteHandler]:
     def scrape(request: Request[Any, Any, Any]) -> Response[bytes]:
         if key and not hmac.compare_digest(bearer_digest(request.headers.get("authorization", "")), wanted):
             raise NotAuthorizedException("METRICS_KEY is needed as a bearer token", headers=CHALLENGE)
-        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
+        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST.partition("; charset=")[0])
 
     return [scrape]

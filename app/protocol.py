@@ -17,19 +17,26 @@ _LONGEST_HEAD: Final = 65_536
 class HttpProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which would wait for the rest of a request for ever, and keep headers of any length.
 
-    A request must arrive within `seconds` of its first bytes, and its head must not be longer than 64 KiB. What one
-    read from the socket brings is taken whole, so a head may be longer by that much.
+    A request must begin within `seconds` of the connection and be there within `seconds` of its first bytes, and
+    neither its head nor what may follow a chunked body must be longer than 64 KiB. The read from the socket in which
+    either begins is not counted, so both may be longer by that much.
     """
 
     def __init__(self, *args: Any, seconds: float, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
         self._seconds = seconds
         self._whole = True
-        self._head: int | None = None  # bytes of a head that is not complete, but for the read in which it began
-        self._began = False
+        self._head: int | None = None  # bytes of a head that is not complete
+        self._tail: int | None = None  # bytes after a chunked body, where more headers may come
+        self._began = False  # one of them, in this read
         self._late: asyncio.TimerHandle | None = None
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._wait()
+
     def on_message_begin(self) -> None:
+        self._stop_waiting()
         super().on_message_begin()
         self._whole = False
         self._head = 0
@@ -39,23 +46,36 @@ class HttpProtocol(HttpToolsProtocol):
         self._head = None
         super().on_headers_complete()
 
+    def on_chunk_header(self) -> None:
+        self._tail = 0
+        self._began = True
+
+    def on_body(self, body: bytes) -> None:
+        self._tail = None
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         self._whole = True
+        self._tail = None
         self._stop_waiting()
         super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
         self._began = False
         super().data_received(data)
-        if self._whole or self.transport.is_closing():
+        if self._whole and not (self._cycle is None or self._cycle.response_complete):
             return
-        if self._late is None:
-            self._late = self.loop.call_later(self._seconds, self._too_late)
-        if self._head is not None and not self._began:
+        if self.transport.is_closing():
+            return
+        self._wait()
+        if self._began:
+            return
+        if self._head is not None:
             self._head += len(data)
-            if self._head > _LONGEST_HEAD:
-                detail = f"the headers are longer than {_LONGEST_HEAD} bytes"
-                self._refuse(b"431 Request Header Fields Too Large", detail)
+        if self._tail is not None:
+            self._tail += len(data)
+        if max(self._head or 0, self._tail or 0) > _LONGEST_HEAD:
+            self._refuse(b"431 Request Header Fields Too Large", f"the headers are longer than {_LONGEST_HEAD} bytes")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
@@ -64,15 +84,27 @@ class HttpProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse(b"400 Bad Request", "the request is not HTTP")
 
+    @property
+    def _cycle(self) -> RequestResponseCycle | None:
+        """That of the last request, or of the one before it while its head arrives."""
+        return self.cycle
+
+    def _wait(self) -> None:
+        if self._late is None:
+            self._late = self.loop.call_later(self._seconds, self._too_late)
+
     def _stop_waiting(self) -> None:
         if self._late is not None:
             self._late.cancel()
             self._late = None
 
     def _too_late(self) -> None:
-        """End the connection, with a word unless the request was answered before it was complete."""
-        cycle: RequestResponseCycle | None = self.cycle  # of this request, or of the one before while the head arrives
-        if cycle and cycle.response_started and (self._head is None or not cycle.response_complete):
+        """End the connection, with a word if there is a request that was not answered before it was complete."""
+        self._late = None
+        cycle = self._cycle
+        if self.pipeline or (self._head is not None and cycle and not cycle.response_complete):
+            self._wait()  # the one before is answered first, and until then nothing may even be read
+        elif self._whole or (self._head is None and cycle and cycle.response_started):
             self.transport.close()
         else:
             self._refuse(b"408 Request Timeout", f"the request did not arrive within {self._seconds:g} seconds")

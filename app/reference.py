@@ -62,8 +62,8 @@ class Described(msgspec.Struct, frozen=True, kw_only=True):
 INTRODUCTION: Final = (
     "Contextual bandits as a service: send the candidates and the moment, get one of them; later send a reward.\n\n"
     "Every error is JSON with `detail`: 404 for a path that is no route, 405 for another method, 408 for a request "
-    "that does not arrive in time, and those listed with each route. Every answer has an `X-Request-ID`: the "
-    "request's, or a new one.\n\n"
+    "that does not arrive in time, and those listed with each route. Every answer to a request has an "
+    "`X-Request-ID`: the request's, or a new one.\n\n"
     "Unknown fields are ignored; a number as text or 3.0 passes for 3, and `true` as text for true. A user id in a "
     "path is percent-encoded, a slash in it too.\n\n"
     "A service that has API_KEYS wants one of them as a bearer token, of the role that the route names. One that has "

@@ -28,7 +28,7 @@ code, pre { font: .875rem/1.45 ui-monospace, monospace }
 pre { margin: .25rem 0; padding: .6rem; background: var(--soft); border-radius: 6px; white-space: pre-wrap }
 details { margin: .4rem 0; border: 1px solid var(--line); border-radius: 6px }
 summary { padding: .5rem .7rem; cursor: pointer } details > div { padding: 0 .7rem .7rem }
-summary b { display: inline-block; min-width: 4rem; margin-right: .4rem }
+summary b { display: inline-block; min-width: 4.6rem; margin-right: .4rem }
 .get { color: var(--get) } .post { color: var(--post) } .delete { color: var(--delete) }
 summary > code:first-of-type { font-weight: 600; margin-right: .6rem }
 table { width: 100%; border-collapse: collapse; font-size: .9rem; overflow-wrap: break-word }

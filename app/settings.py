@@ -217,7 +217,7 @@ def wants_traces(environ: Mapping[str, str]) -> bool:
 def _check_what_the_sdk_reads(environ: Mapping[str, str]) -> None:
     for name, text in environ.items():
         least = 1 if name.startswith("OTEL_BSP_") else 0
-        if text and _NUMBER.fullmatch(name) and not (text.isdecimal() and int(text) >= least):
+        if text and _NUMBER.fullmatch(name) and not (text.isdecimal() and len(text) < 19 and int(text) >= least):
             raise SettingsError(f"{name}: takes {least} or more, not {text!r}")
     for name in _HEADERS:
         if not all(map(_is_header, environ.get(name, "").split(","))):

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from app.llm import ChatClient, LlmError, LlmFailed
+from app.llm import ChatClient, LlmError, LlmFailed, LlmNotConfigured
 from app.prompts import Message, Prompts
 
 __all__ = ["BadReply", "Generated", "Observer", "Tip", "generate", "read"]
@@ -100,6 +100,7 @@ async def generate(
                 return Generated(candidates, reply.model, prompt.version, prompt_tokens, completion_tokens, tries)
     except LlmError as error:
         outcome = type(error).__name__
+        tries -= isinstance(error, LlmNotConfigured)  # nobody was asked
         raise
     finally:
         seconds = time.perf_counter() - started

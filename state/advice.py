@@ -7,7 +7,7 @@ from typing import Final
 
 from redis.exceptions import RedisError, ResponseError
 
-from state.failure import reason
+from state.failure import cause, reason
 from state.servers import Servers, exchange
 
 __all__ = ["advise", "warnings"]
@@ -49,7 +49,7 @@ async def advise(servers: Servers, *, patience: float) -> None:
             break
         except (RedisError, OSError) as error:
             level = logging.WARNING if pause == _FIRST_PAUSE else logging.DEBUG
-            _log.log(level, "%s: requests are answered 503 meanwhile", reason(error))
+            _log.log(level, "%s%s: requests are answered 503 meanwhile", reason(error), cause(error))
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
     if isinstance(reply, ResponseError):

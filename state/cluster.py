@@ -11,16 +11,15 @@ from redis.asyncio import RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import AbstractConnection
 from redis.cluster import PRIMARY
-from redis.exceptions import ConnectionError, RedisClusterException, RedisError  # noqa: A004
+from redis.exceptions import ConnectionError, RedisClusterException, RedisError, ResponseError  # noqa: A004
+from redis.exceptions import TimeoutError as ConnectTimeout
 
 from state.servers import Lend, whole
 
 __all__ = ["Cluster"]
 
 _SLOTS: Final = 16_384
-# A node hangs that has not answered for so long when the time of whoever asked is over; after it only one goes there in
-# each _REST. Between two looks at where all are.
-_HANGS: Final = 0.2
+# How long nobody but one goes to a node that hangs, and between two looks at where all are.
 _REST: Final = 0.5
 _LOOK: Final = 0.1
 
@@ -28,17 +27,18 @@ _LOOK: Final = 0.1
 class Cluster:
     """The masters behind `cluster`, which the `seeds` lead to; a transaction lives in the slot of one user.
 
-    At most `size` connections are lent at once. A node that hangs must not use up what others need: after it did not
-    answer somebody, it is asked by one at a time.
+    At most `size` connections are lent at once, each for `timeout` (seconds) at most. A node that hangs must not use up
+    what others need: after it did not answer somebody for half of that, it is asked by one at a time.
     """
 
     spans_users = False
 
-    def __init__(self, cluster: RedisCluster, seeds: Sequence[tuple[str, int]], size: int) -> None:
+    def __init__(self, cluster: RedisCluster, seeds: Sequence[tuple[str, int]], size: int, timeout: float) -> None:
         self._slot = cluster.keyslot
         self._nodes = cluster.nodes_manager
         self._seeds = seeds
         self._free = asyncio.Semaphore(size)
+        self._hangs = timeout / 2  # longer than those wait who give up early, a rate limit or a probe
         self._known = False
         self._doubted = False
         self._looked = 0.0
@@ -78,6 +78,8 @@ class Cluster:
     def _any(self) -> ClusterNode:
         """One master after the other, those that hang last."""
         masters = self._nodes.get_nodes_by_server_type(PRIMARY)
+        if not masters:
+            raise LookupError
         answering = [master for master in masters if master.name not in self._hanging] or masters
         return answering[next(self._turns) % len(answering)]
 
@@ -96,8 +98,12 @@ class Cluster:
                 connection.socket_timeout = None  # the store bounds a whole exchange
                 yield connection
             self._hanging.pop(node.name, None)
-        except asyncio.CancelledError:
-            if now() >= started + _HANGS:
+        except ResponseError:
+            self._hanging.pop(node.name, None)  # that is an answer
+            raise
+        except (asyncio.CancelledError, ConnectTimeout) as error:
+            # ConnectTimeout: redis-py has a limit of its own for connecting.
+            if isinstance(error, ConnectTimeout) or now() >= started + self._hangs:
                 self._hanging[node.name] = now() + _REST
             raise
         finally:

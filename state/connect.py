@@ -147,7 +147,7 @@ def _open(url: str, size: int, timeout: float) -> Servers:
             ssl=tls,
             **{**common, **finding, **options},
         )
-        return Cluster(cluster, seeds, size)
+        return Cluster(cluster, seeds, size, timeout)
     if len(path) not in {1, 2} or (len(path) == 2 and not path[1].isdecimal()):
         raise ValueError(_TAKES)
     asking = {

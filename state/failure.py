@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import os
 import random
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +23,7 @@ from redis.exceptions import (
 from state.errors import StoreUnavailable
 from state.servers import Servers
 
-__all__ = ["TROUBLE", "Outage", "pause_or_give_up", "raise_for", "reason"]
+__all__ = ["TROUBLE", "Outage", "cause", "pause_or_give_up", "raise_for", "reason"]
 
 _log: Final = logging.getLogger("oo.store")
 
@@ -64,6 +66,17 @@ def reason(error: BaseException) -> str:
     return "Redis cannot be reached"
 
 
+def cause(error: BaseException | None) -> str:
+    """What the system said of the connection, in brackets and without an address, for the log; "" if nothing."""
+    while error is not None:
+        if isinstance(error, socket.gaierror):
+            return " (its name is not known)"
+        if isinstance(error, OSError) and error.errno:
+            return f" ({os.strerror(error.errno)})"
+        error = error.__cause__ or error.__context__
+    return ""
+
+
 class Outage:
     """Tells the log that Redis fails, now and then while it does, and that it no longer does."""
 
@@ -95,4 +108,4 @@ class Outage:
             self._failed = now
             if now >= self._said + _SAY_SECONDS:
                 self._said = now
-                _log.warning("%s: requests are answered 503", error)
+                _log.warning("%s%s: requests are answered 503", error, cause(error))

@@ -115,18 +115,20 @@ class Store:
         hundred at a time; if one of `changing` is written meanwhile, they are looked through again, so that no
         idempotency key stays without its reward. Raises ConflictError if that never ends.
         """
-        failures = 0
+        failures = lost = 0
+        deadline: float | None = None  # from the first failure on: a long scan is none
         with self._outage.watch():
-            for _ in range(_ERASURES):
+            while lost < _ERASURES:
                 try:
                     names = await self._erase(user_id, changing)
                 except TROUBLE as error:
                     failures += 1
-                    deadline = asyncio.get_running_loop().time() + self._timeout
+                    deadline = deadline or asyncio.get_running_loop().time() + self._timeout
                     await pause_or_give_up(self._servers, error, failures, deadline)
                 else:
                     if names is not None:
                         return names
+                    lost += 1
             raise ConflictError("too many others change this user at once")
 
     async def _erase(self, user_id: str, changing: Sequence[str]) -> list[str] | None:

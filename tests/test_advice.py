@@ -97,6 +97,6 @@ async def test_asked_again_until_it_answers(caplog: pytest.LogCaptureFixture) ->
     await asyncio.sleep(0)  # its first attempt begins
     with redis_server(port=port):
         assert await asking == [
-            "WARNING Redis cannot be reached: requests are answered 503 meanwhile",
+            "WARNING Redis cannot be reached (Connection refused): requests are answered 503 meanwhile",
             f"WARNING Redis has {NO_AOF}",
         ]

@@ -431,7 +431,7 @@ def test_a_store_that_is_away_is_said_so() -> None:
             assert is_error(answer, 503), (method, path, answer.status_code, answer.text)
             assert int(answer.headers["retry-after"]) >= 1
         assert client.post("/score", content=b"{").status_code == 422
-        assert "Redis cannot be reached: requests are answered 503" in served.log
+        assert "Redis cannot be reached (Connection refused): requests are answered 503" in served.log
         server.start()
         for method, path, body in requests:
             assert client.request(method, path, json=body).status_code == 200, (method, path)

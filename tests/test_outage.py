@@ -2,8 +2,12 @@
 
 import pytest
 
+from state.connect import open_servers
 from state.errors import ConflictError, CorruptState, StoreError, StoreUnavailable
 from state.failure import Outage
+from state.store import Store
+
+pytestmark = pytest.mark.anyio
 
 AWAY = StoreUnavailable("Redis cannot be reached")
 FULL = StoreUnavailable("Redis refuses: OutOfMemoryError")
@@ -46,6 +50,16 @@ def test_said_once_when_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
 def test_other_errors_are_no_outage(caplog: pytest.LogCaptureFixture, error: StoreError) -> None:
     """A lost race or a damaged key says nothing of whether Redis is there."""
     assert Told(caplog).after(0, error) == []
+
+
+async def test_a_name_that_nobody_knows(caplog: pytest.LogCaptureFixture) -> None:
+    """The log tells a slip in REDIS_URL from a Redis that is down, and shows nothing of the URL."""
+    servers = open_servers("redis://user:secret@nowhere.invalid:6379/0", size=4, timeout=2)
+    store = Store(servers, timeout=2, history_size=1, marker_seconds=1)
+    with pytest.raises(StoreUnavailable, match=r"^Redis cannot be reached$"):
+        await store.ping()
+    await store.close()
+    assert caplog.messages == ["Redis cannot be reached (its name is not known): requests are answered 503"]
 
 
 def test_what_is_watched(caplog: pytest.LogCaptureFixture) -> None:

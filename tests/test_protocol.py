@@ -1,19 +1,34 @@
 """What reaches the service before a request is one: heads and bodies that never end, and what is no HTTP."""
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from select import select
+from typing import Any
 
 import httpx
 import msgspec
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
+from app.protocol import HttpProtocol
 from tests.servers import RedisServer, Server, service
+
+pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(scope="module")
 def served(store: RedisServer) -> Iterator[Server]:
+    """A service with all patience, for what is not about time."""
+    with service({"REDIS_URL": store.url, "MAX_REQUEST_SECONDS": "60"}) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def hurried(store: RedisServer) -> Iterator[Server]:
+    """A service with little patience and two places."""
     with service({"REDIS_URL": store.url, "MAX_REQUEST_SECONDS": "0.2", "MAX_INFLIGHT": "2"}) as server:
         yield server
 
@@ -42,21 +57,21 @@ START = b"POST /score HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n"
 LATE = (408, "the request did not arrive within 0.2 seconds")
 
 
-def test_a_request_that_never_comes_to_its_end(served: Server) -> None:
+def test_a_request_that_never_comes_to_its_end(hurried: Server) -> None:
     """Whoever sends no more is answered 408, and then others have his place."""
-    with connection(served) as one, connection(served) as other, connection(served) as third:
+    with connection(hurried) as one, connection(hurried) as other, connection(hurried) as third:
         one.sendall(START)
         other.sendall(START + b"{")
         third.sendall(START[:30])
         for sock in (one, other, third):
             assert answer(sock) == LATE
-    assert httpx.get(f"{served.url}/stats/ann").status_code == 200
+    assert httpx.get(f"{hurried.url}/stats/ann").status_code == 200
 
 
-def test_a_later_request_that_never_comes_to_its_end(served: Server) -> None:
-    """On a connection that served others it is the same, but for one that was answered without its body."""
+def test_a_later_request_that_never_comes_to_its_end(hurried: Server) -> None:
+    """On a connection that hurried others it is the same, but for one that was answered without its body."""
     whole = b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n"
-    with connection(served) as one, connection(served) as other:
+    with connection(hurried) as one, connection(hurried) as other:
         for sock in (one, other):
             sock.sendall(whole)
             assert b"200 OK" in sock.recv(65_536)
@@ -67,20 +82,61 @@ def test_a_later_request_that_never_comes_to_its_end(served: Server) -> None:
         assert other.recv(65_536) == b""
 
 
-def test_a_request_that_came_in_time(served: Server) -> None:
-    """However many pieces it came in, its connection is there for the next when its time would have been over."""
-    pieces = (START[:30], START[30:], b"{" + b" " * 9)
-    with connection(served) as one, connection(served) as other:
-        one.sendall(pieces[0])
-        assert select([one], [], [], 0.01)[0] == []
-        one.sendall(pieces[1])
-        assert select([one], [], [], 0.01)[0] == []
-        one.sendall(pieces[2])
-        assert answer(one)[0] == 422
-        other.sendall(START)
-        assert answer(other) == LATE
-        one.sendall(b"".join(pieces))
-        assert answer(one)[0] == 422
+def test_an_idle_connection(hurried: Server) -> None:
+    """One on which no request begins is closed, without a word, whatever else is sent."""
+    with connection(hurried) as one, connection(hurried) as other:
+        other.sendall(b"\r\n")
+        assert (one.recv(1), other.recv(1)) == (b"", b"")
+
+
+class Silent(asyncio.Transport):
+    """A transport that keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[Any] = []
+
+    def write(self, data: Any) -> None:
+        self.written.append(data)
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        """As flow control will have it."""
+
+    resume_reading = close = pause_reading
+
+
+async def test_the_time_of_a_request_ends_with_it() -> None:
+    """However many pieces a request comes in: once it is there, no time-out is left that would end its connection, and
+    one that waits behind another is not told that it came late."""
+
+    async def hello(_: Any, __: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    config = uvicorn.Config(hello, log_config=None, proxy_headers=False)
+    config.load()
+    state, transport = ServerState(), Silent()
+    protocol = HttpProtocol(config=config, server_state=state, app_state={}, seconds=3_600)
+
+    def waits() -> bool:
+        return protocol._late is not None
+
+    protocol.connection_made(transport)
+    assert waits()
+    first = START + b"{" + b" " * 9
+    for at in range(len(first)):
+        protocol.data_received(first[at : at + 1])
+        assert waits() == (at + 1 < len(first))
+    protocol.data_received(START + b"{")
+    protocol._too_late()
+    assert (transport.written, waits()) == ([], True)
+    protocol.connection_lost(ConnectionResetError())
+    assert not waits()
+    while state.tasks:
+        await asyncio.wait(state.tasks)
 
 
 def test_a_body_that_would_be_too_long(served: Server) -> None:
@@ -102,6 +158,30 @@ def test_a_head_that_never_ends(served: Server, line: bytes) -> None:
         assert answer(sock) == (431, "the headers are longer than 65536 bytes")
     assert sent < 10_000_000
     assert httpx.get(f"{served.url}/health/live").status_code == 200
+
+
+def test_headers_after_a_body(served: Server) -> None:
+    """What may follow a chunked body is bounded like what comes before it."""
+    start = START.replace(b"content-length: 10", b"transfer-encoding: chunked") + b"1\r\n{\r\n"
+    with connection(served) as sock:
+        sock.sendall(start + b"0\r\nx-trailer: y\r\n\r\n")
+        assert answer(sock)[0] == 422
+    sent = 0
+    with connection(served) as sock, suppress(ConnectionError):
+        sock.sendall(start + b"0\r\n")
+        while sent < 100_000_000 and not select([sock], [], [], 0)[0]:
+            sent += sock.send(b"x: y\r\n" * 10_000)
+        assert answer(sock) == (431, "the headers are longer than 65536 bytes")
+    assert sent < 10_000_000
+
+
+def test_a_chunked_body_is_no_header(served: Server) -> None:
+    """However it is cut into pieces."""
+    start = START.replace(b"content-length: 10", b"transfer-encoding: chunked")
+    with connection(served) as sock:
+        sock.sendall(start + b"61a80\r\n{" + b" " * 399_999 + b"\r\n" + b"1\r\n \r\n" * 50_000 + b"0\r\n")
+        sock.sendall(b"\r\n")
+        assert answer(sock)[0] == 422
 
 
 def test_what_is_taken(served: Server) -> None:

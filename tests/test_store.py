@@ -296,7 +296,7 @@ async def test_batches_are_of_one_age(servers: Servers) -> None:
     """One that has waited long has little time left, and a batch no more than its oldest: later ones go apart."""
     store = Store(servers, timeout=2, history_size=3, marker_seconds=60)
     loop = asyncio.get_running_loop()
-    ages = [1.4, 1.2, 0.95, 0.5, 0.45, 0.0]
+    ages = [1.4, 1.2, 0.95, 0.5, 0.45, 0.05]
     for number, age in enumerate(ages):
         store._waiting.append(Operation(f"u{number}", loop.time() + 2 - age, loop.create_future()))
     batches = []
