@@ -101,7 +101,7 @@ MAY_IMPORT: dict[str, str] = {
     "app.http": "litestar msgspec",
     "app.errors": "app.http app.llm app.prompts app.schemas litestar state.errors",
     "app.access": "app.settings litestar msgspec state.errors state.keys state.store",
-    "app.gate": "app.access app.errors app.logs app.metrics app.schemas litestar msgspec",
+    "app.gate": "app.access app.draining app.errors app.logs app.metrics app.schemas litestar msgspec",
     "app.routes": "app.access app.bandit.features app.decisions app.http app.schemas litestar msgspec state.history",
     "app.generate": "app.access app.http app.llm app.prompts app.schemas app.tips litestar",
     "app.health": "app.consumer app.draining app.errors app.schemas litestar msgspec state.errors state.store",
