@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -480,6 +480,23 @@ async def test_cluster_that_is_none(server: RedisServer) -> None:
     for port in (server.port, free_port()):
         async with opened(f"redis+cluster://127.0.0.1:{port}") as store:
             await refused(store, "cannot be reached")
+
+
+async def test_cluster_that_is_no_more() -> None:
+    """Nodes that were taken out of their cluster: refused, also to who only asks whether any of them is there."""
+    with redis_cluster(masters=1) as cluster:
+        async with opened(cluster.url) as store:
+            await store.ping()
+            cluster.masters[0].command("CLUSTER", "RESET", "HARD")
+
+            async def forgotten() -> bool:
+                with suppress(StoreUnavailable):
+                    await add(store)
+                return not store._servers._nodes.nodes_cache  # type: ignore[attr-defined]
+
+            await until_async(forgotten, "no node known")
+            with pytest.raises(StoreUnavailable, match="cannot be reached"):
+                await store.ping()
 
 
 async def test_cluster_with_a_gap(server: RedisServer) -> None:
