@@ -500,8 +500,9 @@ async def test_durable_that_becomes_useless_is_left_alone(
         info = await js.consumer_info("S", "oo-serving-signals")
         info.config.headers_only = True
         await js.add_consumer("S", info.config)
-        await reach(consumers, "left", lambda health: health.state == "waiting for stream")
-        assert "cannot be used" in (signals(consumers).problem or "")
+        # First it is left, which takes a moment, then that is told.
+        await reach(consumers, "told", lambda health: "cannot be used" in (health.problem or ""))
+        assert signals(consumers).state == "waiting for stream"
 
 
 async def test_trouble_with_one_stream_is_not_that_of_others(
