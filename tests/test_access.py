@@ -185,15 +185,15 @@ def test_keys_are_exchanged_without_a_restart(store: RedisServer, tmp_path: Path
         assert (status(server, old), status(server, new)) == (200, 401)
         path.write_text(f"{old_line}\n{new_line}\n")
         os.kill(server.pid, signal.SIGHUP)
-        until(lambda: steadily(new), "the new key opens", 20)
+        until(lambda: steadily(new), "the new key opens")
         assert status(server, old) == 200
         path.write_text(f"{new_line}\nnonsense\n")
         os.kill(server.pid, signal.SIGHUP)
-        until(lambda: "line 2 is not name:role:sha256" in server.log, "the bad line is told", 20)
+        until(lambda: "line 2 is not name:role:sha256" in server.log, "the bad line is told")
         assert (status(server, old), status(server, new)) == (200, 200)
         path.write_text(new_line)
         os.kill(server.pid, signal.SIGHUP)
-        until(lambda: {status(server, old) for _ in range(8)} == {401}, "the old key is of no use", 20)
+        until(lambda: {status(server, old) for _ in range(8)} == {401}, "the old key is of no use")
         assert steadily(new)
         assert server.stop() == 0
 
@@ -228,7 +228,7 @@ def test_a_hangup_amid_the_start(store: RedisServer, tmp_path: Path, workers: st
         later.rename(path)
         os.write(opened[0], LINES[0].encode())
         os.close(opened[0])
-        until(lambda: server.log.count("API_KEYS read again: 1 keys") == int(workers), "read again", 20)
+        until(lambda: server.log.count("API_KEYS read again: 1 keys") == int(workers), "read again")
         until(lambda: "startup complete" in server.log, "started")
         assert "died" not in server.log
         until(lambda: opens(server, key), "the key opens")
@@ -255,12 +255,12 @@ def test_a_new_worker_without_keys(store: RedisServer, tmp_path: Path) -> None:
             lines = [json.loads(line)["message"] for line in server.log.splitlines()]
             return [int(line.split("[")[1][:-1]) for line in lines if line.startswith("Started server process [")]
 
-        until(lambda: len(started()) == 2, "both workers", 20)
+        until(lambda: len(started()) == 2, "both workers")
         path.write_text("nonsense")
         os.kill(started()[0], signal.SIGKILL)
-        until(lambda: "API_KEYS: line 1 is not name" in server.log, "the bad line is told", 20)
+        until(lambda: "API_KEYS: line 1 is not name" in server.log, "the bad line is told")
         path.write_text("\n".join(LINES))
-        until(lambda: len(started()) == 3, "another worker", 20)
+        until(lambda: len(started()) == 3, "another worker")
         said = [json.loads(line) for line in server.log.splitlines()]
         assert {line["level"] for line in said if "line 1 is not" in line["message"]} == {"critical"}
         assert server.stop() == 0

@@ -441,8 +441,8 @@ def test_documented_rotation_lasts_on_every_server() -> None:
                 sentinel.execute_command("SENTINEL", "FAILOVER", group.name)
             return group.master is not first
 
-        until(failed_over, "the sentinels made the replica a master", 30)
-        until(lambda: first.info().get("master_link_status") == "up", "the old master follows it", 30)
+        until(failed_over, "the sentinels made the replica a master")
+        until(lambda: first.info().get("master_link_status") == "up", "the old master follows it")
         password("OLD")
         for server in group.servers:
             with pytest.raises(redis.AuthenticationError):

@@ -53,7 +53,12 @@ async def test_no_event_is_lost_when_a_replica_is_killed_and_nats_restarts() -> 
             await js.add_stream(name="dlq", subjects=["dlq.>"])
             await js.add_stream(name="work", subjects=["signals.>", "feedback.>"])
             await js.add_consumer("work", durable, max_deliver=-1, max_ack_pending=10_000)
-            env = {"REDIS_URL": redis.url, "NATS_URL": server.url, "NATS_MAX_DELIVER": "1", "STORE_TIMEOUT_SECONDS": "60"}
+            env = {
+                "REDIS_URL": redis.url,
+                "NATS_URL": server.url,
+                "NATS_MAX_DELIVER": "1",
+                "STORE_TIMEOUT_SECONDS": "60",
+            }
             replicas = [stack.enter_context(service(env)) for _ in range(3)]
             await until_async(lambda: all_run(replicas), "replicas run")
 
@@ -67,8 +72,8 @@ async def test_no_event_is_lost_when_a_replica_is_killed_and_nats_restarts() -> 
         server.restart()
         async with connected(server.url) as js:
             await publish(js, range(EVENTS * 3 // 4, EVENTS))
-            until(lambda: stored(redis) == EVENTS, "all events written", 30)
-            await until_async(lambda: all_settled(js), "nothing outstanding", 15)
+            until(lambda: stored(redis) == EVENTS, "all events written")
+            await until_async(lambda: all_settled(js), "nothing outstanding")
             assert (await js.stream_info("dlq")).state.messages == MALFORMED
             info = await js.consumer_info("work", "oo-serving-signals")
             assert info.delivered.consumer_seq > EVENTS + MALFORMED  # some went to another when the first was killed

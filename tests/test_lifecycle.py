@@ -181,11 +181,11 @@ def test_workers(store: RedisServer) -> None:
             seen.add(replica(served))
             return len(seen) == count
 
-        until(lambda: see(2), "two processes answer", 20)
+        until(lambda: see(2), "two processes answer")
         one, _ = before = workers(served)
         os.kill(one, signal.SIGKILL)
-        until(lambda: len(workers(served) - before) == 1, "a new process", 20)
-        until(lambda: see(3), "the new process answers", 20)
+        until(lambda: len(workers(served) - before) == 1, "a new process")
+        until(lambda: see(3), "the new process answers")
         last = workers(served)
         os.kill(served.pid, signal.SIGTERM)
         assert served.wait() == 0

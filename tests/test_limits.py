@@ -85,7 +85,7 @@ async def test_a_window_ends(store: RedisServer, replicas: list[Server]) -> None
     async def gone() -> bool:
         return not store.command("EXISTS", RATE)
 
-    await until_async(gone, "the window ended", 5)
+    await until_async(gone, "the window ended")
 
 
 async def test_nobody_is_refused_because_redis_is_away(store: RedisServer, replicas: list[Server]) -> None:

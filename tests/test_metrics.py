@@ -175,7 +175,7 @@ def test_any_worker_tells_of_all(store: RedisServer) -> None:
             by_worker.setdefault(name, client)
             return len(by_worker) == 2
 
-        until(both, "a connection to each worker", 20)
+        until(both, "a connection to each worker")
         one, other = by_worker.values()
         for _ in range(5):
             one.post("/score", json=score()).raise_for_status()
