@@ -50,7 +50,7 @@ def store() -> Iterator[RedisServer]:
 @pytest.fixture(scope="module")
 def served(store: RedisServer) -> Iterator[Server]:
     """The service over `store`, for one file of tests."""
-    with service({"REDIS_URL": store.url}) as server:
+    with service({"REDIS_URL": store.url, "STORE_TIMEOUT_SECONDS": "30"}) as server:
         yield server
 
 
