@@ -1,16 +1,16 @@
-"""Finding keys by a pattern, on one server, without holding it up and without waiting for ever."""
+"""Talking with one server, and finding keys there by a pattern, without holding it up or waiting for ever."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import ResponseError
 
-from state.servers import exchange
+from state.failure import raise_for
+from state.servers import Command, exchange
 
-__all__ = ["lent", "scan"]
+__all__ = ["answers", "lent", "scan"]
 
 # Keys that Redis looks at in one go: a fraction of a millisecond in which it does nothing else.
 _PAGE: Final = 500
@@ -27,6 +27,14 @@ async def lent(
         yield connection
 
 
+async def answers(connection: AbstractConnection, commands: list[Command], patience: float) -> list[Any]:
+    """The replies to all `commands`, if they come within `patience` (seconds). Raises what `raise_for` does."""
+    async with asyncio.timeout(patience):
+        replies = await exchange(connection, commands)
+    raise_for(replies)
+    return replies
+
+
 async def scan(connection: AbstractConnection, pattern: str, *, patience: float) -> AsyncGenerator[list[str], None]:
     """The keys on this server that match the glob `pattern`, in pages of some hundred, with empty ones among them.
 
@@ -36,10 +44,7 @@ async def scan(connection: AbstractConnection, pattern: str, *, patience: float)
     """
     cursor = "0"
     while True:
-        async with asyncio.timeout(patience):
-            [reply] = await exchange(connection, [("SCAN", cursor, "MATCH", pattern, "COUNT", _PAGE)])
-        if isinstance(reply, ResponseError):
-            raise reply
+        [reply] = await answers(connection, [("SCAN", cursor, "MATCH", pattern, "COUNT", _PAGE)], patience)
         cursor = reply[0].decode()
         yield [name.decode(errors="replace") for name in reply[1]]
         if cursor == "0":

@@ -12,14 +12,13 @@ from collections.abc import Callable, Sequence
 from contextvars import Context
 from typing import Any, Final, TypeVar
 
-from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
 from state import keys
 from state.batch import Change, Once, Operation, Step, Values
 from state.errors import ConflictError, CorruptState, StoreUnavailable
 from state.failure import TROUBLE, Outage, pause_or_give_up, raise_for, reason
-from state.scan import lent, scan
+from state.scan import answers, lent, scan
 from state.servers import Command, Servers, exchange
 from state.transaction import RESERVE, Flush, Lane, Transactions, fail
 
@@ -136,18 +135,12 @@ class Store:
         pattern = keys.everything(user_id)
         async with lent(self._servers.connection(pattern), self._timeout) as connection:
             # The draft is never there, so a cluster that is moving the slot says so, and one that has moved it.
-            await self._watched(connection, [("WATCH", keys.draft(user_id), *changing)])
+            await answers(connection, [("WATCH", keys.draft(user_id), *changing)], self._timeout)
             pages = scan(connection, pattern, patience=self._timeout)
             names = sorted({name async for page in pages for name in page})
             removal: list[Command] = [("DEL", *names)] if names else []
-            replies = await self._watched(connection, [("MULTI",), *removal, ("EXEC",)])
+            replies = await answers(connection, [("MULTI",), *removal, ("EXEC",)], self._timeout)
         return None if replies[-1] is None else names
-
-    async def _watched(self, connection: AbstractConnection, commands: list[Command]) -> list[Any]:
-        async with asyncio.timeout(self._timeout):
-            replies = await exchange(connection, commands)
-        raise_for(replies)
-        return replies
 
     async def read(self, key: str, fields: tuple[bytes, ...]) -> Values:
         """The values of `fields` of the hash `key`, None for each that is not there."""

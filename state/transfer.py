@@ -16,8 +16,8 @@ from redis.exceptions import ResponseError
 from state import keys
 from state.errors import StoreUnavailable
 from state.failure import TROUBLE, raise_for, reason
-from state.scan import lent, scan
-from state.servers import Command, Servers, exchange
+from state.scan import answers, lent, scan
+from state.servers import Command, Servers
 
 __all__ = ["Page", "Stored", "Transfer"]
 
@@ -67,7 +67,7 @@ class Transfer:
             total = 0
             for lend in masters.values():
                 async with lent(lend(), self._patience) as connection:
-                    [found] = await self._exchange(connection, [("DBSIZE",)])
+                    [found] = await answers(connection, [("DBSIZE",)], self._patience)
                 total += found
         return total
 
@@ -112,7 +112,7 @@ class Transfer:
             elif not keys.is_passing(parsed[1]):
                 wanted.append(parsed)
                 commands += _reads(name, parsed[1])
-        replies = iter(await self._exchange(connection, commands))
+        replies = iter(await answers(connection, commands, self._patience))
         found = []
         for user_id, kind in wanted:
             value = next(replies)
@@ -146,7 +146,9 @@ class Transfer:
                 return await act(connection, group)
 
     async def _present(self, connection: AbstractConnection, group: list[Stored]) -> int:
-        [found] = await self._exchange(connection, [("EXISTS", *(keys.of(item.user, item.kind) for item in group))])
+        [found] = await answers(
+            connection, [("EXISTS", *(keys.of(item.user, item.kind) for item in group))], self._patience
+        )
         return int(found)
 
     async def _overwrite(self, connection: AbstractConnection, group: list[Stored]) -> int:
@@ -172,17 +174,10 @@ class Transfer:
         return sum(bool(reply) for command, reply in tried if command[0] in {"RENAMENX", "SET"})
 
     async def _transaction(self, connection: AbstractConnection, commands: list[Command]) -> list[Any]:
-        replies = await self._exchange(connection, [("MULTI",), *commands, ("EXEC",)])
+        replies = await answers(connection, [("MULTI",), *commands, ("EXEC",)], self._patience)
         done: list[Any] = replies[-1]
         raise_for(done)
         return done
-
-    async def _exchange(self, connection: AbstractConnection, commands: list[Command]) -> list[Any]:
-        """The replies; an error is raised unless it says that this key holds something else."""
-        async with asyncio.timeout(self._patience):
-            replies = await exchange(connection, commands)
-        raise_for(replies)
-        return replies
 
 
 def _is_hash(kind: str) -> bool:

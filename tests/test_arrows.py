@@ -71,7 +71,7 @@ MAY_IMPORT: dict[str, str] = {
     "state.connect": "state.cluster state.servers fakeredis redis",
     "state.failure": "state.errors state.servers redis",
     "state.advice": "state.failure state.servers redis",
-    "state.scan": "state.servers redis",
+    "state.scan": "state.failure state.servers redis",
     "state.batch": "state.errors state.servers msgspec redis",
     "state.transaction": "state.batch state.errors state.failure state.keys state.servers msgspec redis",
     "state.store": (
