@@ -457,17 +457,30 @@ def test_odd_keys_are_left_out(client: httpx.Client, store: RedisServer, tmp_pat
     assert sorted(err.splitlines()) == [f"{key}: left out: it holds what this service never writes" for key in odd]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_export_leaves_nothing(number: signal.Signals, store: RedisServer, tmp_path: Path) -> None:
-    """Ctrl-C or SIGTERM ends an export at once, with one line and without a file; what was there before stays."""
+@pytest.mark.parametrize(
+    ("number", "background"), [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGTERM, True)]
+)
+def test_interrupted_export_leaves_nothing(
+    number: signal.Signals, background: bool, store: RedisServer, tmp_path: Path
+) -> None:
+    """Ctrl-C or SIGTERM ends an export at once, with one line and without a file; what was there before stays. In the
+    background of a script, where Ctrl-C is ignored, SIGTERM still does."""
     file = tmp_path / "f"
     file.write_text("the last one")
     with redis_server() as frozen:
         command = [sys.executable, "-m", "app", "export", str(file)]
         frozen.pause()
-        process = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, **PATIENT, "REDIS_URL": frozen.url}, stderr=subprocess.PIPE, text=True
-        )
+        ours = signal.signal(signal.SIGINT, signal.SIG_IGN if background else signal.default_int_handler)
+        try:
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**os.environ, **PATIENT, "REDIS_URL": frozen.url},
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        finally:
+            signal.signal(signal.SIGINT, ours)
         try:
             until((tmp_path / "f.part").exists, "the export begun")
             process.send_signal(number)
