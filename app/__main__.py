@@ -54,12 +54,18 @@ def _where(config: uvicorn.Config) -> str:
     return f"http://{host}:{config.port}"
 
 
+def _end_command(*_: object) -> None:
+    """Whatever ends a command leaves as little behind as Ctrl-C, also where that is ignored: a script's `&` does so."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.raise_signal(signal.SIGINT)
+
+
 def main() -> int:
     if len(sys.argv) > 1:
         from app.commands import run  # noqa: PLC0415  # the service need not know them
 
-        # Whatever ends a command leaves as little behind as Ctrl-C.
-        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+        signal.signal(signal.SIGTERM, _end_command)
         # asyncio of Python 3.11 complains of itself if a connection is given up in the moment in which it is made.
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         logging.getLogger("oo.store").setLevel(logging.ERROR)  # its warnings are for who runs the service

@@ -1,6 +1,7 @@
 """Fixtures for every test: the event loop, a real Redis, and how hard hypothesis tries."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,10 @@ from tests.servers import RedisServer, Server, redis_server, service
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, database=None, max_examples=100)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+# A script that runs the tests in the background has them ignore Ctrl-C, and every program they start would do so too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -27,8 +27,8 @@ import numpy as np
 __all__ = ["CONVERSATIONS", "Pick", "Replay", "differences", "load", "main", "over_http", "two_sided"]
 
 CONVERSATIONS = sorted((Path(__file__).parent / "data").glob("conversation-*.jsonl.gz"))
-# A fair service fails one of the judgements on exploration about once in 20,000 replays.
-SIGNIFICANCE = 1e-6
+# A fair service fails one of the judgements on exploration about once in 20,000,000 replays.
+SIGNIFICANCE = 1e-9
 TIME = re.compile(r"\d{4}-(0\d|1[0-2])-([0-2]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\dZ")
 POLICIES = {"/score": "linucb-v1", "/score/egreedy": "egreedy-v1", "/score/egreedy/v2": "egreedy-v2"}
 
@@ -49,7 +49,7 @@ def over_http(url: str) -> Iterator[Send]:
     parts = urlsplit(url)
     if parts.scheme != "http" or not parts.hostname:
         raise ValueError(f"{url!r} is not like http://127.0.0.1:8000")
-    connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=30)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=60)
 
     def send(method: str, path: str, content: bytes | None) -> tuple[int, Json]:
         connection.request(method, path, content, {"content-type": "application/json"})

@@ -28,19 +28,23 @@ from app.show import picture
 from state import keys
 from state.transfer import Page, Stored
 from tests.bodies import POLICIES, candidate, contents, reward, score
-from tests.servers import RedisServer, Server, free_port, redis_server, until
+from tests.servers import PATIENCE_SECONDS, RedisServer, Server, free_port, redis_server, until
 
 ROOT = Path(__file__).parent.parent
 SUFFIXES = {"linucb-v1": "", "egreedy-v1": "_egreedy", "egreedy-v2": "_egreedy_v2"}
 SIZES = {policy.id: policy.d for policy in policies(1.0, 0.1).values()}
 Operate = Callable[..., tuple[int, str, str]]
+# By default a command gives a connection to Redis one second, which a busy machine may not have.
+PATIENT = {"STORE_TIMEOUT_SECONDS": str(PATIENCE_SECONDS)}
 
 
 @pytest.fixture
 def client(store: RedisServer, served: Server) -> Iterator[httpx.Client]:
     """A client of the service, whose Redis is empty."""
     store.command("FLUSHALL")
-    with httpx.Client(base_url=served.url, timeout=20) as client:
+    # The service closes a connection after 5 s without a request; none shall go out in that very moment.
+    limits = httpx.Limits(keepalive_expiry=1)
+    with httpx.Client(base_url=served.url, timeout=PATIENCE_SECONDS, limits=limits) as client:
         yield client
 
 
@@ -50,6 +54,8 @@ def operate(store: RedisServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
     def operate(*words: object, url: str = store.url) -> tuple[int, str, str]:
         monkeypatch.setenv("REDIS_URL", url)
+        for name, value in PATIENT.items():
+            monkeypatch.setenv(name, value)
         code = run([str(word) for word in words])
         said = capsys.readouterr()
         return code, said.out, said.err
@@ -60,7 +66,7 @@ def operate(store: RedisServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 def program(*words: object, url: str) -> subprocess.CompletedProcess[str]:
     """The same as a process of its own."""
     command = [sys.executable, "-m", "app", *map(str, words)]
-    environ = {**os.environ, "REDIS_URL": url}
+    environ = {**os.environ, **PATIENT, "REDIS_URL": url}
     return subprocess.run(
         command,
         cwd=ROOT,
@@ -68,7 +74,7 @@ def program(*words: object, url: str) -> subprocess.CompletedProcess[str]:
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         stdin=subprocess.DEVNULL,
     )
 
@@ -451,21 +457,34 @@ def test_odd_keys_are_left_out(client: httpx.Client, store: RedisServer, tmp_pat
     assert sorted(err.splitlines()) == [f"{key}: left out: it holds what this service never writes" for key in odd]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_export_leaves_nothing(number: signal.Signals, store: RedisServer, tmp_path: Path) -> None:
-    """Ctrl-C or SIGTERM ends an export at once, with one line and without a file; what was there before stays."""
+@pytest.mark.parametrize(
+    ("number", "background"), [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGTERM, True)]
+)
+def test_interrupted_export_leaves_nothing(
+    number: signal.Signals, background: bool, store: RedisServer, tmp_path: Path
+) -> None:
+    """Ctrl-C or SIGTERM ends an export at once, with one line and without a file; what was there before stays. In the
+    background of a script, where Ctrl-C is ignored, SIGTERM still does."""
     file = tmp_path / "f"
     file.write_text("the last one")
     with redis_server() as frozen:
         command = [sys.executable, "-m", "app", "export", str(file)]
         frozen.pause()
-        process = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, "REDIS_URL": frozen.url}, stderr=subprocess.PIPE, text=True
-        )
+        ours = signal.signal(signal.SIGINT, signal.SIG_IGN if background else signal.default_int_handler)
+        try:
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**os.environ, **PATIENT, "REDIS_URL": frozen.url},
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        finally:
+            signal.signal(signal.SIGINT, ours)
         try:
             until((tmp_path / "f.part").exists, "the export begun")
             process.send_signal(number)
-            _, err = process.communicate(timeout=20)
+            _, err = process.communicate(timeout=PATIENCE_SECONDS)
         finally:
             process.kill()
             frozen.resume()
@@ -487,11 +506,11 @@ def test_a_full_disk_leaves_nothing(client: httpx.Client, store: RedisServer, tm
     done = subprocess.run(
         [sys.executable, "-c", SMALL_DISK, "export", str(tmp_path / "f")],
         cwd=ROOT,
-        env={**os.environ, "REDIS_URL": store.url},
+        env={**os.environ, **PATIENT, "REDIS_URL": store.url},
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{tmp_path / 'f'}: File too large\n")
     assert list(tmp_path.iterdir()) == []
@@ -632,7 +651,7 @@ def test_erase_takes_no_answer_for_no(answer: str, code: int, client: httpx.Clie
     before = contents(store)
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "app", "erase", "ann"]
-    environ = {**os.environ, "REDIS_URL": store.url}
+    environ = {**os.environ, **PATIENT, "REDIS_URL": store.url}
     with subprocess.Popen(
         command, cwd=ROOT, env=environ, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -645,7 +664,7 @@ def test_erase_takes_no_answer_for_no(answer: str, code: int, client: httpx.Clie
                 process.send_signal(signal.Signals[answer])
             else:
                 os.write(ours, answer.encode())
-            _, err = process.communicate(timeout=20)
+            _, err = process.communicate(timeout=PATIENCE_SECONDS)
         finally:
             process.kill()
             os.close(ours)

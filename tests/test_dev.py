@@ -17,7 +17,7 @@ LOCKS = ["requirements.lock", "requirements-dev.lock", "requirements-build.lock"
 def dev(*words: str) -> subprocess.CompletedProcess[str]:
     # -I -S: nothing but the standard library can be imported.
     command = [sys.executable, "-I", "-S", str(ROOT / "dev"), *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, stdin=subprocess.DEVNULL)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, stdin=subprocess.DEVNULL)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import functools
 import hashlib
 import html
 import json
@@ -19,11 +20,12 @@ import pytest
 from litestar import Litestar
 from schemathesis.specs.openapi.definitions import OPENAPI_31
 
+from app import llm
 from app.access import ROLES, make_key
 from app.main import create_app
 from app.reference import ROUTES
 from app.settings import Secret, Settings
-from tests.servers import RedisServer, free_port, service
+from tests.servers import PATIENCE_SECONDS, RedisServer, free_port, service
 from tests.standin import Asked, completion, http, stand_in
 
 pytestmark = pytest.mark.anyio
@@ -32,6 +34,14 @@ NOW = 1_795_438_044.0
 TIP = '[{"content": "Pay the rent before lunch.", "rationale": "It is overdue."}]'
 Model = Callable[[httpx.Request], Any]
 Operation = tuple[str, str, dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the service bounds by a time of its own has plenty of it: a busy machine shall make no answer another."""
+    monkeypatch.setattr("app.health._PING_SECONDS", PATIENCE_SECONDS)
+    # One test has a call to the language model wait until many other requests are answered.
+    monkeypatch.setattr("app.llm.connect", functools.partial(llm.connect, timeout_seconds=10 * PATIENCE_SECONDS))
 
 
 def tip(_: httpx.Request) -> httpx.Response:
@@ -46,7 +56,13 @@ async def serving(
     model: Model = tip, redis_url: str = "memory://", **settings: Any
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the service in this process, at the time of the examples."""
-    chosen = Settings(redis_url=Secret(redis_url), litellm_master_key=Secret("sk-1"), drain_seconds=0, **settings)
+    chosen = Settings(
+        redis_url=Secret(redis_url),
+        litellm_master_key=Secret("sk-1"),
+        drain_seconds=0,
+        store_timeout_seconds=PATIENCE_SECONDS,
+        **settings,
+    )
     app = create_app(chosen, clock=lambda: NOW, chance=random.Random(7), llm_transport=httpx.MockTransport(model))
     transport = httpx.ASGITransport(cast("Any", app))  # the same protocol in other words
     async with litestar(app).lifespan(), httpx.AsyncClient(transport=transport, base_url="http://here") as client:
@@ -358,9 +374,10 @@ async def test_commands_of_the_page_work(page: httpx.Response, document: dict[st
     async def answer(_: Asked) -> bytes:
         return http(completion(TIP))
 
-    async with stand_in(answer) as llm:
-        with service({"LITELLM_URL": llm.url, "LITELLM_MASTER_KEY": "sk-1"}) as server:
-            words = "--silent --output /dev/null --write-out '%{http_code} %{method} %{url}\\n' --max-time 20"
+    async with stand_in(answer) as proxy:
+        environ = {"LITELLM_URL": proxy.url, "LITELLM_MASTER_KEY": "sk-1", "STORE_TIMEOUT_SECONDS": "30"}
+        with service(environ) as server:
+            words = "--silent --output /dev/null --write-out '%{http_code} %{method} %{url}\\n' --max-time 60"
             words += f" --connect-to localhost:8000:127.0.0.1:{server.port}"
             shell = await asyncio.create_subprocess_exec(
                 "bash", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
