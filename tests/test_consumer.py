@@ -770,6 +770,23 @@ async def test_stop_waits_for_no_store(nats_at: Server, js: JetStreamContext) ->
         await reach(other, "given back", lambda health: health.processed == 1)
 
 
+async def test_stop_closes_a_connection_to_a_server_that_hangs() -> None:
+    """The server is told of the end, but its answer is not waited for: no task is left behind."""
+    with nats_server() as server:
+        before = asyncio.all_tasks()
+        async with consuming(server.url, Noting(), nats_create_streams=True) as consumers:
+            await running(consumers)
+            client = consumers._client
+            server.pause()
+        assert client is not None
+        assert client.is_closed
+
+        async def ended() -> bool:
+            return asyncio.all_tasks() <= before
+
+        await until_async(ended, "no task left")
+
+
 async def test_nothing_is_started_without_a_url() -> None:
     """An empty NATS_URL turns events off: nothing runs, health says so, a stop is nothing."""
     async with consuming("", Noting()) as consumers:
