@@ -761,7 +761,7 @@ async def test_stop_waits_for_no_store(nats_at: Server, js: JetStreamContext) ->
     async with (
         decisions(f"redis://127.0.0.1:{free_port()}") as (use_case, store),
         asyncio.timeout(45),
-        consuming(nats_at.url, use_case, store.ping, grace=600) as consumers,
+        consuming(nats_at.url, use_case, store.ping, grace=120) as consumers,
     ):
         await js.publish(SYNCED, synced("u"))
         await reach(consumers, "in hand", lambda health: health.problem == AWAY and health.in_hand)
@@ -845,7 +845,7 @@ async def test_server_that_comes_later_is_connected_to() -> None:
     """Of several servers any will do; until one is there the state is `connecting`, and a stop is quick."""
     port = free_port()
     urls = f"nats://127.0.0.1:{free_port()}, nats://127.0.0.1:{port}"
-    async with asyncio.timeout(45), consuming(urls, Noting(), grace=600) as consumers:
+    async with asyncio.timeout(45), consuming(urls, Noting(), grace=120) as consumers:
         await reach(consumers, "tried", lambda health: health.problem is not None)
         assert signals(consumers).state == "connecting"
     async with consuming(urls, Noting(), nats_create_streams=True) as consumers:
