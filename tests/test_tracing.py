@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -269,14 +270,17 @@ async def test_an_event_is_followed_to_the_store_and_to_its_dead_letter() -> Non
             await connection.close()
 
 
-async def test_a_collector_that_is_away_harms_nobody() -> None:
-    """Requests are answered and the service stops in time while nobody takes its spans."""
-    nowhere = f"http://127.0.0.1:{free_port()}"
-    with service({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": nowhere}) as server:
-        async with asking(server) as client:
-            for _ in range(10):
-                assert (await client.post("/score", json=score())).status_code == 200
-        assert await asyncio.to_thread(server.stop, 15) == 0
+@pytest.mark.parametrize("listens", [False, True])
+async def test_a_collector_that_is_away_harms_nobody(listens: bool) -> None:
+    """Requests are answered and the service stops in time while nobody takes its spans, refused or not answered."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        nowhere = f"http://127.0.0.1:{silent.getsockname()[1] if listens else free_port()}"
+        environ = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": nowhere}
+        with service(environ | {"OTEL_EXPORTER_OTLP_TIMEOUT": "600"}) as server:
+            async with asking(server) as client:
+                for _ in range(10):
+                    assert (await client.post("/score", json=score())).status_code == 200
+            assert await asyncio.to_thread(server.stop) == 0
 
 
 OFF = """
