@@ -21,6 +21,9 @@ from app.settings import SettingsError, from_environment
 
 _log: Final = logging.getLogger("oo")
 _SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
+# Longest a worker may keep its parent waiting for a sign of life: one that starts on a busy machine has none yet, and
+# killed after uvicorn's 5 s it would never have.
+_WORKER_SECONDS: Final = 30
 # What a machine says that has no such family of addresses.
 _LACKING: Final = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
@@ -152,6 +155,7 @@ def _serve(together: ExitStack) -> int:
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=settings.shutdown_seconds,
+        timeout_worker_healthcheck=_WORKER_SECONDS,
     )
     if settings.workers > 1:
         _log.info("%d processes will serve on %s", settings.workers, _where(config))

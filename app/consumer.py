@@ -223,9 +223,12 @@ class Consumers:
             if self._in_hand:
                 await asyncio.wait(self._in_hand, timeout=1.0)
         with suppress(Exception):
-            async with asyncio.timeout(2.0):
+            async with asyncio.timeout(1.5):
                 if client.is_connected and client.reads:
                     await client.flush()
+        # Also if the server does not answer: a client that is not closed would go on for ever.
+        with suppress(Exception):
+            async with asyncio.timeout(0.5):
                 await client.close()
 
     def _trouble(self, error: Exception) -> None:

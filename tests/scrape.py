@@ -13,7 +13,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.bodies import POLICIES, reward, score
-from tests.servers import RedisServer, Server, nats_server, redis_server, service, until_async
+from tests.servers import PATIENCE_SECONDS, RedisServer, Server, nats_server, redis_server, service, until_async
 from tests.standin import Asked, completion, http, stand_in
 
 __all__ = ["Busy", "Scrape", "busy_service"]
@@ -58,6 +58,7 @@ async def busy_service(**settings: str) -> AsyncIterator[Busy]:
         async with stand_in(answer) as proxy:
             environ = {
                 "REDIS_URL": store.url,
+                "STORE_TIMEOUT_SECONDS": "30",  # a Redis that is slow is tried again and counted as trouble
                 "NATS_URL": events.url,
                 "NATS_CREATE_STREAMS": "1",
                 "LITELLM_URL": proxy.url,
@@ -69,7 +70,7 @@ async def busy_service(**settings: str) -> AsyncIterator[Busy]:
 
 
 async def _keep_busy(server: Server, events: Server) -> None:
-    async with httpx.AsyncClient(base_url=server.url, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE_SECONDS) as client:
         for path in POLICIES.values():
             for number in range(20):
                 assert (await client.post(f"/score{path}", json=score(f"user-{number}"))).status_code == 200
@@ -86,11 +87,11 @@ async def _keep_busy(server: Server, events: Server) -> None:
 
         async def running() -> bool:
             consumers = (await client.get("/health")).json()["nats"]["consumers"]
-            return {one["state"] for one in consumers.values()} == {"running"}
+            return {(one["state"], one["problem"]) for one in consumers.values()} == {("running", None)}
 
-        await until_async(running, "both consumers run")
+        await until_async(running, "both consumers run, and dead letters are taken")
         connection = await nats.connect(events.url)
-        jetstream = connection.jetstream()
+        jetstream = connection.jetstream(timeout=PATIENCE_SECONDS)
         for body in (json.dumps({"user_id": "ann", "tasks": 3}).encode(), b"not JSON"):
             await jetstream.publish("signals.task.synced", body)
         await jetstream.publish("feedback.other", b"")

@@ -78,8 +78,11 @@ async def test_credentials_from_a_file(tmp_path: Path) -> None:
         consumers = Consumers(settings, tasks, tasks.ping)
         consumers.start()
         try:
-            await until_async(lambda: problem(consumers), "no credentials yet")
-            assert "oo.creds" in await problem(consumers)
+
+            async def missing() -> bool:
+                return "oo.creds" in await problem(consumers)
+
+            await until_async(missing, "no credentials yet")
             creds.write_text(
                 f"-----BEGIN NATS USER JWT-----\n{user}\n------END NATS USER JWT------\n\n"
                 f"-----BEGIN USER NKEY SEED-----\n{seed.decode()}\n------END USER NKEY SEED------\n"

@@ -11,7 +11,16 @@ import pytest
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig
 
-from tests.servers import RedisServer, Server, nats_server, redis_server, service, until, until_async
+from tests.servers import (
+    PATIENCE_SECONDS,
+    RedisServer,
+    Server,
+    nats_server,
+    redis_server,
+    service,
+    until,
+    until_async,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -84,7 +93,7 @@ async def test_no_event_is_lost_when_a_replica_is_killed_and_nats_restarts() -> 
 async def connected(url: str) -> AsyncIterator[JetStreamContext]:
     client = await nats.connect(url)
     try:
-        yield client.jetstream()
+        yield client.jetstream(timeout=PATIENCE_SECONDS)
     finally:
         await client.close()
 

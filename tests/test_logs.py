@@ -20,18 +20,22 @@ from app.logs import REQUEST_ID, set_up
 from state.connect import open_servers
 from state.store import Change, Store
 from tests.bodies import reward, score
-from tests.servers import Server, redis_server, service, until
+from tests.servers import PATIENCE_SECONDS, Server, redis_server, service, until
 
 TIME = re.compile(r"2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
 def lines(server: Server) -> list[dict[str, Any]]:
-    """Everything the service wrote, each line read as JSON."""
-    return [json.loads(line) for line in server.log.splitlines()]
+    """Everything the service wrote, each line read as JSON, but for one that is being written."""
+    return [json.loads(line) for line in server.log.rpartition("\n")[0].splitlines()]
 
 
 def requests(server: Server) -> list[dict[str, Any]]:
     return [line for line in lines(server) if line["logger"] == "oo.access" and "status" in line]
+
+
+def asking(server: Server, headers: dict[str, str] | None = None) -> httpx.Client:
+    return httpx.Client(base_url=server.url, headers=headers, timeout=PATIENCE_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +58,7 @@ def test_every_line_is_json(talkative: Server) -> None:
 def test_a_request_leaves_a_line(talkative: Server) -> None:
     """Its id is the client's, or one of ours, and is answered; method, route template, status and milliseconds stand
     beside it."""
-    with httpx.Client(base_url=talkative.url) as client:
+    with asking(talkative) as client:
         given = client.post("/score", json=score(), headers={"X-Request-ID": "from-the-phone-1"})
         made = [client.get(f"/stats/user-{number}") for number in range(2)]
     assert given.headers["x-request-id"] == "from-the-phone-1"
@@ -65,7 +69,7 @@ def test_a_request_leaves_a_line(talkative: Server) -> None:
     by_id = {line["request_id"]: line for line in requests(talkative)}
     line = by_id["from-the-phone-1"]
     assert (line["method"], line["route"], line["status"], line["level"]) == ("POST", "/score", 200, "info")
-    assert 0 < line["ms"] < 20_000
+    assert 0 < line["ms"] < PATIENCE_SECONDS * 1000
     assert "trace_id" not in line
     for request_id in ids:
         assert by_id[request_id]["route"] == "/stats/{user_id}"
@@ -74,7 +78,8 @@ def test_a_request_leaves_a_line(talkative: Server) -> None:
 @pytest.mark.parametrize("bad", ["", "x" * 129, "two words", "ü", "tab\there"])
 def test_an_id_that_cannot_stand_in_a_line_is_replaced(talkative: Server, bad: str) -> None:
     """A client's id is visible ASCII of at most 128 characters; any other is not repeated anywhere."""
-    answer = httpx.get(f"{talkative.url}/prompts", headers={b"x-request-id": bad.encode()})
+    with asking(talkative) as client:
+        answer = client.get("/prompts", headers={b"x-request-id": bad.encode()})
     assert re.fullmatch(r"[0-9a-f]{12}-[0-9a-f]+", answer.headers["x-request-id"])
     assert not bad or bad not in talkative.log
 
@@ -86,7 +91,7 @@ def test_nothing_of_a_request_is_logged(talkative: Server) -> None:
     told = score(secret)
     told["candidates"][0]["content"] = secret
     key = {"Authorization": f"Bearer {secret}", "Idempotency-Key": secret, "Cookie": secret}
-    with httpx.Client(base_url=talkative.url, headers=key) as client:
+    with asking(talkative, key) as client:
         assert client.post("/score", json=told).status_code == 200
         assert client.post("/reward", json=reward(secret)).status_code == 200
         assert client.post("/score", content=f'{{"user_id": "{secret}"').status_code == 422
@@ -103,12 +108,16 @@ def test_nothing_of_a_request_is_logged(talkative: Server) -> None:
 
 def test_a_failure_names_its_route_and_request() -> None:
     """By default only refusals and failures leave a line; one of 500 and above is a warning."""
-    with redis_server() as store, service({"REDIS_URL": store.url, "STORE_TIMEOUT_SECONDS": "0.2"}) as server:
-        assert httpx.post(f"{server.url}/score", json=score()).status_code == 200
-        assert httpx.get(f"{server.url}/nowhere/ann").status_code == 404
+    with (
+        redis_server() as store,
+        service({"REDIS_URL": store.url, "STORE_TIMEOUT_SECONDS": "30"}) as server,
+        asking(server) as client,
+    ):
+        assert client.post("/score", json=score()).status_code == 200
+        assert client.get("/nowhere/ann").status_code == 404
         until(lambda: requests(server), "a line of the refusal")
         store.kill()
-        httpx.post(f"{server.url}/score", json=score(), headers={"X-Request-ID": "mine"})
+        client.post("/score", json=score(), headers={"X-Request-ID": "mine"})
         until(lambda: any(line["request_id"] == "mine" for line in requests(server)), "a line of the failure")
         found = requests(server)
     assert {(line["route"], line["status"], line["level"]) for line in found if "health" not in line["route"]} == {
@@ -139,9 +148,9 @@ def test_an_unexpected_error_is_logged_without_the_path(caplog: pytest.LogCaptur
 async def test_a_flush_belongs_to_no_request() -> None:
     """What the store says while it flushes the changes of several requests carries the id of none of them."""
     seen: list[str | None] = []
-    servers = open_servers("memory://", size=4, timeout=5)
+    servers = open_servers("memory://", size=4, timeout=30)
     store = Store(
-        servers, timeout=5, history_size=1, marker_seconds=1, observe=lambda flush: seen.append(REQUEST_ID.get())
+        servers, timeout=30, history_size=1, marker_seconds=1, observe=lambda flush: seen.append(REQUEST_ID.get())
     )
 
     async def change(number: int) -> None:
@@ -211,9 +220,9 @@ def test_a_warning_is_a_line() -> None:
         warnings.simplefilter("always")
         set_up("info", "json")
         warnings.warn("soon to be removed", DeprecationWarning, stacklevel=1)
-    said = json.loads(screen.getvalue())
-    assert said["level"] == "warning"
-    assert "soon to be removed" in said["message"]
+    # What else is warned of meanwhile, by a garbage collection for example, is a line of its own.
+    said = [json.loads(line) for line in screen.getvalue().splitlines()]
+    assert [line["level"] for line in said if "soon to be removed" in line["message"]] == ["warning"]
 
 
 def test_lines_before_the_application_is_made_have_the_form_too() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -19,7 +20,17 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as Sent
 from app.access import make_key
 from app.settings import SettingsError, wants_traces
 from tests.bodies import reward, score
-from tests.servers import ROOT, Server, ServerError, free_port, nats_server, redis_server, service, until_async
+from tests.servers import (
+    PATIENCE_SECONDS,
+    ROOT,
+    Server,
+    ServerError,
+    free_port,
+    nats_server,
+    redis_server,
+    service,
+    until_async,
+)
 from tests.standin import Asked, completion, http, stand_in
 
 pytestmark = pytest.mark.anyio
@@ -54,8 +65,16 @@ class Collector:
         self.spans: list[Span] = []
         self.resource: dict[str, Any] = {}
         self.headers: list[str] = []
+        self._open: dict[asyncio.StreamWriter, asyncio.Event] = {}
+
+    async def close(self) -> None:
+        """Break every connection that is still open: none may outlive its test."""
+        for writer, ended in list(self._open.items()):
+            writer.transport.abort()
+            await ended.wait()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ended = self._open[writer] = asyncio.Event()
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 rows = head.decode().lower().split("\r\n")
@@ -66,6 +85,9 @@ class Collector:
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
+        finally:
+            del self._open[writer]
+            ended.set()
 
     def take(self, body: bytes) -> None:
         for group in ExportTraceServiceRequest.FromString(body).resource_spans:
@@ -107,22 +129,29 @@ async def collecting() -> AsyncIterator[Collector]:
         yield collector
     finally:
         server.close()
+        await collector.close()
 
 
 @asynccontextmanager
 async def traced(collector: Collector, **settings: str) -> AsyncIterator[Server]:
-    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "20"} | settings
+    # A collector that takes longer than its time is sent the same spans again.
+    times = {"OTEL_BSP_SCHEDULE_DELAY": "20", "OTEL_EXPORTER_OTLP_TIMEOUT": "60", "STORE_TIMEOUT_SECONDS": "30"}
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url} | times | settings
     with service(environ) as server:
         yield server
         # Its end waits for the collector, which is in this very loop.
         await asyncio.to_thread(server.stop)
 
 
+def asking(server: Server, headers: dict[str, str] | None = None) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=server.url, headers=headers, timeout=PATIENCE_SECONDS)
+
+
 async def test_a_request_is_followed_into_the_store() -> None:
     """A request is a span within its caller's trace, named by its route template, with its status; what it asked of
     the store is a span within it, with the number of attempts. No user id, path or text is in any of them."""
     async with collecting() as collector, traced(collector, ACCESS_LOG="all") as server:
-        async with httpx.AsyncClient(base_url=server.url, headers={"traceparent": TRACEPARENT}) as client:
+        async with asking(server, {"traceparent": TRACEPARENT}) as client:
             assert (await client.post("/score/egreedy", json=score("ann-7"))).status_code == 200
             assert (await client.get("/stats/ann-7")).status_code == 200
             assert (await client.get("/nowhere/ann-7")).status_code == 404
@@ -167,7 +196,7 @@ async def test_a_failure_is_seen_without_its_words() -> None:
             ) as server,
         ):
             store.kill()
-            async with httpx.AsyncClient(base_url=server.url, timeout=20) as client:
+            async with asking(server) as client:
                 assert (await client.post("/reward", json=reward("ann-7"))).status_code == 503
             request = await collector.of("POST /reward")
             update = await collector.of("store update")
@@ -193,7 +222,7 @@ async def test_a_generation_is_continued_at_the_proxy() -> None:
         stand_in(answer) as proxy,
         traced(collector, LITELLM_URL=proxy.url, LITELLM_MASTER_KEY="sk-1") as server,
     ):
-        async with httpx.AsyncClient(base_url=server.url, headers={"traceparent": TRACEPARENT}) as client:
+        async with asking(server, {"traceparent": TRACEPARENT}) as client:
             assert (await client.post("/generate", json={"user_id": "ann-7"})).status_code == 200
         request = await collector.of("POST /generate")
         calls = [span for span in collector.spans if span.name == "chat tip-generator"]
@@ -210,16 +239,16 @@ async def test_an_event_is_followed_to_the_store_and_to_its_dead_letter() -> Non
         async with (
             collecting() as collector,
             traced(collector, NATS_URL=events.url, NATS_CREATE_STREAMS="1") as server,
-            httpx.AsyncClient(base_url=server.url) as client,
+            asking(server) as client,
         ):
 
             async def running() -> bool:
                 consumers = (await client.get("/health")).json()["nats"]["consumers"]
-                return {one["state"] for one in consumers.values()} == {"running"}
+                return {(one["state"], one["problem"]) for one in consumers.values()} == {("running", None)}
 
-            await until_async(running, "both consumers run")
+            await until_async(running, "both consumers run, and dead letters are taken")
             connection = await nats.connect(events.url)
-            jetstream = connection.jetstream()
+            jetstream = connection.jetstream(timeout=PATIENCE_SECONDS)
             subscription = await jetstream.subscribe("dlq.>", stream="dlq")
             body = json.dumps({"user_id": "ann-7"}).encode()
             await jetstream.publish("signals.task.synced", body, headers={"traceparent": TRACEPARENT})
@@ -230,7 +259,7 @@ async def test_an_event_is_followed_to_the_store_and_to_its_dead_letter() -> Non
             assert (update.trace, update.parent) == (TRACE, event.id)
             collector.spans.clear()
             await jetstream.publish("signals.task.synced", b"{", headers={"Traceparent": TRACEPARENT, "Shop": "1"})
-            letter = await subscription.next_msg(timeout=10)
+            letter = await subscription.next_msg(timeout=PATIENCE_SECONDS)
             event = await collector.of("process signals")
             assert event.failed
             assert event.attributes["error.type"] == "Malformed"
@@ -241,14 +270,17 @@ async def test_an_event_is_followed_to_the_store_and_to_its_dead_letter() -> Non
             await connection.close()
 
 
-async def test_a_collector_that_is_away_harms_nobody() -> None:
-    """Requests are answered and the service stops in time while nobody takes its spans."""
-    nowhere = f"http://127.0.0.1:{free_port()}"
-    with service({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": nowhere}) as server:
-        async with httpx.AsyncClient(base_url=server.url) as client:
-            for _ in range(10):
-                assert (await client.post("/score", json=score())).status_code == 200
-        assert await asyncio.to_thread(server.stop, 15) == 0
+@pytest.mark.parametrize("listens", [False, True])
+async def test_a_collector_that_is_away_harms_nobody(listens: bool) -> None:
+    """Requests are answered and the service stops in time while nobody takes its spans, refused or not answered."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        nowhere = f"http://127.0.0.1:{silent.getsockname()[1] if listens else free_port()}"
+        environ = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": nowhere}
+        with service(environ | {"OTEL_EXPORTER_OTLP_TIMEOUT": "600"}) as server:
+            async with asking(server) as client:
+                for _ in range(10):
+                    assert (await client.post("/score", json=score())).status_code == 200
+            assert await asyncio.to_thread(server.stop) == 0
 
 
 OFF = """
@@ -351,7 +383,7 @@ async def test_erasing_and_counting_are_uses_of_the_store() -> None:
     async with (
         collecting() as collector,
         traced(collector, API_KEYS=line, RATE_LIMIT_PER_SECOND="9") as server,
-        httpx.AsyncClient(base_url=server.url) as client,
+        asking(server) as client,
     ):
         headers = {"Authorization": f"Bearer {key}"}
         assert (await client.delete("/users/ann-7", headers=headers)).status_code == 200
