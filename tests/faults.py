@@ -14,9 +14,9 @@ from contextlib import contextmanager, suppress
 from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 from state.store import Store
-from tests.servers import PATIENCE_SECONDS, free_port
+from tests.servers import PATIENCE_SECONDS, RedisServer, free_port, until_async
 
-__all__ = ["Proxy", "hasty"]
+__all__ = ["Proxy", "hasty", "waits_in_vain"]
 
 HOST = "127.0.0.1"
 T = TypeVar("T")
@@ -34,6 +34,17 @@ def hasty(store: Store, seconds: float = 0.5) -> Iterator[None]:
         yield
     finally:
         store._timeout = store._transactions._timeout = patience
+
+
+async def waits_in_vain(server: RedisServer) -> None:
+    """End the WAIT of a client as Redis does when its time is up."""
+    with server.client() as client:
+
+        async def ended() -> bool:
+            blocked = [int(one["id"]) for one in client.client_list() if "b" in one["flags"]]
+            return any(client.client_unblock(one) for one in blocked)
+
+        await until_async(ended, "WAIT")
 
 
 class Fault(NamedTuple):

@@ -320,7 +320,12 @@ async def test_close_lets_updates_end(servers: Servers) -> None:
 
 async def test_close_without_use(store_url: str) -> None:
     """A store that was never used closes like any other."""
-    await Store(open_servers(store_url, size=8, timeout=PATIENCE), timeout=PATIENCE, history_size=3, marker_seconds=MARKER_SECONDS).close()
+    await Store(
+        open_servers(store_url, size=8, timeout=PATIENCE),
+        timeout=PATIENCE,
+        history_size=3,
+        marker_seconds=MARKER_SECONDS,
+    ).close()
 
 
 async def test_counter_of_a_span(store: Store, servers: Servers) -> None:
@@ -542,7 +547,9 @@ async def test_without_the_right_to_multi_nothing_is_written() -> None:
     """A user whose ACL denies MULTI gets StoreUnavailable; its writes are not made one by one instead."""
     with redis_server("--user", "nomulti", "on", ">pw", "+@all", "-multi", "~*") as server:
         url = server.url.replace("redis://", "redis://nomulti:pw@")
-        store = Store(open_servers(url, size=8, timeout=PATIENCE), timeout=PATIENCE, history_size=3, marker_seconds=MARKER_SECONDS)
+        store = Store(
+            open_servers(url, size=8, timeout=PATIENCE), timeout=PATIENCE, history_size=3, marker_seconds=MARKER_SECONDS
+        )
         with pytest.raises(StoreUnavailable, match="Redis refuses: NoPermissionError"):
             await add(store)
         assert server.command("DBSIZE") == 0

@@ -13,7 +13,7 @@ from state.cluster import Cluster as Masters
 from state.connect import open_servers
 from state.errors import StoreError, StoreUnavailable
 from state.store import Change, Store, Values
-from tests.faults import hasty
+from tests.faults import hasty, waits_in_vain
 from tests.servers import (
     Cluster,
     RedisServer,
@@ -75,9 +75,9 @@ async def recovered(store: Store, user: str = "u") -> int:
 
 
 @asynccontextmanager
-async def opened(url: str, *, wait_replicas: int = 0, timeout: float = PATIENCE) -> AsyncIterator[Store]:
-    servers = open_servers(url, size=8, timeout=timeout)
-    store = Store(servers, timeout=timeout, history_size=100, marker_seconds=60, wait_replicas=wait_replicas)
+async def opened(url: str, *, wait_replicas: int = 0, seconds: float = PATIENCE) -> AsyncIterator[Store]:
+    servers = open_servers(url, size=8, timeout=seconds)
+    store = Store(servers, timeout=seconds, history_size=100, marker_seconds=60, wait_replicas=wait_replicas)
     try:
         yield store
     finally:
@@ -311,17 +311,6 @@ async def _is(condition: bool) -> bool:
     return condition
 
 
-async def waits_in_vain(server: RedisServer) -> None:
-    """End the WAIT of a client as Redis does when its time is up."""
-    with server.client() as client:
-
-        async def ended() -> bool:
-            blocked = [one["id"] for one in client.client_list() if "b" in one["flags"]]
-            return any([client.client_unblock(int(one)) for one in blocked])
-
-        await until_async(ended, "WAIT")
-
-
 # Sentinel
 
 
@@ -364,7 +353,7 @@ async def test_sentinel_that_hangs(sentinels: Sentinels) -> None:
     second.kill()
     try:
         # A quarter of it is spent on the frozen one, and the rest is enough.
-        async with opened(sentinels.url, timeout=12) as store:
+        async with opened(sentinels.url, seconds=12) as store:
             await add(store, "v")
     finally:
         first.resume()
