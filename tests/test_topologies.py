@@ -225,7 +225,7 @@ async def test_password_changed(server: RedisServer) -> None:
     async with opened(server.url.replace("redis://", "redis://:one@")) as store:
         server.command("CONFIG", "SET", "requirepass", "one")
         assert await add(store) == 1
-        with redis.Redis(port=server.port, password="one") as admin:
+        with redis.Redis(port=server.port, password="one", socket_timeout=PATIENCE) as admin:
             admin.config_set("requirepass", "two")
             admin.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             await refused(store)
