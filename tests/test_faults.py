@@ -151,7 +151,7 @@ def test_before_a_cluster() -> None:
         slow = ("--cluster-node-timeout", "60000")
         with (
             redis_cluster(*slow, announce=announce) as cluster,
-            redis.RedisCluster("127.0.0.1", proxies[0].port) as client,
+            redis.RedisCluster("127.0.0.1", proxies[0].port, socket_timeout=PATIENCE_SECONDS) as client,
         ):
             assert {node.port for node in client.get_nodes()} == {proxy.port for proxy in proxies}
             for number in range(30):
