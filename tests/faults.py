@@ -9,16 +9,42 @@ import asyncio
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Literal, NamedTuple, Self, TypeVar
 
-from tests.servers import free_port
+from state.store import Store
+from tests.servers import PATIENCE_SECONDS, RedisServer, free_port, until_async
 
-__all__ = ["Proxy"]
+__all__ = ["Proxy", "hasty", "waits_in_vain"]
 
 HOST = "127.0.0.1"
 T = TypeVar("T")
+
+
+@contextmanager
+def hasty(store: Store, seconds: float = 0.5) -> Iterator[None]:
+    """What is asked of `store` within has only so long, for where no answer can come; else tests' stores are patient.
+
+    A store that is always hasty would give up on a busy machine what the test wants to succeed.
+    """
+    patience = store._timeout
+    store._timeout = store._transactions._timeout = seconds
+    try:
+        yield
+    finally:
+        store._timeout = store._transactions._timeout = patience
+
+
+async def waits_in_vain(server: RedisServer) -> None:
+    """End the WAIT of a client as Redis does when its time is up."""
+    with server.client() as client:
+
+        async def ended() -> bool:
+            blocked = [int(one["id"]) for one in client.client_list() if "b" in one["flags"]]
+            return any(client.client_unblock(one) for one in blocked)
+
+        await until_async(ended, "WAIT")
 
 
 class Fault(NamedTuple):
@@ -58,9 +84,11 @@ class Proxy:
     def __exit__(self, *_: object) -> None:
         async def end() -> None:
             self._unlisten()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            # A connection that was just taken has no task of ours yet, and left to itself it would never be closed.
+            while others := asyncio.all_tasks() - {asyncio.current_task()}:
+                for task in self._tasks:
+                    task.cancel()
+                await asyncio.wait(others)
 
         self._do(end())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -160,7 +188,7 @@ class Proxy:
         self._do(go())
 
     def _do(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(PATIENCE_SECONDS)
 
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]

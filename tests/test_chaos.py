@@ -159,7 +159,7 @@ def test_surprising_answers(ledger: Ledger, held: Holding) -> None:
 
 @pytest.fixture(scope="module")
 def served(session_redis: RedisServer) -> Iterator[str]:
-    with service({"REDIS_URL": session_redis.url}) as server:
+    with service({"REDIS_URL": session_redis.url, "STORE_TIMEOUT_SECONDS": "30"}) as server:
         yield server.url
 
 
@@ -167,7 +167,7 @@ def served(session_redis: RedisServer) -> Iterator[str]:
 def test_what_the_service_makes_of_it(real_redis: RedisServer, served: str, policy: str) -> None:
     """The service adds up rewards drawn here to the very bits that the judge expects, and the judge reads them."""
     draw, ledger, slot = random.Random(2), Ledger(), Slot(USERS[2], policy)
-    with httpx.Client(base_url=served) as client:
+    with httpx.Client(base_url=served, timeout=60) as client:
         for number in range(30):
             reward = draw_reward(draw, slot, f"r{number}")
             ledger.rewards[reward.key] = reward

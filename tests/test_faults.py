@@ -8,7 +8,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.faults import Proxy
-from tests.servers import RedisServer, redis_cluster, until
+from tests.servers import PATIENCE_SECONDS, RedisServer, redis_cluster, until
 
 
 @pytest.fixture
@@ -18,15 +18,22 @@ def proxy(real_redis: RedisServer) -> Iterator[Proxy]:
 
 
 def connect(proxy: Proxy, protocol: int = 2) -> redis.Redis:
-    """A client with one connection, made at once, and no retries."""
+    """A client with one connection, made at once, and no retries; it waits as long as a busy machine may need."""
     client: redis.Redis = redis.Redis(
         port=proxy.port,
-        socket_timeout=0.3,
+        socket_timeout=PATIENCE_SECONDS,
         retry=Retry(NoBackoff(), 0),
         protocol=protocol,
         single_connection_client=True,
     )
     return client
+
+
+def hurry(client: redis.Redis) -> None:
+    """Its next transaction waits for a moment only, for where no answer can come."""
+    connection = client.connection_pool.get_connection()
+    connection.update_current_socket_timeout(0.1)
+    client.connection_pool.release(connection)  # it lends last what came back last
 
 
 def add_one(client: redis.Redis) -> None:
@@ -69,9 +76,11 @@ def test_lost_reply(proxy: Proxy, real_redis: RedisServer) -> None:
 def test_delayed_reply(proxy: Proxy, real_redis: RedisServer) -> None:
     """A reply later than the sender waits is a time-out for the sender and an update for Redis."""
     with connect(proxy) as client:
-        proxy.delay_reply(5)
+        proxy.delay_reply(3_600)
+        hurry(client)
         with pytest.raises(redis.TimeoutError):
             add_one(client)
+        until(lambda: real_redis.command("GET", "n") == "1", "the first EXEC applied")  # and met by its own fault
         proxy.delay_reply(0.05)
         add_one(client)
     assert real_redis.command("GET", "n") == "2"
@@ -81,9 +90,10 @@ def test_swallowed_reply(proxy: Proxy, real_redis: RedisServer) -> None:
     """The connection stays open and silent after EXEC was applied."""
     with connect(proxy) as client:
         proxy.swallow_reply()
+        hurry(client)
         with pytest.raises(redis.TimeoutError):
             add_one(client)
-    assert real_redis.command("GET", "n") == "1"
+        until(lambda: real_redis.command("GET", "n") == "1", "EXEC applied")
 
 
 @pytest.mark.parametrize("cut", [False, True])
@@ -91,8 +101,10 @@ def test_held_exec_arrives_after_its_sender_has_gone(proxy: Proxy, real_redis: R
     """An EXEC that is held is applied when it is released, with nobody there to hear of it."""
     with connect(proxy) as client:
         proxy.hold_exec()
+        hurry(client)
         with pytest.raises(redis.TimeoutError):
             add_one(client)
+        until(lambda: proxy.held == 1, "EXEC held")
         if cut:
             proxy.cut()
     assert proxy.held == 1
@@ -135,7 +147,12 @@ def test_before_a_cluster() -> None:
         return proxies[-1].port
 
     try:
-        with redis_cluster(announce=announce) as cluster, redis.RedisCluster("127.0.0.1", proxies[0].port) as client:
+        # A node that is just slow must not be taken for one that is gone: this client would not wait.
+        slow = ("--cluster-node-timeout", "60000")
+        with (
+            redis_cluster(*slow, announce=announce) as cluster,
+            redis.RedisCluster("127.0.0.1", proxies[0].port, socket_timeout=PATIENCE_SECONDS) as client,
+        ):
             assert {node.port for node in client.get_nodes()} == {proxy.port for proxy in proxies}
             for number in range(30):
                 client.set(f"key{number}", number)

@@ -23,7 +23,7 @@ KEY = "oo:{ann}:egreedy-v1"
 def run(server: RedisServer, *arguments: str) -> str:
     """What redis-cli prints for the script."""
     command = ["redis-cli", "-p", str(server.port), "--eval", str(SCRIPT), *arguments]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
     return done.stdout + done.stderr
 
 

@@ -20,6 +20,7 @@ from tests.servers import (
     Cluster,
     RedisServer,
     Server,
+    ServerError,
     haproxy,
     redis_cluster,
     redis_sentinel,
@@ -223,9 +224,8 @@ def cluster() -> Iterator[Stage]:
             nonlocal struck
             struck += 1
             user = draw.choice(USERS)
-            owner = group.owner(keys.history(user))
-            [replica] = next(replicas for master, replicas in _shards(group) if master is owner)
-            target = draw.choice([master for master, _ in _shards(group) if master is not owner])
+            owner, replica, others = _place(group, keys.history(user))
+            target = draw.choice(others)
             seconds = draw.uniform(0.3, 5.0)
             move = Fault(
                 f"slot of {user}",
@@ -272,11 +272,30 @@ def _shards(group: Cluster) -> list[tuple[RedisServer, list[RedisServer]]]:
     ]
 
 
+def _place(group: Cluster, key: str) -> tuple[RedisServer, RedisServer, list[RedisServer]]:
+    """The master that has `key`, its replica and the other masters, once all nodes agree.
+
+    On a busy machine a node may at any time be taken for failed, for a moment.
+    """
+    found: list[tuple[RedisServer, RedisServer, list[RedisServer]]] = []
+
+    def agreed() -> bool:
+        with suppress(redis.RedisError, OSError, KeyError, ServerError):
+            shards, owner = _shards(group), group.owner(key)
+            for master, replicas in shards:
+                if master is owner and len(replicas) == 1:
+                    found.append((owner, replicas[0], [other for other, _ in shards if other is not owner]))
+        return bool(found)
+
+    until(agreed, "the nodes of the cluster agree", _SYNC_SECONDS)
+    return found[0]
+
+
 def _move_slot(group: Cluster, key: str, target: RedisServer) -> None:
     """Move the slot of `key`, and wait until a failover of its new master would lose nothing of it."""
     group.move(key, target, _SYNC_SECONDS)
     written = int(target.info()["master_repl_offset"])
-    [replica] = next(replicas for master, replicas in _shards(group) if master is target)
+    _, replica, _ = _place(group, key)
     until(lambda: int(replica.info()["slave_repl_offset"]) >= written, "moved keys on the replica", _SYNC_SECONDS)
 
 
