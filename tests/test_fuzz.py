@@ -20,7 +20,7 @@ NAMES = sorted({name for body in VALID.values() for name in str(body).replace("'
 
 @pytest.fixture(scope="module")
 def client(served: Server) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=served.url, timeout=20) as client:
+    with httpx.Client(base_url=served.url, timeout=60) as client:
         yield client
 
 
