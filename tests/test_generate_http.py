@@ -57,7 +57,9 @@ async def running(**settings: str) -> AsyncIterator[Running]:
     async with stand_in(nothing) as llm:
         environ = {"LITELLM_URL": llm.url, "LITELLM_MASTER_KEY": KEY, "DRAIN_SECONDS": "0"} | settings
         with service(environ) as server:
-            async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
+            # A connection for each request: one that is kept for 5 s is closed just when a busy machine uses it again.
+            limits = httpx.Limits(max_keepalive_connections=0)
+            async with httpx.AsyncClient(base_url=server.url, timeout=60, limits=limits) as client:
                 yield Running(server, llm, client)
                 await asyncio.to_thread(server.stop)
                 assert KEY not in server.log

@@ -30,8 +30,8 @@ def store() -> Iterator[RedisServer]:
 
 @asynccontextmanager
 async def clients(served: Server) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of one service that opens as many connections as it has requests, and waits as long as those do."""
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    """A client of one service that opens a connection for each request, and waits as long as those do."""
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     async with httpx.AsyncClient(base_url=served.url, timeout=600, limits=limits) as client:
         yield client
 
