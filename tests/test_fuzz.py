@@ -20,7 +20,9 @@ NAMES = sorted({name for body in VALID.values() for name in str(body).replace("'
 
 @pytest.fixture(scope="module")
 def client(served: Server) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=served.url, timeout=20) as client:
+    # A connection for each request: one that is kept for 5 s is closed just when a busy machine comes to use it again.
+    limits = httpx.Limits(max_keepalive_connections=0)
+    with httpx.Client(base_url=served.url, timeout=60, limits=limits) as client:
         yield client
 
 

@@ -66,11 +66,14 @@ REQUIRED = [
 ]
 REQUIRED += [("reward", name) for name in ("user_id", "tip_id", "reward", "features")]
 VALID: dict[str, dict[str, Any]] = {"score": score(), "reward": reward()}
+# A connection for each request: one that is kept for 5 s is closed just when a busy machine comes to use it again.
+ANEW = httpx.Limits(max_keepalive_connections=0)
 
 
 @pytest.fixture(scope="module")
 def served(store: RedisServer) -> Iterator[Server]:
-    with service({"REDIS_URL": store.url, "MAX_BODY_BYTES": str(LIMIT)}) as server:
+    environ = {"MAX_BODY_BYTES": str(LIMIT), "STORE_TIMEOUT_SECONDS": "30", "MAX_REQUEST_SECONDS": "600"}
+    with service({"REDIS_URL": store.url, **environ}) as server:
         yield server
 
 
@@ -78,7 +81,7 @@ def served(store: RedisServer) -> Iterator[Server]:
 def client(store: RedisServer, served: Server) -> Iterator[httpx.Client]:
     """A client of the service, of which `ann` has used every policy and nobody else any."""
     store.command("FLUSHALL")
-    with httpx.Client(base_url=served.url, timeout=20) as client:
+    with httpx.Client(base_url=served.url, timeout=60, limits=ANEW) as client:
         for suffix in POLICIES.values():
             assert client.post(f"/score{suffix}", json=score()).status_code == 200
             assert client.post(f"/reward{suffix}", json=reward()).status_code == 200
@@ -418,8 +421,8 @@ def test_a_store_that_is_away_is_said_so() -> None:
     """Without Redis every request for state is answered 503 with Retry-After, and served again once it is back."""
     with (
         redis_server() as server,
-        service({"REDIS_URL": server.url, "STORE_TIMEOUT_SECONDS": "1"}) as served,
-        httpx.Client(base_url=served.url, timeout=20) as client,
+        service({"REDIS_URL": server.url, "STORE_TIMEOUT_SECONDS": "30"}) as served,
+        httpx.Client(base_url=served.url, timeout=60, limits=ANEW) as client,
     ):
         requests: list[tuple[str, str, Any]] = [("GET", "/features/ann", None), ("POST", "/reset/ann", None)]
         for suffix in POLICIES.values():

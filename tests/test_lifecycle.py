@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import httpx
@@ -28,8 +27,22 @@ def store() -> Iterator[RedisServer]:
         server.resume()
 
 
+def get(server: Server, path: str) -> httpx.Response:
+    return httpx.get(f"{server.url}{path}", timeout=60)
+
+
 def status(server: Server, path: str) -> int:
-    return httpx.get(f"{server.url}{path}", timeout=20).status_code
+    return get(server, path).status_code
+
+
+def until_ready(server: Server) -> None:
+    """A probe waits half a second for Redis, so on a busy machine one may fail."""
+    until(lambda: status(server, "/health/ready") == 200, "ready")
+
+
+def until_it_stops(server: Server) -> None:
+    """Until a SIGTERM was taken and is announced."""
+    until(lambda: get(server, "/health/ready").json() == {"detail": "stopping"}, "not ready")
 
 
 # Probes
@@ -38,14 +51,12 @@ def status(server: Server, path: str) -> int:
 def test_probes_while_redis_is_frozen(store: RedisServer) -> None:
     """A Redis that says nothing makes the service not ready, long before the store's time-out, and `/health` says why;
     it stays alive, and is ready again when Redis goes on."""
-    with service({"REDIS_URL": store.url, "STORE_TIMEOUT_SECONDS": "60"}) as served:
-        assert status(served, "/health/ready") == 200
+    with service({"REDIS_URL": store.url, "STORE_TIMEOUT_SECONDS": "3600"}) as served:
+        until_ready(served)
         store.pause()
-        started = time.monotonic()
         assert status(served, "/health/ready") == 503
-        assert time.monotonic() - started < 10
         assert status(served, "/health/live") == 200
-        answer = httpx.get(f"{served.url}/health", timeout=20)
+        answer = get(served, "/health")
         assert answer.status_code == 503
         health = answer.json()
         assert (health["ok"], health["store"]) == (
@@ -53,8 +64,8 @@ def test_probes_while_redis_is_frozen(store: RedisServer) -> None:
             {"ok": False, "milliseconds": None, "problem": "Redis did not answer in time"},
         )
         store.resume()
-        until(lambda: status(served, "/health/ready") == 200, "ready again")
-        assert httpx.get(f"{served.url}/health").json()["ok"] is True
+        until_ready(served)
+        until(lambda: get(served, "/health").json()["ok"] is True, "well again")
 
 
 def test_probes_without_redis(store: RedisServer) -> None:
@@ -64,24 +75,35 @@ def test_probes_without_redis(store: RedisServer) -> None:
     with service({"REDIS_URL": store.url}) as served:
         assert [status(served, f"/health{path}") for path in ("/live", "/ready", "")] == [200, 503, 503]
         store.start()
-        until(lambda: status(served, "/health/ready") == 200, "ready")
+        until_ready(served)
 
 
 # Stop
 
 
 def test_sigterm_is_announced_before_the_stop(store: RedisServer) -> None:
-    """After SIGTERM `/health/ready` answers 503 while requests are still served, so that a load balancer can turn away;
-    then the service stops by itself, and that is a success."""
-    with service({"REDIS_URL": store.url, "DRAIN_SECONDS": "1"}) as served:
+    """After SIGTERM `/health/ready` answers 503 while requests are still served, so that a load balancer can turn
+    away."""
+    with service({"REDIS_URL": store.url, "DRAIN_SECONDS": "300", "STORE_TIMEOUT_SECONDS": "60"}) as served:
         os.kill(served.pid, signal.SIGTERM)
-        until(lambda: status(served, "/health/ready") == 503, "not ready")
-        assert httpx.get(f"{served.url}/health/ready").json() == {"detail": "stopping"}
-        health = httpx.get(f"{served.url}/health")
-        assert (health.status_code, health.json()["draining"]) == (200, True)
-        answer = httpx.post(f"{served.url}/score", json=score())
+        until_it_stops(served)
+        assert status(served, "/health/ready") == 503
+
+        def well() -> bool:
+            health = get(served, "/health")
+            assert health.json()["draining"] is True
+            return health.status_code == 200
+
+        until(well, "well")
+        answer = httpx.post(f"{served.url}/score", json=score(), timeout=60)
         # Who keeps connections is told to make new ones, elsewhere.
         assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+
+
+def test_sigterm_stops_after_the_announcement(store: RedisServer) -> None:
+    """After DRAIN_SECONDS the service stops by itself, and that is a success."""
+    with service({"REDIS_URL": store.url, "DRAIN_SECONDS": "1"}) as served:
+        os.kill(served.pid, signal.SIGTERM)
         assert served.wait() == 0
 
 
@@ -89,9 +111,9 @@ async def test_requests_in_hand_are_finished(store: RedisServer) -> None:
     """A reward whose EXEC is on its way when the stop comes is answered, and it is in Redis."""
     with (
         Proxy(store.port) as proxy,
-        service({"REDIS_URL": proxy.url}) as served,
+        service({"REDIS_URL": proxy.url, "STORE_TIMEOUT_SECONDS": "600", "SHUTDOWN_SECONDS": "600"}) as served,
     ):
-        async with httpx.AsyncClient(base_url=served.url, timeout=20) as client:
+        async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
             proxy.hold_exec()
             asked = asyncio.create_task(client.post("/reward", json=reward("ann")))
             await until_async(lambda: asyncio.sleep(0, proxy.held), "the EXEC held")
@@ -108,14 +130,14 @@ async def test_requests_in_hand_are_finished(store: RedisServer) -> None:
 async def test_a_stop_with_redis_away(store: RedisServer) -> None:
     """With Redis frozen a request in hand is answered 503 in its time, and then the service stops."""
     with Proxy(store.port) as proxy, service({"REDIS_URL": proxy.url}) as served:
-        async with httpx.AsyncClient(base_url=served.url, timeout=20) as client:
+        async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
             proxy.hold_exec()
             asked = asyncio.create_task(client.post("/reward", json=reward()))
             await until_async(lambda: asyncio.sleep(0, proxy.held), "the EXEC held")
             store.pause()
             os.kill(served.pid, signal.SIGTERM)
             assert (await asked).status_code == 503
-        assert served.wait(15) == 0
+        assert served.wait() == 0
 
 
 async def test_what_a_stop_cuts_off(store: RedisServer) -> None:
@@ -125,7 +147,7 @@ async def test_what_a_stop_cuts_off(store: RedisServer) -> None:
         await asyncio.Event().wait()
         return b""
 
-    async with stand_in(never) as model, httpx.AsyncClient(timeout=20) as client:
+    async with stand_in(never) as model, httpx.AsyncClient(timeout=60) as client:
         settings = {"LITELLM_URL": model.url, "LITELLM_MASTER_KEY": "k", "SHUTDOWN_SECONDS": "1"}
         with service({"REDIS_URL": store.url, **settings}) as served:
             asked = asyncio.create_task(client.post(f"{served.url}/generate", json={"user_id": "ann"}))
@@ -134,7 +156,7 @@ async def test_what_a_stop_cuts_off(store: RedisServer) -> None:
             answer = await asked
             assert (answer.status_code, answer.json()) == (503, {"detail": "the service stops"})
             assert answer.headers["retry-after"] == "1"
-            assert await asyncio.to_thread(served.wait, 15) == 0
+            assert await asyncio.to_thread(served.wait) == 0
         assert "Traceback" not in served.log
 
 
@@ -142,16 +164,16 @@ def test_second_sigterm_skips_the_announcement(store: RedisServer) -> None:
     """Who cannot wait for DRAIN_SECONDS sends SIGTERM once more."""
     with service({"REDIS_URL": store.url, "DRAIN_SECONDS": "300"}) as served:
         os.kill(served.pid, signal.SIGTERM)
-        until(lambda: status(served, "/health/ready") == 503, "not ready")
+        until_it_stops(served)
         os.kill(served.pid, signal.SIGTERM)
-        assert served.wait(15) == 0
+        assert served.wait() == 0
 
 
 def test_sigint_stops_without_announcement(store: RedisServer) -> None:
     """Ctrl-C at a terminal waits for no load balancer, and leaves no traceback."""
     with service({"REDIS_URL": store.url, "DRAIN_SECONDS": "300"}) as served:
         os.kill(served.pid, signal.SIGINT)
-        assert served.wait(15) == 0
+        assert served.wait() == 0
         assert "Traceback" not in served.log
 
 
@@ -169,7 +191,7 @@ def workers(server: Server) -> set[int]:
 
 def replica(server: Server) -> str:
     """The name of the process that answers, of which each request's id begins."""
-    return httpx.get(f"{server.url}/health/live").headers["x-request-id"].split("-")[0]
+    return get(server, "/health/live").headers["x-request-id"].split("-")[0]
 
 
 def test_workers(store: RedisServer) -> None:
@@ -214,7 +236,7 @@ def test_memory_is_of_one_process() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=300,
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("REDIS_URL: memory:// is one process's alone")

@@ -3,10 +3,13 @@
 import asyncio
 import hashlib
 import logging
+import re
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -26,7 +29,7 @@ HELLO = [Message("system", "Be brief."), Message("user", "Hi ☎")]
 
 
 def client(url: str = "http://llm.test", key: str = KEY, **options: Any) -> ChatClient:
-    options = {"max_concurrency": 4, "queue_seconds": 5.0, **options}
+    options = {"max_concurrency": 4, "queue_seconds": 60.0, **options}
     return connect(url=url, key=Secret(key), **options)
 
 
@@ -235,14 +238,15 @@ async def test_over_the_limit(header: str, seconds: float | None) -> None:
     assert caught.value.retry_after == seconds
 
 
-async def test_retry_after_as_a_date() -> None:
+async def test_retry_after_as_a_date(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Retry-After that is a date counts from now."""
-    then = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
+    now = datetime(2026, 2, 28, 23, 59, 59, tzinfo=UTC)
+    monkeypatch.setattr("app.llm.time", SimpleNamespace(time=now.timestamp))
+    then = format_datetime(now + timedelta(seconds=100), usegmt=True)
     async with canned(429, b"", {"Retry-After": then}) as llm:
         with pytest.raises(LlmUnavailable) as caught:
             await llm.chat(HELLO)
-    assert caught.value.retry_after is not None
-    assert 60 < caught.value.retry_after <= 100
+    assert caught.value.retry_after == 100
 
 
 async def test_no_key() -> None:
@@ -302,8 +306,14 @@ async def test_refused() -> None:
             await llm.chat(HELLO)
 
 
-async def test_unknown_host() -> None:
+async def test_unknown_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """The host has no address: unavailable."""
+
+    # A name server that is away would be asked for longer than a connection may take.
+    async def no_address(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", no_address)
     async with client("http://no-such-host.invalid") as llm:
         with pytest.raises(LlmUnavailable, match="cannot be reached"):
             await llm.chat(HELLO)
@@ -316,10 +326,15 @@ async def test_too_slow() -> None:
         await asyncio.Event().wait()
         return b""
 
-    async with stand_in(never) as server, client(server.url, timeout_seconds=0.05) as llm:
+    async def was_asked() -> bool:
+        """Not if the time was over before the request was sent."""
         with pytest.raises(LlmUnavailable, match="did not answer in time"):
             await llm.chat(HELLO)
-        await asyncio.wait_for(server.left.wait(), 5)
+        return bool(server.asked)
+
+    async with stand_in(never) as server, client(server.url, timeout_seconds=0.2) as llm:
+        await until_async(was_asked, "asked in vain")
+        await asyncio.wait_for(server.left.wait(), 60)
 
 
 async def test_time_out_counts_the_whole_call() -> None:
@@ -333,7 +348,7 @@ async def test_time_out_counts_the_whole_call() -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(200, content=trickle()))
     async with client(transport=transport, timeout_seconds=0.1) as llm:
         with pytest.raises(LlmUnavailable, match="did not answer in time"):
-            await asyncio.wait_for(llm.chat(HELLO), 5)
+            await asyncio.wait_for(llm.chat(HELLO), 60)
 
 
 async def test_broken_connection_is_tried_once_more() -> None:
@@ -370,7 +385,11 @@ async def test_broken_in_an_answer(said: bytes, times: int) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal calls
         calls += 1
-        await reader.readuntil(b"\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        # All of it: to close with something unread resets the connection, which may overtake what was said.
+        length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+        assert length is not None
+        await reader.readexactly(int(length[1]))
         writer.write(said)
         await writer.drain()
         writer.close()
@@ -428,17 +447,27 @@ async def test_at_most_so_many_at_once() -> None:
     assert server.most_at_once == 3
 
 
-async def test_calls_start_apart() -> None:
+async def test_calls_start_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls made together start one after another, so that their answers do not come all at once."""
-    starts: list[float] = []
+    waits: list[float] = []
+    go = asyncio.Event()
 
-    def note(*_: object) -> bytes:
-        starts.append(asyncio.get_running_loop().time())
-        return http(completion("x"))
+    async def pause(seconds: float) -> None:
+        waits.append(seconds)
+        await go.wait()
 
-    async with asking(note, max_concurrency=10) as (_, llm):
-        await asyncio.gather(*(llm.chat(HELLO) for _ in range(10)))
-    assert starts[-1] - starts[0] > 0.03
+    async def one_asked() -> bool:
+        return (len(waits), len(server.asked)) == (9, 1)
+
+    # So far apart that it does not matter how long the test takes.
+    monkeypatch.setattr("app.llm.SPACING_SECONDS", 1_000.0)
+    monkeypatch.setattr("app.llm.asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": pause}))
+    async with asking(lambda *_: http(completion("x")), max_concurrency=10) as (server, llm):
+        calls = [asyncio.ensure_future(llm.chat(HELLO)) for _ in range(10)]
+        await until_async(one_asked, "one call made, the others waiting")
+        go.set()
+        await asyncio.gather(*calls)
+    assert [round(seconds / 1_000) for seconds in waits] == list(range(1, 10))
 
 
 async def test_queue_has_an_end() -> None:
@@ -481,7 +510,7 @@ async def test_cancelled_calls_give_back_their_turn() -> None:
             for call in calls:
                 call.cancel()
             await asyncio.gather(*calls, return_exceptions=True)
-            await asyncio.wait_for(server.left.wait(), 5)
+            await asyncio.wait_for(server.left.wait(), 60)
             await until_async(none_at_once, "no call in flight")
         go.set()
         replies = await asyncio.gather(*(llm.chat(HELLO) for _ in range(4)))

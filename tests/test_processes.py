@@ -34,7 +34,9 @@ def processes(store: RedisServer) -> Iterator[list[Server]]:
         wanted = 4_096 if hard == resource.RLIM_INFINITY else min(hard, 4_096)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
         stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
-        env = {"REDIS_URL": store.url, "FEATURE_HISTORY_SIZE": "2000"}
+        # And their patience too is enough: on a busy machine so many requests at once take long.
+        env = {"STORE_TIMEOUT_SECONDS": "600", "MAX_REQUEST_SECONDS": "600"}
+        env |= {"REDIS_URL": store.url, "FEATURE_HISTORY_SIZE": "2000"}
         yield [stack.enter_context(service(env)) for _ in range(4)]
 
 
@@ -45,7 +47,7 @@ async def send(server: Server, method: str, path: str, body: dict[str, Any] | No
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     try:
         writer.write(head.encode() + content)
-        answer = await asyncio.wait_for(reader.read(), 60)
+        answer = await asyncio.wait_for(reader.read(), 600)
     finally:
         writer.close()
         with suppress(ConnectionError):

@@ -65,7 +65,7 @@ def test_a_port_in_use_is_one_line(workers: str, store: RedisServer) -> None:
 def start(**environ: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "app"]
     env = {**os.environ, **environ}
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=300)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

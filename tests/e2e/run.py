@@ -47,7 +47,7 @@ def fill() -> Path:
 class Proxy(Server):
     """The LiteLLM proxy, which takes its time to start."""
 
-    def wait_ready(self, seconds: float = 120.0) -> None:
+    def wait_ready(self, seconds: float = 300.0) -> None:
         super().wait_ready(seconds)
 
 
@@ -81,8 +81,10 @@ def litellm() -> Iterator[Proxy]:
 @contextmanager
 def generating(url: str, key: str = KEY) -> Iterator[Callable[..., httpx.Response]]:
     """The service with this proxy; called with fields of the request, it answers with the response."""
-    with service({"LITELLM_URL": url, "LITELLM_MASTER_KEY": key, "DRAIN_SECONDS": "0"}) as server:
-        with httpx.Client(base_url=server.url, timeout=60) as client:
+    # However long the proxy takes for those before it, on a busy machine too, a call gets its turn.
+    settings = {"LITELLM_URL": url, "LITELLM_MASTER_KEY": key, "LLM_QUEUE_SECONDS": "300"}
+    with service(settings) as server:
+        with httpx.Client(base_url=server.url, timeout=600) as client:
             yield lambda **fields: client.post("/generate", json={**BODY, **fields})
         server.stop()
         assert KEY not in server.log, "the key is in the service's log"
