@@ -1,14 +1,15 @@
-"""nats-py's client, made to go on after an event that it cannot read, and the addresses that it takes.
+"""nats-py's client, made to go on after an event or credentials that it cannot read, and the addresses that it takes.
 
 nats-py ends the reading of its connection at the first such event, without a word: nothing arrives any more, over any
 subscription, and with the event in a stream it is the same after each start.
 """
 
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from nats.aio.client import Client
-from nats.errors import ProtocolError
+from nats.errors import Error, ProtocolError
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
 from app.settings import Secret, SettingsError
@@ -17,6 +18,7 @@ __all__ = ["Connection", "servers"]
 
 # A subject may have them, for the server; nats-py takes them for the blanks between the parts of a line.
 _BLANKS: Final = b"\v\f"
+_CREDENTIALS: Final = (b"BEGIN NATS USER JWT", b"BEGIN USER NKEY SEED")
 _NO_BLANKS: Final = bytes.maketrans(_BLANKS, b"??")
 
 
@@ -40,7 +42,7 @@ def _is_address(url: str) -> bool:
 
 
 class Connection(Client):
-    """A client for which no bytes in an event's headers or subject are too strange.
+    """A client for which no bytes in an event's headers or subject are too strange, nor in a file of credentials.
 
     Headers that cannot be read count as none; in a subject, what is no UTF-8 is replaced. No subject that means
     something to the service looks like that.
@@ -55,6 +57,12 @@ class Connection(Client):
         """Whether anything that the server sends will be noticed."""
         return self._reading_task is not None and not self._reading_task.done()
 
+    def _read_creds_user_nkey(self, creds: Any) -> bytearray:
+        return super()._read_creds_user_nkey(_readable(creds))
+
+    def _read_creds_user_jwt(self, creds: Any) -> Any:
+        return super()._read_creds_user_jwt(_readable(creds))
+
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
         try:
             found: dict[str, str] | None = await super()._process_headers(headers)
@@ -66,6 +74,14 @@ class Connection(Client):
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
     ) -> Any:
         return super()._build_message(sid, _utf8(subject), _utf8(reply), data, headers)
+
+
+def _readable(creds: str) -> str:
+    """The path of credentials, once they are whole: in others nats-py looks for ever, and the loop with it."""
+    found = Path(creds).read_bytes()
+    if not all(part in found for part in _CREDENTIALS):
+        raise Error(f"NATS_CREDS: {creds} has not both a user's JWT and seed")
+    return creds
 
 
 class _Parser(Parser):

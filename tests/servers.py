@@ -266,7 +266,7 @@ class RedisServer(Server):
 
     def client(self, **options: Any) -> "redis.Redis":
         """A synchronous client of this very server; the caller closes it (`with server.client() as client`)."""
-        client: redis.Redis = redis.Redis.from_url(self.url, **options)
+        client: redis.Redis = redis.Redis.from_url(self.url, **{"socket_timeout": PATIENCE_SECONDS, **options})
         return client
 
     def command(self, *words: str | bytes | float) -> Any:
@@ -465,7 +465,7 @@ class Cluster(msgspec.Struct, frozen=True):
         target.command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
         source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
         while names := source.command("CLUSTER", "GETKEYSINSLOT", slot, 100):
-            source.command("MIGRATE", HOST, target.port, "", 0, 5_000, "KEYS", *names)
+            source.command("MIGRATE", HOST, target.port, "", 0, int(PATIENCE_SECONDS * 1_000), "KEYS", *names)
         for server in (target, source):
             server.command("CLUSTER", "SETSLOT", slot, "NODE", ids[target])
         until(
@@ -540,7 +540,6 @@ def redis_cluster(
         until(
             lambda: all(server.info().get("master_link_status") == "up" for server in group.replicas),
             "the cluster's replicas in sync",
-            30,
         )
         yield group
 

@@ -53,7 +53,8 @@ async def problem(consumers: Consumers) -> str:
 
 
 async def test_credentials_from_a_file(tmp_path: Path) -> None:
-    """NATS_CREDS signs the service in; a file that comes later is read then, and until then its lack is no trouble."""
+    """NATS_CREDS signs the service in; a file that comes later is read then. Its lack, or half of one, is told
+    and holds nothing up."""
     operator, system, account = map(
         key_pair, (nkeys.PREFIX_BYTE_OPERATOR, nkeys.PREFIX_BYTE_ACCOUNT, nkeys.PREFIX_BYTE_ACCOUNT)
     )
@@ -80,13 +81,18 @@ async def test_credentials_from_a_file(tmp_path: Path) -> None:
         try:
 
             async def missing() -> bool:
-                return "oo.creds" in await problem(consumers)
+                return "No such file or directory" in await problem(consumers) and "oo.creds" in await problem(
+                    consumers
+                )
+
+            async def incomplete() -> bool:
+                return "oo.creds has not both a user's JWT and seed" in await problem(consumers)
 
             await until_async(missing, "no credentials yet")
-            creds.write_text(
-                f"-----BEGIN NATS USER JWT-----\n{user}\n------END NATS USER JWT------\n\n"
-                f"-----BEGIN USER NKEY SEED-----\n{seed.decode()}\n------END USER NKEY SEED------\n"
-            )
+            half = f"-----BEGIN USER NKEY SEED-----\n{seed.decode()}\n------END USER NKEY SEED------\n"
+            creds.write_text(half)
+            await until_async(incomplete, "half of the credentials")
+            creds.write_text(f"-----BEGIN NATS USER JWT-----\n{user}\n------END NATS USER JWT------\n\n{half}")
 
             async def runs() -> bool:
                 return await state(consumers) == "running"
