@@ -188,6 +188,8 @@ class ChatClient:
             return response, bytes(body)
         finally:
             await response.aclose()
+            # httpx's streams know their response, and such a circle would be left to the garbage collector.
+            response.stream = httpx.ByteStream(b"")
 
     def _reply(self, response: httpx.Response, body: bytes) -> Reply:
         if response.status_code == 429:

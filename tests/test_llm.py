@@ -1,6 +1,7 @@
 """The chat client: what it sends, how it reads an answer, and every way it can fail."""
 
 import asyncio
+import gc
 import hashlib
 import logging
 import re
@@ -349,6 +350,20 @@ async def test_time_out_counts_the_whole_call() -> None:
     async with client(transport=transport, timeout_seconds=0.1) as llm:
         with pytest.raises(LlmUnavailable, match="did not answer in time"):
             await asyncio.wait_for(llm.chat(HELLO), 60)
+
+
+async def test_nothing_is_left_to_the_collector() -> None:
+    """What a call took is free when it ends: a collector at work would keep every other request waiting."""
+    async with asking(lambda *_: http(completion("x"))) as (_, llm):
+        await llm.chat(HELLO)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(20):
+                await llm.chat(HELLO)
+            assert gc.collect() < 20
+        finally:
+            gc.enable()
 
 
 async def test_broken_connection_is_tried_once_more() -> None:
