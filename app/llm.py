@@ -180,6 +180,8 @@ class ChatClient:
             # Most often a kept-alive connection that the proxy closed as we used it.
             response = await self._http.send(request, stream=True)
         try:
+            # A head took half a millisecond to read, and others have waited for it: their turn.
+            await asyncio.sleep(0)
             body = bytearray()
             async for chunk in response.aiter_bytes():
                 body += chunk

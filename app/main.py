@@ -117,8 +117,8 @@ def create_app(
         ]
         # What is there at the start stays: the collector need not look at it again and again.
         gc.freeze()
-        # Nor at requests in flight, which leave it nothing: with Python's 700 it would stop everything for a millisecond,
-        # ten times a second while tips are generated.
+        # Nor at requests in flight, which leave it nothing: with Python's 700 it would stop all else for a millisecond,
+        # ten times a second, while tips are generated.
         gc.set_threshold(20_000)
         try:
             yield
