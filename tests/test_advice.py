@@ -8,15 +8,23 @@ import pytest
 
 from state.advice import advise, warnings
 from state.connect import open_servers
-from tests.servers import RedisServer, Server, free_port, redis_cluster, redis_server, service, until, until_async
+from tests.servers import (
+    PATIENCE_SECONDS,
+    RedisServer,
+    Server,
+    free_port,
+    redis_cluster,
+    redis_server,
+    service,
+    until,
+    until_async,
+)
 
 pytestmark = pytest.mark.anyio
 
 DROPS = "maxmemory-policy {}: when its memory is full it DROPS users' models"
 FORGETS = "maxmemory-policy {}: when its memory is full it forgets idempotency keys, and a repeated reward counts TWICE"
 NO_AOF = "appendonly no: when it stops, all since its last snapshot is LOST"
-# Only a failing test waits so long; a busy machine must not make one fail.
-PATIENCE = 60.0
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-lfu", "allkeys-random"])
@@ -47,10 +55,10 @@ def test_what_is_not_told_is_not_judged() -> None:
 
 async def advised(url: str, caplog: pytest.LogCaptureFixture) -> list[str]:
     """What is logged about the Redis at `url`."""
-    servers = open_servers(url, size=4, timeout=PATIENCE)
+    servers = open_servers(url, size=4, timeout=PATIENCE_SECONDS)
     try:
         with caplog.at_level(logging.INFO, "oo.store"):
-            await advise(servers, patience=PATIENCE)
+            await advise(servers, patience=PATIENCE_SECONDS)
     finally:
         await servers.close()
     return [f"{record.levelname} {record.message}" for record in caplog.records if record.name == "oo.store"]
@@ -94,7 +102,7 @@ def test_said_by_the_service_once_redis_is_there() -> None:
 
 def _ready(served: Server) -> bool:
     """Whether it says so now; it gives Redis half a second, which a busy machine may need for itself."""
-    return httpx.get(f"{served.url}/health/ready", timeout=PATIENCE).status_code == 200
+    return httpx.get(f"{served.url}/health/ready", timeout=PATIENCE_SECONDS).status_code == 200
 
 
 async def test_asked_again_until_it_answers(caplog: pytest.LogCaptureFixture) -> None:

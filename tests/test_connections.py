@@ -8,16 +8,14 @@ from redis.exceptions import ConnectionError  # noqa: A004
 
 from state.connect import open_servers
 from state.servers import exchange
+from tests.servers import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.anyio
-
-# Only a failing test waits so long; a busy machine must not make one fail.
-PATIENCE = 60.0
 
 
 async def test_nothing_is_sent_after_a_close(store_url: str) -> None:
     """Between WATCH and EXEC a new connection would know nothing of either."""
-    servers = open_servers(store_url, size=4, timeout=PATIENCE)
+    servers = open_servers(store_url, size=4, timeout=PATIENCE_SECONDS)
     async with servers.connection("k") as connection:
         assert await exchange(connection, [("WATCH", "k"), ("GET", "k")]) == [b"OK", None]
         await connection.disconnect(nowait=True)
@@ -33,7 +31,7 @@ def test_a_transport_that_was_closed(redis_url: str, turns: int) -> None:
     """On the loop that serves, what Redis' end closes just before the next command is a failed connection."""
 
     async def scenario() -> None:
-        servers = open_servers(redis_url, size=4, timeout=PATIENCE)
+        servers = open_servers(redis_url, size=4, timeout=PATIENCE_SECONDS)
         async with servers.connection("k") as connection:
             await exchange(connection, [("WATCH", "k"), ("GET", "k")])
             assert connection._writer is not None
@@ -56,7 +54,7 @@ async def test_a_close_while_opening_is_a_failed_connection(
     monkeypatch: pytest.MonkeyPatch, redis_url: str, stumble: Exception
 ) -> None:
     """What redis-py or uvloop then stumbles over is told as what it is, so that it is tried again."""
-    servers = open_servers(redis_url, size=4, timeout=PATIENCE)
+    servers = open_servers(redis_url, size=4, timeout=PATIENCE_SECONDS)
     async with servers.connection("k") as connection:
         kind = type(connection)
 

@@ -15,6 +15,7 @@ from state.errors import StoreError, StoreUnavailable
 from state.store import Change, Store, Values
 from tests.faults import hasty, waits_in_vain
 from tests.servers import (
+    PATIENCE_SECONDS,
     Cluster,
     RedisServer,
     Sentinels,
@@ -29,8 +30,7 @@ from tests.servers import (
 pytestmark = pytest.mark.anyio
 
 N = (b"n",)
-# Only a failing test waits so long; a busy machine must not make one fail. Where no answer can come, see `hasty`.
-PATIENCE = 60.0
+# Where no answer can come, see `hasty`.
 # Sentinels that never take a busy server for one that is down.
 NEVER_MS = 3_600_000
 
@@ -42,12 +42,12 @@ async def add(store: Store, user: str = "u") -> int:
         number = int(values[0] or b"0") + 1
         return Change(number, {b"n": b"%d" % number}, b"%d" % number)
 
-    async with asyncio.timeout(2 * PATIENCE):
+    async with asyncio.timeout(2 * PATIENCE_SECONDS):
         return await store.update(user, keys.record(user, "p"), N, step, appends=True)
 
 
 async def stored(store: Store, user: str = "u") -> int:
-    async with asyncio.timeout(2 * PATIENCE):
+    async with asyncio.timeout(2 * PATIENCE_SECONDS):
         [value] = await store.read(keys.record(user, "p"), N)
     return int(value or b"0")
 
@@ -75,7 +75,7 @@ async def recovered(store: Store, user: str = "u") -> int:
 
 
 @asynccontextmanager
-async def opened(url: str, *, wait_replicas: int = 0, seconds: float = PATIENCE) -> AsyncIterator[Store]:
+async def opened(url: str, *, wait_replicas: int = 0, seconds: float = PATIENCE_SECONDS) -> AsyncIterator[Store]:
     servers = open_servers(url, size=8, timeout=seconds)
     store = Store(servers, timeout=seconds, history_size=100, marker_seconds=60, wait_replicas=wait_replicas)
     try:
@@ -225,7 +225,7 @@ async def test_password_changed(server: RedisServer) -> None:
     async with opened(server.url.replace("redis://", "redis://:one@")) as store:
         server.command("CONFIG", "SET", "requirepass", "one")
         assert await add(store) == 1
-        with redis.Redis(port=server.port, password="one", socket_timeout=PATIENCE) as admin:
+        with redis.Redis(port=server.port, password="one", socket_timeout=PATIENCE_SECONDS) as admin:
             admin.config_set("requirepass", "two")
             admin.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             await refused(store)
