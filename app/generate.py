@@ -9,6 +9,7 @@ from app import tips
 from app.access import CLIENT
 from app.http import Answer, read_body, while_connected
 from app.llm import ChatClient
+from app.precedence import Precedence
 from app.prompts import Prompts
 from app.schemas import GenerateAnswer, GeneratedCandidate, GenerateRequest, PromptList, Reader
 
@@ -18,13 +19,19 @@ _read: Final = Reader(GenerateRequest)
 
 
 def generate_routes(
-    chat: ChatClient, prompts: Prompts, max_body_bytes: int, observer: tips.Observer | None = None
+    chat: ChatClient,
+    prompts: Prompts,
+    max_body_bytes: int,
+    precedence: Precedence,
+    observer: tips.Observer | None = None,
 ) -> list[HTTPRouteHandler]:
     """POST /generate and GET /prompts."""
 
     @post("/generate", status_code=200, opt=CLIENT)
     async def generate(request: Request[Any, Any, Any]) -> Answer:
-        asked = _read(await read_body(request, max_body_bytes))
+        body = await read_body(request, max_body_bytes)
+        await precedence.give_way()
+        asked = _read(body)
         found = await while_connected(
             request,
             tips.generate(
@@ -39,6 +46,7 @@ def generate_routes(
                 observer=observer,
             ),
         )
+        await precedence.give_way()
         candidates = [GeneratedCandidate(tip.id, tip.content, tip.rationale) for tip in found.candidates]
         return Answer(
             GenerateAnswer(candidates, found.model, found.prompt_version, found.prompt_tokens, found.completion_tokens)

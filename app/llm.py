@@ -23,6 +23,7 @@ import httpx
 from app import completion
 from app.completion import NoCompletion, Reply
 from app.connections import Connections
+from app.precedence import Precedence
 from app.prompts import Message
 from app.settings import Secret, SettingsError
 
@@ -90,9 +91,11 @@ class ChatClient:
         max_concurrency: int = 32,
         queue_seconds: float = 5.0,
         timeout_seconds: float = TIMEOUT_SECONDS,
+        precedence: Precedence | None = None,
         trace: Trace = untraced,
     ) -> None:
         self._http = http
+        self._precedence = precedence or Precedence()
         self._trace = trace
         self._url = url
         self._key = key
@@ -141,6 +144,7 @@ class ChatClient:
             except httpx.TransportError as error:
                 why = self.quote(str(error)) or type(error).__name__
                 raise LlmUnavailable(f"the LLM proxy cannot be reached: {why}") from None
+        await self._precedence.give_way()
         return self._reply(response, body)
 
     @asynccontextmanager
@@ -174,14 +178,15 @@ class ChatClient:
                 "Content-Type": "application/json",
             },
         )
+        await self._precedence.give_way()
         try:
             response = await self._http.send(request, stream=True)
         except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
             # Most often a kept-alive connection that the proxy closed as we used it.
             response = await self._http.send(request, stream=True)
         try:
-            # A head took half a millisecond to read, and others have waited for it: their turn.
-            await asyncio.sleep(0)
+            # A head took a quarter of a millisecond to read, and others have waited for it.
+            await self._precedence.give_way()
             body = bytearray()
             async for chunk in response.aiter_bytes():
                 body += chunk
@@ -214,12 +219,14 @@ def connect(
     max_concurrency: int,
     queue_seconds: float,
     timeout_seconds: float = TIMEOUT_SECONDS,
+    precedence: Precedence | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
     trace: Trace = untraced,
 ) -> ChatClient:
     """A client for the proxy at `url`; opens no connection yet.
 
-    Raises SettingsError if LITELLM_URL or LITELLM_MASTER_KEY cannot be used. `transport` replaces the network.
+    Raises SettingsError if LITELLM_URL or LITELLM_MASTER_KEY cannot be used. `transport` replaces the network;
+    between the steps of a call it gives way to those within `precedence`.
     """
     http = httpx.AsyncClient(
         # The system's certificates and SSL_CERT_FILE, but neither proxies nor .netrc from the environment:
@@ -239,6 +246,7 @@ def connect(
         max_concurrency=max_concurrency,
         queue_seconds=queue_seconds,
         timeout_seconds=timeout_seconds,
+        precedence=precedence,
         trace=trace,
     )
 

@@ -32,6 +32,7 @@ from app.health import health_routes
 from app.logs import set_up
 from app.metrics import Metrics, metrics_routes
 from app.openapi import schema_routes
+from app.precedence import Precedence
 from app.routes import POLICY_PATHS, decision_routes
 from app.settings import Settings, SettingsError, wants_traces
 from state.advice import advise
@@ -88,11 +89,13 @@ def create_app(
     )
     access = Access(settings.api_keys.reveal(), store, settings.rate_limit_per_second, metrics.uncounted)
     decisions = Decisions(store, rows, metrics, clock=clock, chance=chance)
+    precedence = Precedence()
     chat = llm.connect(
         url=settings.litellm_url,
         key=settings.litellm_master_key,
         max_concurrency=settings.llm_max_concurrency,
         queue_seconds=settings.llm_queue_seconds,
+        precedence=precedence,
         transport=llm_transport,
         trace=tracing.llm_call if tracing else llm.untraced,
     )
@@ -132,8 +135,8 @@ def create_app(
                 await tracing.close()
 
     routes = [
-        *decision_routes(decisions, settings.max_body_bytes),
-        *generate_routes(chat, versions, settings.max_body_bytes, metrics),
+        *decision_routes(decisions, settings.max_body_bytes, precedence),
+        *generate_routes(chat, versions, settings.max_body_bytes, precedence, metrics),
         *health_routes(store, consumers.health, draining, __version__),
         *metrics_routes(metrics, settings.metrics_key),
     ]

@@ -16,6 +16,7 @@ from app.access import ADMIN, CLIENT, READER
 from app.bandit.features import Context
 from app.decisions import Decisions, Statistics
 from app.http import Answer, read_body
+from app.precedence import Precedence
 from app.schemas import (
     ErasedAnswer,
     HistoryAnswer,
@@ -45,7 +46,7 @@ _IDEMPOTENCY_KEY: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 _canonical: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
-def decision_routes(decisions: Decisions, max_body_bytes: int) -> list[HTTPRouteHandler]:
+def decision_routes(decisions: Decisions, max_body_bytes: int, precedence: Precedence) -> list[HTTPRouteHandler]:
     """Score, reward and statistics of every policy, history, reset and erase."""
     routes: list[HTTPRouteHandler] = [
         get("/features/{user_id:str}", opt=READER)(_history(decisions)),
@@ -54,8 +55,12 @@ def decision_routes(decisions: Decisions, max_body_bytes: int) -> list[HTTPRoute
     ]
     for path, policy_id in POLICY_PATHS.items():
         routes += [
-            post(f"/score{path}", status_code=200, opt=CLIENT)(_score(decisions, policy_id, max_body_bytes)),
-            post(f"/reward{path}", status_code=200, opt=CLIENT)(_reward(decisions, policy_id, max_body_bytes)),
+            post(f"/score{path}", status_code=200, opt=CLIENT)(
+                _score(decisions, policy_id, max_body_bytes, precedence)
+            ),
+            post(f"/reward{path}", status_code=200, opt=CLIENT)(
+                _reward(decisions, policy_id, max_body_bytes, precedence)
+            ),
             get(f"/stats{path}/{{user_id:str}}", opt=READER)(_statistics(decisions, policy_id)),
         ]
         if path:
@@ -65,28 +70,34 @@ def decision_routes(decisions: Decisions, max_body_bytes: int) -> list[HTTPRoute
     return routes
 
 
-def _score(decisions: Decisions, policy_id: str, max_body_bytes: int) -> Callable[[AnyRequest], Awaitable[Answer]]:
+def _score(
+    decisions: Decisions, policy_id: str, max_body_bytes: int, precedence: Precedence
+) -> Callable[[AnyRequest], Awaitable[Answer]]:
     async def score(request: AnyRequest) -> Answer:
-        asked = _read_score(await read_body(request, max_body_bytes))
-        if not asked.candidates:
-            raise Unreadable("No candidates")
-        context = Context(asked.context.hour_of_day, asked.context.day_of_week, asked.profile_features)
-        decision = await decisions.score(policy_id, asked.user_id, context, asked.candidates)
-        return Answer(ScoreAnswer(decision.tip_id, decision.score, policy_id))
+        with precedence:
+            asked = _read_score(await read_body(request, max_body_bytes))
+            if not asked.candidates:
+                raise Unreadable("No candidates")
+            context = Context(asked.context.hour_of_day, asked.context.day_of_week, asked.profile_features)
+            decision = await decisions.score(policy_id, asked.user_id, context, asked.candidates)
+            return Answer(ScoreAnswer(decision.tip_id, decision.score, policy_id))
 
     return score
 
 
-def _reward(decisions: Decisions, policy_id: str, max_body_bytes: int) -> Callable[[AnyRequest], Awaitable[Answer]]:
+def _reward(
+    decisions: Decisions, policy_id: str, max_body_bytes: int, precedence: Precedence
+) -> Callable[[AnyRequest], Awaitable[Answer]]:
     async def reward(request: AnyRequest) -> Answer:
-        told = _read_reward(await read_body(request, max_body_bytes))
-        context = Context(told.features.hour_of_day, told.day_of_week, told.profile_features)
-        key = _idempotency_key(request)
-        once = (key, _fingerprint(told)) if key else None
-        replayed = await decisions.reward(
-            policy_id, told.user_id, context=context, task=told.features, reward=told.reward, once=once
-        )
-        return Answer(_OK, _REPLAYED if replayed else ())
+        with precedence:
+            told = _read_reward(await read_body(request, max_body_bytes))
+            context = Context(told.features.hour_of_day, told.day_of_week, told.profile_features)
+            key = _idempotency_key(request)
+            once = (key, _fingerprint(told)) if key else None
+            replayed = await decisions.reward(
+                policy_id, told.user_id, context=context, task=told.features, reward=told.reward, once=once
+            )
+            return Answer(_OK, _REPLAYED if replayed else ())
 
     return reward
 

@@ -52,6 +52,7 @@ MAY_IMPORT: dict[str, str] = {
     "app.schemas": "msgspec",
     "app.logs": "msgspec",
     "app.patience": "",
+    "app.precedence": "",
     "app.draining": "",
     # The numbers: no I/O, no clock.
     "app.bandit": "",
@@ -87,7 +88,7 @@ MAY_IMPORT: dict[str, str] = {
     "app.prompts": "msgspec",
     "app.connections": "httpx",
     "app.completion": "app.prompts msgspec",
-    "app.llm": "app.completion app.connections app.prompts app.settings httpx",
+    "app.llm": "app.completion app.connections app.precedence app.prompts app.settings httpx",
     "app.tips": "app.llm app.prompts msgspec",
     # Events from NATS.
     "app.events": "msgspec",
@@ -102,8 +103,11 @@ MAY_IMPORT: dict[str, str] = {
     "app.errors": "app.http app.llm app.prompts app.schemas litestar state.errors",
     "app.access": "app.settings litestar msgspec state.errors state.keys state.store",
     "app.gate": "app.access app.draining app.errors app.logs app.metrics app.schemas litestar msgspec",
-    "app.routes": "app.access app.bandit.features app.decisions app.http app.schemas litestar msgspec state.history",
-    "app.generate": "app.access app.http app.llm app.prompts app.schemas app.tips litestar",
+    "app.routes": (
+        "app.access app.bandit.features app.decisions app.http app.precedence app.schemas litestar msgspec "
+        "state.history"
+    ),
+    "app.generate": "app.access app.http app.llm app.precedence app.prompts app.schemas app.tips litestar",
     "app.health": "app.consumer app.draining app.errors app.schemas litestar msgspec state.errors state.store",
     "app.metrics": "app.access app.consumer app.delivery app.settings litestar prometheus_client state.store",
     "app.tracing": "app.logs litestar opentelemetry state.store",
