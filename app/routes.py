@@ -74,8 +74,9 @@ def _score(
     decisions: Decisions, policy_id: str, max_body_bytes: int, precedence: Precedence
 ) -> Callable[[AnyRequest], Awaitable[Answer]]:
     async def score(request: AnyRequest) -> Answer:
+        body = await read_body(request, max_body_bytes)
         with precedence:
-            asked = _read_score(await read_body(request, max_body_bytes))
+            asked = _read_score(body)
             if not asked.candidates:
                 raise Unreadable("No candidates")
             context = Context(asked.context.hour_of_day, asked.context.day_of_week, asked.profile_features)
@@ -89,8 +90,9 @@ def _reward(
     decisions: Decisions, policy_id: str, max_body_bytes: int, precedence: Precedence
 ) -> Callable[[AnyRequest], Awaitable[Answer]]:
     async def reward(request: AnyRequest) -> Answer:
+        body = await read_body(request, max_body_bytes)
         with precedence:
-            told = _read_reward(await read_body(request, max_body_bytes))
+            told = _read_reward(body)
             context = Context(told.features.hour_of_day, told.day_of_week, told.profile_features)
             key = _idempotency_key(request)
             once = (key, _fingerprint(told)) if key else None

@@ -1,15 +1,19 @@
 """Decisions go first: who gives way waits for them, in turn, and not for ever."""
 
 import asyncio
-from typing import Any
+import json
+from collections.abc import AsyncIterator
+from typing import Any, cast
 
 import httpx
 import pytest
 
 from app.llm import connect
+from app.main import create_app
 from app.precedence import Precedence
 from app.prompts import Message
-from app.settings import Secret
+from app.settings import Secret, Settings
+from tests.bodies import POLICIES, reward, score
 from tests.servers import PATIENCE_SECONDS
 from tests.standin import completion
 
@@ -106,3 +110,45 @@ async def test_call_gives_way() -> None:
             await turns(50)
             assert not asked
         assert (await calling).content == "hello"
+
+
+class Watched(Precedence):
+    """How many decisions are `in_hand`."""
+
+    in_hand = 0
+
+    def __enter__(self) -> None:
+        self.in_hand += 1
+        super().__enter__()
+
+    def __exit__(self, *exception: object) -> None:
+        self.in_hand -= 1
+        super().__exit__(*exception)
+
+
+@pytest.mark.parametrize("path", POLICIES.values())
+@pytest.mark.parametrize(("verb", "asked"), [("score", score()), ("reward", reward())])
+async def test_score_and_reward_are_decisions(
+    monkeypatch: pytest.MonkeyPatch, verb: str, path: str, asked: dict[str, Any]
+) -> None:
+    """Both are in hand from when their bodies are there until their answers, and not before: senders may be slow."""
+    precedence = Watched()
+    monkeypatch.setattr("app.main.Precedence", lambda: precedence)
+    arriving: list[int] = []
+    deciding: list[int] = []
+
+    def clock() -> float:
+        deciding.append(precedence.in_hand)
+        return 1.8e9
+
+    async def body() -> AsyncIterator[bytes]:
+        whole = json.dumps(asked).encode()
+        yield whole[:9]
+        arriving.append(precedence.in_hand)
+        yield whole[9:]
+
+    transport = httpx.ASGITransport(cast("Any", create_app(Settings(redis_url=Secret("memory://")), clock=clock)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+        answer = await client.post(f"/{verb}{path}", content=body())
+    assert answer.status_code == 200, answer.text
+    assert (arriving, deciding, precedence.in_hand) == ([0], [1], 0)
