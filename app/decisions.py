@@ -11,10 +11,10 @@ from typing import Protocol
 
 import msgspec
 
-from app.bandit.explore import Draw
-from app.bandit.features import Context, Task
+from app.bandit.context import Context, Task
 from app.bandit.policy import Policy
 from app.bandit.ridge import Singular
+from app.bandit.sample import SEED_BITS
 from state import history, keys, record
 from state.errors import CorruptState
 from state.history import Entry
@@ -34,11 +34,11 @@ class Candidate(Protocol):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """The candidate that was picked, its score, and the probability with which it was picked."""
+    """The chosen candidate, its score, and the propensity: the probability with which it was chosen."""
 
-    tip_id: str
+    candidate_id: str
     score: float
-    probability: float
+    propensity: float
     explored: bool
 
 
@@ -91,29 +91,31 @@ class Decisions:
         policy = self._policies[policy_id]
         key = keys.record(user_id, policy_id)
         tasks = [candidate.features for candidate in candidates]
-        draw = Draw(self._chance.random(), self._chance.random())
+        # Drawn once: a step that runs again after a lost race chooses from the same chance.
+        seed = self._chance.getrandbits(SEED_BITS)
         now = int(self._clock())
 
         def step(values: Values) -> Change[Decision]:
             found, model = _load(policy, key, values)
             try:
-                choice = policy.decide(model.a, model.b, context, tasks, draw)
+                choice = policy.decide(model.a, model.b, context, tasks, seed)
             except Singular as error:
                 raise CorruptState(key, str(error)) from None
             meta = model.meta.decided(now, explored=choice.explored)
             task = tasks[choice.index]
-            decision = Decision(candidates[choice.index].id, choice.score, choice.probability, choice.explored)
+            decision = Decision(candidates[choice.index].id, choice.score, choice.propensity, choice.explored)
+            tells = policy.classic.tells_exploration
             entry = Entry(
-                now,
-                decision.tip_id,
-                choice.score,
-                context.hour_of_day,
-                task.is_overdue,
-                task.task_age_days,
-                task.priority,
-                policy_id,
-                context.day_of_week if policy.randomized else None,
-                choice.explored if policy.randomized else None,
+                ts=now,
+                tip_id=decision.candidate_id,
+                score=choice.score,
+                hour_of_day=context.hour_of_day,
+                is_overdue=task.is_overdue,
+                task_age_days=task.task_age_days,
+                priority=task.priority,
+                policy=policy_id,
+                day_of_week=context.day_of_week if tells else None,
+                exploring=choice.explored if tells else None,
             )
             fields = record.encode_meta(meta) if found else record.encode(Record(model.a, model.b, meta))
             return Change(decision, fields, history.encode(entry))

@@ -77,7 +77,9 @@ def create_app(
     except ValueError as error:  # a file that is no prompt
         raise SettingsError(str(error)) from None
     rows = policies(settings.alpha, settings.epsilon)
-    metrics = Metrics(__version__, tuple(rows), {row.id: settings.epsilon for row in rows.values() if row.randomized})
+    metrics = Metrics(
+        __version__, tuple(rows), {row.id: settings.epsilon for row in rows.values() if row.classic.tells_exploration}
+    )
     tracing = _tracing()
     store = (tracing.store if tracing else Store)(
         servers,

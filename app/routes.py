@@ -13,7 +13,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
 from app.access import ADMIN, CLIENT, READER
-from app.bandit.features import Context
+from app.bandit.context import Context
 from app.decisions import Decisions, Statistics
 from app.http import Answer, read_body
 from app.precedence import Precedence
@@ -81,7 +81,7 @@ def _score(
                 raise Unreadable("No candidates")
             context = Context(asked.context.hour_of_day, asked.context.day_of_week, asked.profile_features)
             decision = await decisions.score(policy_id, asked.user_id, context, asked.candidates)
-            return Answer(ScoreAnswer(decision.tip_id, decision.score, policy_id))
+            return Answer(ScoreAnswer(decision.candidate_id, decision.score, policy_id))
 
     return score
 
@@ -185,13 +185,13 @@ def _statistics_answer(user_id: str, found: Statistics) -> StatisticsAnswer:
         found.theta,
         _time(meta.last_updated) if meta.last_updated else None,
     )
-    if not found.policy.randomized:
+    if not found.policy.classic.tells_exploration:
         return answer
     return msgspec.structs.replace(
         answer,
         policy=found.policy.id,
         exploration_rate=found.exploration_rate,
-        feature_labels=found.policy.featurizer.labels,
+        feature_labels=found.policy.features.labels,
     )
 
 

@@ -9,9 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from app.bandit.features import Vector
 from app.bandit.policy import Policy
-from app.bandit.ridge import Singular
+from app.bandit.ridge import Singular, Vector
 from state import history, keys, record
 from state.errors import CorruptState
 from state.transfer import Page, Stored
@@ -66,11 +65,11 @@ def _model(key: str, fields: Mapping[bytes, bytes], policy: Policy) -> Iterator[
     except Singular as error:
         raise CorruptState(key, str(error)) from None
     meta = found.meta
-    explored = f" ({meta.explore_count:,} explored)" if policy.randomized else ""
+    explored = f" ({meta.explore_count:,} explored)" if policy.classic.tells_exploration else ""
     mean = f", {meta.cumulative_reward / meta.reward_count:+.3f} each" if meta.reward_count else ""
     yield Text(policy.id, "bold")
     yield f"  {meta.pulls:,} decisions{explored}, {meta.reward_count:,} rewards{mean}, last {_time(meta.last_updated)}"
-    yield _chart(policy.featurizer.labels, theta)
+    yield _chart(policy.features.labels, theta)
 
 
 def _chart(labels: Sequence[str], theta: Vector) -> Table:

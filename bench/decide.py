@@ -14,10 +14,10 @@ from typing import Final
 
 import msgspec
 
-from app.bandit.explore import Draw
-from app.bandit.features import Context, Matrix, Vector
+from app.bandit.context import Context
 from app.bandit.policy import Policy
 from app.bandit.registry import policies
+from app.bandit.ridge import Matrix, Vector
 from bench.report import Check, Section, spread
 
 __all__ = ["alone", "beside_peers", "context", "guard", "learned", "tasks", "time_of"]
@@ -75,7 +75,7 @@ def alone() -> list[Section]:
         a, b = learned(policy)
         row = [f"{policy.id}, d={policy.d}"]
         for count in (10, 200):
-            took = median(time_of(partial(policy.decide, a, b, context(9), tasks(count), Draw(0.5, 0.5))))
+            took = median(time_of(partial(policy.decide, a, b, context(9), tasks(count), 12345)))
             row.append(f"{took:.1f}")
             if (policy.d, count) == (12, 10):
                 checks.append(Check("decide, d=12, 10 candidates", took, LIMIT, "µs"))
@@ -88,11 +88,11 @@ def beside_peers() -> list[Section]:
     """The same candidates decided by libraries, in an environment of their own under .cache/."""
     policy = policies(alpha=1.0, epsilon=0.1)["egreedy-v2"]
     a, b = learned(policy)
-    some, draw = tasks(10), Draw(0.5, 0.5)
-    x = policy.featurizer.matrix(context(9), some)
+    some, seed = tasks(10), 12345
+    x = policy.features.columns(context(9), some)
     took = {
-        f"{policy.id}, features included": time_of(lambda: policy.decide(a, b, context(9), some, draw)),
-        f"{policy.id}, features ready": time_of(lambda: policy.explorer.choose(a, b, x, draw)),
+        f"{policy.id}, features included": time_of(lambda: policy.decide(a, b, context(9), some, seed)),
+        f"{policy.id}, features ready": time_of(lambda: policy.explorer.odds(a, b, x)),
     }
     done = subprocess.run(
         [_environment(), str(ROOT / "bench" / "peers.py")],

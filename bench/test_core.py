@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from app.bandit.explore import Draw
 from app.bandit.registry import policies
 from bench.decide import context, learned, tasks, time_of
 
@@ -64,11 +63,11 @@ def test_decide_is_not_slower(benchmark: BenchmarkFixture, policy_id: str, count
     """A decision, features included, keeps its cost in units of plain numpy on the same sizes."""
     policy = POLICIES[policy_id]
     a, b = learned(policy)
-    moment, some, draw = context(9), tasks(count), Draw(0.5, 0.5)
+    moment, some, seed = context(9), tasks(count), 12345
     _guard(
         benchmark,
         f"decide {policy_id} {count}",
-        lambda: policy.decide(a, b, moment, some, draw),
+        lambda: policy.decide(a, b, moment, some, seed),
         _reference(policy.d, count),
     )
 
@@ -79,7 +78,7 @@ def test_learn_is_not_slower(benchmark: BenchmarkFixture, policy_id: str) -> Non
     policy = POLICIES[policy_id]
     a, b = learned(policy)
     moment, task = context(9), tasks(1)[0]
-    x = policy.featurizer.matrix(moment, [task])[0]
+    x = policy.features.columns(moment, [task])[0]
     _guard(
         benchmark,
         f"learn {policy_id}",

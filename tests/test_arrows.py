@@ -56,11 +56,16 @@ MAY_IMPORT: dict[str, str] = {
     "app.draining": "",
     # The numbers: no I/O, no clock.
     "app.bandit": "",
-    "app.bandit.features": "msgspec numpy",
-    "app.bandit.ridge": "app.bandit.features numpy",
-    "app.bandit.explore": "app.bandit.features app.bandit.ridge msgspec",
-    "app.bandit.policy": "app.bandit.explore app.bandit.features app.bandit.ridge msgspec",
-    "app.bandit.registry": "app.bandit.explore app.bandit.features app.bandit.policy",
+    "app.bandit.context": "msgspec",
+    "app.bandit.ridge": "numpy",
+    "app.bandit.features": "app.bandit.context app.bandit.ridge numpy",
+    "app.bandit.tips": "app.bandit.context app.bandit.features app.bandit.ridge numpy",
+    "app.bandit.explore": "app.bandit.ridge msgspec",
+    "app.bandit.sample": "",
+    "app.bandit.policy": (
+        "app.bandit.context app.bandit.explore app.bandit.features app.bandit.ridge app.bandit.sample msgspec"
+    ),
+    "app.bandit.registry": "app.bandit.explore app.bandit.policy app.bandit.tips",
     # The state in Redis, from what keys and values mean to the store itself.
     "state": "",
     "state.errors": "",
@@ -81,7 +86,7 @@ MAY_IMPORT: dict[str, str] = {
     "state.transfer": "state.errors state.failure state.keys state.scan state.servers msgspec redis",
     # Decisions: no HTTP, no NATS, no Redis.
     "app.decisions": (
-        "app.bandit.explore app.bandit.features app.bandit.policy app.bandit.ridge msgspec "
+        "app.bandit.context app.bandit.policy app.bandit.ridge app.bandit.sample msgspec "
         "state.errors state.history state.keys state.record state.store"
     ),
     # Tips from a language model.
@@ -104,8 +109,7 @@ MAY_IMPORT: dict[str, str] = {
     "app.access": "app.settings litestar msgspec state.errors state.keys state.store",
     "app.gate": "app.access app.draining app.errors app.logs app.metrics app.schemas litestar msgspec",
     "app.routes": (
-        "app.access app.bandit.features app.decisions app.http app.precedence app.schemas litestar msgspec "
-        "state.history"
+        "app.access app.bandit.context app.decisions app.http app.precedence app.schemas litestar msgspec state.history"
     ),
     "app.generate": "app.access app.http app.llm app.precedence app.prompts app.schemas app.tips litestar",
     "app.health": "app.consumer app.draining app.errors app.schemas litestar msgspec state.errors state.store",
@@ -119,7 +123,7 @@ MAY_IMPORT: dict[str, str] = {
     "app.backup": "app app.bandit.registry msgspec state.errors state.keys state.record state.transfer",
     "app.first_system": "app.bandit.policy app.bandit.ridge msgspec numpy state.record state.transfer",
     "app.show": (
-        "app.bandit.features app.bandit.policy app.bandit.ridge numpy rich "
+        "app.bandit.policy app.bandit.ridge numpy rich "
         "state.errors state.history state.keys state.record state.transfer"
     ),
     "app.commands": (

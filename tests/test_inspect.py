@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import redis
 
-from app.bandit.features import Matrix, Vector
 from app.bandit.policy import Policy
 from app.bandit.registry import policies
+from app.bandit.ridge import Matrix, Vector
 from state import keys
 from state.record import META
 from tests.servers import RedisServer
@@ -45,7 +45,7 @@ def meta(pulls: int = 0, explored: int = 0, rewards: int = 0, total: float = 0.0
 @pytest.mark.parametrize("policy", policies(1.0, 0.1).values(), ids=lambda policy: policy.id)
 def test_shows_a_model_with_names(real_redis: RedisServer, policy: Policy) -> None:
     """For each policy: d, counters, the time in UTC and theta as numpy solves it, under the service's own labels."""
-    d, labels = policy.d, policy.featurizer.labels
+    d, labels = policy.d, policy.features.labels
     a, b = model(d)
     key = keys.record("Zoë {3}", policy.id)
     put(real_redis, key, A=a.tobytes(), b=b.tobytes(), meta=meta(2**53, 7, 30, -2.5, 1_709_210_096))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.bandit.features import Matrix, Vector
+from app.bandit.ridge import Matrix, Vector
 from state import keys
 from state.record import META
 from tests.bodies import POLICIES, candidate, reward, score

@@ -1,52 +1,41 @@
-"""Exploration: from what a policy believes of k candidates to the one it picks, and how likely that pick was."""
+"""Exploration: from what a policy believes of k candidates to the probability of choosing each."""
 
 import math
-from typing import ClassVar, Final, Protocol
+from typing import Final, Protocol
 
 import msgspec
 
-from app.bandit.features import Matrix, Vector
-from app.bandit.ridge import Singular, solve, theta
+from app.bandit.ridge import Matrix, Singular, Vector, solve, theta
 
-__all__ = ["Choice", "Draw", "EpsilonGreedy", "Explorer", "UpperConfidence"]
-
-
-class Draw(msgspec.Struct, frozen=True):
-    """The randomness of one decision, drawn beforehand: two numbers in [0, 1)."""
-
-    explore: float
-    pick: float
+__all__ = ["EpsilonGreedy", "Explorer", "Odds", "UpperConfidence"]
 
 
-class Choice(msgspec.Struct, frozen=True):
-    """The picked row, its score, the probability it had of being picked, and whether it was picked at random."""
+class Odds(msgspec.Struct, frozen=True):
+    """The score and the propensity of each of k candidates; the propensities add up to 1.
 
-    index: int
-    score: float
-    probability: float
-    explored: bool
+    `random` is the part of each candidate's propensity that it owes to exploration alone.
+    """
+
+    scores: Vector
+    propensities: list[float]
+    random: float = 0.0
 
 
 class Explorer(Protocol):
-    """How to pick one of the rows of x (k x d) given A (d x d) and b (d). Raises Singular."""
+    """How likely to choose each of the rows of x (k x d) given A (d x d) and b (d). Raises Singular."""
 
-    randomized: ClassVar[bool]
-
-    def choose(self, a: Matrix, b: Vector, x: Matrix, draw: Draw) -> Choice: ...
+    def odds(self, a: Matrix, b: Vector, x: Matrix) -> Odds: ...
 
 
-# Equal rows may differ in their last bits, for the linear algebra rounds by position; the first of them shall win.
+# Equal rows may differ in their last bits, since the linear algebra rounds by position; the first of them wins.
 _TIE: Final = 1e-12
 
 
 def _first_best(scores: Vector) -> int:
-    return int((scores >= scores.max() - _TIE).argmax())
-
-
-def _finite(score: float) -> float:
-    if not math.isfinite(score):
-        raise Singular(f"a score is {score}")
-    return score
+    best = scores.max()
+    if not math.isfinite(best):
+        raise Singular(f"a score is {best}")
+    return int((scores >= best - _TIE).argmax())
 
 
 class UpperConfidence(msgspec.Struct, frozen=True):
@@ -54,27 +43,23 @@ class UpperConfidence(msgspec.Struct, frozen=True):
 
     alpha: float
 
-    randomized: ClassVar[bool] = False
-
-    def choose(self, a: Matrix, b: Vector, x: Matrix, draw: Draw) -> Choice:
+    def odds(self, a: Matrix, b: Vector, x: Matrix) -> Odds:
         means, widths = solve(a, b, x)
         scores = means + self.alpha * widths
-        best = _first_best(scores)
-        return Choice(best, _finite(float(scores[best])), 1.0, explored=False)
+        propensities = [0.0] * len(scores)
+        propensities[_first_best(scores)] = 1.0
+        return Odds(scores, propensities)
 
 
 class EpsilonGreedy(msgspec.Struct, frozen=True):
     """With probability epsilon any row, each as likely; otherwise the first with the highest x·theta
     (Sutton and Barto 2018, section 2.2)."""
 
-    randomized: ClassVar[bool] = True
-
     epsilon: float
 
-    def choose(self, a: Matrix, b: Vector, x: Matrix, draw: Draw) -> Choice:
+    def odds(self, a: Matrix, b: Vector, x: Matrix) -> Odds:
         scores = x @ theta(a, b)
-        best = _first_best(scores)
-        explored = draw.explore < self.epsilon
-        index = int(draw.pick * len(x)) if explored else best
-        probability = self.epsilon / len(x) + (1.0 - self.epsilon if index == best else 0.0)
-        return Choice(index, _finite(float(scores[index])), probability, explored)
+        random = self.epsilon / len(scores)
+        propensities = [random] * len(scores)
+        propensities[_first_best(scores)] += 1.0 - self.epsilon
+        return Odds(scores, propensities, random)

@@ -1,130 +1,103 @@
-"""Featurizers: what a policy sees of a moment and of each candidate, as rows of float64.
+"""What a policy sees: blocks of named columns, joined by `+` and crossed by `*`.
 
-A block gives some columns; a featurizer is blocks joined by `+`. The column labels are the documentation of a
-model's theta, and d is their number.
+A column's label documents one number of theta, and d is the number of columns.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Sequence
+from itertools import chain
 
-import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-__all__ = ["CLOCK", "PROFILE", "TASK", "WEEKDAY", "Context", "Featurizer", "Matrix", "Task", "Vector"]
+from app.bandit.context import Context, Task
+from app.bandit.ridge import Matrix
 
-Vector = NDArray[np.float64]
-Matrix = NDArray[np.float64]
-
-
-class Context(msgspec.Struct, frozen=True):
-    """The moment of a decision: hour 0..23, weekday 0..6, and what is known of the user's last 30 days."""
-
-    hour_of_day: int
-    day_of_week: int
-    profile: Mapping[str, object] | None = None
+__all__ = ["Block", "Columns", "Cross", "Features", "Shared"]
 
 
-class Task(Protocol):
-    """What a candidate is about: overdue or not, age in days, priority 1..4."""
+class Columns:
+    """Some columns: their labels, and their values for each of k candidates."""
 
-    @property
-    def is_overdue(self) -> bool: ...
-    @property
-    def task_age_days(self) -> float: ...
-    @property
-    def priority(self) -> int: ...
+    def __init__(self, labels: tuple[str, ...]) -> None:
+        self.labels = labels
+
+    def columns(self, context: Context, tasks: Sequence[Task]) -> Matrix:
+        """The values for `tasks` (k of them) in `context`, all finite: k x n, or 1 x n if all candidates share them."""
+        raise NotImplementedError
+
+    def __add__(self, other: "Columns") -> "Features":
+        return Features((*_parts(self), *_parts(other)))
+
+    def __mul__(self, other: "Columns") -> "Cross":
+        return Cross(self, other)
 
 
-class Featurizer(msgspec.Struct, frozen=True):
-    """Columns with names: `of_context` gives those all candidates share, NaN-free; `tasks_at` says where the three
-    task columns stand among them (None: no such block)."""
+class Shared(Columns):
+    """Columns of the context alone, the same for all candidates."""
 
-    labels: tuple[str, ...]
-    of_context: Callable[[Context], tuple[float, ...]]
-    tasks_at: int | None = None
+    def __init__(self, labels: tuple[str, ...], row: Callable[[Context], tuple[float, ...]]) -> None:
+        super().__init__(labels)
+        self.row = row
 
-    @property
-    def d(self) -> int:
-        return len(self.labels)
+    def columns(self, context: Context, tasks: Sequence[Task]) -> Matrix:
+        return np.array([self.row(context)])
 
-    def __add__(self, other: "Featurizer") -> "Featurizer":
-        left, right = self.of_context, other.of_context
-        at = self.tasks_at
-        if other.tasks_at is not None:
-            at = len(self.labels) + other.tasks_at
-        return Featurizer(self.labels + other.labels, lambda context: left(context) + right(context), at)
 
-    def matrix(self, context: Context, tasks: Sequence[Task]) -> Matrix:
-        """The features of `tasks` (k of them) in `context`: k x d."""
-        x = np.empty((len(tasks), len(self.labels)))
-        x[:] = self.of_context(context)
-        if self.tasks_at is not None:
-            # One flat list: numpy reads it three times as fast as a list of tuples.
-            flat = [value for task in tasks for value in (task.is_overdue, task.task_age_days, task.priority)]
-            columns = np.fromiter(flat, np.float64, len(flat)).reshape(len(tasks), 3)
-            age, priority = columns[:, 1], columns[:, 2]
-            np.minimum(np.maximum(age, 0.0, out=age), 30.0, out=age)
-            age /= 30.0
-            priority -= 1.0
-            priority /= 3.0
-            x[:, self.tasks_at : self.tasks_at + 3] = columns
+class Block(Columns):
+    """Columns of each candidate: `values` makes the k x n of them."""
+
+    def __init__(self, labels: tuple[str, ...], values: Callable[[Sequence[Task]], Matrix]) -> None:
+        super().__init__(labels)
+        self._values = values
+
+    def columns(self, context: Context, tasks: Sequence[Task]) -> Matrix:
+        return self._values(tasks)
+
+
+class Cross(Columns):
+    """Every product of a column of `left` with one of `right`, those of the first column of `left` first."""
+
+    def __init__(self, left: Columns, right: Columns) -> None:
+        super().__init__(tuple(f"{one}*{other}" for one in left.labels for other in right.labels))
+        self._left = left
+        self._right = right
+
+    def columns(self, context: Context, tasks: Sequence[Task]) -> Matrix:
+        left, right = self._left.columns(context, tasks), self._right.columns(context, tasks)
+        products = left[:, :, None] * right[:, None, :]
+        return products.reshape(len(products), -1)
+
+
+class Features(Columns):
+    """Blocks beside each other. Raises ValueError for two columns of one label."""
+
+    def __init__(self, blocks: tuple[Columns, ...]) -> None:
+        super().__init__(tuple(chain.from_iterable(block.labels for block in blocks)))
+        self.d = len(self.labels)
+        twice = {label for label in self.labels if self.labels.count(label) > 1}
+        if twice:
+            raise ValueError(f"columns of the same label: {', '.join(sorted(twice))}")
+        self.blocks = blocks
+        ends = np.cumsum([len(block.labels) for block in blocks]).tolist()
+        self._own = [
+            (slice(end - len(block.labels), end), block)
+            for end, block in zip(ends, blocks, strict=True)
+            if not isinstance(block, Shared)
+        ]
+        self._rows = [block.row if isinstance(block, Shared) else _zeros(len(block.labels)) for block in blocks]
+
+    def columns(self, context: Context, tasks: Sequence[Task]) -> Matrix:
+        x = np.empty((len(tasks), self.d))
+        # One write for all that candidates share: each one into a part of the rows costs as much.
+        x[:] = tuple(chain.from_iterable([row(context) for row in self._rows]))
+        for at, block in self._own:
+            x[:, at] = block.columns(context, tasks)
         return x
 
 
-def _circle(steps: int) -> tuple[tuple[float, float], ...]:
-    """sin and cos of every step of a circle, so that the last hour is next to the first."""
-    angles = [2 * math.pi * step / steps for step in range(steps)]
-    return tuple((math.sin(angle), math.cos(angle)) for angle in angles)
+def _parts(columns: Columns) -> tuple[Columns, ...]:
+    return columns.blocks if isinstance(columns, Features) else (columns,)
 
 
-_HOURS: Final = _circle(24)
-_WEEKDAYS: Final = _circle(7)
-
-
-def _number(profile: Mapping[str, object], name: str) -> float | None:
-    """A profile value that is a finite number or the text of one; anything else counts as absent."""
-    value = profile.get(name)
-    if not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _profile(context: Context) -> tuple[float, ...]:
-    profile = context.profile
-    if not profile:
-        return (0.0, 0.0, 0.0, 0.5, 0.0)
-    completed = _number(profile, "completion_rate_30d") or 0.0
-    dismissed = _number(profile, "dismiss_rate_30d") or 0.0
-    dwell = _number(profile, "mean_dwell_ms_30d") or 0.0
-    preferred = _number(profile, "preferred_hour")
-    # Within one turn, for the angle of an enormous hour would overflow.
-    turned = None if preferred is None else math.fmod(preferred - context.hour_of_day, 24)
-    volume = _number(profile, "tip_volume_30d") or 0.0
-    return (
-        min(max(completed, 0.0), 1.0),
-        min(max(dismissed, 0.0), 1.0),
-        min(max(dwell, 0.0), 600_000.0) / 600_000.0,
-        0.5 if turned is None else (math.cos(2 * math.pi * turned / 24) + 1) / 2,
-        min(1.0, math.log1p(volume) / math.log(101)) if volume > 0 else 0.0,
-    )
-
-
-CLOCK: Final = Featurizer(("hour_sin", "hour_cos"), lambda context: _HOURS[context.hour_of_day])
-WEEKDAY: Final = Featurizer(("dow_sin", "dow_cos"), lambda context: _WEEKDAYS[context.day_of_week])
-TASK: Final = Featurizer(("is_overdue", "task_age", "priority"), lambda _: (0.0, 0.0, 0.0), 0)
-PROFILE: Final = Featurizer(
-    (
-        "completion_rate_30d",
-        "dismiss_rate_30d",
-        "mean_dwell_norm",
-        "preferred_hour_alignment",
-        "tip_volume_norm",
-    ),
-    _profile,
-)
+def _zeros(count: int) -> Callable[[Context], tuple[float, ...]]:
+    zeros = (0.0,) * count
+    return lambda _: zeros

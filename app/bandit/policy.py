@@ -1,44 +1,76 @@
-"""A policy: an id, what it sees (featurizer), and how it picks (explorer). Pure: no I/O, no clock, no randomness."""
+"""A policy: what it sees of a decision, how it learns from rewards, and how it explores."""
 
+import math
 from collections.abc import Sequence
 
 import msgspec
 
-from app.bandit.explore import Choice, Draw, Explorer
-from app.bandit.features import Context, Featurizer, Matrix, Task, Vector
-from app.bandit.ridge import observe, prior, theta
+from app.bandit.context import Context, Task
+from app.bandit.explore import Explorer
+from app.bandit.features import Features
+from app.bandit.ridge import Matrix, Singular, Vector, observe, prior, theta
+from app.bandit.sample import sample, uniform
 
-__all__ = ["Policy"]
+__all__ = ["Choice", "Classic", "Policy"]
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """The chosen candidate, its score, the propensities of all, and whether exploration chose it."""
+
+    index: int
+    score: float
+    propensities: list[float]
+    explored: bool
+
+    @property
+    def propensity(self) -> float:
+        """The probability with which the chosen candidate was chosen."""
+        return self.propensities[self.index]
+
+
+class Classic(msgspec.Struct, frozen=True):
+    """How clients and files of the first system name a policy.
+
+    `route` ends its paths below /score, /reward and /stats, `suffix` its files. Statistics and history tell about
+    exploration if `tells_exploration`. `role` says what it was used for.
+    """
+
+    route: str
+    suffix: str
+    tells_exploration: bool
+    role: str = ""
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """One row of the registry; its models are the A (d x d) and b (d) of each user."""
+    """One row of the catalog; its models are the A (d x d) and b (d) of each user."""
 
     id: str
-    featurizer: Featurizer
+    features: Features
     explorer: Explorer
+    classic: Classic
 
     @property
     def d(self) -> int:
-        return self.featurizer.d
-
-    @property
-    def randomized(self) -> bool:
-        """Whether chance has a part in its decisions, so that they are worth counting apart."""
-        return self.explorer.randomized
+        return self.features.d
 
     def prior(self) -> tuple[Matrix, Vector]:
         """A and b of a user who was never seen."""
         return prior(self.d)
 
-    def decide(self, a: Matrix, b: Vector, context: Context, tasks: Sequence[Task], draw: Draw) -> Choice:
-        """Pick one of `tasks` (at least one). Raises ridge.Singular for a damaged A or b."""
-        return self.explorer.choose(a, b, self.featurizer.matrix(context, tasks), draw)
+    def decide(self, a: Matrix, b: Vector, context: Context, tasks: Sequence[Task], seed: int) -> Choice:
+        """Choose one of `tasks` (at least one) by the chance in `seed`. Raises ridge.Singular for a damaged A or b."""
+        odds = self.explorer.odds(a, b, self.features.columns(context, tasks))
+        index, rest = sample(odds.propensities, uniform(seed, self.id, "sample"))
+        score = float(odds.scores[index])
+        if not math.isfinite(score):
+            raise Singular(f"a score is {score}")
+        # Of the part of [0, 1) that a candidate has, the beginning is exploration's.
+        return Choice(index, score, odds.propensities, explored=rest < odds.random)
 
     def learn(self, a: Matrix, b: Vector, context: Context, task: Task, reward: float) -> tuple[Matrix, Vector]:
         """New A and b after `task` in `context` earned `reward` (-1..1). Raises ridge.Singular."""
-        return observe(a, b, self.featurizer.matrix(context, (task,))[0], reward)
+        return observe(a, b, self.features.columns(context, (task,))[0], reward)
 
     def estimate(self, a: Matrix, b: Vector) -> Vector:
-        """theta (d), in the order of the featurizer's labels. Raises ridge.Singular."""
+        """theta (d), in the order of the labels of the columns. Raises ridge.Singular."""
         return theta(a, b)

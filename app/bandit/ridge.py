@@ -9,9 +9,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from app.bandit.features import Matrix, Vector
+__all__ = ["Matrix", "Singular", "Vector", "observe", "prior", "solve", "theta"]
 
-__all__ = ["Singular", "observe", "prior", "solve", "theta"]
+Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
 
 
 class Singular(ArithmeticError):

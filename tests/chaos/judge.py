@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from app.bandit.features import Matrix, Vector
+from app.bandit.ridge import Matrix, Vector
 from state import keys
 
 __all__ = ["SIZES", "Holding", "Ledger", "Reward", "Slot", "Verdict", "draw_reward", "judge"]

@@ -1,55 +1,27 @@
-"""Featurizers: the formulas of every column, and what a profile may hold."""
+"""The columns of tips: the formula of each, and what a profile may hold."""
 
 import math
-from typing import Any
 
-import msgspec
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.bandit.features import CLOCK, PROFILE, TASK, WEEKDAY, Context
+from app.bandit.context import Context
+from app.bandit.features import Columns
 from app.bandit.registry import policies
+from app.bandit.tips import PROFILE
+from tests.unit.bandit.samples import Task
 
 ABSENT = (0.0, 0.0, 0.0, 0.5, 0.0)
 
 
-class Task(msgspec.Struct, frozen=True):
-    is_overdue: bool = False
-    task_age_days: float = 0.0
-    priority: int = 1
-
-
-def row(featurizer: Any, context: Context, task: Task = Task()) -> list[float]:  # noqa: B008  # immutable
-    [found] = featurizer.matrix(context, [task]).tolist()
+def row(features: Columns, context: Context, task: Task = Task()) -> list[float]:  # noqa: B008  # immutable
+    [found] = features.columns(context, [task]).tolist()
     return list(found)
 
 
 def profile(**values: object) -> list[float]:
     return row(PROFILE, Context(12, 0, values))
-
-
-def test_labels_and_their_order() -> None:
-    """Each policy's columns, in the order in which its theta is published."""
-    rows = policies(1.0, 0.1)
-    five = ("hour_sin", "hour_cos", "is_overdue", "task_age", "priority")
-    seven = (*five, "dow_sin", "dow_cos")
-    twelve = (
-        *seven,
-        "completion_rate_30d",
-        "dismiss_rate_30d",
-        "mean_dwell_norm",
-        "preferred_hour_alignment",
-        "tip_volume_norm",
-    )
-    assert {name: policy.featurizer.labels for name, policy in rows.items()} == {
-        "linucb-v1": five,
-        "egreedy-v1": seven,
-        "egreedy-v2": twelve,
-    }
-    assert [policy.d for policy in rows.values()] == [5, 7, 12]
-    assert [policy.randomized for policy in rows.values()] == [False, True, True]
 
 
 @given(
@@ -89,26 +61,8 @@ def test_every_column(
         min(1.0, math.log(1 + v) / math.log(101)) if v > 0 else 0.0,
     ]
     for policy in policies(1.0, 0.1).values():
-        found = row(policy.featurizer, Context(h, w, values), Task(overdue, age, priority))
+        found = row(policy.features, Context(h, w, values), Task(overdue, age, priority))
         assert found == pytest.approx(expected[: policy.d], abs=1e-12)
-
-
-def test_one_row_per_task() -> None:
-    """Tasks differ in the task columns, at whatever place these stand, and share all the others."""
-    tasks = [Task(priority=priority, task_age_days=age) for priority in (1, 4) for age in (-5.0, 15.0, 31.0)]
-    for featurizer in (CLOCK + TASK, TASK + CLOCK, CLOCK + TASK + WEEKDAY, WEEKDAY + (CLOCK + TASK)):
-        x = featurizer.matrix(Context(6, 1), tasks)
-        assert x.shape == (6, featurizer.d)
-        assert x.dtype == np.float64
-        at = featurizer.labels.index("task_age")
-        assert x[:, at].tolist() == [0.0, 0.5, 1.0] * 2
-        assert x[:, featurizer.labels.index("priority")].tolist() == [0.0] * 3 + [1.0] * 3
-        assert np.ptp(np.delete(x, [at, at + 1], axis=1), axis=0).tolist() == [0.0] * (featurizer.d - 2)
-
-
-def test_without_tasks_columns() -> None:
-    """A featurizer may look at the context alone."""
-    assert row(CLOCK + WEEKDAY, Context(6, 0)) == pytest.approx([1.0, 0.0, 0.0, 1.0])
 
 
 @pytest.mark.parametrize("values", [None, {}, {"unknown": 1}])
