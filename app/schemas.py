@@ -11,6 +11,8 @@ from typing import Annotated, Any, Generic, TypeVar
 import msgspec
 from msgspec import Meta
 
+from app.decoding import decoded
+
 __all__ = [
     "Candidate",
     "CandidateFeatures",
@@ -211,7 +213,10 @@ class ErrorAnswer(msgspec.Struct, frozen=True):
 
 
 class Reader(Generic[T]):
-    """Reads bodies of one type; `untyped` makes a float of a number where any type may stand."""
+    """Reads bodies of one type; `untyped` makes a float of a number where any type may stand.
+
+    What `app.decoding` mends is taken: in a profile NaN counts as absent.
+    """
 
     def __init__(self, type_: type[T], *, untyped: Callable[[str], float] | None = None) -> None:
         self._decode = msgspec.json.Decoder(type_, strict=False, float_hook=untyped).decode
@@ -221,7 +226,7 @@ class Reader(Generic[T]):
         try:
             if not body.isascii():
                 body.decode()  # the decoder does not look into fields that are ignored
-            return self._decode(body)
+            return decoded(self._decode, body, loose="profile_features")
         except msgspec.ValidationError as error:
             raise Unreadable(str(error)) from None
         except msgspec.DecodeError as error:
