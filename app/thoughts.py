@@ -18,8 +18,32 @@ _THOUGHT: Final = "(?i:think|thinking|thoughts?|reason|reasoning|rationale|refle
 _NAME: Final = r"[A-Za-z][\w.:-]{0,63}"
 # What is within these tags counts as if they were not there: they show an answer, or how to lay it out.
 _CLEAR: Final = frozenset(
-    "answer final_answer final output response result results json array tips html body div span p pre code "
-    "b i em strong ul ol li".split()
+    (
+        "answer",
+        "final_answer",
+        "final",
+        "output",
+        "response",
+        "result",
+        "results",
+        "json",
+        "array",
+        "tips",
+        "html",
+        "body",
+        "div",
+        "span",
+        "p",
+        "pre",
+        "code",
+        "b",
+        "i",
+        "em",
+        "strong",
+        "ul",
+        "ol",
+        "li",
+    )
 )
 # Each way of writing a tag has one place, and an empty group tells which one matched: so a character that could begin
 # one costs few comparisons.

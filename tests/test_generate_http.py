@@ -172,7 +172,8 @@ async def test_retry_after(one: Running, header: str, answered: str) -> None:
 async def test_half_an_emoji(one: Running) -> None:
     """A task's title, and a tip, that were cut in the middle of an emoji are read with U+FFFD in their place."""
     one.says(r'[{"id": "a", "content": "Pay \ud83d"}]')
-    body = rb'{"user_id": "ada", "context": {"tasks": [{"title": "Rent \ud83d"}]}, "profile_features": {"x": NaN}, "y\ude00": 1}'
+    body = rb'{"user_id": "ada", "context": {"tasks": [{"title": "Rent \ud83d"}]}, '
+    body += rb'"profile_features": {"x": NaN}, "y\ude00": 1}'
     response = await one.http.post("/generate", content=b"\xef\xbb\xbf" + body)
     assert response.status_code == 200, response.text
     assert response.json()["candidates"][0]["content"] == "Pay \ufffd"

@@ -276,7 +276,7 @@ async def test_half_an_emoji() -> None:
     async with canned(body=body) as llm:
         assert (await llm.chat(HELLO)).content == "Hi \ufffd"
     async with canned(500, b'{"error": "no \\ud83d"}') as llm:
-        with pytest.raises(LlmFailed, match="no \ufffd$"):
+        with pytest.raises(LlmFailed, match=re.escape("no \ufffd")):
             await llm.chat(HELLO)
 
 
