@@ -8,6 +8,8 @@ from typing import Annotated, Any, Final, NamedTuple, Protocol
 import msgspec
 from msgspec import Meta
 
+from app.decoding import decoded
+
 __all__ = ["HANDLERS", "MAX_EVENT_BYTES", "MAX_FIELDS", "Event", "Malformed", "TaskSync", "handle"]
 
 log = logging.getLogger("oo.events")
@@ -66,7 +68,7 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 async def _task_synced(event: Event, message: TaskSynced, tasks: TaskSync) -> None:
-    fields = _fields.decode(event.body)
+    fields = decoded(_fields.decode, event.body)
     if len(fields) > MAX_FIELDS:
         raise Malformed(f"{len(fields)} fields, more than {MAX_FIELDS}")
     await tasks.synced(message.user_id, {name: _text(raw) for name, raw in fields.items()}, event.stored_at)
@@ -102,7 +104,8 @@ async def handle(event: Event, tasks: TaskSync) -> None:
     if len(event.body) > MAX_EVENT_BYTES:
         raise Malformed(f"{len(event.body)} bytes, more than {MAX_EVENT_BYTES}")
     try:
-        await handler.run(event, msgspec.json.decode(event.body, type=handler.message), tasks)
+        message = decoded(lambda body: msgspec.json.decode(body, type=handler.message), event.body)
+        await handler.run(event, message, tasks)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Malformed(str(error)) from None
     except RecursionError:

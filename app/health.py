@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 import msgspec
-from litestar import Response, get
+from litestar import HttpMethod, Response, route
 from litestar.handlers import HTTPRouteHandler
 
 from app.consumer import NatsHealth
@@ -19,6 +19,8 @@ from state.store import Store
 __all__ = ["HealthAnswer", "StoreHealth", "health_routes"]
 
 _PING_SECONDS: Final = 0.5
+# Some load balancers and uptime checks ask with HEAD.
+_ASKED: Final = (HttpMethod.GET, HttpMethod.HEAD)
 _AGAIN: Final = {"Retry-After": str(RETRY_SECONDS)}
 
 
@@ -57,17 +59,17 @@ def health_routes(
             return StoreHealth(ok=False, problem=str(error))
         return StoreHealth(ok=True, milliseconds=round((time.perf_counter() - started) * 1000, 3))
 
-    @get("/health")
+    @route("/health", http_method=_ASKED)
     async def health() -> Response[HealthAnswer]:
         found = await ask_store()
         answer = HealthAnswer(found.ok, version, draining.begun, found, nats(), found.problem or msgspec.UNSET)
         return Response(answer) if found.ok else Response(answer, status_code=503, headers=_AGAIN)
 
-    @get("/health/live")
+    @route("/health/live", http_method=_ASKED)
     async def live() -> Ok:
         return Ok()
 
-    @get("/health/ready")
+    @route("/health/ready", http_method=_ASKED)
     async def ready() -> Response[Ok | ErrorAnswer]:
         if draining.begun:
             return Response(ErrorAnswer("stopping"), status_code=503, headers=_AGAIN)

@@ -10,6 +10,7 @@ Messages are fit for a client: bounded, and without the key even if the proxy re
 
 import asyncio
 import hashlib
+import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -45,6 +46,8 @@ SPACING_SECONDS = 0.005
 REPLY_BYTES = 2 * 1024 * 1024
 QUOTE_CHARACTERS = 200
 LONGEST_RETRY_AFTER = 86_400.0
+# HTTP knows whole seconds only, but proxies send fractions.
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]*)?")
 
 
 class LlmError(Exception):
@@ -279,7 +282,9 @@ def _header_safe(key: Secret) -> Secret:
 def _seconds(header: str) -> float | None:
     """A Retry-After header, seconds or a date, as seconds from now between 0 and a day; None if it is neither."""
     try:
-        seconds = float(header) if header.isdigit() else parsedate_to_datetime(header).timestamp() - time.time()
+        seconds = (
+            float(header) if _NUMBER.fullmatch(header) else parsedate_to_datetime(header).timestamp() - time.time()
+        )
     except (ValueError, OverflowError):
         return None
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)

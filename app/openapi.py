@@ -6,18 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from litestar import Response, get
+from litestar import HttpMethod, Response, route
 from litestar.handlers import HTTPRouteHandler
 
 from app import __version__
 from app.reference import INTRODUCTION, ROUTES, Described, Failure, refusals
 from app.schema_page import POLICY, render
-from app.schemas import ErrorAnswer, UserId
+from app.schemas import ErrorAnswer, ProfileFeatures, UserId
 
 __all__ = ["document", "schema_routes"]
 
 _REF: Final = "#/components/schemas/{name}"
 _JSON: Final = "application/json"
+_ASKED: Final = (HttpMethod.GET, HttpMethod.HEAD)
 _KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -37,7 +38,7 @@ _RETRY_AFTER: Final = {
 
 
 def schema_routes(others: Sequence[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
-    """GET /schema and GET /schema/openapi.json, which show `others` and themselves."""
+    """GET /schema and GET /schema/openapi.json, which show `others` and themselves, and GET /, which leads there."""
 
     @functools.cache
     def shown() -> dict[str, Any]:
@@ -51,15 +52,20 @@ def schema_routes(others: Sequence[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
     def rendered() -> str:
         return render(shown())
 
-    @get("/schema", sync_to_thread=False)
+    @route("/schema", http_method=_ASKED, sync_to_thread=False)
     def page() -> Response[str]:
         return Response(rendered(), media_type="text/html", headers={"Content-Security-Policy": POLICY})
 
-    @get("/schema/openapi.json", sync_to_thread=False)
+    @route("/schema/openapi.json", http_method=_ASKED, sync_to_thread=False)
     def raw() -> Response[bytes]:
         return Response(encoded(), media_type=_JSON)
 
-    return [page, raw]
+    # Relative, so that it leads to the page under a prefix too.
+    @route("/", http_method=_ASKED, status_code=307, sync_to_thread=False)
+    def front() -> Response[bytes]:
+        return Response(b"", status_code=307, media_type="text/plain", headers={"Location": "schema"})
+
+    return [page, raw, front]
 
 
 def document(routes: Sequence[HTTPRouteHandler]) -> dict[str, Any]:
@@ -73,12 +79,12 @@ def document(routes: Sequence[HTTPRouteHandler]) -> dict[str, Any]:
     described = {name: row for name, row in ROUTES.items() if name in roles}
     messages = {type(message) for row in described.values() for message in (row.reads, row.answers, row.unwell)}
     types = sorted((type_ for type_ in messages if issubclass(type_, msgspec.Struct)), key=lambda type_: type_.__name__)
-    _, schemas = msgspec.json.schema_components([*types, ErrorAnswer], ref_template=_REF)
+    _, schemas = msgspec.json.schema_components([*types, ErrorAnswer, ProfileFeatures], ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}
     for name, row in described.items():
         method, _, path = name.partition(" ")
         paths.setdefault(path, {})[method.lower()] = _operation(path, row, roles[name])
-    return {
+    found = {
         "openapi": "3.1.0",
         "info": {"title": "oO Serving", "version": __version__, "description": INTRODUCTION},
         "paths": paths,
@@ -90,12 +96,26 @@ def document(routes: Sequence[HTTPRouteHandler]) -> dict[str, Any]:
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "One of the API_KEYS."}},
         },
     }
+    _open_objects(found)
+    return found
+
+
+def _open_objects(node: object) -> None:
+    """Say of objects of which no field is known that they may have any: some generators take them for empty ones."""
+    if isinstance(node, dict):
+        if node.get("type") == "object" and not {"properties", "additionalProperties", "$ref"} & node.keys():
+            node["additionalProperties"] = True
+        for inner in node.values():
+            _open_objects(inner)
+    elif isinstance(node, list):
+        for inner in node:
+            _open_objects(inner)
 
 
 def _operation(path: str, row: Described, role: str | None) -> dict[str, Any]:
     names = re.findall(r"\{(\w+)\}", path)
     found: dict[str, Any] = {
-        "operationId": "_".join(re.findall(r"\w+", re.sub(r"\{\w+\}", "", path))),
+        "operationId": row.name or "_".join(re.findall(r"\w+", re.sub(r"\{\w+\}", "", path))),
         "tags": [row.tag],
         "summary": row.summary,
     }

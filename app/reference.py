@@ -48,10 +48,12 @@ class Failure(msgspec.Struct, frozen=True):
 
 class Described(msgspec.Struct, frozen=True, kw_only=True):
     """One route. `reads` and `answers` are examples; an answer that is text is the media type of something else than a
-    message. `errors` has one row per status; `unwell` is what answers 503 instead of an error."""
+    message. `errors` has one row per status; `unwell` is what answers 503 instead of an error. `name` is the
+    operation's id where the path does not say what it does."""
 
     tag: Tag
     summary: str
+    name: str = ""
     reads: msgspec.Struct | None = None
     answers: msgspec.Struct | str
     errors: tuple[Failure, ...] = ()
@@ -67,7 +69,8 @@ INTRODUCTION: Final = (
     "Unknown fields are ignored; a number as text or 3.0 passes for 3, and `true` as text for true. A user id in a "
     "path is percent-encoded, a slash in it too.\n\n"
     "A service that has API_KEYS wants one of them as a bearer token, of the role that the route names. One that has "
-    "none is open to everyone."
+    "none is open to everyone.\n\n"
+    "`GET /` leads to `/schema`. Health and reference can be asked with HEAD too: the answer has no body then."
 )
 
 _UNREADABLE: Final = "The request is not what the route takes; nothing was changed."
@@ -218,6 +221,7 @@ ROUTES: Final[Mapping[str, Described]] = {
     ),
     "GET /features/{user_id}": Described(
         tag="decisions",
+        name="history",
         summary="the last decisions for a user, oldest first",
         answers=HistoryAnswer(
             "ann", [_history(1.7349351572897471), _history(0.0, "egreedy-v1"), _history(0.0, "egreedy-v2")]
@@ -226,6 +230,7 @@ ROUTES: Final[Mapping[str, Described]] = {
     ),
     "DELETE /users/{user_id}": Described(
         tag="decisions",
+        name="erase_user",
         summary="remove everything there is of a user, and say what it was",
         answers=ErasedAnswer(
             [
@@ -242,6 +247,7 @@ ROUTES: Final[Mapping[str, Described]] = {
     ),
     "POST /reset/{user_id}": Described(
         tag="decisions",
+        name="reset_user",
         summary="forget all models and decisions of a user",
         answers=Ok(),
         errors=(_NO_USER, _STORE_AWAY),
@@ -257,6 +263,7 @@ ROUTES: Final[Mapping[str, Described]] = {
     ),
     "GET /prompts": Described(
         tag="generation",
+        name="prompt_versions",
         summary="the prompt versions there are",
         answers=PromptList(["v1", "v2"], "v1"),
         errors=(_BUSY,),
@@ -294,9 +301,17 @@ ROUTES: Final[Mapping[str, Described]] = {
         errors=(_NO_METRICS,),
     ),
     "GET /schema": Described(
-        tag="reference", summary="this reference, for a browser", answers="text/html", errors=(_BUSY,)
+        tag="reference",
+        name="reference_page",
+        summary="this reference, for a browser",
+        answers="text/html",
+        errors=(_BUSY,),
     ),
     "GET /schema/openapi.json": Described(
-        tag="reference", summary="this reference, as an OpenAPI document", answers="application/json", errors=(_BUSY,)
+        tag="reference",
+        name="openapi_document",
+        summary="this reference, as an OpenAPI document",
+        answers="application/json",
+        errors=(_BUSY,),
     ),
 }

@@ -55,7 +55,7 @@ def render(document: Node) -> str:
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{escape(info['title'])}</title><style>{_STYLE}</style></head><body>",
             f'<h1>{escape(info["title"])}</h1><p class="faint">version {escape(info["version"])} · ',
-            f'<a href="/schema/openapi.json">OpenAPI {document["openapi"]} document</a></p>',
+            f'<a href="schema/openapi.json">OpenAPI {document["openapi"]} document</a></p>',
             *(f"<p>{_text(part)}</p>" for part in info["description"].split("\n\n")),
             *_operations(document),
             "<h2>Messages</h2>",
@@ -124,7 +124,7 @@ def _schema(name: str, schema: Node) -> str:
     rows = [
         (
             f"<code>{escape(field)}</code>",
-            _type(type_),
+            _type(type_) + (f"<br>{_text(type_['description'])}" if "description" in type_ else ""),
             "required" if field in schema["required"] else "",
             f"<code>{escape(json.dumps(type_['default']))}</code>" if "default" in type_ else "",
         )

@@ -6,10 +6,12 @@ true. What is out of range or not finite is refused, since one such number would
 
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Final, Generic, TypeVar
 
 import msgspec
 from msgspec import Meta
+
+from app.decoding import decoded
 
 __all__ = [
     "Candidate",
@@ -24,6 +26,7 @@ __all__ = [
     "HistoryEntry",
     "HistoryFeatures",
     "Ok",
+    "ProfileFeatures",
     "PromptList",
     "Reader",
     "RewardRequest",
@@ -42,7 +45,8 @@ Priority = Annotated[int, Meta(ge=1, le=4)]
 Finite = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 UserId = Annotated[str, Meta(min_length=1, max_length=256)]
 TipId = Annotated[str, Meta(max_length=256)]
-Profile = dict[str, Any] | None
+Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+Profile = Annotated[dict[str, Any], Meta(extra_json_schema={"$ref": "#/components/schemas/ProfileFeatures"})] | None
 
 
 class Unreadable(ValueError):
@@ -73,6 +77,31 @@ class ScoreContext(msgspec.Struct, frozen=True, gc=False):
 
     hour_of_day: Hour = 12
     day_of_week: Weekday = 0
+
+
+class ProfileFeatures(msgspec.Struct, frozen=True):
+    """What is known of a user's last 30 days, for `egreedy-v2`. A value out of range counts as the nearest in range,
+    one that is not a number as absent; other fields are ignored."""
+
+    # For the reference alone: a profile is read as it comes, since no value in it is refused.
+
+    completion_rate_30d: Annotated[
+        Annotated[float, Meta(ge=0, le=1)] | None, Meta(description="Share of tips that were done; absent: 0.")
+    ] = None
+    dismiss_rate_30d: Annotated[
+        Annotated[float, Meta(ge=0, le=1)] | None, Meta(description="Share of tips that were dismissed; absent: 0.")
+    ] = None
+    mean_dwell_ms_30d: Annotated[
+        Annotated[float, Meta(ge=0, le=600_000)] | None,
+        Meta(description="Mean time for which a tip was looked at, in milliseconds; absent: 0."),
+    ] = None
+    preferred_hour: Annotated[
+        Annotated[float, Meta(ge=0, le=24)] | None,
+        Meta(description="Hour of the day at which the user likes tips best; absent: no hour is better than another."),
+    ] = None
+    tip_volume_30d: Annotated[
+        Annotated[float, Meta(ge=0)] | None, Meta(description="Number of tips shown; counts up to 100; absent: 0.")
+    ] = None
 
 
 class ScoreRequest(msgspec.Struct, frozen=True):
@@ -109,6 +138,12 @@ class Ok(msgspec.Struct, frozen=True):
     ok: bool = True
 
 
+_THETA: Final = (
+    "One weight for each feature. `linucb-v1`: hour_sin, hour_cos, is_overdue, task_age, priority, in this order; the "
+    "other policies name theirs in `feature_labels`."
+)
+
+
 class StatisticsAnswer(msgspec.Struct, frozen=True):
     """What a policy has learned about a user; `policy`, `exploration_rate` and `feature_labels` for policies that
     explore by chance."""
@@ -118,8 +153,8 @@ class StatisticsAnswer(msgspec.Struct, frozen=True):
     reward_count: int
     cumulative_reward: float
     estimated_mean_reward: float
-    theta: list[float]
-    last_updated: str | None
+    theta: Annotated[list[float], Meta(description=_THETA)]
+    last_updated: Time | None
     policy: str | msgspec.UnsetType = msgspec.UNSET
     exploration_rate: float | msgspec.UnsetType = msgspec.UNSET
     feature_labels: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
@@ -139,7 +174,7 @@ class HistoryFeatures(msgspec.Struct, frozen=True):
 class HistoryEntry(msgspec.Struct, frozen=True):
     """One decision."""
 
-    ts: str
+    ts: Time
     features: HistoryFeatures
     score: float
     tip_id: str
@@ -211,7 +246,10 @@ class ErrorAnswer(msgspec.Struct, frozen=True):
 
 
 class Reader(Generic[T]):
-    """Reads bodies of one type; `untyped` makes a float of a number where any type may stand."""
+    """Reads bodies of one type; `untyped` makes a float of a number where any type may stand.
+
+    What `app.decoding` mends is taken: in a profile NaN counts as absent.
+    """
 
     def __init__(self, type_: type[T], *, untyped: Callable[[str], float] | None = None) -> None:
         self._decode = msgspec.json.Decoder(type_, strict=False, float_hook=untyped).decode
@@ -221,7 +259,7 @@ class Reader(Generic[T]):
         try:
             if not body.isascii():
                 body.decode()  # the decoder does not look into fields that are ignored
-            return self._decode(body)
+            return decoded(self._decode, body, loose="profile_features")
         except msgspec.ValidationError as error:
             raise Unreadable(str(error)) from None
         except msgspec.DecodeError as error:

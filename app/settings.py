@@ -162,7 +162,7 @@ def takes(type_: msgspec.inspect.Type) -> str:  # noqa: PLR0911  # one line for 
         case msgspec.inspect.BoolType():
             return "1 or 0"
         case msgspec.inspect.IntType(ge=low, le=high):
-            return f"{low:,} to {high:,}" if high is not None else f"{low:,} or more"
+            return f"a whole number, {low:,} to {high:,}" if high is not None else f"a whole number, {low:,} or more"
         case msgspec.inspect.FloatType(ge=low, gt=above, le=high):
             return f"{low:g} to {high:,}" if low is not None else f"more than {above:g}, at most {high:,}"
         case msgspec.inspect.StrType(pattern=pattern) if pattern:
@@ -170,22 +170,34 @@ def takes(type_: msgspec.inspect.Type) -> str:  # noqa: PLR0911  # one line for 
     return "text"
 
 
+def _word(text: str, type_: msgspec.inspect.Type) -> str:
+    """`text` in lower case if it is one of several words."""
+    match type_:
+        case msgspec.inspect.Metadata(type=inner):
+            return _word(text, inner)
+        case msgspec.inspect.LiteralType() | msgspec.inspect.BoolType():
+            return text.lower()
+    return text
+
+
 def from_environment(environ: Mapping[str, str]) -> Settings:
     """Read every setting from `environ`; an empty variable counts as not set.
 
+    White space around a value does not count, as the line break of a mounted file; nor does case in words of choice.
     Raises SettingsError naming the first variable that does not fit, what it takes, and what it was; a secret takes
     any text.
     """
     values: dict[str, Any] = {}
     for name, hint in get_type_hints(Settings, include_extras=True).items():
         variable = name.upper()
-        text = environ.get(variable, "")
+        text = environ.get(variable, "").strip()
         if not text:
             continue
+        described = msgspec.inspect.type_info(hint)
         try:
-            values[name] = msgspec.convert(text, hint, strict=False, dec_hook=_secret)
+            values[name] = msgspec.convert(_word(text, described), hint, strict=False, dec_hook=_secret)
         except msgspec.ValidationError:
-            raise SettingsError(f"{variable}: takes {takes(msgspec.inspect.type_info(hint))}, not {text!r}") from None
+            raise SettingsError(f"{variable}: takes {takes(described)}, not {text!r}") from None
     return Settings(**values)
 
 
@@ -218,7 +230,7 @@ def _check_what_the_sdk_reads(environ: Mapping[str, str]) -> None:
     for name, text in environ.items():
         least = 1 if name.startswith("OTEL_BSP_") else 0
         if text and _NUMBER.fullmatch(name) and not (text.isdecimal() and len(text) < 19 and int(text) >= least):
-            raise SettingsError(f"{name}: takes {least} or more, not {text!r}")
+            raise SettingsError(f"{name}: takes a whole number, {least} or more, not {text!r}")
     for name in _HEADERS:
         if not all(map(_is_header, environ.get(name, "").split(","))):
             raise SettingsError(f"{name}: takes name=value pairs with commas between them, values percent-encoded")

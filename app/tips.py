@@ -1,24 +1,22 @@
 """Generate tips: a prompt, a chat, a strict reading of the reply, and a correction when it cannot be read."""
 
-import json
 import logging
-import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
+from app.decoding import decoded
 from app.llm import ChatClient, LlmError, LlmFailed, LlmNotConfigured
 from app.prompts import Message, Prompts
+from app.thoughts import spans
 
 __all__ = ["BadReply", "Generated", "Observer", "Tip", "generate", "read"]
 
 TRIES = 3
 ECHO_CHARACTERS = 8_000
 LONGEST_ID = 256
-OPENINGS = 200
 
 log = logging.getLogger("oo.llm")
 
@@ -51,7 +49,7 @@ class Observer(Protocol):
 
 
 class BadReply(ValueError):
-    """The reply is no JSON array of objects with text in `content`; the message says what it is instead."""
+    """The reply is not a JSON array of objects with text in `content`; the message says what it is instead."""
 
 
 class _Item(msgspec.Struct):
@@ -75,7 +73,8 @@ async def generate(
     """Ask for `n` tips and read them, with at most two corrections of a reply that cannot be read.
 
     `hour_of_day` is 0..23, `day_of_week` 0..6 from Monday. Raises UnknownPrompt, LlmNotConfigured, LlmUnavailable, or
-    LlmFailed, the last also when the third reply is still unreadable.
+    LlmFailed, the last also when the third reply is still unreadable, and at once when a reply that cannot be read was
+    cut off at the token limit or is a refusal: the same question would be paid for again in vain.
     """
     prompt = prompts.get(prompt_version)
     messages = prompt.messages(n=n, tasks=tasks, hour_of_day=hour_of_day, day_of_week=day_of_week, extra=extra)
@@ -89,11 +88,12 @@ async def generate(
             prompt_tokens += reply.prompt_tokens
             completion_tokens += reply.completion_tokens
             try:
-                candidates = read(reply.content, n)
+                candidates = read(reply.content, n, whole=reply.stopped is None)
             except BadReply as error:
-                if tries == TRIES:
-                    wrong, said = client.quote(str(error)), client.quote(reply.content)
-                    raise LlmFailed(f"no usable tips in {tries} tries: {wrong}: {said or '(empty)'}") from None
+                if tries == TRIES or reply.stopped is not None:
+                    wrong, said = client.quote(reply.stopped or str(error)), client.quote(reply.content)
+                    times = f"{tries} tries" if tries > 1 else "1 try"
+                    raise LlmFailed(f"no usable tips in {times}: {wrong}: {said or '(empty)'}") from None
                 messages = [*messages, *_correction(reply.content, error)]
             else:
                 outcome = "ok"
@@ -137,71 +137,51 @@ def _correction(content: str, error: BadReply) -> list[Message]:
     ]
 
 
-def read(text: str, n: int) -> list[Tip]:
-    """The first `n` tips of the first JSON array of objects with text in `content` that stands in `text`.
+def read(text: str, n: int, *, whole: bool = True) -> list[Tip]:
+    """The first `n` tips of the last JSON array of objects with text in `content` that stands in `text`.
 
     What surrounds the array does not matter (a sentence, a Markdown fence of any kind); an array inside another JSON
-    value does not count, nor does one in the thoughts with which a reasoning model begins. Raises BadReply. Reads every
-    character a few times at most, and gives up after `OPENINGS` brackets.
+    value does not count, nor does one in a model's thoughts: see `app.thoughts`. Of a text that is not `whole` an array
+    does not count either if a value after it was begun: that may have been the answer. Raises BadReply. Reads every
+    character a few times at most, and gives up after `OPENINGS` brackets and tags.
     """
-    if thoughts := _THOUGHTS.match(text):
-        text = text[thoughts.end() :]
-    wrong = BadReply("it holds no JSON array")
-    for start, end in islice(_values(text), OPENINGS):
-        if end is None:
-            wrong = BadReply("its JSON is malformed or cut off")
-            continue
-        if text[start] != "[":
-            wrong = BadReply("it is an object, not an array")
-            continue
-        try:
-            items = _ITEMS.decode(text[start:end])
-        except (ValueError, RecursionError) as error:
-            wrong = BadReply(_lower(str(error)))
-            continue
-        blank = next((at for at, item in enumerate(items) if not item.content.strip()), None)
-        if not items:
-            wrong = BadReply("the array is empty")
-        elif blank is not None:
-            wrong = BadReply(f"there is no text in `content` - at `$[{blank}]`")
+    wrong = "it holds no JSON array"
+    items: list[_Item] | None = None
+    at = 0
+    for span in spans(text):
+        if span.what == "thought":
+            if items is None or span.start <= at:
+                items, wrong = None, "it holds no JSON array outside of its thoughts"
+        elif span.what == "broken":
+            wrong = "its JSON is malformed or cut off"
+            items = items if whole else None
+        elif text[span.start] != "[":
+            wrong = "it is an object, not an array"
         else:
-            return _tips(items[:n])
-    raise wrong
+            try:
+                items, at = _items(text[span.start : span.end]), span.start
+            except BadReply as error:
+                wrong = str(error)
+    if items is None:
+        raise BadReply(wrong)
+    return _tips(items[:n])
 
 
 _ITEMS = msgspec.json.Decoder(list[_Item])
-# At the beginning only: a tip may speak of such tags.
-_THOUGHTS = re.compile(r"(?:\s*<think>.*?(?:</think>|\Z))+", re.DOTALL)
-# Where an array or object may begin; brackets in prose mostly do not look like it.
-_OPENING = re.compile(r'\[(?=\s*[\[{\]"\-\dtfn])|\{(?=\s*["}])')
 
 
-def _constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-# Integers are read as floats: Python refuses to read very long ones, and only the extent is wanted here.
-_SCAN = json.JSONDecoder(parse_constant=_constant, parse_int=float)
-
-
-def _values(text: str) -> Iterator[tuple[int, int | None]]:
-    """Where the outermost JSON arrays and objects of `text` begin and end; the end is None if one cannot be read.
-
-    What cannot be read is passed over up to where it broke, and not looked into: an array inside a truncated object
-    is no answer.
-    """
-    at = 0
-    while opening := _OPENING.search(text, at):
-        try:
-            _, at = _SCAN.raw_decode(text, opening.start())
-        except json.JSONDecodeError as error:
-            yield opening.start(), None
-            at = max(error.pos, opening.end())
-        except (ValueError, RecursionError):
-            yield opening.start(), None
-            return
-        else:
-            yield opening.start(), at
+def _items(text: str) -> list[_Item]:
+    """The items of an array; raises BadReply."""
+    try:
+        items = decoded(_ITEMS.decode, text.encode())
+    except (ValueError, RecursionError) as error:
+        raise BadReply(_lower(str(error))) from None
+    blank = next((at for at, item in enumerate(items) if not item.content.strip()), None)
+    if not items:
+        raise BadReply("the array is empty")
+    if blank is not None:
+        raise BadReply(f"there is no text in `content` - at `$[{blank}]`")
+    return items
 
 
 def _tips(items: Sequence[_Item]) -> list[Tip]:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from fakeredis import FakeAsyncRedis, FakeServer
 from redis.asyncio import ConnectionPool, Redis, RedisCluster
@@ -21,6 +21,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisClusterException, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
+from state.addresses import addresses, split
 from state.cluster import Cluster
 from state.servers import Lend, Servers, whole
 
@@ -81,17 +82,6 @@ _TAKES: Final = (
 )
 
 
-def _addresses(netloc: str, default_port: int) -> list[tuple[str, int]]:
-    """The hosts and ports of `host:port,host:port`; IPv6 addresses stand in brackets."""
-    found = []
-    for part in netloc.split(","):
-        address = urlsplit(f"//{part}")
-        if not address.hostname:
-            raise ValueError(_TAKES)
-        found.append((address.hostname, address.port or default_port))
-    return found
-
-
 def open_servers(url: str, *, size: int, timeout: float) -> Servers:
     """The servers behind `url`, with at most `size` connections. Nothing connects before it is needed.
 
@@ -111,8 +101,7 @@ def _open(url: str, size: int, timeout: float) -> Servers:
     kind, _, how = scheme.partition("+")
     if kind not in {"redis", "rediss", "unix"} or how not in {"", "sentinel", "cluster"} or (kind == "unix" and how):
         raise ValueError(_TAKES)
-    parts = urlsplit(f"{kind}://{rest}")
-    credentials, _, netloc = parts.netloc.rpartition("@")
+    parts = split(rest)
     path = [unquote(part) for part in parts.path.split("/") if part]
     common: dict[str, Any] = {
         "protocol": 2,
@@ -123,15 +112,15 @@ def _open(url: str, size: int, timeout: float) -> Servers:
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }
     if not how:
-        if kind == "unix" and (netloc or not path):
+        if kind == "unix" and (parts.hosts or not path):
             raise ValueError(_TAKES)
         if kind != "unix" and (
-            len(_addresses(netloc, 6379)) > 1 or len(path) > 1 or not "".join(path or "0").isdecimal()
+            len(addresses(parts.hosts, 6379)) > 1 or len(path) > 1 or not "".join(path or "0").isdecimal()
         ):
             raise ValueError(_TAKES)
         return _Single(ConnectionPool.from_url(url, **common), size)
     # redis-py reads credentials and options of a URL with one host; it shall read ours too.
-    options = dict(parse_url(f"{kind}://{credentials}@localhost?{parts.query}"))
+    options = dict(parse_url(f"{kind}://{parts.credentials}@localhost?{parts.query}"))
     options.pop("host", None)
     tls = options.pop("connection_class", None) is not None
     # A node that hangs must not use up the time in which another one could have answered.
@@ -139,7 +128,7 @@ def _open(url: str, size: int, timeout: float) -> Servers:
     if how == "cluster":
         if path:
             raise ValueError(_TAKES)
-        seeds = _addresses(netloc, 6379)
+        seeds = addresses(parts.hosts, 6379)
         cluster = RedisCluster(
             startup_nodes=[ClusterNode(host, port) for host, port in seeds],
             max_connections=size,
@@ -155,7 +144,7 @@ def _open(url: str, size: int, timeout: float) -> Servers:
     }
     tls_options = {name: value for name, value in options.items() if name.startswith("ssl_")}
     manager = Sentinel(  # type: ignore[no-untyped-call]  # redis-py
-        _addresses(netloc, 26379),
+        addresses(parts.hosts, 26379),
         sentinel_kwargs={**common, **finding, **asking, **tls_options, "ssl": tls},
         **common,
     )

@@ -160,12 +160,35 @@ async def test_proxy_failures(one: Running, raw: bytes, status: int, says: str) 
     assert ("retry-after" in response.headers) == (status == 503)
 
 
-async def test_retry_after(one: Running) -> None:
-    """429 with Retry-After becomes 503 with the same Retry-After."""
-    one.says(http(b'{"error": {"message": "slow down"}}', "429 Too Many Requests", "Retry-After: 17"))
+@pytest.mark.parametrize(("header", "answered"), [("17", "17"), ("12.5", "13"), ("0.01", "1")])
+async def test_retry_after(one: Running, header: str, answered: str) -> None:
+    """429 with Retry-After becomes 503 with the same Retry-After, in whole seconds that are not too early."""
+    one.says(http(b'{"error": {"message": "slow down"}}', "429 Too Many Requests", f"Retry-After: {header}"))
     response = await one.generate()
-    assert (response.status_code, response.headers["retry-after"]) == (503, "17")
+    assert (response.status_code, response.headers["retry-after"]) == (503, answered)
     assert "slow down" in response.json()["detail"]
+
+
+async def test_half_an_emoji(one: Running) -> None:
+    """A task's title, and a tip, that were cut in the middle of an emoji are read with U+FFFD in their place."""
+    one.says(r'[{"id": "a", "content": "Pay \ud83d"}]')
+    body = rb'{"user_id": "ada", "context": {"tasks": [{"title": "Rent \ud83d"}]}, '
+    body += rb'"profile_features": {"x": NaN}, "y\ude00": 1}'
+    response = await one.http.post("/generate", content=b"\xef\xbb\xbf" + body)
+    assert response.status_code == 200, response.text
+    assert response.json()["candidates"][0]["content"] == "Pay \ufffd"
+    assert "Rent \ufffd" in one.llm.asked[0].body["messages"][1]["content"]
+
+
+async def test_parts_and_refusals(one: Running) -> None:
+    """A reply in parts is read; one that was cut off or refused is answered 502 at the first call."""
+    parts = [{"type": "thinking", "thinking": "Hm"}, {"type": "text", "text": ARRAY}]
+    one.says(http(msgspec.json.encode({"choices": [{"message": {"content": parts}}]})))
+    assert (await one.generate()).status_code == 200
+    one.says(http(msgspec.json.encode({"choices": [{"finish_reason": "length", "message": {"content": ARRAY[:-5]}}]})))
+    response = await one.generate()
+    assert (response.status_code, len(one.llm.asked)) == (502, 1)
+    assert "cut off at the token limit" in response.json()["detail"]
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,30 @@ async def test_one_connection_for_many_calls() -> None:
         ({"choices": None, "error": None}, "", (0, 0)),
         ({}, "", (0, 0)),
         ({"choices": [{}]}, "", (0, 0)),
+        ({"choices": [{"message": {"content": [{"type": "text", "text": "[1]"}]}}]}, "[1]", (0, 0)),
+        (
+            {
+                "choices": [
+                    {
+                        "message": {
+                            "content": [
+                                {"type": "thinking", "thinking": [{"type": "text", "text": "no"}], "text": "no"},
+                                {"type": "text", "text": "["},
+                                {"type": "text", "text": None},
+                                {"type": "image_url", "image_url": {"url": "x"}},
+                                {"text": "no"},
+                                "no",
+                                None,
+                                {"type": "output_text", "text": "1]"},
+                            ]
+                        }
+                    }
+                ]
+            },
+            "[1]",
+            (0, 0),
+        ),
+        ({"choices": [{"message": {"content": []}}]}, "", (0, 0)),
         ({"choices": [{"message": {"content": "x"}}], "usage": None}, "x", (0, 0)),
         ({"choices": [{"message": {"content": "x"}}], "usage": [1]}, "x", (0, 0)),
         (
@@ -220,6 +244,13 @@ async def test_key_is_never_repeated(status: int, before: str, caplog: pytest.Lo
     [
         ("7", 7.0),
         ("0", 0.0),
+        ("12.5", 12.5),
+        ("0.2", 0.2),
+        ("3.", 3.0),
+        ("1e3", None),
+        (".5", None),
+        ("nan", None),
+        ("inf", None),
         ("9" * 30, 86_400.0),
         ("-5", None),
         ("soon", None),
@@ -237,6 +268,16 @@ async def test_over_the_limit(header: str, seconds: float | None) -> None:
         with pytest.raises(LlmUnavailable, match="over its limit: slow down") as caught:
             await llm.chat(HELLO)
     assert caught.value.retry_after == seconds
+
+
+async def test_half_an_emoji() -> None:
+    """A reply, or the message of an error, that was cut in the middle of an emoji is read with U+FFFD in its place."""
+    body = b'{"choices": [{"message": {"content": "Hi \\ud83d", "\\ude00": 1}}]}'
+    async with canned(body=body) as llm:
+        assert (await llm.chat(HELLO)).content == "Hi \ufffd"
+    async with canned(500, b'{"error": "no \\ud83d"}') as llm:
+        with pytest.raises(LlmFailed, match=re.escape("no \ufffd")):
+            await llm.chat(HELLO)
 
 
 async def test_retry_after_as_a_date(monkeypatch: pytest.MonkeyPatch) -> None:

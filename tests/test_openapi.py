@@ -22,10 +22,13 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31
 
 from app import llm
 from app.access import ROLES, make_key
+from app.bandit.features import Context
+from app.bandit.registry import policies
 from app.main import create_app
 from app.reference import ROUTES
+from app.schemas import CandidateFeatures
 from app.settings import Secret, Settings
-from tests.servers import PATIENCE_SECONDS, RedisServer, free_port, service
+from tests.servers import PATIENCE_SECONDS, RedisServer, Server, free_port, service
 from tests.standin import Asked, completion, http, stand_in
 
 pytestmark = pytest.mark.anyio
@@ -130,12 +133,14 @@ async def test_document_is_openapi(document: dict[str, Any]) -> None:
 
 
 async def test_every_route_is_described(document: dict[str, Any]) -> None:
-    """What is registered, what is described and what the document shows are the same routes; users who are called
-    `egreedy` and `v2` have paths of their own, which are no routes of their own."""
+    """What is registered, what is described and what the document shows are the same routes, but for those that stand
+    for another: HEAD for GET, / for /schema, and paths of their own for users called `egreedy` and `v2`."""
     app = litestar(create_app(Settings()))
     registered = {f"{method} {route.path_format}" for route in app.routes for method in getattr(route, "methods", ())}
     registered -= {name for name in registered if name.startswith("OPTIONS ")}
-    assert registered - {"GET /stats/egreedy", "GET /stats/egreedy/v2"} == ROUTES.keys()
+    heads = {name for name in registered if name.startswith("HEAD ")}
+    assert {name.replace("HEAD", "GET") for name in heads} <= registered
+    assert registered - heads - {"GET /stats/egreedy", "GET /stats/egreedy/v2", "GET /"} == ROUTES.keys()
     assert [f"{method} {path}" for method, path, _ in operations(document)] == list(ROUTES)
 
 
@@ -153,6 +158,84 @@ async def test_bounds_and_defaults_are_those_of_the_messages(document: dict[str,
     assert schemas["RewardRequest"]["required"] == ["user_id", "tip_id", "reward", "features"]
     (user,) = document["paths"]["/stats/{user_id}"]["get"]["parameters"]
     assert (user["schema"]["minLength"], user["schema"]["maxLength"]) == (1, 256)
+
+
+async def test_generators_find_what_they_need(document: dict[str, Any]) -> None:
+    """Operations are called what they do, objects without known fields say that they may have any, times are such, and
+    the features of a profile and of every theta have names."""
+    ids = {f"{method} {path}": operation["operationId"] for method, path, operation in operations(document)}
+    assert ids["DELETE /users/{user_id}"] == "erase_user"
+    assert ids["GET /features/{user_id}"] == "history"
+    assert ids["POST /score/egreedy/v2"] == "score_egreedy_v2"
+    schemas = document["components"]["schemas"]
+
+    def objects(node: object) -> Iterator[dict[str, Any]]:
+        if isinstance(node, dict):
+            if node.get("type") == "object":
+                yield node
+            for inner in node.values():
+                yield from objects(inner)
+        elif isinstance(node, list):
+            for inner in node:
+                yield from objects(inner)
+
+    bare = [node for node in objects(document) if not {"properties", "additionalProperties", "$ref"} & node.keys()]
+    assert bare == []
+    assert schemas["GenerateContext"]["properties"]["extra"]["additionalProperties"] is True
+    assert schemas["HistoryEntry"]["properties"]["ts"]["format"] == "date-time"
+    assert schemas["StatisticsAnswer"]["properties"]["last_updated"]["anyOf"][0]["format"] == "date-time"
+    theta = schemas["StatisticsAnswer"]["properties"]["theta"]["description"]
+    assert ", ".join(policies(1, 0)["linucb-v1"].featurizer.labels) in theta
+    for message in ("ScoreRequest", "RewardRequest", "GenerateRequest"):
+        profile, null = schemas[message]["properties"]["profile_features"]["anyOf"]
+        assert (profile["$ref"], null["type"]) == ("#/components/schemas/ProfileFeatures", "null")
+
+
+async def test_a_profile_is_what_the_document_says(document: dict[str, Any]) -> None:
+    """Each feature that it names changes what `egreedy-v2` sees within the documented range, and not beyond it."""
+    profile = document["components"]["schemas"]["ProfileFeatures"]["properties"]
+    features = policies(1, 0)["egreedy-v2"].featurizer
+    task = CandidateFeatures()
+
+    def sees(**known: float) -> list[float]:
+        row: list[float] = features.matrix(Context(7, 0, known), [task])[0].tolist()
+        return row
+
+    assert len(profile) == 5
+    for name, described in profile.items():
+        number = described["anyOf"][0]
+        assert described["description"]
+        assert described["default"] is None
+        least, most = number["minimum"], number.get("maximum", 100)
+        assert sees(**{name: least}) != sees(**{name: most / 2})
+        if name == "preferred_hour":  # it goes round
+            assert sees(**{name: least}) == pytest.approx(sees(**{name: most}))
+        else:
+            assert sees() == sees(**{name: least}) == sees(**{name: least - 1})
+            assert sees(**{name: most}) == pytest.approx(sees(**{name: most + 1}))
+
+
+async def test_the_front_leads_to_the_reference(document: dict[str, Any]) -> None:
+    """GET / leads to /schema by a relative address, so under a prefix too, and wants no key."""
+    _, line = make_key("someone", "admin")
+    async with serving(api_keys=Secret(line)) as client:
+        answer = await client.get("/")
+        assert (answer.status_code, answer.headers["location"], answer.content) == (307, "schema", b"")
+        assert str(httpx.URL("http://here/bandit/").join(answer.headers["location"])) == "http://here/bandit/schema"
+        assert (await client.get("/", follow_redirects=True)).headers["content-type"].startswith("text/html")
+    assert "`GET /` leads to `/schema`" in document["info"]["description"]
+
+
+def test_head_is_get_without_a_body(served: Server) -> None:
+    """The probes and the reference say the length that GET has, and the connection stays in step."""
+    with httpx.Client(base_url=served.url, timeout=PATIENCE_SECONDS) as client:
+        for path in ("/health", "/health/live", "/health/ready", "/schema", "/schema/openapi.json", "/"):
+            head, get = client.head(path), client.get(path)
+            assert (head.status_code, head.content) == (get.status_code, b""), path
+            assert head.status_code in (200, 307)
+            assert head.headers["content-type"] == get.headers["content-type"]
+            if path != "/health":  # how fast Redis is differs
+                assert head.headers["content-length"] == get.headers["content-length"]
 
 
 async def test_examples_are_a_conversation(document: dict[str, Any]) -> None:
@@ -340,7 +423,7 @@ async def test_page_asks_for_nothing(page: httpx.Response) -> None:
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     found = Page(page.text)
     assert not {"script", "link", "img", "iframe", "object", "embed", "form", "base"} & set(found.tags)
-    assert {name for name in found.named if not name.startswith("#")} == {"/schema/openapi.json"}
+    assert {name for name in found.named if not name.startswith("#")} == {"schema/openapi.json"}
     assert {name[1:] for name in found.named if name.startswith("#")} <= set(found.ids)
     assert len(found.ids) == len(set(found.ids))
     assert not re.search(r"url\(|@import", found.style)

@@ -1,6 +1,8 @@
 """REDIS_URL: every form that is taken, and how others are refused."""
 
 import asyncio
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection
 
 from state.connect import open_servers
 from state.servers import exchange
-from tests.servers import PATIENCE_SECONDS, RedisServer, free_port, redis_server, until_async
+from tests.servers import PATIENCE_SECONDS, ROOT, RedisServer, free_port, redis_server, until_async
 
 pytestmark = pytest.mark.anyio
 
@@ -67,6 +69,9 @@ async def set_and_get(url: str) -> None:
         f"redis+cluster://user:{SECRET}",
         f"redis+cluster://:{SECRET}@host:1?nonsense={SECRET}",
         f"rediss+cluster://:{SECRET}@[::1",
+        f"redis+cluster://:{SECRET}@h:0,h:1",
+        f"redis+cluster://:{SECRET}@h:1,[h]:2",
+        f"redis+cluster://:{SECRET}@h:1, h:2",
     ],
 )
 def test_bad_urls(url: str) -> None:
@@ -99,6 +104,33 @@ def test_what_a_url_says(url: str, expected: dict[str, object]) -> None:
     assert {name: getattr(connection, name) for name in expected} == expected
     assert isinstance(connection, UnixDomainSocketConnection) == url.startswith("unix")
     assert not isinstance(connection, SSLConnection)
+
+
+STRICT = """
+import sys, urllib.parse
+lenient = urllib.parse.urlsplit
+
+def urlsplit(url, *rest, **options):
+    host = url.partition("://")[2].partition("/")[0].rpartition("@")[2]
+    if "[" in host.lstrip("[") or "," in host:
+        raise ValueError("Invalid IPv6 URL")
+    return lenient(url, *rest, **options)
+
+urllib.parse.urlsplit = urlsplit
+from state.connect import open_servers
+for url in sys.argv[1:]:
+    open_servers(url, size=2, timeout=1)
+"""
+
+
+def test_several_hosts_whatever_python_makes_of_them() -> None:
+    """Some patch levels of Python refuse an address in brackets that is not the first host; the service does not."""
+    urls = [
+        "redis+sentinel://u:p@h:1,[::1]:2/name/5",
+        "redis+cluster://h:1,[::1]:2,h",
+        "rediss+cluster://[::1],[::2]:3",
+    ]
+    subprocess.run([sys.executable, "-c", STRICT, *urls], cwd=ROOT, check=True, timeout=300)
 
 
 def test_what_a_cluster_url_says() -> None:

@@ -5,8 +5,10 @@ import re
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 
+import httpx
 import pytest
 
 from app.__main__ import listeners
@@ -17,10 +19,12 @@ from tests.servers import ROOT, RedisServer, free_port, service
 @pytest.mark.parametrize(
     ("variable", "text", "line"),
     [
-        ("PORT", "abc", "PORT: takes 1 to 65,535, not 'abc'"),
-        ("PORT", "0", "PORT: takes 1 to 65,535, not '0'"),
-        ("PORT", "80.5", "PORT: takes 1 to 65,535, not '80.5'"),
-        ("MAX_INFLIGHT", "-1", "MAX_INFLIGHT: takes 0 or more, not '-1'"),
+        ("PORT", "abc", "PORT: takes a whole number, 1 to 65,535, not 'abc'"),
+        ("PORT", "0", "PORT: takes a whole number, 1 to 65,535, not '0'"),
+        ("PORT", "80.5", "PORT: takes a whole number, 1 to 65,535, not '80.5'"),
+        ("MAX_INFLIGHT", "-1", "MAX_INFLIGHT: takes a whole number, 0 or more, not '-1'"),
+        ("RATE_LIMIT_PER_SECOND", "0.5", "RATE_LIMIT_PER_SECOND: takes a whole number, 0 or more, not '0.5'"),
+        ("PORT", "8 0\n", "PORT: takes a whole number, 1 to 65,535, not '8 0'"),
         ("EPSILON", "1.01", "EPSILON: takes 0 to 1, not '1.01'"),
         ("EPSILON", "nan", "EPSILON: takes 0 to 1, not 'nan'"),
         ("ALPHA", "inf", "ALPHA: takes 0 to 1,000, not 'inf'"),
@@ -117,6 +121,59 @@ def test_what_is_set_is_read() -> None:
     found = from_environment({"PORT": "81", "EPSILON": "0.2", "NATS_CREATE_STREAMS": "true", "REDIS_URL": "redis://h"})
     assert (found.port, found.epsilon, found.nats_create_streams) == (81, 0.2, True)
     assert found.redis_url.reveal() == "redis://h"
+
+
+# One value for each setting, and how a careless hand may write it.
+GIVEN = {
+    "HOST": "::1",
+    "PORT": "81",
+    "WORKERS": "2",
+    "LOG_LEVEL": "warning",
+    "LOG_FORMAT": "json",
+    "ACCESS_LOG": "off",
+    "RATE_LIMIT_PER_SECOND": "5",
+    "EPSILON": "0.2",
+    "NATS_CREATE_STREAMS": "true",
+    "NATS_DURABLE_PREFIX": "mine",
+    "STORE_TIMEOUT_SECONDS": "1.5",
+}
+CARELESS = [lambda text: f" {text} ", lambda text: f"{text}\n", lambda text: f"\t{text}\r\n"]
+
+
+@pytest.mark.parametrize("careless", CARELESS)
+@pytest.mark.parametrize("variable", [name.upper() for name in Settings.__struct_fields__])
+def test_white_space_around_a_value_does_not_count(variable: str, careless: Callable[[str], str]) -> None:
+    """So it is with every setting, secrets too: a mounted file ends in a line break. Nothing else is not set."""
+    default = getattr(Settings(), variable.lower())
+    plain = GIVEN.get(variable, "3" if isinstance(default, int | float) else "Some Text")
+    if variable == "MAX_BODY_BYTES":
+        plain = "4096"
+    if variable == "REDIS_POOL_SIZE":
+        plain = "8"
+    found = from_environment({variable: plain})
+    assert found != Settings()
+    assert from_environment({variable: careless(plain)}) == found
+    assert from_environment({variable: careless("")}) == Settings()
+
+
+@pytest.mark.parametrize("variable", ["LOG_LEVEL", "LOG_FORMAT", "ACCESS_LOG", "NATS_CREATE_STREAMS"])
+def test_case_of_a_word_does_not_count(variable: str) -> None:
+    """Where there are some words to choose from; other texts keep theirs."""
+    for word in (GIVEN[variable].upper(), GIVEN[variable].title()):
+        assert from_environment({variable: word}) == from_environment({variable: GIVEN[variable]})
+    assert from_environment({"NATS_DURABLE_PREFIX": "Mine"}).nats_durable_prefix == "Mine"
+    switch = [
+        from_environment({"NATS_CREATE_STREAMS": word}).nats_create_streams for word in ("1", "True", "0", "FALSE")
+    ]
+    assert switch == [True, True, False, False]
+
+
+def test_a_careless_environment_serves(store: RedisServer) -> None:
+    """The service starts with it, and reaches its Redis."""
+    with service(
+        {"REDIS_URL": f" {store.url}\n", "LOG_LEVEL": "INFO\n", "LITELLM_URL": "http://localhost:4000\n"}
+    ) as server:
+        assert httpx.get(f"{server.url}/health", timeout=60).json()["store"]["ok"]
 
 
 def test_secrets_do_not_show() -> None:

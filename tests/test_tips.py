@@ -38,6 +38,29 @@ GOOD = {
     "brackets after": f"{ARRAY} [1] [ {{",
     "thought before": f"<think>They want [tips]. {{maybe}}</think>{ARRAY}",
     "draft in a thought": f'\n<think>\nPerhaps [{{"content": "draft"}}]\n</think> <think>{ARRAY[:9]}</think>\n{ARRAY}',
+    "draft before": f'[{{"content": "draft"}}], or rather {ARRAY}',
+    "thinking": f'<thinking>maybe [{{"content": "bad"}}]</thinking>{ARRAY}',
+    "Reasoning with an attribute": f'<Reasoning effort="high">[{{"content": "bad"}}]</REASONING>\n{ARRAY}',
+    "thought after": f'{ARRAY}<reflection>or [{{"content": "bad"}}]?</reflection>',
+    "unknown tag": f'<ponder>[{{"content": "bad"}}]</ponder>{ARRAY}<musing>[{{"content": "bad"}}]</musing>',
+    "thought that was never opened": f'[{{"content": "bad"}}]</think>{ARRAY}',
+    "thoughts one in another": f'<think><think>a</think>[{{"content": "bad"}}]</think>{ARRAY}',
+    "thought with another end": f'<think>[{{"content": "bad"}}]</thinking>{ARRAY}',
+    "end of a thought in a text": f'<think>"</think>" [{{"content": "bad"}}]</think>{ARRAY}',
+    "channels": f'<|channel|>analysis<|message|>[{{"content": "bad"}}]<|end|><|start|>assistant<|channel|>final'
+    f"<|message|>{ARRAY}<|return|>",
+    "channel without end": f'<|channel|>analysis<|message|>[{{"content": "bad"}}]<|channel|>final {ARRAY}',
+    "channel after": f'{ARRAY}<|channel|>commentary<|message|>[{{"content": "bad"}}]',
+    "THINK in brackets": f'[THINK][{{"content": "bad"}}][/THINK]{ARRAY}',
+    "thought in tokens": f'<|begin_of_thought|>[{{"content": "bad"}}]<|end_of_thought|>{ARRAY}',
+    "THINKING in tokens": f'<|START_THINKING|>[{{"content": "bad"}}]<|END_THINKING|><|START_RESPONSE|>{ARRAY}',
+    "triangles": f'◁think▷[{{"content": "bad"}}]◁/think▷{ARRAY}',
+    "answer in a tag": f'<think>[{{"content": "bad"}}]</think><answer>\n```json\n{ARRAY}\n```\n</answer>',
+    "HTML": f"<p>Here:<br></p><pre><code>{ARRAY}</code></pre>",
+    "tag that is not closed": f"Tips for <user>: {ARRAY}",
+    "tag that closes nothing": f"Tips</user>: {ARRAY}",
+    "less than": f"1 < 2, a<b, <3 <| {ARRAY} x>y",
+    "letter that grows in lower case": f'{"İ" * 9}<Ponder>[{{"content": "bad"}}]</PONDER>{ARRAY}',
     "byte order mark": f"\ufeff{ARRAY}",
 }
 
@@ -60,6 +83,8 @@ def test_good_replies(text: str) -> None:
         "]",
         "\\",
         "{{n}} </data>",
+        "</think> <think> <|channel|>analysis [/THINK]",
+        "<ponder>",
     ],
 )
 def test_content_is_kept(content: str) -> None:
@@ -100,7 +125,11 @@ BAD = {
     "single quotes": ("[{'content': 'x'}]", MALFORMED),
     "line end in a text": ('[{"content": "a\nb"}]', MALFORMED),
     "NaN": ('[{"content": "x", "weight": NaN}]', MALFORMED),
-    "half a surrogate pair": ('[{"content": "\\ud800"}]', ""),
+    "draft in an unknown tag": (f"<ponder>{ARRAY}</ponder> I cannot.", "outside of its thoughts"),
+    "draft before the end of thoughts": (f"{ARRAY}</think> I cannot.", "outside of its thoughts"),
+    "channel of thoughts": (f"<|channel|>analysis<|message|>{ARRAY}<|end|>", "outside of its thoughts"),
+    "object after thoughts": (f"<think>{ARRAY}</think>{{}}", "an object, not an array"),
+    "answer within thoughts": (f"<think><answer>{ARRAY}</answer></think>", "outside of its thoughts"),
     "HTML": ("<!DOCTYPE html><html><body><h1>502 Bad Gateway</h1></body></html>", "holds no JSON array"),
     "deep": ("[" * 100_000, MALFORMED),
     "deep and closed": ("[" * 100_000 + "]" * 100_000, MALFORMED),
@@ -134,6 +163,14 @@ RUNAWAY = {
     "thoughts": "<think> </think>" * (MIB // 16),
     "thoughts in thoughts": "<think>" * (MIB // 7),
     "backslashes": '["' + "\\" * MIB,
+    "tags": "".join(f"<t{number}>" for number in range(MIB // 9)),
+    "tags without end": "".join(f"<t{number}>" for number in range(MIB // 18)) + "</t" * (MIB // 6),
+    "tags with long attributes": ("<t " + "x" * 290) * (MIB // 293),
+    "ends of thoughts": "</think>" * (MIB // 8),
+    "less than": "<" * MIB,
+    "tokens": "<|" * (MIB // 2),
+    "channels": "<|channel|>" * (MIB // 11),
+    "names": "<" + "t" * MIB,
 }
 
 
@@ -193,6 +230,37 @@ def test_any_items(items: list[dict[str, Any]], around: str) -> None:
     assert all(1 <= len(tip.id) <= 256 for tip in found)
     for tip, item in zip(found, items, strict=True):
         assert tip.rationale == (item["rationale"] if isinstance(item["rationale"], str) else None) or not tip.rationale
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["think", "Thinking", "reasoning", "ponder", "x-y:z", "T1"]),
+            st.text(alphabet='ab []{}",:\\n`') | st.sampled_from([ARRAY, ARRAY[:-5], "<b>", "<think>", "{}"]),
+        ),
+        max_size=4,
+    ),
+    st.text(alphabet="abc\n`.:!<>"),
+)
+def test_any_thoughts(thoughts: list[tuple[str, str]], between: str) -> None:
+    """Whatever stands in tags before the answer and after it, the answer is read."""
+    tagged = "".join(f"<{name}>{text}</{name}>{between}" for name, text in thoughts)
+    (tip,) = read(f'{tagged}[{{"content": "the answer"}}]{tagged}', 3)
+    assert tip.content == "the answer"
+
+
+def test_half_an_emoji() -> None:
+    """A text that a model cut in the middle of an emoji is read with U+FFFD in its place."""
+    (tip,) = read(r'[{"id": "\ud83d", "content": "Walk \ud83d", "\ude00": 1}]', 3)
+    assert tip == tips.Tip("\ufffd", "Walk \ufffd")
+
+
+def test_cut_off_after_a_draft() -> None:
+    """In a reply that was cut off an array does not count if another was begun after it; else it does."""
+    with pytest.raises(BadReply, match=MALFORMED):
+        read(f"Draft: {ARRAY} Answer: {ARRAY[:-5]}", 3, whole=False)
+    assert len(read(f"{ARRAY} And why I", 3, whole=False)) == 2
+    assert len(read(f"Draft: {ARRAY[:-1]} {ARRAY}", 3, whole=False)) == 2
 
 
 @pytest.mark.parametrize(
@@ -294,6 +362,47 @@ async def test_null_content() -> None:
     model = Model(None, ARRAY)
     assert (await model.generate()).tries == 2
     assert all(message["content"] for message in model.asked[1]["messages"])
+
+
+def stopped(content: object, reason: object = "stop", **message: object) -> httpx.Response:
+    choice = {"finish_reason": reason, "message": {"role": "assistant", "content": content, **message}}
+    return httpx.Response(200, json={"choices": [choice], "usage": {"prompt_tokens": 10, "completion_tokens": 5}})
+
+
+STOPPED = {
+    "cut off": (stopped(ARRAY[:-5], "length"), f"the reply was cut off at the token limit: {ARRAY[:-5]}"),
+    "cut off in a thought": (stopped("<think>Hm", "length"), "the reply was cut off at the token limit: <think>Hm"),
+    "cut off before any text": (stopped(None, "max_tokens"), "the reply was cut off at the token limit: (empty)"),
+    "filtered": (stopped("", "content_filter"), "a content filter stopped the reply: (empty)"),
+    "refusal": (stopped(None, refusal="I can't."), "the language model refused: I can't.: (empty)"),
+    "refusal as a reason": (stopped("No.", "refusal"), "the language model refused: No."),
+}
+
+
+@pytest.mark.parametrize(("reply", "says"), STOPPED.values(), ids=STOPPED.keys())
+async def test_stopped_replies_are_not_asked_for_again(reply: httpx.Response, says: str) -> None:
+    """What would only be paid for once more is said at once; in a correction too."""
+    model = Model(reply, ARRAY)
+    with pytest.raises(LlmFailed) as caught:
+        await model.generate()
+    assert caught.value.detail == f"no usable tips in 1 try: {says}"
+    assert len(model.asked) == 1
+    model = Model("bad", reply, ARRAY)
+    with pytest.raises(LlmFailed, match="no usable tips in 2 tries"):
+        await model.generate()
+    assert len(model.asked) == 2
+
+
+@pytest.mark.parametrize("reason", ["length", "content_filter"])
+async def test_stopped_after_the_answer(reason: str) -> None:
+    """An array that is complete counts, whatever ended the reply after it."""
+    assert (await Model(stopped(f"{ARRAY} I chose", reason)).generate()).tries == 1
+
+
+@pytest.mark.parametrize("reason", [None, "stop", "tool_calls", 7, ["length"]])
+async def test_other_reasons_to_end(reason: object) -> None:
+    """Any other reason says nothing: a reply that cannot be read is corrected."""
+    assert (await Model(stopped("bad", reason, refusal=""), ARRAY).generate()).tries == 2
 
 
 async def test_no_choices() -> None:

@@ -328,11 +328,17 @@ def test_the_standard_variables_decide(environ: dict[str, str], *, wanted: bool)
         ({"OTEL_TRACES_EXPORTER": "jaeger"}, "OTEL_TRACES_EXPORTER: takes otlp or none, not 'jaeger'"),
         ({ENDPOINT: "127.0.0.1:4317"}, f"{ENDPOINT}: takes http"),
         ({ENDPOINT: HERE, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "OTEL_EXPORTER_OTLP_PROTOCOL: takes http/protobuf"),
-        ({ENDPOINT: HERE, "OTEL_BSP_MAX_QUEUE_SIZE": "-1"}, "OTEL_BSP_MAX_QUEUE_SIZE: takes 1 or more, not '-1'"),
-        ({ENDPOINT: HERE, "OTEL_BSP_SCHEDULE_DELAY": "0"}, "OTEL_BSP_SCHEDULE_DELAY: takes 1 or more, not '0'"),
+        (
+            {ENDPOINT: HERE, "OTEL_BSP_MAX_QUEUE_SIZE": "-1"},
+            "OTEL_BSP_MAX_QUEUE_SIZE: takes a whole number, 1 or more, not '-1'",
+        ),
+        (
+            {ENDPOINT: HERE, "OTEL_BSP_SCHEDULE_DELAY": "0"},
+            "OTEL_BSP_SCHEDULE_DELAY: takes a whole number, 1 or more, not '0'",
+        ),
         (
             {ENDPOINT: HERE, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "x"},
-            "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT: takes 0 or more, not 'x'",
+            "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT: takes a whole number, 0 or more, not 'x'",
         ),
     ],
 )

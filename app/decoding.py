@@ -1,0 +1,81 @@
+"""JSON that others sent, decoded strictly first, and once more with its known faults mended if that fails.
+
+Three faults are common and harmless: a byte-order mark before the text, half of a surrogate pair (a text cut in the
+middle of an emoji), and Python's NaN and Infinity where the message has a place for any value. Everything else stays
+an error.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import msgspec
+
+__all__ = ["decoded", "mended"]
+
+T = TypeVar("T")
+
+_MARK: Final = b"\xef\xbb\xbf"
+_BACKSLASH: Final = rb"\\"  # as JSON writes it
+_STAND_IN: Final = b"\xff\xff"  # of the same length, and never in UTF-8
+_HIGH: Final = rb"\\u[dD][89abAB][0-9a-fA-F]{2}"
+_LOW: Final = rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_HALF: Final = re.compile(rb"(?<!%b)%b|%b(?!%b)" % (_HIGH, _LOW, _HIGH, _LOW))
+# Up to the next constant that stands outside every string.
+_CONSTANT: Final = re.compile(rb'((?:[^"NI-]++|"(?:[^"\\]++|\\.)*+"|-(?!Infinity))*+)(?:NaN|-?Infinity)', re.DOTALL)
+_MOST_CONSTANTS: Final = 100
+# No string can hold it, since JSON wants a tab in a string escaped; so it is found again for certain.
+_ABSENT: Final = b"\t\rnull\r\t"
+_top: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def decoded(decode: Callable[[bytes], T], body: bytes, *, loose: str | None = None) -> T:
+    """What `decode` makes of `body`, or of the mended body if that is not JSON; raises what `decode` raises.
+
+    A body that is well formed is decoded once and costs nothing more.
+    """
+    try:
+        return decode(body)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        better = mended(body, loose=loose)
+        if better == body:
+            raise
+        return decode(better)
+
+
+def mended(body: bytes, *, loose: str | None = None) -> bytes:
+    """`body` without a byte-order mark, and with U+FFFD for each half of a surrogate pair.
+
+    If `loose` names a field of the outermost object that is an object itself, NaN and Infinity become null within it,
+    provided that there are at most 100 and none stands elsewhere. Takes a time linear in the body's length.
+    """
+    body = body.removeprefix(_MARK)
+    if _STAND_IN[:1] in body:
+        return body  # it is not UTF-8
+    if rb"\u" in body:
+        # Each pair of backslashes is taken away first, so each one left begins an escape.
+        body = _HALF.sub(rb"\\ufffd", body.replace(_BACKSLASH, _STAND_IN)).replace(_STAND_IN, _BACKSLASH)
+    if loose is not None and (b"NaN" in body or b"Infinity" in body):
+        body = _without_constants(body, loose)
+    return body
+
+
+def _without_constants(body: bytes, loose: str) -> bytes:
+    parts: list[bytes] = []
+    at = 0
+    while found := _CONSTANT.match(body, at):
+        parts.append(found[1])
+        at = found.end()
+        if len(parts) > _MOST_CONSTANTS:
+            return body
+    parts.append(body[at:])
+    if len(parts) == 1 or _ABSENT in body:
+        return body
+    better = _ABSENT.join(parts)
+    try:
+        within = bytes(_top(better).get(loose, b""))
+    except (ValueError, RecursionError):
+        return body
+    return better if within.startswith(b"{") and within.count(_ABSENT) == len(parts) - 1 else body
