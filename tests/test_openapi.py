@@ -22,7 +22,7 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31
 
 from app import llm
 from app.access import ROLES, make_key
-from app.bandit.features import Context
+from app.bandit.context import Context
 from app.bandit.registry import policies
 from app.main import create_app
 from app.reference import ROUTES
@@ -185,7 +185,7 @@ async def test_generators_find_what_they_need(document: dict[str, Any]) -> None:
     assert schemas["HistoryEntry"]["properties"]["ts"]["format"] == "date-time"
     assert schemas["StatisticsAnswer"]["properties"]["last_updated"]["anyOf"][0]["format"] == "date-time"
     theta = schemas["StatisticsAnswer"]["properties"]["theta"]["description"]
-    assert ", ".join(policies(1, 0)["linucb-v1"].featurizer.labels) in theta
+    assert ", ".join(policies(1, 0)["linucb-v1"].features.labels) in theta
     for message in ("ScoreRequest", "RewardRequest", "GenerateRequest"):
         profile, null = schemas[message]["properties"]["profile_features"]["anyOf"]
         assert (profile["$ref"], null["type"]) == ("#/components/schemas/ProfileFeatures", "null")
@@ -194,7 +194,7 @@ async def test_generators_find_what_they_need(document: dict[str, Any]) -> None:
 async def test_a_profile_is_what_the_document_says(document: dict[str, Any]) -> None:
     """Each feature that it names changes what `egreedy-v2` sees within the documented range, and not beyond it."""
     profile = document["components"]["schemas"]["ProfileFeatures"]["properties"]
-    features = policies(1, 0)["egreedy-v2"].featurizer
+    features = policies(1, 0)["egreedy-v2"].features
     task = CandidateFeatures()
 
     def sees(**known: float) -> list[float]:
