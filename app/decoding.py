@@ -32,7 +32,8 @@ _top: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 def decoded(decode: Callable[[bytes], T], body: bytes, *, loose: str | None = None) -> T:
     """What `decode` makes of `body`, or of the mended body if that is not JSON; raises what `decode` raises.
 
-    A body that is well formed is decoded once and costs nothing more.
+    A body that is well formed is decoded once and costs nothing more. A user id is not mended: such a message raises
+    msgspec.ValidationError.
     """
     try:
         return decode(body)
@@ -42,7 +43,11 @@ def decoded(decode: Callable[[bytes], T], body: bytes, *, loose: str | None = No
         better = mended(body, loose=loose)
         if better == body:
             raise
-        return decode(better)
+        message = decode(better)
+    if "\ufffd" in getattr(message, "user_id", ""):
+        # Ids that were cut at different emoji would become one user.
+        raise msgspec.ValidationError("half of a surrogate pair - at `$.user_id`")
+    return message
 
 
 def mended(body: bytes, *, loose: str | None = None) -> bytes:

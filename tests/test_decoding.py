@@ -160,3 +160,17 @@ def test_mending_takes_linear_time(body: bytes) -> None:
         Reader(dict)(body)
     # It takes 0.1 s. Were it quadratic, it would be minutes.
     assert time.process_time() - started < 10
+
+
+class _OfUser(msgspec.Struct):
+    user_id: str
+    text: str = ""
+
+
+def test_a_user_id_is_not_mended() -> None:
+    """Two ids that were cut at different emoji must not become one user; an id that holds U+FFFD itself is taken."""
+    decode = msgspec.json.Decoder(_OfUser).decode
+    with pytest.raises(msgspec.ValidationError, match="user_id"):
+        decoded(decode, rb'{"user_id": "ann \ud83d"}')
+    assert decoded(decode, rb'{"user_id": "ann", "text": "\ud83d"}') == _OfUser("ann", "\ufffd")
+    assert decoded(decode, rb'{"user_id": "\ufffd"}') == _OfUser("\ufffd")

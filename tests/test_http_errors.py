@@ -296,7 +296,7 @@ HALF = r"\ud83d"
 def test_half_an_emoji_is_read(client: httpx.Client, route: str) -> None:
     """Half of a surrogate pair, in a text that is used or not or in a name, is read as U+FFFD; a byte-order mark before
     a body is passed over."""
-    body: dict[str, Any] = copy.deepcopy(VALID[route]) | {"user_id": "half-@@", "unknown": [{"x@@": "@@"}], "y@@": 1}
+    body: dict[str, Any] = copy.deepcopy(VALID[route]) | {"user_id": "half", "unknown": [{"x@@": "@@"}], "y@@": 1}
     if route == "score":
         body["candidates"] = [candidate("tip-@@") | {"content": "abc @@", "source": "@@", "source_id": "@@"}]
     text = b"\xef\xbb\xbf" + json.dumps(body).replace(MARK, HALF).encode()
@@ -304,18 +304,22 @@ def test_half_an_emoji_is_read(client: httpx.Client, route: str) -> None:
         answer = client.post(f"/{route}{suffix}", content=text)
         assert answer.status_code == 200, answer.text
         assert route == "reward" or answer.json()["tip_id"] == "tip-\ufffd"
-        assert client.get(f"/stats{suffix}/half-\ufffd").json()["pulls" if route == "score" else "reward_count"] == 1
+        assert client.get(f"/stats{suffix}/half").json()["pulls" if route == "score" else "reward_count"] == 1
+    refused = client.post(f"/{route}", content=text.replace(b'"half"', b'"half-%b"' % HALF.encode()))
+    assert (refused.status_code, refused.json()["detail"]) == (422, "half of a surrogate pair - at `$.user_id`")
 
 
 def test_a_mended_reward_repeats_itself(client: httpx.Client) -> None:
     """With an Idempotency-Key the repeat of a mended body is known, and one that says something else is refused."""
-    text = json.dumps(put(reward("cut-@@"), "profile_features.preferred_hour", MARK)).replace(f'"{MARK}"', "NaN")
+    text = json.dumps(put(reward("cut") | {"tip_id": "cut-@@"}, "profile_features.preferred_hour", MARK)).replace(
+        f'"{MARK}"', "NaN"
+    )
     text = text.replace(MARK, HALF)
     headers = {"Idempotency-Key": "mended"}
     for replayed in (None, "true", "true"):
         answer = client.post("/reward/egreedy/v2", content=text, headers=headers)
         assert (answer.status_code, answer.headers.get("idempotent-replayed")) == (200, replayed)
-    assert client.get("/stats/egreedy/v2/cut-\ufffd").json()["reward_count"] == 1
+    assert client.get("/stats/egreedy/v2/cut").json()["reward_count"] == 1
     other = text.replace('"reward": 1.0', '"reward": 0.5')
     assert client.post("/reward/egreedy/v2", content=other, headers=headers).status_code == 422
 

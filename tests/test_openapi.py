@@ -198,7 +198,7 @@ async def test_a_profile_is_what_the_document_says(document: dict[str, Any]) -> 
     task = CandidateFeatures()
 
     def sees(**known: float) -> list[float]:
-        row: list[float] = features.matrix(Context(7, 0, known), [task])[0].tolist()
+        row: list[float] = features.columns(Context(7, 0, known), [task])[0].tolist()
         return row
 
     assert len(profile) == 5
