@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from fakeredis import FakeAsyncRedis, FakeServer
 from redis.asyncio import ConnectionPool, Redis, RedisCluster
@@ -24,7 +24,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from state.cluster import Cluster
 from state.servers import Lend, Servers, whole
 
-__all__ = ["open_servers"]
+__all__ = ["open_servers", "place"]
 
 
 class _Single:
@@ -47,11 +47,18 @@ class _Single:
     async def connection(self, key: str, *, insist: bool = False) -> AsyncIterator[AbstractConnection]:
         async with self._free:
             connection = self._idle.pop() if self._idle else self._make()
+            if self._sentinels and not connection.is_connected:
+                connection.host = ""  # type: ignore[attr-defined]  # the sentinels say it, so a failure names no old one
             try:
                 async with whole(connection):
                     yield connection
             finally:
                 self._idle.append(connection)
+
+    @property
+    def replicated(self) -> bool:
+        """Whether Sentinel may make a replica the master; of one address nothing is known."""
+        return bool(self._sentinels)
 
     async def masters(self) -> Mapping[str, Lend]:
         return {"": partial(self.connection, "")}
@@ -104,6 +111,26 @@ def open_servers(url: str, *, size: int, timeout: float) -> Servers:
         return _open(url, size, timeout)
     except (ValueError, TypeError, RedisError, RedisClusterException):  # whose words may quote the URL
         raise ValueError(_TAKES) from None
+
+
+def place(url: str) -> str:
+    """Kind, addresses and database of a URL that `open_servers` takes, for the log: no credentials, no options."""
+    scheme, _, rest = url.partition("://")
+    rest, _, query = rest.partition("#")[0].partition("?")
+    authority, _, path = rest.partition("/")
+    kind, _, how = scheme.partition("+")
+    if kind == "unix":
+        database = parse_qs(query).get("db", ["0"])[-1]
+        return f"one server at the socket /{unquote(path)}, database {database}"
+    addresses = authority.rpartition("@")[2].replace(",", ", ")
+    tls = " over TLS" if kind == "rediss" else ""
+    parts = [unquote(part) for part in path.split("/") if part]
+    if how == "cluster":
+        return f"a Cluster{tls} at {addresses}"
+    if how == "sentinel":
+        return f"Sentinel{tls} at {addresses}, master {parts[0]}, database {(parts[1:] or ['0'])[0]}"
+    database = (parts or parse_qs(query).get("db", ["0"]))[-1]
+    return f"one server{tls} at {addresses or 'localhost'}, database {database}"
 
 
 def _open(url: str, size: int, timeout: float) -> Servers:
