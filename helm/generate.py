@@ -67,9 +67,9 @@ rotate secrets, back up, and move to a Redis that survives a node. `ci/` has val
 
 ## Upgrading
 
-The durable consumers of a release are named after its namespace and name: `prod_oo-signals` and `prod_oo-feedback` for the
-release `oo` in `prod`. They were `oo-serving-…` for every release, so that two releases on one NATS shared them, and each
-got a part of the events. A release that has such durables can keep them:
+The durable consumers of a release are named after its namespace and name: `prod_oo-signals` and `prod_oo-feedback` for
+the release `oo` in `prod`. They were `oo-serving-…` for every release, so two releases on one NATS shared them, and
+each got a part of the events. A release that has such durables can keep them:
 
 ```yaml
 config:
@@ -82,8 +82,8 @@ Otherwise the upgrade makes new durables, and the old ones stay with the events 
   synchronisation does not overwrite a newer one, and feedback is only logged. Afterwards delete the old durables.
 - A stream with the retention `interest` gives a new durable only what arrives later, and keeps what the old one has not
   delivered. Let the old release work off what is pending before the upgrade, and delete the old durables after it.
-- A stream with the retention `workqueue` refuses a second durable for the same subjects, and `/health` says that it cannot
-  be made. Delete the old durables; the new ones get everything that was pending.
+- A stream with the retention `workqueue` refuses a second durable for the same subjects, and `/health` says so. Delete
+  the old durables; the new ones get everything that was pending.
 
 This file and `values.schema.json` are written from `values.yaml` by `python helm/generate.py`.
 """
@@ -189,7 +189,7 @@ def base(value: Any) -> Schema:
     return {"type": kinds[type(value)]} if value is not None else {}
 
 
-def takes(schema: Schema) -> str:
+def takes(schema: Schema) -> str:  # noqa: PLR0911 - one line for each kind
     """What a value takes, in a few words."""
     if "$ref" in schema:
         return "`value`, or `existingSecret` and `key`"

@@ -67,8 +67,8 @@ async def advise(servers: Servers, *, patience: float, wait_replicas: int | None
     if servers.replicated and not wait_replicas:
         # Said also while the replica is away: INFO of that moment would not show it.
         _log.warning(
-            "REDIS_WAIT_REPLICAS is 0 with Sentinel or a Cluster that has replicas: a failover LOSES acknowledged rewards; "
-            "leave it at auto"
+            "REDIS_WAIT_REPLICAS is 0 with Sentinel or a Cluster that has replicas: a failover LOSES acknowledged "
+            "rewards; leave it at auto"
         )
         wait_replicas = 1
     fields = (line.partition(":") for line in reply.decode(errors="replace").splitlines())

@@ -48,7 +48,7 @@ class _Single:
         async with self._free:
             connection = self._idle.pop() if self._idle else self._make()
             if self._sentinels and not connection.is_connected:
-                connection.host = ""  # type: ignore[attr-defined]  # the sentinels say it, so a failure names no old one
+                connection.host = ""  # the sentinels say it anew, and a failure before that names no old one
             try:
                 async with whole(connection):
                     yield connection

@@ -61,8 +61,8 @@ class Transactions:
     """Applies operations to the state behind `servers`.
 
     `timeout` (seconds) is what an operation has in all. `wait_replicas` Redis replicas must have a write before it is
-    acknowledged; None is 1 where a replica may become the master, and else 0. `observe` is told of every flush, `outage`
-    of how it ended.
+    acknowledged; None is 1 where a replica may become the master, and else 0. `observe` is told of every flush,
+    `outage` of how it ended.
     """
 
     def __init__(

@@ -118,7 +118,7 @@ async def test_a_reason_is_one_line(nats_at: Server, headers: bytes, words: str)
 
 
 async def test_a_paused_durable_is_shown_as_paused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither running nor without a word: the state and the problem say that an operator paused it, until it goes on."""
+    """The state and the problem say that an operator paused the durable, until it goes on."""
     monkeypatch.setattr("app.durable.LOOK_SECONDS", 0.1)
     noting = Noting()
     with nats_server(binary=newer_nats()) as server:

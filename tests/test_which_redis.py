@@ -61,10 +61,10 @@ def test_said_at_the_start_and_when_it_cannot_be_reached() -> None:
     assert "hidden" not in served.log
 
 
-async def told(url: str, caplog: pytest.LogCaptureFixture, *, timeout: float = PATIENCE_SECONDS) -> str:
+async def told(url: str, caplog: pytest.LogCaptureFixture, *, seconds: float = PATIENCE_SECONDS) -> str:
     """What the log says of a Redis that cannot be asked; what a client is told has no address."""
-    servers = open_servers(url, size=4, timeout=timeout)
-    store = Store(servers, timeout=timeout, history_size=1, marker_seconds=1)
+    servers = open_servers(url, size=4, timeout=seconds)
+    store = Store(servers, timeout=seconds, history_size=1, marker_seconds=1)
     caplog.clear()
     with caplog.at_level(logging.WARNING, "oo.store"), pytest.raises(StoreUnavailable) as raised:
         await store.ping()
@@ -77,7 +77,7 @@ async def told(url: str, caplog: pytest.LogCaptureFixture, *, timeout: float = P
 async def test_tls_to_a_server_without(caplog: pytest.LogCaptureFixture) -> None:
     """A plain server does not understand the handshake, and waits for more of it or ends it."""
     with redis_server() as server:
-        line = await told(f"rediss://{HOST}:{server.port}", caplog, timeout=1.0)
+        line = await told(f"rediss://{HOST}:{server.port}", caplog, seconds=1.0)
     assert f"({HOST}:{server.port}: the TLS handshake " in line
 
 
@@ -106,9 +106,9 @@ def silent() -> Iterator[int]:
 async def test_a_handshake_without_an_answer(caplog: pytest.LogCaptureFixture) -> None:
     """Not only "in time": the log asks whether the port speaks TLS at all. Without TLS it names the server alone."""
     with silent() as port:
-        line = await told(f"rediss://{HOST}:{port}", caplog, timeout=1.0)
+        line = await told(f"rediss://{HOST}:{port}", caplog, seconds=1.0)
         assert line.endswith(f"({HOST}:{port}: the TLS handshake was not finished: does this port speak TLS?)")
-        line = await told(f"redis://{HOST}:{port}", caplog, timeout=1.0)
+        line = await told(f"redis://{HOST}:{port}", caplog, seconds=1.0)
         assert line == f"Redis did not answer in time ({HOST}:{port})"
 
 
