@@ -115,7 +115,7 @@ async def test_asked_again_until_it_answers(caplog: pytest.LogCaptureFixture) ->
 
     await until_async(refused, "its first attempt refused")
     with redis_server(port=port):
-        refused, stops = await asking
+        first, second = await asking
     words = f"cannot be reached (127.0.0.1:{port}: Connection refused): requests are answered 503 meanwhile"
-    assert refused == f"WARNING Redis {words}"
-    assert stops == f"WARNING Redis has {NO_AOF}"
+    assert first == f"WARNING Redis {words}"
+    assert second == f"WARNING Redis has {NO_AOF}"

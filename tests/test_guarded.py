@@ -1,6 +1,7 @@
 """What a change of one line could break without a word: each test here fails for such a change."""
 
 import hashlib
+import hmac
 import json
 import random
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from app import llm
+from app.access import Access, make_key
 from app.bandit.features import Context
 from app.bandit.registry import policies
 from app.decisions import Decisions
@@ -206,3 +208,28 @@ def test_score_bodies_are_used(client: httpx.Client) -> None:
         for suffix_of_other in POLICIES.values():
             pulls = client.get(f"/stats{suffix_of_other}/own-{policy}").json()["pulls"]
             assert pulls == (suffix_of_other == suffix)
+
+
+async def test_every_known_key_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A match does not end the search, and no digest is compared in another way: the time tells nothing of the keys."""
+    compared: list[bytes] = []
+    compare = hmac.compare_digest
+
+    def noted(known: bytes, given: bytes) -> bool:
+        compared.append(known)
+        return compare(known, given)
+
+    monkeypatch.setattr("hmac.compare_digest", noted)
+    made = [make_key(f"k{number}", "client") for number in range(3)]
+    store = Store(open_servers("memory://", size=4, timeout=1.0), timeout=1.0, history_size=1, marker_seconds=1)
+    access = Access("\n".join(line for _, line in made), store, 0, lambda: None)
+    for key, line in made:
+        compared.clear()
+        found = access._find(f"Bearer {key}")
+        assert found is not None
+        assert found.digest.hex() in line
+        assert len(compared) == len(set(compared)) == 3
+    compared.clear()
+    assert access._find("Bearer unknown") is None
+    assert len(set(compared)) == 3
+    await store.close()
