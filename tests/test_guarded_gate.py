@@ -1,11 +1,12 @@
 """The gate that events wait at while the store is away: it opens when the store answers, and for good at a stop."""
 
 import asyncio
+from collections.abc import Awaitable
 
 import pytest
 
 from app.patience import StoreGate, grow, jitter
-from tests.servers import until_async
+from tests.servers import PATIENCE_SECONDS, until_async
 
 pytestmark = pytest.mark.anyio
 
@@ -23,14 +24,23 @@ class Asked:
             raise ConnectionError
 
 
+def told(gate: StoreGate) -> str | None:
+    return gate.problem
+
+
+async def soon(work: Awaitable[object]) -> None:
+    """A gate that stays shut fails the test, and does not hang it."""
+    await asyncio.wait_for(work, PATIENCE_SECONDS)
+
+
 async def test_it_opens_when_the_store_answers() -> None:
     """Shut, it lets none through and asks again and again; then all pass, and the problem is over."""
     asked = Asked()
     gate = StoreGate(asked.ping)
-    await gate.passed()
-    assert gate.problem is None
+    await soon(gate.passed())
+    assert told(gate) is None
     gate.shut("away")
-    assert gate.problem == "store unavailable: away"
+    assert told(gate) == "store unavailable: away"
     waiting = asyncio.create_task(gate.passed())
 
     async def asked_twice() -> bool:
@@ -39,8 +49,8 @@ async def test_it_opens_when_the_store_answers() -> None:
     await until_async(asked_twice, "asked again")
     assert not waiting.done()
     asked.answers = True
-    await waiting
-    assert gate.problem is None
+    await soon(waiting)
+    assert told(gate) is None
 
 
 async def test_one_probe_for_all_that_failed() -> None:
@@ -51,12 +61,12 @@ async def test_one_probe_for_all_that_failed() -> None:
     probe = gate._probe
     gate.shut("second")
     assert gate._probe is probe
-    assert gate.problem == "store unavailable: second"
+    assert told(gate) == "store unavailable: second"
     asked.answers = True
-    await gate.passed()
+    await soon(gate.passed())
     gate.shut("third")
     assert gate._probe is not probe
-    await gate.passed()
+    await soon(gate.passed())
 
 
 async def test_a_stop_waits_for_no_store() -> None:
@@ -68,11 +78,11 @@ async def test_a_stop_waits_for_no_store() -> None:
     assert probe is not None
     waiting = [asyncio.create_task(gate.passed()), asyncio.create_task(gate.pause(1e6))]
     gate.close()
-    await asyncio.gather(*waiting)
+    await soon(asyncio.gather(*waiting))
     await asyncio.wait([probe])
     assert probe.cancelled()
     gate.shut("still away")
-    await gate.passed()
+    await soon(gate.passed())
     assert gate.closing
 
 
@@ -82,10 +92,10 @@ async def test_what_waits_is_a_problem_though_the_store_answers() -> None:
     asked.answers = True
     gate = StoreGate(asked.ping)
     gate.shut("full")
-    await gate.passed()
+    await soon(gate.passed())
     with gate.waiting():
-        assert gate.problem == "store unavailable: full"
-    assert gate.problem is None
+        assert told(gate) == "store unavailable: full"
+    assert told(gate) is None
 
 
 def test_pauses_grow_to_their_bound_and_spread() -> None:
