@@ -82,8 +82,8 @@ async def test_tls_to_a_server_without(caplog: pytest.LogCaptureFixture) -> None
 
 
 @contextmanager
-def silent() -> Iterator[int]:
-    """The port of a server that takes connections and never says a word."""
+def silent(words: bytes = b"") -> Iterator[int]:
+    """The port of a server that takes connections and says `words` and nothing else."""
     with socket.create_server((HOST, 0)) as listening:
         taken: list[socket.socket] = []
 
@@ -91,6 +91,7 @@ def silent() -> Iterator[int]:
             with suppress(OSError):
                 while True:
                     taken.append(listening.accept()[0])
+                    taken[-1].sendall(words)
 
         thread = threading.Thread(target=take, daemon=True)
         thread.start()
@@ -110,6 +111,13 @@ async def test_a_handshake_without_an_answer(caplog: pytest.LogCaptureFixture) -
         assert line.endswith(f"({HOST}:{port}: the TLS handshake was not finished: does this port speak TLS?)")
         line = await told(f"redis://{HOST}:{port}", caplog, seconds=1.0)
         assert line == f"Redis did not answer in time ({HOST}:{port})"
+
+
+async def test_a_handshake_with_a_wrong_answer(caplog: pytest.LogCaptureFixture) -> None:
+    """What is not TLS is told as OpenSSL names it."""
+    with silent(b"-ERR unknown command\r\n") as port:
+        line = await told(f"rediss://{HOST}:{port}", caplog)
+    assert line.startswith(f"Redis cannot be reached ({HOST}:{port}: the TLS handshake failed: ")
 
 
 async def test_a_certificate_of_another_authority(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
