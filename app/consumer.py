@@ -18,7 +18,7 @@ from nats.aio.client import Client
 
 from app import events
 from app.delivery import Counts, Observer, Pull, Trace, untraced
-from app.durable import LEAVE_SECONDS, SUBJECTS, Consumer
+from app.durable import LEAVE_SECONDS, SUBJECTS, Consumer, api_of
 from app.patience import StoreGate, end, grow, jitter
 from app.settings import Settings
 from app.wire import Connection, servers
@@ -35,7 +35,7 @@ LONGEST_PAUSE_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 6.0  # beyond the grace period, to say goodbye
 MAX_SAID: Final = 8  # different lines about one outage
 
-State = Literal["connecting", "waiting for stream", "running"]
+State = Literal["connecting", "waiting for stream", "paused", "running"]
 
 
 class ConsumerHealth(msgspec.Struct, frozen=True):
@@ -111,11 +111,15 @@ class Consumers:
 
     def _seen(self, consumer: Consumer) -> ConsumerHealth:
         connected = self._client is not None and self._client.is_connected
+        state: State = "connecting"
+        if connected:
+            consumes = consumer.pulls and consumer.looked
+            state = "waiting for stream" if not consumes else "paused" if consumer.paused else "running"
         counts, pulls = consumer.counts, consumer.pulls.values()
         last = counts.last_at
         problem = (self._gate.problem or consumer.problem) if connected else self._problem
         return ConsumerHealth(
-            state="connecting" if not connected else "running" if pulls and consumer.looked else "waiting for stream",
+            state=state,
             last_msg_ts=None if last is None else datetime.fromtimestamp(last, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             processed=counts.of["processed"],
             errors=counts.of["failed"],
@@ -136,6 +140,7 @@ class Consumers:
             tasks=self._in_hand,
             first_nak_seconds=self._first_nak_seconds,
             trace=self._trace,
+            api=api_of(self._settings.nats_jetstream_domain),
         )
 
     async def _run(self) -> None:

@@ -78,7 +78,8 @@ class Counts:
 class Pull:
     """The part of one durable that this process handles.
 
-    `tasks` is where the events in hand live; it belongs to the caller, who waits for them at a stop.
+    `tasks` is where the events in hand live; it belongs to the caller, who waits for them at a stop. `api` is the start
+    of JetStream's subjects, which depends on its domain.
     """
 
     def __init__(
@@ -93,10 +94,11 @@ class Pull:
         tasks: set[asyncio.Task[None]],
         first_nak_seconds: float,
         trace: Trace = untraced,
+        api: str = "$JS.API",
     ) -> None:
         self._client = client
         self._trace = trace
-        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
+        self._next = f"{api}.CONSUMER.MSG.NEXT.{stream}.{durable}"
         self._handle = handle
         self._gate = gate
         self._counts = counts
@@ -113,6 +115,7 @@ class Pull:
         self.max_deliver = 1
         self.ack_wait = 30.0
         self.pending = 0
+        self.paused = False
 
     @property
     def in_hand(self) -> int:
@@ -176,7 +179,7 @@ class Pull:
             # The server ends the request: it expired (408), is filled to its `max_bytes`, or cannot be served (409).
             headers = msg.headers or {}
             self._refused = headers.get("Status") != "408" and not self._filled
-            self._refusal = headers.get("Description") if self._refused else None
+            self._refusal = _refusal(headers) if self._refused else None
             self.ask_again()
             return
         self._refusal = None
@@ -289,6 +292,11 @@ class Pull:
         # Lost with the connection? Then the event comes again, which handlers allow.
         with suppress(nats.errors.Error):
             await settle
+
+
+def _refusal(headers: Mapping[str, str]) -> str:
+    """The server's words on one line: nats-py takes the headers after a status without words for its words."""
+    return headers.get("Description", "").partition("\n")[0].strip() or f"status {headers.get('Status', 'unknown')}"
 
 
 def _name(msg: Msg) -> str:

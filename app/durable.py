@@ -18,7 +18,7 @@ from app.delivery import Counts, Pull
 from app.patience import end, grow, jitter
 from app.settings import Settings
 
-__all__ = ["LEAVE_SECONDS", "SUBJECTS", "Consumer"]
+__all__ = ["LEAVE_SECONDS", "SUBJECTS", "Consumer", "api_of"]
 
 log = logging.getLogger("oo.events")
 
@@ -38,10 +38,18 @@ class _StreamNames(msgspec.Struct):
     error: dict[str, Any] | None = None
 
 
-async def _streams_of(client: Client, subject: str) -> list[str]:
+def api_of(domain: str) -> str:
+    """The start of the subjects on which JetStream's API answers.
+
+    https://docs.nats.io/running-a-nats-service/configuration/leafnodes/jetstream_leafnodes
+    """
+    return f"$JS.{domain}.API" if domain else "$JS.API"
+
+
+async def _streams_of(client: Client, api: str, subject: str) -> list[str]:
     """The streams that hold some of `subject`, by name; nats-py's own question tells the first only."""
     question = msgspec.json.encode({"subject": subject})
-    reply = await client.request("$JS.API.STREAM.NAMES", question, timeout=API_SECONDS)
+    reply = await client.request(f"{api}.STREAM.NAMES", question, timeout=API_SECONDS)
     answer = msgspec.json.decode(reply.data, type=_StreamNames)
     if answer.error is not None:
         raise ServiceUnavailableError(description=str(answer.error.get("description", "refused")))
@@ -69,6 +77,8 @@ class Consumer:
         self._subject = SUBJECTS[name]
         self._letters = f"dlq.{self._subject}"
         self._durable = f"{settings.nats_durable_prefix}-{name}"
+        self._domain = settings.nats_jetstream_domain
+        self._api = api_of(self._domain)
         self._max_deliver = settings.nats_max_deliver
         self._create_streams = settings.nats_create_streams
         self._new_pull = new_pull
@@ -77,6 +87,11 @@ class Consumer:
         self.pulls: dict[str, Pull] = {}
         self.problem: str | None = None
         self.looked = False  # whether the last look at the streams succeeded
+
+    @property
+    def paused(self) -> bool:
+        """Whether an operator has paused the durable on every stream, as of the last look."""
+        return bool(self.pulls) and all(pull.paused for pull in self.pulls.values())
 
     @property
     def pending(self) -> int:
@@ -88,7 +103,7 @@ class Consumer:
         self.pulls.clear()
         self._running.clear()
         self.looked = False
-        jetstream = client.jetstream(timeout=API_SECONDS)
+        jetstream = client.jetstream(timeout=API_SECONDS, domain=self._domain or None)
         pause = 0.25
         try:
             while True:
@@ -99,7 +114,11 @@ class Consumer:
                         self.counts.pending(self.pending)
                         looked = True
                     except NoRespondersError:
-                        self._report("the server has no JetStream")
+                        self._report(
+                            f"no JetStream answers for the domain {self._domain}"
+                            if self._domain
+                            else "the server has no JetStream"
+                        )
                     except (nats.errors.Error, TimeoutError) as error:
                         self._report(f"JetStream does not answer as expected: {_words(error)}")
                     self.looked = looked
@@ -122,10 +141,10 @@ class Consumer:
         The trouble with one stream is a part of that; the others are consumed.
         """
         problems = await self._make_missing(client, jetstream) if self._create_streams else []
-        streams = await _streams_of(client, self._subject)
+        streams = await _streams_of(client, self._api, self._subject)
         if not streams:
             problems.append(f"no stream has {self._subject}")
-        if not await _streams_of(client, self._letters):
+        if not await _streams_of(client, self._api, self._letters):
             problems.append(f"no stream takes {self._letters}, so what cannot be handled comes again")
         kept = set()
         for stream in streams:
@@ -142,6 +161,10 @@ class Consumer:
             if not useless:
                 kept.add(stream)
                 self._pull_from(client, stream, info)
+                if info.paused:
+                    problems.append(
+                        f"durable {self._durable} on stream {stream} is paused until {info.config.pause_until}"
+                    )
                 problems += [f"stream {stream}: {words}" for words in self.pulls[stream].problems]
         for stream in set(self.pulls) - kept:
             del self.pulls[stream]
@@ -154,7 +177,7 @@ class Consumer:
             (self._name, self._subject, self._subject),
             ("dlq", DEAD_LETTERS, self._letters),
         ):
-            if not await _streams_of(client, part):
+            if not await _streams_of(client, self._api, part):
                 try:
                     await jetstream.add_stream(name=name, subjects=[subject])
                 except NoRespondersError:
@@ -217,6 +240,7 @@ class Consumer:
             self._running[stream] = asyncio.get_running_loop().create_task(pull.run())
             log.info("consumer %s: pulls from stream %s", self._name, stream)
         pull.pending = info.num_pending or 0
+        pull.paused = bool(info.paused)
         limits = [limit for limit in (self._max_deliver, info.config.max_deliver or -1) if limit > 0]
         pull.max_deliver = min(limits)
         pull.ack_wait = min([info.config.ack_wait or ACK_WAIT_SECONDS, *(info.config.backoff or [])])

@@ -36,7 +36,7 @@ from app.precedence import Precedence
 from app.routes import POLICY_PATHS, decision_routes
 from app.settings import Settings, SettingsError, wants_traces
 from state.advice import advise
-from state.connect import open_servers
+from state.connect import open_servers, place
 from state.servers import Servers
 from state.store import Store
 
@@ -62,7 +62,8 @@ def create_app(
     `clock`, `chance` and `llm_transport` stand in for the time, the randomness and the network in tests. Raises
     SettingsError for settings that do not fit together.
     """
-    if settings.redis_url.reveal() == "memory://" and (settings.workers > 1 or settings.redis_wait_replicas):
+    wait_replicas = None if settings.redis_wait_replicas == "auto" else settings.redis_wait_replicas
+    if settings.redis_url.reveal() == "memory://" and (settings.workers > 1 or wait_replicas):
         raise SettingsError("REDIS_URL: memory:// is one process's alone; WORKERS and REDIS_WAIT_REPLICAS need a Redis")
     try:
         servers = open_servers(
@@ -86,7 +87,7 @@ def create_app(
         timeout=settings.store_timeout_seconds,
         history_size=settings.feature_history_size,
         marker_seconds=settings.idempotency_ttl_seconds,
-        wait_replicas=settings.redis_wait_replicas,
+        wait_replicas=wait_replicas,
         observe=metrics.flushed,
     )
     access = Access(settings.api_keys.reveal(), store, settings.rate_limit_per_second, metrics.uncounted)
@@ -117,7 +118,7 @@ def create_app(
         draining.on_sigterm()
         consumers.start()
         background = [
-            asyncio.create_task(_advise(servers, settings)),
+            asyncio.create_task(_advise(servers, settings, wait_replicas)),
             asyncio.create_task(metrics.keep_settled()),
         ]
         # What is there at the start stays: the collector need not look at it again and again.
@@ -184,18 +185,20 @@ def _tracing() -> "Tracing | None":
 def _say_what_is_risky(settings: Settings) -> None:
     if settings.redis_url.reveal() == "memory://":
         _log.warning("REDIS_URL is memory://: all state is in this process only and GONE when it stops")
+    else:
+        _log.info("Redis: %s", place(settings.redis_url.reveal()))
     if not settings.api_keys:
         _log.warning("API_KEYS is empty: everyone who can reach this service may use and reset it")
         if settings.rate_limit_per_second:
             _log.warning("RATE_LIMIT_PER_SECOND has no effect: without API_KEYS there is nobody to count for")
 
 
-async def _advise(servers: Servers, settings: Settings) -> None:
+async def _advise(servers: Servers, settings: Settings, wait_replicas: int | None) -> None:
     """Say what Redis is set up to lose, once it is there. It must not end the service, whatever happens to it."""
     if settings.redis_url.reveal() == "memory://":
         return
     try:
-        await advise(servers, patience=settings.store_timeout_seconds)
+        await advise(servers, patience=settings.store_timeout_seconds, wait_replicas=wait_replicas)
     except Exception:  # noqa: BLE001
         _log.exception("Redis could not be asked how it is set up")
 

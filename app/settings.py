@@ -98,8 +98,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=4, le=10_000, description="most connections one process opens to Redis")
     ] = 32
     redis_wait_replicas: Annotated[
-        int, Meta(ge=0, le=16, description="Redis replicas that must have a write before it is acknowledged")
-    ] = 0
+        Literal["auto"] | Annotated[int, Meta(ge=0, le=16)],
+        says(
+            "Redis replicas that must have a write before it is acknowledged; auto: 1 with Sentinel and with a Cluster "
+            "that has replicas, else 0"
+        ),
+    ] = "auto"
     store_timeout_seconds: Annotated[Seconds, says("longest a request waits for Redis before it is answered 503")] = 2.0
     idempotency_ttl_seconds: Annotated[
         int, Meta(ge=1, le=31_536_000, description="how long an Idempotency-Key is remembered")
@@ -135,6 +139,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     nats_url: Annotated[Secret, says("NATS servers, separated by commas; empty turns events off")] = Secret("")
     nats_creds: Annotated[str, says("file with NATS user credentials; empty for none")] = ""
+    nats_jetstream_domain: Annotated[
+        str,
+        Meta(pattern=r"^[A-Za-z0-9_-]{0,64}$", description="JetStream domain, as behind a leaf node; empty for none"),
+    ] = ""
     nats_durable_prefix: Annotated[
         str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="start of the durable consumers' names")
     ] = "oo-serving"
@@ -159,6 +167,8 @@ def takes(type_: msgspec.inspect.Type) -> str:  # noqa: PLR0911  # one line for 
             return takes(inner)
         case msgspec.inspect.LiteralType(values=values):
             return ", ".join(map(str, values))
+        case msgspec.inspect.UnionType(types=types):
+            return " or ".join(takes(one) for one in reversed(types))
         case msgspec.inspect.BoolType():
             return "1 or 0"
         case msgspec.inspect.IntType(ge=low, le=high):

@@ -15,9 +15,19 @@ from bench.measure import Load, Run, Target, measure, sampled_memory
 from bench.report import Check, Section, spread
 from bench.users import DECISIONS, POLICY, preload
 from state import keys
-from tests.servers import RedisServer, Server, free_port, redis_server, service
+from tests.servers import RedisServer, Server, free_port, redis_server, service, until
 
-__all__ = ["MODES", "against_floor", "half_load", "many_users", "one_server", "redis_load", "soak", "workers"]
+__all__ = [
+    "MODES",
+    "against_floor",
+    "half_load",
+    "many_users",
+    "one_server",
+    "redis_load",
+    "replica",
+    "soak",
+    "workers",
+]
 
 # Processor time of the service per request, in units of the floor's in the same run.
 MODES: Final = {
@@ -271,6 +281,25 @@ def workers(counts: Sequence[int], rounds: int, load: Load) -> list[Section]:
                 runs.setdefault(name, []).append(measure(target, _again(load, seed=number * 1_000_003)))
     how = f"score, {load.connections} connections, {load.users:,} users; load, Redis and service share this machine"
     return [Section("Processes in one container", how, _HEADER, [_row(name, each) for name, each in runs.items()])]
+
+
+def replica(rounds: int, load: Load) -> list[Section]:
+    """REDIS_WAIT_REPLICAS=0 and 1 on one Redis that has a replica, at full load and one request at a time."""
+    runs: dict[str, list[Run]] = {}
+    with ExitStack() as stack:
+        redis = stack.enter_context(_redis())
+        stack.enter_context(redis_server(*_PERSISTENT, *_NO_REWRITE, "--replicaof", f"127.0.0.1 {redis.port}"))
+        until(lambda: redis.info().get("connected_slaves") == "1", "the replica connected")
+        targets = {n: stack.enter_context(_service(redis, REDIS_WAIT_REPLICAS=str(n))) for n in (0, 1)}
+        rewards = _again(load, mode="reward")
+        _warm(list(targets.values()), rewards)
+        for number in range(rounds):
+            for width in (load.connections, 1):
+                for n, target in targets.items():
+                    run = measure(target, _again(rewards, connections=width, seed=number * 1_000_003))
+                    runs.setdefault(f"REDIS_WAIT_REPLICAS={n}, {width} at once", []).append(run)
+    how = f"reward, {load.users:,} users; load, Redis, its replica and the service share this machine"
+    return [Section("Waiting for a replica", how, _HEADER, [_row(name, each) for name, each in runs.items()])]
 
 
 def redis_load(rounds: int, load: Load) -> list[Section]:

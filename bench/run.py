@@ -6,6 +6,7 @@
   ./dev bench --soak 300               memory under so many seconds of full load
   ./dev bench --many 1000000           that many users in Redis beside 1,000
   ./dev bench --workers 1,2            processes in one container
+  ./dev bench --replica                rewards that wait for a replica of Redis, and that do not
   ./dev bench --redis                  what a request costs Redis, and how many it carries
   ./dev bench --peers                  the pure decision beside Vowpal Wabbit's and MABWiser's
   ./dev bench --generate               /score while slow language models are asked
@@ -41,6 +42,7 @@ def _arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--soak", type=int, metavar="SECONDS")
     parser.add_argument("--many", type=int, metavar="USERS")
     parser.add_argument("--workers", metavar="N,N")
+    parser.add_argument("--replica", action="store_true")
     parser.add_argument("--redis", action="store_true")
     parser.add_argument("--peers", action="store_true")
     parser.add_argument("--generate", action="store_true")
@@ -74,6 +76,7 @@ def _plan(options: argparse.Namespace) -> list[Callable[[], list[report.Section]
     wishes: list[tuple[object, Callable[[], list[report.Section]]]] = [
         (options.half, lambda: experiments.half_load(rounds, load)),
         (options.workers, lambda: experiments.workers([int(n) for n in options.workers.split(",")], rounds, load)),
+        (options.replica, lambda: experiments.replica(rounds, load)),
         (options.redis, lambda: experiments.redis_load(rounds, load)),
         (options.many, lambda: experiments.many_users(options.many, rounds, load)),
         (options.soak, lambda: experiments.soak(options.soak, load)),

@@ -27,11 +27,18 @@ Schema = dict[str, Any]
 # Where a pod's default is not that of a process on somebody's desk.
 POD_DEFAULTS = {
     "host": "0.0.0.0",  # noqa: S104 - a pod must be reached from outside
+    "nats_durable_prefix": "",  # a pod's release and namespace, which this file does not know
     "shutdown_seconds": 100,  # /generate asks a model up to 3 times for 30 seconds, and an update shall not cut it off
 }
 
 # What a setting takes beyond what its type says.
-PATTERNS = {"litellm_url": "^https?://"}
+PATTERNS = {"litellm_url": "^https?://", "nats_durable_prefix": "^[A-Za-z0-9_-]{0,64}$"}
+
+# What the chart adds to a setting's description.
+NOTES = {
+    "redis_url": "With `redis.enabled` it is that Redis.",
+    "nats_durable_prefix": "Empty: namespace and release, as `namespace_release`.",
+}
 
 # What each entry of `secrets` takes: the value itself, or where it is.
 SECRET: Schema = {
@@ -57,6 +64,26 @@ helm test oo
 
 This gives two replicas and a small Redis with its data on a volume. `docs/kubernetes.md` tells how to upgrade, scale,
 rotate secrets, back up, and move to a Redis that survives a node. `ci/` has values for common cases.
+
+## Upgrading
+
+The durable consumers of a release are named after its namespace and name: `prod_oo-signals` and `prod_oo-feedback` for
+the release `oo` in `prod`. They were `oo-serving-…` for every release, so two releases on one NATS shared them, and
+each got a part of the events. A release that has such durables can keep them:
+
+```yaml
+config:
+  NATS_DURABLE_PREFIX: oo-serving  # for one release only
+```
+
+Otherwise the upgrade makes new durables, and the old ones stay with the events they have not delivered:
+
+- A stream with the retention `limits` gives the new durables all events it still holds. That does no harm: an older
+  synchronisation does not overwrite a newer one, and feedback is only logged. Afterwards delete the old durables.
+- A stream with the retention `interest` gives a new durable only what arrives later, and keeps what the old one has not
+  delivered. Let the old release work off what is pending before the upgrade, and delete the old durables after it.
+- A stream with the retention `workqueue` refuses a second durable for the same subjects, and `/health` says so. Delete
+  the old durables; the new ones get everything that was pending.
 
 This file and `values.schema.json` are written from `values.yaml` by `python helm/generate.py`.
 """
@@ -89,11 +116,11 @@ def settings_rows() -> tuple[list[str], list[str]]:
     for name, hint in get_type_hints(Settings, include_extras=True).items():
         bare, text = inner(hint)
         text = text[:1].upper() + text[1:].rstrip(".") + "."
+        text = f"{text} {NOTES.get(name, '')}".rstrip()
         default = getattr(defaults, name)
         if bare is Secret:
-            note = "With `redis.enabled` it is that Redis." if name == "redis_url" else ""
             secrets += [
-                f"  # -- {' '.join(filter(None, [text, note]))}",
+                f"  # -- {text}",
                 '  # @schema {$ref: "#/definitions/secret"}',
                 f'  {name.upper()}: {{value: "", existingSecret: "", key: {name.upper()}}}',
             ]
@@ -162,12 +189,14 @@ def base(value: Any) -> Schema:
     return {"type": kinds[type(value)]} if value is not None else {}
 
 
-def takes(schema: Schema) -> str:
+def takes(schema: Schema) -> str:  # noqa: PLR0911 - one line for each kind
     """What a value takes, in a few words."""
     if "$ref" in schema:
         return "`value`, or `existingSecret` and `key`"
     if "enum" in schema:
         return " \\| ".join(f"`{choice}`" for choice in schema["enum"])
+    if "anyOf" in schema:
+        return " or ".join(takes(choice) for choice in schema["anyOf"])
     kind = schema["type"]
     words = " or ".join(word for word in kind if word != "null") if isinstance(kind, list) else str(kind)
     if kind == "array":
@@ -195,8 +224,8 @@ def walk(node: yaml.MappingNode, lines: list[str], path: str, sections: list[Sec
             continue
         if not text:
             raise SourceError(f"values.yaml: {name} has no '# -- ' comment")
-        schema = extra if "$ref" in extra else base(value) | extra
-        if not schema.keys() & {"type", "enum", "$ref"}:
+        schema = extra if extra.keys() & {"$ref", "anyOf"} else base(value) | extra
+        if not schema.keys() & {"type", "enum", "$ref", "anyOf"}:
             raise SourceError(f"values.yaml: {name} needs '# @schema {{type: …}}', for null says nothing")
         if schema.get("type") == "array" and "items" not in schema:
             raise SourceError(f"values.yaml: {name} needs '# @schema {{items: …}}'")

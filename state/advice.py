@@ -17,9 +17,10 @@ _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 30.0
 
 
-def warnings(info: Mapping[str, str]) -> list[str]:
+def warnings(info: Mapping[str, str], *, wait_replicas: int) -> list[str]:
     """One line for each thing that would lose state, from the fields of INFO; what is not among them is not judged.
 
+    `wait_replicas` is how many replicas must have a write before it is acknowledged.
     https://redis.io/docs/latest/develop/reference/eviction/ and .../operate/oss_and_stack/management/persistence/
     """
     found = []
@@ -33,13 +34,19 @@ def warnings(info: Mapping[str, str]) -> list[str]:
         )
     if info.get("aof_enabled") == "0":
         found.append("Redis has appendonly no: when it stops, all since its last snapshot is LOST")
+    replicas = info.get("connected_slaves", "0")
+    if not wait_replicas and replicas != "0":
+        found.append(
+            f"Redis has replicas (connected: {replicas}) and REDIS_WAIT_REPLICAS is 0: a failover LOSES acknowledged "
+            "rewards; set it to 1 if a replica may become the master"
+        )
     return found
 
 
-async def advise(servers: Servers, *, patience: float) -> None:
+async def advise(servers: Servers, *, patience: float, wait_replicas: int | None = None) -> None:
     """Log the warnings about the Redis behind `servers` as soon as it can be asked; nothing if it may not be.
 
-    `patience` (seconds) is for each attempt. Of a cluster one node is asked.
+    `patience` (seconds) is for each attempt. Of a cluster one node is asked. `wait_replicas` is as for the store.
     """
     pause = _FIRST_PAUSE
     while True:
@@ -55,6 +62,15 @@ async def advise(servers: Servers, *, patience: float) -> None:
     if isinstance(reply, ResponseError):
         _log.info("how Redis is set up is not known: %s", type(reply).__name__)
         return
+    if wait_replicas is None:
+        wait_replicas = int(servers.replicated)
+    if servers.replicated and not wait_replicas:
+        # Said also while the replica is away: INFO of that moment would not show it.
+        _log.warning(
+            "REDIS_WAIT_REPLICAS is 0 with Sentinel or a Cluster that has replicas: a failover LOSES acknowledged "
+            "rewards; leave it at auto"
+        )
+        wait_replicas = 1
     fields = (line.partition(":") for line in reply.decode(errors="replace").splitlines())
-    for line in warnings({name: value for name, _, value in fields}):
+    for line in warnings({name: value for name, _, value in fields}, wait_replicas=wait_replicas):
         _log.warning("%s", line)

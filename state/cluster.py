@@ -22,6 +22,8 @@ _SLOTS: Final = 16_384
 # How long nobody but one goes to a node that hangs, and between two looks at where all are.
 _REST: Final = 0.5
 _LOOK: Final = 0.1
+# Between two looks at a cluster without replicas: one that is added later must be waited for.
+_LOOK_FOR_REPLICAS: Final = 10.0
 
 
 class Cluster:
@@ -45,6 +47,8 @@ class Cluster:
         self._looking: asyncio.Task[None] | None = None
         self._hanging: dict[str, float] = {}
         self._turns = count()
+        # Once true it stays: a master whose replica has failed waits for one to come back.
+        self.replicated = False
 
     @asynccontextmanager
     async def connection(self, key: str, *, insist: bool = False) -> AsyncIterator[AbstractConnection]:
@@ -52,7 +56,9 @@ class Cluster:
             try:
                 if not self._known:
                     await self._find()
-                elif self._doubted:
+                elif self._doubted or (
+                    not self.replicated and asyncio.get_running_loop().time() >= self._looked + _LOOK_FOR_REPLICAS
+                ):
                     self._look_again()
                 node = self._nodes.get_node_from_slot(self._slot(key)) if key else self._any()
             except (RedisClusterException, LookupError) as error:
@@ -142,3 +148,5 @@ class Cluster:
         await self._nodes.initialize(last_failed_node_name=next(iter(self._hanging), None))
         self._hanging = {name: until for name, until in self._hanging.items() if name in self._nodes.nodes_cache}
         self._known = True
+        self._looked = asyncio.get_running_loop().time()
+        self.replicated |= any(len(nodes) > 1 for nodes in self._nodes.slots_cache.values())

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 from fakeredis import FakeAsyncRedis, FakeServer
 from redis.asyncio import ConnectionPool, Redis, RedisCluster
@@ -25,7 +25,7 @@ from state.addresses import addresses, split
 from state.cluster import Cluster
 from state.servers import Lend, Servers, whole
 
-__all__ = ["open_servers"]
+__all__ = ["open_servers", "place"]
 
 
 class _Single:
@@ -48,11 +48,18 @@ class _Single:
     async def connection(self, key: str, *, insist: bool = False) -> AsyncIterator[AbstractConnection]:
         async with self._free:
             connection = self._idle.pop() if self._idle else self._make()
+            if self._sentinels and not connection.is_connected:
+                connection.host = ""  # the sentinels say it anew, and a failure before that names no old one
             try:
                 async with whole(connection):
                     yield connection
             finally:
                 self._idle.append(connection)
+
+    @property
+    def replicated(self) -> bool:
+        """Whether Sentinel may make a replica the master; of one address nothing is known."""
+        return bool(self._sentinels)
 
     async def masters(self) -> Mapping[str, Lend]:
         return {"": partial(self.connection, "")}
@@ -94,6 +101,24 @@ def open_servers(url: str, *, size: int, timeout: float) -> Servers:
         return _open(url, size, timeout)
     except (ValueError, TypeError, RedisError, RedisClusterException):  # whose words may quote the URL
         raise ValueError(_TAKES) from None
+
+
+def place(url: str) -> str:
+    """Kind, addresses and database of a URL that `open_servers` takes, for the log: no credentials, no options."""
+    scheme, _, rest = url.partition("://")
+    kind, _, how = scheme.partition("+")
+    parts = split(rest)
+    database = parse_qs(parts.query).get("db", ["0"])[-1]
+    if kind == "unix":
+        return f"one server at the socket {unquote(parts.path)}, database {database}"
+    hosts = parts.hosts.replace(",", ", ")
+    tls = " over TLS" if kind == "rediss" else ""
+    path = [unquote(part) for part in parts.path.split("/") if part]
+    if how == "cluster":
+        return f"a Cluster{tls} at {hosts}"
+    if how == "sentinel":
+        return f"Sentinel{tls} at {hosts}, master {path[0]}, database {(path[1:] or ['0'])[0]}"
+    return f"one server{tls} at {hosts or 'localhost'}, database {(path or [database])[0]}"
 
 
 def _open(url: str, size: int, timeout: float) -> Servers:

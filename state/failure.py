@@ -5,11 +5,13 @@ import logging
 import os
 import random
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import (
     AskError,
     AuthenticationError,
@@ -21,7 +23,7 @@ from redis.exceptions import (
 )
 
 from state.errors import StoreUnavailable
-from state.servers import Servers
+from state.servers import Servers, Where
 
 __all__ = ["TROUBLE", "Outage", "cause", "pause_or_give_up", "raise_for", "reason"]
 
@@ -67,13 +69,35 @@ def reason(error: BaseException) -> str:
 
 
 def cause(error: BaseException | None) -> str:
-    """What the system said of the connection, in brackets and without an address, for the log; "" if nothing."""
+    """The server's address and what the system said of the connection, in brackets, for the log alone; "" if nothing.
+
+    It has an address, and no credentials.
+    """
+    where: Where | None = None
+    words = ""
     while error is not None:
-        if isinstance(error, socket.gaierror):
-            return " (its name is not known)"
-        if isinstance(error, OSError) and error.errno:
-            return f" ({os.strerror(error.errno)})"
+        words = words or _words(error)
+        where = where or next((note for note in getattr(error, "__notes__", ()) if isinstance(note, Where)), None)
         error = error.__cause__ or error.__context__
+    if where is not None and where.tls and not words:
+        words = "the TLS handshake was not finished: does this port speak TLS?"
+    said = ": ".join(part for part in (where, words) if part)
+    return said and f" ({said})"
+
+
+def _words(error: BaseException) -> str:
+    """What went wrong with a connection; of exceptions whose own words may hold credentials none are taken."""
+    match error:
+        case MasterNotFoundError():
+            return "no sentinel that answers knows a master"
+        case ssl.SSLCertVerificationError():
+            return f"the TLS handshake failed: {error.verify_message}"
+        case ssl.SSLError():
+            return f"the TLS handshake failed: {error.reason or type(error).__name__}"
+        case socket.gaierror():
+            return "its name is not known"
+        case OSError(errno=int(number)) if number:
+            return os.strerror(number)
     return ""
 
 

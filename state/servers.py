@@ -1,17 +1,20 @@
 """What the store sees of Redis: connections lent to where a key lives, and one exchange over them at a time."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from hiredis import pack_command
-from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import ConnectionError, ResponseError  # noqa: A004
+from redis.asyncio.connection import AbstractConnection, SSLConnection
+from redis.exceptions import ConnectionError, RedisError, ResponseError  # noqa: A004
 
-__all__ = ["Command", "Lend", "Servers", "exchange", "whole"]
+__all__ = ["Command", "Lend", "Servers", "Where", "exchange", "whole"]
 
 Command = tuple[bytes | str | int, ...]
 Lend = Callable[[], AbstractAsyncContextManager[AbstractConnection]]
+
+_FAILURES: Final = (RedisError, OSError, asyncio.CancelledError)  # a time limit cancels what it cuts short
 
 _pack: Callable[[Command], bytes] = pack_command  # type: ignore[assignment]  # its stub allows one argument only
 
@@ -35,9 +38,15 @@ async def exchange(connection: AbstractConnection, commands: Sequence[Command]) 
 
 
 class Servers(Protocol):
-    """Where the keys live. `spans_users`: one transaction may change the keys of several users."""
+    """Where the keys live. `spans_users`: one transaction may change the keys of several users.
+
+    `replicated`: a replica may become the master, as far as the URL and the connections lent so far tell.
+    """
 
     spans_users: bool
+
+    @property
+    def replicated(self) -> bool: ...
 
     def connection(self, key: str, *, insist: bool = False) -> AbstractAsyncContextManager[AbstractConnection]:
         """Lend a live connection to the server of `key` ("": to any that takes writes), waiting for one if all are in
@@ -64,12 +73,29 @@ class Servers(Protocol):
         ...
 
 
+class Where(str):
+    """A note on an error: the address of the server it came from, for the log. `tls`: in the TLS handshake, or
+    before it."""
+
+    __slots__ = ("tls",)
+    tls: bool
+
+
+def _where(connection: AbstractConnection, *, connected: bool) -> Where:
+    host, port = getattr(connection, "host", ""), getattr(connection, "port", "")
+    where = Where(getattr(connection, "path", "") or (f"[{host}]:{port}" if ":" in host else host and f"{host}:{port}"))
+    where.tls = isinstance(connection, SSLConnection) and not connected
+    return where
+
+
 @asynccontextmanager
 async def whole(connection: AbstractConnection) -> AsyncIterator[None]:
     """Connect, or connect anew where the server closed an idle connection meanwhile; disconnect after any failure.
 
-    A connection on which something went wrong may still watch keys, hold a MULTI open or owe replies.
+    A connection on which something went wrong may still watch keys, hold a MULTI open or owe replies. Its address goes
+    with the error, as a note.
     """
+    connected = False
     try:
         try:
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
@@ -79,7 +105,10 @@ async def whole(connection: AbstractConnection) -> AsyncIterator[None]:
         except (AttributeError, RuntimeError) as error:
             # A server that is killed, or a cluster client, which closes idle connections of nodes that are gone.
             raise ConnectionError("the connection was closed while it was opened") from error
+        connected = True
         yield
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, _FAILURES):
+            error.add_note(_where(connection, connected=connected))
         await connection.disconnect(nowait=True)
         raise

@@ -37,8 +37,8 @@ _ERASURES: Final = 8
 class Store:
     """The shared state behind `servers`.
 
-    `timeout` (seconds) bounds every call. `wait_replicas` Redis replicas must have a write before it is acknowledged.
-    `observe` is told of every flush.
+    `timeout` (seconds) bounds every call. `wait_replicas` Redis replicas must have a write before it is acknowledged;
+    None is 1 where a replica may become the master, and else 0. `observe` is told of every flush.
     All methods raise StoreUnavailable when Redis is away, ConflictError when other writers were always first, and
     CorruptState for a key that holds something else.
     """
@@ -50,7 +50,7 @@ class Store:
         timeout: float,
         history_size: int,
         marker_seconds: int,
-        wait_replicas: int = 0,
+        wait_replicas: int | None = 0,
         observe: Callable[[Flush], None] = lambda _: None,
     ) -> None:
         self._servers = servers

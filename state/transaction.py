@@ -61,7 +61,8 @@ class Transactions:
     """Applies operations to the state behind `servers`.
 
     `timeout` (seconds) is what an operation has in all. `wait_replicas` Redis replicas must have a write before it is
-    acknowledged. `observe` is told of every flush, `outage` of how it ended.
+    acknowledged; None is 1 where a replica may become the master, and else 0. `observe` is told of every flush,
+    `outage` of how it ended.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Transactions:
         timeout: float,
         history_size: int,
         marker_seconds: int,
-        wait_replicas: int,
+        wait_replicas: int | None,
         observe: Callable[[Flush], None],
         outage: Outage,
     ) -> None:
@@ -167,19 +168,20 @@ class Transactions:
         replicas say nothing of the old one's writes. WAIT speaks of the connection's own last write, hence the write
         before it. Nobody will ask for the operation id any more, so that is what it goes over.
         """
-        if not self._wait_replicas:
+        wanted = self._wait_replicas if self._wait_replicas is not None else int(self._servers.replicated)
+        if not wanted:
             return
         milliseconds = max(1, int((deadline - asyncio.get_running_loop().time()) * 900))
         try:
             replies = await exchange(
                 connection,
-                [("SET", flight, "?", "EX", _FLIGHT_SECONDS), ("WAIT", self._wait_replicas, milliseconds)],
+                [("SET", flight, "?", "EX", _FLIGHT_SECONDS), ("WAIT", wanted, milliseconds)],
             )
             raise_for(replies)
         except TROUBLE as error:
             # Not to be tried again: the change is made.
             raise StoreUnavailable(reason(error)) from error
-        if replies[1] < self._wait_replicas:
+        if replies[1] < wanted:
             raise StoreUnavailable("written, but too few Redis replicas have it")
 
     async def _was_applied(self, lane: Lane, flight: str, deadline: float) -> bool:

@@ -39,6 +39,7 @@ __all__ = [
     "free_port",
     "haproxy",
     "nats_server",
+    "newer_nats",
     "redis_cluster",
     "redis_sentinel",
     "redis_server",
@@ -94,6 +95,14 @@ def free_port() -> int:
             _given.add(port)
             return port
     raise ServerError("no free port found")
+
+
+def newer_nats() -> str:
+    """The nats-server that is pinned among the Python packages: newer than that of the system."""
+    path = Path(sys.executable).parent / "nats-server"
+    if not path.exists():
+        raise ServerError(f"{path} is missing: './dev setup' installs it")
+    return str(path)
 
 
 def program(name: str) -> str:
@@ -545,12 +554,14 @@ def redis_cluster(
 
 
 @contextmanager
-def nats_server(*args: str, jetstream: bool = True, port: int | None = None) -> Iterator[Server]:
-    """A nats-server, by default with JetStream, whose streams survive `restart()`."""
+def nats_server(
+    *args: str | Path, jetstream: bool = True, port: int | None = None, binary: str | None = None
+) -> Iterator[Server]:
+    """A nats-server, by default with JetStream, whose streams survive `restart()`; `binary` is another than PATH's."""
     port = port or free_port()
     with _directory() as directory:
         words = ["-js", "-sd", str(directory / "jetstream")] if jetstream else []
-        argv = [program("nats-server"), "-a", HOST, "-p", str(port), *words, *args]
+        argv = [binary or program("nats-server"), "-a", HOST, "-p", str(port), *words, *args]
 
         def greets(server: Server) -> bool:
             with socket.create_connection((HOST, server.port), 1) as connection:

@@ -146,7 +146,11 @@ def test_every_setting_can_be_set() -> None:
         else:
             plain[name.upper()] = default
     assert values["secrets"].keys() == secret
-    assert values["config"] == plain | {"HOST": "0.0.0.0", "SHUTDOWN_SECONDS": 100}
+    assert values["config"] == plain | {
+        "HOST": "0.0.0.0",
+        "SHUTDOWN_SECONDS": 100,
+        "NATS_DURABLE_PREFIX": "",
+    }
     assert TRIES * TIMEOUT_SECONDS + defaults.llm_queue_seconds <= 100, "a stop would cut /generate off"
 
 
@@ -392,6 +396,7 @@ def test_settings_reach_the_pod_as_the_service_reads_them(path: Path) -> None:
     data = one(manifests, "ConfigMap", deployment["metadata"]["name"])["data"]
     values = case_values(HELM / "values.yaml")["config"] | case_values(path).get("config", {})
     read = from_environment(data)
+    values["NATS_DURABLE_PREFIX"] = values["NATS_DURABLE_PREFIX"] or "prod_oo"
     assert {name: getattr(read, name.lower()) for name in values} == values
     port = deployment["spec"]["template"]["spec"]["containers"][0]["ports"][0]
     assert port["containerPort"] == values["PORT"]
@@ -501,10 +506,80 @@ def test_long_names_fit_labels(length: int) -> None:
         assert all(re.fullmatch(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?", item["metadata"]["name"]) for item in manifests)
 
 
-def notes(values: Manifest) -> str:
+def notes(values: Manifest, **options: Any) -> str:
     with helm_python.Chart.load(HELM) as chart:
-        (text,) = [text for name, text in chart.render(values, name="oo").items() if name.endswith("NOTES.txt")]
+        texts = chart.render(values, **{"name": "oo", **options})
+    (text,) = [text for name, text in texts.items() if name.endswith("NOTES.txt")]
     return str(text)
+
+
+@pytest.mark.parametrize(
+    ("release", "namespace", "prefix"),
+    [
+        ("oo", "prod", "prod_oo"),
+        ("c", "a-b", "a-b_c"),
+        ("b-c", "a", "a_b-c"),
+        ("my.oo", "prod", "prod_my_oo"),
+    ],
+)
+def test_durables_are_named_after_the_release(release: str, namespace: str, prefix: str) -> None:
+    """Each release has durables of its own, which KEDA watches, and the service takes the name."""
+    values = case_values(HELM / "ci" / "keda-values.yaml")
+    manifests = render(values, name=release, namespace=namespace)
+    [data] = [item["data"] for item in manifests if item["kind"] == "ConfigMap" and "PORT" in item["data"]]
+    assert data["NATS_DURABLE_PREFIX"] == from_environment(data).nats_durable_prefix == prefix
+    triggers = one(manifests, "ScaledObject")["spec"]["triggers"]
+    assert {trigger["metadata"].get("consumer") for trigger in triggers} >= {f"{prefix}-signals", f"{prefix}-feedback"}
+    assert f"{prefix}-signals and {prefix}-feedback" in notes(values, name=release, namespace=namespace)
+
+
+def test_long_names_of_durables_stay_apart() -> None:
+    """A name is cut to what the service takes, and two that differ at the end alone stay two."""
+    found = set()
+    for release in ("a" * 52 + "b", "a" * 52 + "c"):
+        data = one(render(name=release, namespace="n" * 63), "ConfigMap", release)["data"]
+        found.add(from_environment(data).nats_durable_prefix)
+    assert len(found) == 2
+    assert all(len(prefix) == 64 for prefix in found)
+
+
+def test_a_given_prefix_is_kept() -> None:
+    """The name that a release had before is one value away, and the notes of an upgrade lead to it."""
+    values: Manifest = {"config": {"NATS_DURABLE_PREFIX": "oo-serving"}, "secrets": {"NATS_URL": {"value": "nats://n"}}}
+    assert one(render(values), "ConfigMap", "serving")["data"]["NATS_DURABLE_PREFIX"] == "oo-serving"
+    assert '"Upgrading" in helm/README.md' not in notes(values, is_upgrade=True)
+    del values["config"]
+    assert '"Upgrading" in helm/README.md' in notes(values, is_upgrade=True)
+    assert '"Upgrading" in helm/README.md' not in notes(values)
+    assert "## Upgrading" in (HELM / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("redis", "wait", "warned"),
+    [
+        ({"value": "redis+sentinel://a/m"}, 0, "WARNING: config.REDIS_WAIT_REPLICAS is 0."),
+        ({"value": "rediss+cluster://a"}, 0, "WARNING: config.REDIS_WAIT_REPLICAS is 0."),
+        ({"existingSecret": "s"}, 0, "WARNING: config.REDIS_WAIT_REPLICAS is 0."),
+        ({"existingSecret": "s"}, "auto", "If REDIS_URL is redis:// or rediss://"),
+        ({"value": "redis://a"}, "auto", "If REDIS_URL is redis:// or rediss://"),
+        ({"value": "redis://a"}, 0, "If REDIS_URL is redis:// or rediss://"),
+        ({"value": "redis://a"}, 1, ""),
+        ({"value": "redis+sentinel://a/m"}, "auto", ""),
+        ({"value": "redis+sentinel://a/m"}, 1, ""),
+        ({"existingSecret": "s"}, 1, ""),
+    ],
+)
+def test_notes_warn_of_a_failover_that_loses(redis: Manifest, wait: int | str, warned: str) -> None:
+    """Where a failover may lose what was acknowledged the notes say so, and only there."""
+    values: Manifest = {
+        "redis": {"enabled": False},
+        "secrets": {"REDIS_URL": redis},
+        "config": {"REDIS_WAIT_REPLICAS": wait},
+        "networkPolicy": {"redis": {"ports": [6379, 26379]}},
+    }
+    text = notes(values)
+    assert ("failover loses" in text.replace("\n", " ")) == bool(warned)
+    assert warned in text
 
 
 def test_notes_say_what_the_test_needs() -> None:
@@ -562,7 +637,7 @@ def test_autoscalers_own_the_number_of_replicas() -> None:
     consumers = [
         trigger["metadata"].get("consumer") for trigger in one(named("keda"), "ScaledObject")["spec"]["triggers"]
     ]
-    assert consumers == ["oo-serving-feedback", "oo-serving-signals", None]
+    assert consumers == ["prod_oo-feedback", "prod_oo-signals", None]
 
 
 def flows(policy: Manifest, direction: str) -> list[list[Any]]:

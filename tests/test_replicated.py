@@ -28,6 +28,7 @@ class TakenOver:
     Sentinel makes a replica the master between two commands."""
 
     spans_users = True
+    replicated = False
 
     def __init__(self, first: Servers, then: Servers) -> None:
         self._first = first

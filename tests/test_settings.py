@@ -135,6 +135,7 @@ GIVEN = {
     "EPSILON": "0.2",
     "NATS_CREATE_STREAMS": "true",
     "NATS_DURABLE_PREFIX": "mine",
+    "NATS_JETSTREAM_DOMAIN": "leaf",
     "STORE_TIMEOUT_SECONDS": "1.5",
 }
 CARELESS = [lambda text: f" {text} ", lambda text: f"{text}\n", lambda text: f"\t{text}\r\n"]

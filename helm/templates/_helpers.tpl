@@ -64,6 +64,21 @@ Takes (list root component own).
 {{- if kindIs "string" . }}{{ . }}{{ else }}{{ toJson . }}{{ end }}
 {{- end }}
 
+{{/*
+The start of the durables' names. Two releases with one name would each get a part of the events. "_" stands in neither
+namespace nor release, so no two pairs give one name; what is cut ends with a hash of the whole.
+*/}}
+{{- define "oo.durable" -}}
+{{- $own := printf "%s_%s" .Release.Namespace (replace "." "_" .Release.Name) }}
+{{- if .Values.config.NATS_DURABLE_PREFIX }}
+{{- .Values.config.NATS_DURABLE_PREFIX }}
+{{- else if gt (len $own) 64 }}
+{{- printf "%s_%s" (trunc 51 $own) (sha256sum $own | trunc 12) }}
+{{- else }}
+{{- $own }}
+{{- end }}
+{{- end }}
+
 {{/* Shorter than the others: a label of the pod is this name and the 11 characters of a revision, 63 at most. */}}
 {{- define "oo.redis.name" -}}{{ include "oo.fullname" . | trunc 46 | trimSuffix "-" }}-redis{{- end }}
 
