@@ -185,8 +185,8 @@ def _word(text: str, type_: msgspec.inspect.Type) -> str:
     match type_:
         case msgspec.inspect.Metadata(type=inner):
             return _word(text, inner)
-        case msgspec.inspect.LiteralType() | msgspec.inspect.BoolType():
-            return text.lower()
+        case msgspec.inspect.LiteralType() | msgspec.inspect.BoolType() | msgspec.inspect.UnionType():
+            return text.lower()  # a union is of numbers and words
     return text
 
 

@@ -132,6 +132,7 @@ GIVEN = {
     "LOG_FORMAT": "json",
     "ACCESS_LOG": "off",
     "RATE_LIMIT_PER_SECOND": "5",
+    "REDIS_WAIT_REPLICAS": "2",
     "EPSILON": "0.2",
     "NATS_CREATE_STREAMS": "true",
     "NATS_DURABLE_PREFIX": "mine",
@@ -162,6 +163,7 @@ def test_case_of_a_word_does_not_count(variable: str) -> None:
     """Where there are some words to choose from; other texts keep theirs."""
     for word in (GIVEN[variable].upper(), GIVEN[variable].title()):
         assert from_environment({variable: word}) == from_environment({variable: GIVEN[variable]})
+    assert from_environment({"REDIS_WAIT_REPLICAS": "AUTO"}) == Settings()
     assert from_environment({"NATS_DURABLE_PREFIX": "Mine"}).nats_durable_prefix == "Mine"
     switch = [
         from_environment({"NATS_CREATE_STREAMS": word}).nats_create_streams for word in ("1", "True", "0", "FALSE")
