@@ -1,6 +1,6 @@
 """`python -m app`: the service, as the environment's settings say. With a word after it: a command for operators."""
 
-# ruff: noqa: E402, I001 (a signal may come while the rest is imported)
+# ruff: noqa: E402 (a signal may come while the rest is imported)
 
 import sys
 

@@ -94,6 +94,8 @@ def test_the_tests_find_every_program_that_they_run(script: ModuleType) -> None:
     of_every_debian = {"sh", "bash", "env", "find", "mount", "setpriv", "sort", "chmod"}
     named = re.compile(r"""(?:program\(|Popen\(\s*\[|subprocess\.run\(\s*\[)\s*"([a-z][a-z0-9-]*)""")
     texts = [path.read_text() for path in (ROOT / "tests").glob("*.py")]
+    # One file has a function of this name for the service's own commands.
+    texts = [text for text in texts if "def program(*words" not in text]
     asked = {name for text in texts for name in named.findall(text)}
     assert {"ps", "redis-server", "unshare"} <= asked
     installed = set(script.NEEDS["test"]) | {"redis-cli", "prometheus"}  # they come along with others
@@ -117,7 +119,7 @@ def test_another_interpreter_has_a_venv_of_its_own(script: ModuleType, form: str
     version = ".".join(map(str, sys.version_info[:3]))
     words = ["-k", "x", *form.format(sys.executable).split()]
     assert script.choose_python(words) == ["-k", "x"]
-    assert script.PYTHON == script.ROOT / f".venv-{version}" / "bin" / "python"
+    assert script.ROOT / f".venv-{version}" / "bin" / "python" == script.PYTHON
     script.make_venv(None)
     asked = [script.PYTHON, "-c", "import sys; print(sys.prefix, *sys.version_info[:3])"]
     said = subprocess.run(asked, capture_output=True, text=True, check=True).stdout

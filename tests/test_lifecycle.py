@@ -100,7 +100,15 @@ def test_probes_without_redis(store: RedisServer) -> None:
 # What can be seen of a process that starts, from the first moment in which it can take a signal on. Each package holds
 # a library of its own, and a mapped file stays mapped.
 POINTS = ["handler", "httptools", "msgspec", "numpy", "hiredis", "uvloop", "Started server process", "serves on"]
-WORKERS_POINTS = ["handler", "msgspec", "numpy", "Started parent process", "child", "child numpy", "Started server process"]
+WORKERS_POINTS = [
+    "handler",
+    "msgspec",
+    "numpy",
+    "Started parent process",
+    "child",
+    "child numpy",
+    "Started server process",
+]
 
 
 def namespace() -> list[str]:
@@ -251,12 +259,12 @@ def test_a_stop_waits_for_no_worker_that_starts(store: RedisServer, tmp_path: Pa
 def test_a_signal_while_a_command_starts(tmp_path: Path, point: str, number: signal.Signals) -> None:
     """A command that is interrupted before it has begun says at most that, and its exit code is that of Ctrl-C."""
     url = f"redis://127.0.0.1:{free_port()}"
-    with socket.create_server(("127.0.0.1", int(url.rpartition(":")[2]))):  # it never answers, so nothing ends before
-        with starting(tmp_path, [], "show", "ann", REDIS_URL=url, STORE_TIMEOUT_SECONDS="600") as command:
-            command.reach(point)
-            os.kill(command.pid, number)
-            assert command.process.wait(PATIENCE_SECONDS) == 130, command.log
-            assert command.log in ("", "stopped; run it again to complete it\n")
+    silent = socket.create_server(("127.0.0.1", int(url.rpartition(":")[2])))  # so the command does not end before
+    with silent, starting(tmp_path, [], "show", "ann", REDIS_URL=url, STORE_TIMEOUT_SECONDS="600") as command:
+        command.reach(point)
+        os.kill(command.pid, number)
+        assert command.process.wait(PATIENCE_SECONDS) == 130, command.log
+        assert command.log in ("", "stopped; run it again to complete it\n")
 
 
 # Stop
@@ -434,7 +442,7 @@ def test_workers_need_a_directory() -> None:
         [sys.executable, "-m", "app"],
         cwd=ROOT,
         env=os.environ | {"WORKERS": "2", "REDIS_URL": f"redis://127.0.0.1:{free_port()}"},
-        preexec_fn=write_no_file,  # noqa: PLW1509 (no other way to ask for it)
+        preexec_fn=write_no_file,
         capture_output=True,
         text=True,
         check=False,
