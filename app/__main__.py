@@ -19,6 +19,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from functools import partial
+from multiprocessing import resource_tracker
 from typing import Final
 
 import uvicorn
@@ -51,6 +52,8 @@ class _Workers(Multiprocess):
         super().__init__(config, sockets)
         # Until when a worker that starts may be silent, by process id; 0 once it has answered.
         self._silent_until: dict[int, float] = {}
+        # The first worker would start this helper of multiprocessing, which then lets the signal in again.
+        resource_tracker.ensure_running()
         # A worker inherits this, so it cannot be interrupted before it serves; the signal is looked for below.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
