@@ -1,6 +1,9 @@
 # The service as an image. docs/kubernetes.md tells how to build it and how to pin the base:
 #   docker build --build-arg PYTHON_DIGEST=sha256:… --tag oo-serving .
-ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim-bookworm
+# buildah and podman need --format docker, or they drop HEALTHCHECK.
+# Another PYTHON_IMAGE must have a Python under /usr/local, as the official ones do, that pip may install into. Debian's own
+# python3 refuses that (PEP 668: externally managed).
+ARG PYTHON_IMAGE=docker.io/library/python:3.13-slim-trixie
 ARG PYTHON_DIGEST=
 
 FROM ${PYTHON_IMAGE}${PYTHON_DIGEST:+@${PYTHON_DIGEST}} AS build

@@ -1,19 +1,31 @@
 """`python -m app`: the service, as the environment's settings say. With a word after it: a command for operators."""
 
+# ruff: noqa: E402 (a signal may come while the rest is imported)
+
+import sys
+
+from app.starting import INTERRUPTED, Start
+
+_start = Start(INTERRUPTED if len(sys.argv) > 1 else 0)
+if __name__ == "__main__":  # and not in workers, which import this module under another name
+    _start.watch()
+
 import errno
 import logging
 import os
 import signal
 import socket
-import sys
 import tempfile
-from contextlib import ExitStack, suppress
+import time
+from contextlib import ExitStack
 from functools import partial
+from multiprocessing import resource_tracker
 from typing import Final
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
+from uvicorn.supervisors.multiprocess import Process
 
 from app.logs import set_up
 from app.protocol import HttpProtocol
@@ -24,17 +36,31 @@ _SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
 # Longest a worker may keep its parent waiting for a sign of life: one that starts on a busy machine has none yet, and
 # killed after uvicorn's 5 s it would never have.
 _WORKER_SECONDS: Final = 30
+_STOPS: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 # What a machine says that has no such family of addresses.
 _LACKING: Final = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 class _Workers(Multiprocess):
-    """uvicorn's supervisor would replace all workers on SIGHUP, at the price of connections; ours are told of it."""
+    """uvicorn's supervisor, with three differences.
+
+    It would replace all workers on SIGHUP, at the price of connections; ours are told of it. It would wait for a worker
+    that starts, and a stop would wait with it. And a worker that starts would answer Ctrl-C with a traceback.
+    """
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+        super().__init__(config, sockets)
+        # Until when a worker that starts may be silent, by process id; 0 once it has answered.
+        self._silent_until: dict[int, float] = {}
+        # The first worker would start this helper of multiprocessing, which then lets the signal in again.
+        resource_tracker.ensure_running()
+        # A worker inherits this, so it cannot be interrupted before it serves; the signal is looked for below.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
     def handle_signals(self) -> None:
-        if signal.SIGHUP in signal.sigpending():
-            signal.sigwait({signal.SIGHUP})
-            self.handle_hup()
+        for number in signal.sigpending() & {signal.SIGHUP, signal.SIGINT}:
+            signal.sigwait({number})
+            self.signal_queue.append(number)
         super().handle_signals()
 
     def handle_hup(self) -> None:
@@ -42,11 +68,35 @@ class _Workers(Multiprocess):
             if worker.pid is not None and worker.exitcode is None:
                 os.kill(worker.pid, signal.SIGHUP)
 
+    def keep_subprocess_alive(self) -> None:
+        # Each is asked, also if the first does not answer.
+        if sum(self._would_answer(worker) for worker in self.processes) == len(self.processes):
+            super().keep_subprocess_alive()
+
+    def _would_answer(self, worker: Process) -> bool:
+        """Whether a worker has answered once or has ended; one that stays silent too long is ended."""
+        if worker.pid is None or worker.exitcode is not None:
+            return True
+        until = self._silent_until.get(worker.pid)
+        if until is None:
+            until = self._silent_until[worker.pid] = time.monotonic() + _WORKER_SECONDS
+            worker.parent_conn.send(b"ping")
+        elif until and worker.parent_conn.poll():
+            worker.parent_conn.recv()
+            until = self._silent_until[worker.pid] = 0.0
+        if until and time.monotonic() >= until:
+            worker.process.kill()
+            worker.process.join()
+            return True
+        return not until
+
 
 class _Server(uvicorn.Server):
     """uvicorn's server, which says where it serves."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        # From here on uvicorn's handlers stop it in order; after that, uvicorn raises the signal again.
+        _start.over = True
         await super().startup(sockets)
         if self.started:
             _log.info("serves on %s", _where(self.config))
@@ -66,13 +116,7 @@ def _end_command(*_: object) -> None:
 
 def main() -> int:
     if len(sys.argv) > 1:
-        from app.commands import run  # noqa: PLC0415  # the service need not know them
-
-        signal.signal(signal.SIGTERM, _end_command)
-        # asyncio of Python 3.11 complains of itself if a connection is given up in the moment in which it is made.
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-        logging.getLogger("oo.store").setLevel(logging.ERROR)  # its warnings are for who runs the service
-        return run(sys.argv[1:])
+        return _command(sys.argv[1:])
     # By default it ends a process. Each one that serves, this one or its children, lets it in once it can take it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     with ExitStack() as together:
@@ -81,6 +125,21 @@ def main() -> int:
         except SettingsError as error:
             sys.stderr.write(f"{error}\n")
             return 2
+
+
+def _command(words: list[str]) -> int:
+    from app.commands import run  # noqa: PLC0415  # the service need not know them
+
+    # asyncio of Python 3.11 complains of itself if a connection is given up in the moment in which it is made.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    logging.getLogger("oo.store").setLevel(logging.ERROR)  # its warnings are for operators of the service
+    try:
+        signal.signal(signal.SIGTERM, _end_command)
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        return run(words)
+    except KeyboardInterrupt:  # before the command had begun
+        return INTERRUPTED
 
 
 def listeners(host: str, port: int) -> list[socket.socket]:
@@ -125,6 +184,21 @@ def _bound(family: socket.AddressFamily, protocol: int, address: tuple[str | int
     return made
 
 
+def _metrics_directory() -> tempfile.TemporaryDirectory[str]:
+    """A new directory, which is removed also if a signal ends the start. Raises SettingsError."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    try:
+        made = tempfile.TemporaryDirectory(prefix="oo-metrics-")
+        _start.clean_up = made.cleanup
+    except OSError as error:
+        raise SettingsError(
+            f"WORKERS: more than 1 needs a directory it can write to, at /tmp or in TMPDIR ({error.strerror})"
+        ) from None
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
+    return made
+
+
 def _serve(together: ExitStack) -> int:
     settings = from_environment(os.environ)
     set_up(settings.log_level, settings.log_format)
@@ -132,13 +206,11 @@ def _serve(together: ExitStack) -> int:
     # when it is imported.
     os.environ.pop(_SHARED, None)
     if settings.workers > 1:
-        os.environ[_SHARED] = together.enter_context(tempfile.TemporaryDirectory(prefix="oo-metrics-"))
+        os.environ[_SHARED] = together.enter_context(_metrics_directory())
     from app.main import create_app  # noqa: PLC0415
 
     app = create_app(settings)
     sockets = [together.enter_context(bound) for bound in listeners(settings.host, settings.port)]
-    # uvicorn raises the signal again once it has stopped in good order, and that is no failure.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     config = uvicorn.Config(
         app if settings.workers == 1 else "app.main:from_environment",
         factory=settings.workers > 1,
@@ -162,8 +234,7 @@ def _serve(together: ExitStack) -> int:
         _Workers(config, sockets=sockets).run()
         return 0
     server = _Server(config)
-    with suppress(KeyboardInterrupt):
-        server.run(sockets)
+    server.run(sockets)
     return 0 if server.started else STARTUP_FAILURE
 
 

@@ -19,7 +19,7 @@ from nats.aio.client import Client
 from app import events
 from app.delivery import Counts, Observer, Pull, Trace, untraced
 from app.durable import LEAVE_SECONDS, SUBJECTS, Consumer, api_of
-from app.patience import StoreGate, end, grow, jitter
+from app.patience import StoreGate, end, grow, jitter, within
 from app.settings import Settings
 from app.wire import Connection, servers
 
@@ -227,14 +227,12 @@ class Consumers:
                 task.cancel()
             if self._in_hand:
                 await asyncio.wait(self._in_hand, timeout=1.0)
-        with suppress(Exception):
-            async with asyncio.timeout(1.5):
-                if client.is_connected and client.reads:
-                    await client.flush()
+        if client.is_connected and client.reads:
+            with suppress(Exception):
+                await within(1.5, client.flush())
         # Also if the server does not answer: a client that is not closed would go on for ever.
         with suppress(Exception):
-            async with asyncio.timeout(0.5):
-                await client.close()
+            await within(0.5, client.close())
 
     def _trouble(self, error: Exception) -> None:
         """Keep it for `/health`, and log it once per outage."""

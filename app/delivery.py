@@ -23,7 +23,7 @@ from nats.aio.msg import Msg
 
 from app.dead_letters import dead_letter, publish, stored_at
 from app.events import Event, Malformed
-from app.patience import StoreGate, grow, jitter
+from app.patience import StoreGate, grow, jitter, within
 from state.errors import StoreUnavailable
 
 __all__ = ["Counts", "Happening", "Observer", "Pull", "Trace", "untraced"]
@@ -148,9 +148,8 @@ class Pull:
                     await asyncio.sleep(jitter(1.0))
         finally:
             # What the server sent before it heard of our leaving is in hand after this.
-            with suppress(nats.errors.Error, TimeoutError):
-                async with asyncio.timeout(2.0):
-                    await subscription.drain()  # type: ignore[no-untyped-call]  # nats-py does not say
+            with suppress(nats.errors.Error):
+                await within(2.0, subscription.drain())  # type: ignore[no-untyped-call]  # nats-py does not say
 
     async def _ask(self, inbox: str, events: int, size: int) -> None:
         request = {"batch": events, "max_bytes": size, "expires": int(PULL_SECONDS * 1e9)}

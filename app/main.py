@@ -206,5 +206,5 @@ async def _advise(servers: Servers, settings: Settings, wait_replicas: int | Non
 def _read_keys_again_on_hangup(access: Access) -> None:
     if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGHUP"):
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, access.read_again)
-        # app.__main__ held it back until now.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+        # app.__main__ held it back until now, and Ctrl-C from a worker.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP, signal.SIGINT})

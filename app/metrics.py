@@ -27,6 +27,8 @@ from prometheus_client import (
     generate_latest,
     multiprocess,
 )
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from app.access import CHALLENGE, bearer_digest
 from app.consumer import NatsHealth
@@ -256,9 +258,10 @@ class Metrics:
         self._settle()
         if not self._shared:
             return generate_latest(self._registry)
-        _forget_the_dead(Path(self._shared))
+        directory = Path(self._shared)
+        _forget_the_dead(directory)
         together = CollectorRegistry()
-        multiprocess.MultiProcessCollector(together, self._shared)  # type: ignore[no-untyped-call]  # prometheus_client
+        together.register(_Together(directory))
         return generate_latest(together)
 
     def _of(self, method: str, route: str, status: int) -> _Times:
@@ -274,6 +277,28 @@ class Metrics:
         self._most.set(self.most)
         for name, consumer in (self._nats().consumers if self._nats else {}).items():
             self._running.labels(name).set(consumer.state == "running")
+
+
+class _Together(Collector):
+    """The numbers of all processes, read from the files in which each keeps its own.
+
+    prometheus_client's own collector fails at a file that a process has just made and not yet filled; it says nothing.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def collect(self) -> Iterable[Metric]:
+        files = [str(path) for path in self._directory.glob("*.db") if _is_filled(path)]
+        found: Iterable[Metric] = multiprocess.MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]  # theirs
+        return found
+
+
+def _is_filled(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:  # another process has just forgotten a dead one
+        return False
 
 
 def _forget_the_dead(directory: Path) -> None:

@@ -4,11 +4,11 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["StoreGate", "end", "grow", "jitter"]
+__all__ = ["StoreGate", "end", "grow", "jitter", "within"]
 
 log = logging.getLogger("oo.events")
 
@@ -37,6 +37,21 @@ async def end(tasks: Iterable[asyncio.Task[None]], patience: float) -> None:
             task.cancel()
         _, left = await asyncio.wait(left, timeout=patience)
         patience = 0.1
+
+
+async def within(seconds: float, work: Coroutine[Any, Any, None]) -> None:
+    """Do `work` in a task of its own, and end it after `seconds`. Raises what `work` raises, but no TimeoutError.
+
+    For what a cancelled task does at its end: there `asyncio.timeout` of Python before 3.11.4 raises CancelledError
+    when the time is over, and what should come next is left out.
+    """
+    task = asyncio.get_running_loop().create_task(work)
+    try:
+        await asyncio.wait([task], timeout=seconds)
+    finally:
+        await end([task], 0.1)
+    if not task.cancelled():
+        task.result()
 
 
 class StoreGate:

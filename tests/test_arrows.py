@@ -132,7 +132,8 @@ MAY_IMPORT: dict[str, str] = {
     ),
     # The start: the composition root puts all of it together.
     "app.main": "app.* state.* httpx litestar",
-    "app.__main__": "app.commands app.logs app.main app.protocol app.settings uvicorn",
+    "app.starting": "",  # it is there before all others
+    "app.__main__": "app.commands app.logs app.main app.protocol app.settings app.starting uvicorn",
 }
 
 # Each of these is known in these places only; a package stands for all within it.

@@ -119,6 +119,19 @@ def test_context_holds_only_what_is_copied() -> None:
     assert {line[1:] for line in lines if line.startswith("!")} == copied
 
 
+def test_documents_name_the_base() -> None:
+    """The document pins the digest of the very image that the Dockerfile builds on, and the base is a version that
+    pyproject.toml allows."""
+    (image,) = [step.rest.partition("=")[2] for step in dockerfile() if step.rest.startswith("PYTHON_IMAGE=")]
+    name = image.removeprefix("docker.io/library/")
+    inspected = re.findall(r"imagetools inspect (\S+)", (ROOT / "docs" / "kubernetes.md").read_text())
+    assert inspected == [name]
+    oldest = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"].removeprefix(">=")
+    version = re.fullmatch(r"python:(\d+\.\d+)-slim-\w+", name)
+    assert version
+    assert [int(part) for part in version[1].split(".")] >= [int(part) for part in oldest.split(".")]
+
+
 def interpreter() -> str:
     """A Python that a user without rights may run: the running one may lie in somebody's home."""
     own = str(getattr(sys, "_base_executable", sys.executable))

@@ -2,10 +2,14 @@
 
 import asyncio
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import httpx
 import pytest
@@ -13,7 +17,19 @@ import pytest
 from app.settings import Settings
 from tests.bodies import reward, score
 from tests.faults import Proxy
-from tests.servers import ROOT, RedisServer, Server, redis_server, service, until, until_async
+from tests.servers import (
+    PATIENCE_SECONDS,
+    ROOT,
+    RedisServer,
+    Server,
+    ServerError,
+    free_port,
+    program,
+    redis_server,
+    service,
+    until,
+    until_async,
+)
 from tests.standin import Asked, stand_in
 
 pytestmark = pytest.mark.anyio
@@ -76,6 +92,172 @@ def test_probes_without_redis(store: RedisServer) -> None:
         assert [status(served, f"/health{path}") for path in ("/live", "/ready", "")] == [200, 503, 503]
         store.start()
         until_ready(served)
+
+
+# A stop that comes before the start is over
+
+
+# What can be seen of a process that starts, from the first moment in which it can take a signal on. Each package holds
+# a library of its own, and a mapped file stays mapped. Elsewhere than on Linux only the log can be seen.
+SEEN = sys.platform == "linux"
+IMPORTS = ["handler", "httptools", "msgspec", "numpy"] if SEEN else []
+POINTS = [*IMPORTS, *(["hiredis", "uvloop"] if SEEN else []), "Started server process", "serves on"]
+CHILDREN = ["child", "child numpy"] if SEEN else []
+WORKERS_POINTS = [*IMPORTS, "Started parent process", *CHILDREN, "Started server process"]
+
+
+def namespace() -> list[str]:
+    """What makes a process the first of its own PID namespace; on a system that has none, nothing.
+
+    The kernel drops a signal to such a process for which it has no handler.
+    """
+    if sys.platform != "linux":
+        return []
+    said = []
+    for rights in ([], ["--user", "--map-root-user"]):
+        words = [program("unshare"), *rights, "--pid", "--fork", "--kill-child"]
+        done = subprocess.run([*words, "true"], capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return words
+        said.append(done.stderr.strip())
+    raise ServerError(f"this system lets nobody make a PID namespace, neither as root nor as a user: {said}")
+
+
+def children(pid: int) -> list[int]:
+    listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], check=True, capture_output=True, text=True).stdout
+    return [int(row.split()[0]) for row in listing.splitlines() if row.split()[1] == str(pid)]
+
+
+class Starting:
+    """The service as a process that starts, alone in its session; `pid` is of the service itself."""
+
+    def __init__(self, directory: Path, around: list[str], *words: str, **environ: str) -> None:
+        names = {name.upper() for name in Settings.__struct_fields__}
+        kept = {name: value for name, value in os.environ.items() if name not in names}
+        self._log = directory / "log"
+        (directory / "tmp").mkdir()
+        self.temporary = directory / "tmp"
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*around, sys.executable, "-m", "app", *words],
+                cwd=ROOT,
+                env=kept | {"PORT": str(free_port()), "TMPDIR": str(self.temporary), **environ},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.pid = self.process.pid
+        if around:
+            until(lambda: children(self.process.pid), "the process in its namespace")
+            (self.pid,) = children(self.process.pid)
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def reach(self, point: str) -> None:
+        """Wait until the start has come so far."""
+        until(lambda: self._is_at(point), f"{point}:\n{self.log}")
+
+    def _is_at(self, point: str) -> bool:
+        assert self.process.poll() is None, self.log
+        if " process" in point or point == "serves on":
+            return point in self.log
+        if point == "handler":
+            return bool(caught(self.pid) >> (signal.SIGTERM - 1) & 1)
+        pids = workers(self.pid) if point.startswith("child") else {self.pid}
+        library = point.removeprefix("child").strip()
+        return any(f"/{library}/" in maps(pid) for pid in pids) if library else bool(pids)
+
+    def end(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def caught(pid: int) -> int:
+    """The signals that a process has handlers for, one bit each."""
+    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt:")]
+    return int(line.split()[1], 16)
+
+
+def maps(pid: int) -> str:
+    """The files that a process has mapped."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/maps").read_text()
+    return ""
+
+
+@contextmanager
+def launched(directory: Path, around: list[str], *words: str, **environ: str) -> Iterator[Starting]:
+    process = Starting(directory, around, *words, **environ)
+    try:
+        yield process
+    finally:
+        process.end()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("point", POINTS)
+def test_a_signal_during_the_start_as_first_process(tmp_path: Path, point: str, number: signal.Signals) -> None:
+    """As the first process of a container the service takes a signal at every moment of its start, and ends in good
+    order: exit code 0, no traceback."""
+    with launched(tmp_path, namespace()) as service:
+        service.reach(point)
+        os.kill(service.pid, number)
+        assert service.process.wait(PATIENCE_SECONDS) == 0, service.log
+        assert "Traceback" not in service.log
+
+
+@pytest.mark.parametrize("point", WORKERS_POINTS)
+def test_a_signal_while_workers_start(store: RedisServer, tmp_path: Path, point: str) -> None:
+    """The same with WORKERS=2: the parent waits for no worker that still starts, and removes the directory that they
+    share."""
+    with launched(tmp_path, namespace(), REDIS_URL=store.url, WORKERS="2") as service:
+        service.reach(point)
+        os.kill(service.pid, signal.SIGTERM)
+        assert service.process.wait(PATIENCE_SECONDS) == 0, service.log
+        assert "Traceback" not in service.log
+        assert list(service.temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("point", WORKERS_POINTS)
+def test_ctrl_c_while_workers_start(store: RedisServer, tmp_path: Path, point: str) -> None:
+    """Ctrl-C at a terminal goes to the parent and to every worker at once: none of them leaves a traceback."""
+    with launched(tmp_path, [], REDIS_URL=store.url, WORKERS="2") as service:
+        service.reach(point)
+        os.killpg(service.process.pid, signal.SIGINT)
+        assert service.process.wait(PATIENCE_SECONDS) == 0, service.log
+        assert "Traceback" not in service.log
+        assert list(service.temporary.iterdir()) == []
+
+
+def test_a_stop_waits_for_no_worker_that_starts(store: RedisServer, tmp_path: Path) -> None:
+    """A worker that says nothing for as long as it may does not keep the parent from stopping: it is frozen here, and
+    goes on when the parent has told it to end."""
+    with launched(tmp_path, [], REDIS_URL=store.url, WORKERS="2") as service:
+        until(lambda: len(workers(service.pid)) == 2, "two workers")
+        frozen, _ = sorted(workers(service.pid))
+        os.kill(frozen, signal.SIGSTOP)
+        os.kill(service.pid, signal.SIGTERM)
+        until(lambda: f"child process [{frozen}]" in service.log.lower(), "told to end, or given up")
+        assert f"Terminated child process [{frozen}]" in service.log
+        os.kill(frozen, signal.SIGCONT)
+        assert service.process.wait(PATIENCE_SECONDS) == 0, service.log
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("point", IMPORTS)
+def test_a_signal_while_a_command_starts(tmp_path: Path, point: str, number: signal.Signals) -> None:
+    """A command that is interrupted before it has begun says at most that, and its exit code is that of Ctrl-C."""
+    url = f"redis://127.0.0.1:{free_port()}"
+    silent = socket.create_server(("127.0.0.1", int(url.rpartition(":")[2])))  # so the command does not end before
+    with silent, launched(tmp_path, [], "show", "ann", REDIS_URL=url, STORE_TIMEOUT_SECONDS="600") as command:
+        command.reach(point)
+        os.kill(command.pid, number)
+        assert command.process.wait(PATIENCE_SECONDS) == 130, command.log
+        assert command.log in ("", "stopped; run it again to complete it\n")
 
 
 # Stop
@@ -180,13 +362,13 @@ def test_sigint_stops_without_announcement(store: RedisServer) -> None:
 # Several processes
 
 
-def workers(server: Server) -> set[int]:
+def workers(parent: int) -> set[int]:
     """The processes that serve, children of the one that was started."""
     listing = subprocess.run(
         ["ps", "-Aww", "-o", "pid=,ppid=,args="], check=True, capture_output=True, text=True
     ).stdout
     rows = [line.split(maxsplit=2) for line in listing.splitlines()]
-    return {int(row[0]) for row in rows if row[1] == str(server.pid) and "spawn_main" in row[2]}
+    return {int(row[0]) for row in rows if row[1] == str(parent) and "spawn_main" in row[2]}
 
 
 def replica(server: Server) -> str:
@@ -204,11 +386,11 @@ def test_workers(store: RedisServer) -> None:
             return len(seen) == count
 
         until(lambda: see(2), "two processes answer")
-        one, _ = before = workers(served)
+        one, _ = before = workers(served.pid)
         os.kill(one, signal.SIGKILL)
-        until(lambda: len(workers(served) - before) == 1, "a new process")
+        until(lambda: len(workers(served.pid) - before) == 1, "a new process")
         until(lambda: see(3), "the new process answers")
-        last = workers(served)
+        last = workers(served.pid)
         os.kill(served.pid, signal.SIGTERM)
         assert served.wait() == 0
         assert not any(is_running(pid) for pid in last)
@@ -240,4 +422,25 @@ def test_memory_is_of_one_process() -> None:
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("REDIS_URL: memory:// is one process's alone")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_workers_need_a_directory() -> None:
+    """Several processes share their metrics through files: where none can be written, one line says so, exit code 2."""
+
+    def write_no_file() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "app"],
+        cwd=ROOT,
+        env=os.environ | {"WORKERS": "2", "REDIS_URL": f"redis://127.0.0.1:{free_port()}"},
+        preexec_fn=write_no_file,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("WORKERS: more than 1 needs a directory it can write to, at /tmp or in TMPDIR")
     assert len(done.stderr.splitlines()) == 1

@@ -192,6 +192,22 @@ def test_a_worker_that_dies_takes_nothing_along(store: RedisServer, tmp_path: Pa
     assert not list(tmp_path.iterdir())
 
 
+def test_a_worker_that_starts_spoils_no_scrape(store: RedisServer, tmp_path: Path) -> None:
+    """A process makes each of its files empty, gives it a size and then fills it: a scrape that comes in between tells
+    what the others have counted."""
+    environ = PATIENT | {"REDIS_URL": store.url, "WORKERS": "2", "TMPDIR": str(tmp_path)}
+    with service(environ) as server, asking(server) as client:
+        client.post("/score", json=score()).raise_for_status()
+        settled(server, "oo_decisions_total", 1, policy="linucb-v1")
+        (directory,) = tmp_path.glob("oo-metrics-*")
+        for kind in ("counter", "histogram", "gauge_max", "gauge_mostrecent", "gauge_livesum"):
+            (directory / f"{kind}_{server.pid}.db").touch()
+            (directory / f"{kind}_1{server.pid}.db").write_bytes(bytes(65_536))
+        answer = client.get("/metrics")
+        assert answer.status_code == 200
+        assert 'oo_decisions_total{explored="false",policy="linucb-v1"} 1.0' in answer.text
+
+
 def test_any_worker_tells_of_all(store: RedisServer) -> None:
     """What one worker counted is in a scrape of another within a second or two, unasked."""
     with service(PATIENT | {"REDIS_URL": store.url, "WORKERS": "2"}) as server, ExitStack() as stack:
