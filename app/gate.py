@@ -24,7 +24,10 @@ __all__ = ["Gate"]
 _log: Final = logging.getLogger("oo.access")
 _BUSY: Final = msgspec.json.encode(ErrorAnswer("too many requests at once"))
 _STOPPED: Final = msgspec.json.encode(ErrorAnswer("the service stops"))
+_NO_ROUTE: Final = msgspec.json.encode(ErrorAnswer("Not Found"))
 _ALWAYS: Final = ("/health", "/metrics")
+# Litestar takes //score and /score/ for /score; a rule of a proxy in front for that path would not meet them.
+_MISSPELT: Final = re.compile(r".*//|.+/$", re.DOTALL).match
 _REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
@@ -68,7 +71,10 @@ class Gate:
         admitted = metrics.inside < metrics.most or not takes_place
         metrics.inside += takes_place
         try:
-            await (self._app(scope, receive, send_named) if admitted else _refuse(send_named, _BUSY))
+            if not admitted:
+                await _refuse(send_named, _BUSY)
+            else:
+                await (_no_route if _MISSPELT(scope["path"]) else self._app)(scope, receive, send_named)
         except asyncio.CancelledError:
             # The server does so to what a stop has waited for in vain, and would answer 500.
             if status:
@@ -83,16 +89,7 @@ class Gate:
             if not admitted:
                 metrics.refused()
             if status >= self._logged_from:
-                line: dict[str, Any] = {
-                    "method": scope["method"],
-                    "route": route,
-                    "status": status,
-                    "ms": round(seconds * 1000, 2),
-                }
-                key = scope.get("state", {}).get(KEY_NAME)
-                if key is not None:
-                    line["key"] = key
-                _log.log(logging.WARNING if status >= 500 else logging.INFO, "request", extra=line)
+                _log_request(scope, route, status, seconds)
 
     def _request_id(self, scope: HTTPScope) -> bytes:
         """The client's X-Request-ID if it can stand in a header and a log line, or one of our own."""
@@ -102,11 +99,28 @@ class Gate:
         return b"%s-%x" % (self._replica.encode(), next(self._numbers))
 
 
+def _log_request(scope: HTTPScope, route: str, status: int, seconds: float) -> None:
+    line: dict[str, Any] = {
+        "method": scope["method"],
+        "route": route,
+        "status": status,
+        "ms": round(seconds * 1000, 2),
+    }
+    key = scope.get("state", {}).get(KEY_NAME)
+    if key is not None:
+        line["key"] = key
+    _log.log(logging.WARNING if status >= 500 else logging.INFO, "request", extra=line)
+
+
 async def _refuse(send: Send, body: bytes) -> None:
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(body)),
-        (b"retry-after", b"%d" % RETRY_SECONDS),
-    ]
-    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await _answer(send, 503, body, (b"retry-after", b"%d" % RETRY_SECONDS))
+
+
+async def _no_route(_: Scope, __: Receive, send: Send) -> None:
+    await _answer(send, 404, _NO_ROUTE)
+
+
+async def _answer(send: Send, status: int, body: bytes, *more: tuple[bytes, bytes]) -> None:
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *more]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})

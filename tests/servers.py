@@ -40,6 +40,7 @@ __all__ = [
     "haproxy",
     "nats_server",
     "newer_nats",
+    "nginx",
     "redis_cluster",
     "redis_sentinel",
     "redis_server",
@@ -613,6 +614,61 @@ def haproxy(backends: Sequence[Server] | str) -> Iterator[Server]:
         argv = [program("haproxy"), "-db", "-f", str(path)]
         url = f"http://{HOST}:{port}"
         server = Server(argv, port=port, url=url, directory=directory, ready=functools.partial(_http_answers, path="/"))
+        try:
+            yield server.start()
+        finally:
+            server.kill()
+
+
+# What nginx's documents tell people to set for WebSockets: it passes on any offer to upgrade.
+NGINX = """
+daemon off;
+master_process off;
+pid $DIRECTORY/pid;
+error_log stderr;
+events { worker_connections 256; }
+http {
+    access_log off;
+    client_body_temp_path $DIRECTORY/body;
+    proxy_temp_path $DIRECTORY/proxy;
+    fastcgi_temp_path $DIRECTORY/fastcgi;
+    uwsgi_temp_path $DIRECTORY/uwsgi;
+    scgi_temp_path $DIRECTORY/scgi;
+    map $http_upgrade $connection_upgrade {
+        default upgrade;
+        ''      '';
+    }
+    upstream replicas {
+        server $BACKEND;
+        keepalive 8;
+    }
+    server {
+        listen $ADDRESS;
+        location / {
+            proxy_pass http://replicas;
+            proxy_http_version 1.1;
+            proxy_request_buffering off;
+            proxy_set_header Host $host;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection $connection_upgrade;
+        }
+    }
+}
+"""
+
+
+@contextmanager
+def nginx(backend: Server) -> Iterator[Server]:
+    """An nginx before `backend`, which keeps its connections to it and passes on offers to upgrade."""
+    port = free_port()
+    with _directory() as directory:
+        config = NGINX.replace("$DIRECTORY", str(directory)).replace("$ADDRESS", f"{HOST}:{port}")
+        path = directory / "nginx.conf"
+        path.write_text(config.replace("$BACKEND", f"{HOST}:{backend.port}"))
+        argv: list[str | Path] = [program("nginx"), "-e", "stderr", "-p", directory, "-c", path]
+        url = f"http://{HOST}:{port}"
+        ready = functools.partial(_http_answers, path="/health/live", status=200)
+        server = Server(argv, port=port, url=url, directory=directory, ready=ready)
         try:
             yield server.start()
         finally:

@@ -1,8 +1,11 @@
 """What reaches the service before a request is one: heads and bodies that never end, and what is no HTTP."""
 
 import asyncio
+import hashlib
 import socket
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from select import select
 from typing import Any
@@ -14,7 +17,9 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from app.protocol import HttpProtocol
-from tests.servers import RedisServer, Server, service, until
+from tests.bodies import reward
+from tests.servers import RedisServer, Server, service, until, until_async
+from tests.test_overload import megabytes
 
 pytestmark = pytest.mark.anyio
 
@@ -149,12 +154,15 @@ class Silent(asyncio.Transport):
     def pause_reading(self) -> None:
         """As flow control will have it."""
 
-    resume_reading = close = pause_reading
+    resume_reading = close = abort = pause_reading
+
+    def get_write_buffer_size(self) -> int:
+        return 0
 
 
 async def test_the_time_of_a_request_ends_with_it() -> None:
     """However many pieces a request comes in: once it is there, no time-out is left that would end its connection, and
-    one that waits behind another is not told that it came late."""
+    the time of one that waits behind another begins when that is answered."""
 
     async def hello(_: Any, __: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -175,23 +183,35 @@ async def test_the_time_of_a_request_ends_with_it() -> None:
         protocol.data_received(first[at : at + 1])
         assert waits() == (at + 1 < len(first))
     protocol.data_received(START + b"{")
-    protocol._too_late()
-    assert (transport.written, waits()) == ([], True)
-    protocol.connection_lost(ConnectionResetError())
-    assert not waits()
+    assert (transport.written, waits()) == ([], False)
     while state.tasks:
         await asyncio.wait(state.tasks)
+    await until_async(lambda: asyncio.sleep(0, waits()), "the time of the second runs")
+    protocol.connection_lost(ConnectionResetError())
+    while state.tasks:
+        await asyncio.wait(state.tasks)
+    assert not waits()
 
 
 def test_a_body_that_would_be_too_long(served: Server) -> None:
-    """A length that is too much is refused before the body is sent, and its sender is not asked to go on."""
+    """A length that is too much is refused before the body is sent, and its sender is not asked to go on. It may send
+    the body or the next request now, so the connection ends."""
     with connection(served) as sock:
         sock.sendall(b"POST /score HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999\r\nexpect: 100-continue\r\n\r\n")
         assert answer(sock) == (413, "the body is longer than 2097152 bytes")
+        sock.settimeout(4)  # less than an idle connection is kept
+        assert sock.recv(1) == b""
 
 
-@pytest.mark.parametrize("line", [b"x" * 60_000, b"x: y\r\n" * 10_000], ids=["one header", "many headers"])
-def test_a_head_that_never_ends(served: Server, line: bytes) -> None:
+@pytest.mark.parametrize(
+    ("line", "detail"),
+    [
+        (b"x" * 60_000, "the headers are longer than 65536 bytes"),
+        (b"x: y\r\n" * 10_000, "there are more than 128 headers"),
+    ],
+    ids=["one header", "many headers"],
+)
+def test_a_head_that_never_ends(served: Server, line: bytes, detail: str) -> None:
     """Headers are not kept without a limit, before anybody could look at them: the connection is closed."""
     sent = 0
     with connection(served) as sock, suppress(ConnectionError):
@@ -199,7 +219,7 @@ def test_a_head_that_never_ends(served: Server, line: bytes) -> None:
         while sent < ENDLESS and not select([sock], [], [], 0)[0]:
             sent += sock.send(line)
         # Read if it came before the system's word that the rest was not wanted.
-        assert answer(sock) == (431, "the headers are longer than 65536 bytes")
+        assert answer(sock) == (431, detail)
     assert sent < ENDLESS
     assert httpx.get(f"{served.url}/health/live", timeout=60).status_code == 200
 
@@ -215,7 +235,7 @@ def test_headers_after_a_body(served: Server) -> None:
         sock.sendall(start + b"0\r\n")
         while sent < ENDLESS and not select([sock], [], [], 0)[0]:
             sent += sock.send(b"x: y\r\n" * 10_000)
-        assert answer(sock) == (431, "the headers are longer than 65536 bytes")
+        assert answer(sock) == (431, "the trailers and chunk extensions are longer than 65536 bytes")
     assert sent < ENDLESS
 
 
@@ -250,3 +270,61 @@ def test_what_is_no_http(served: Server, sent: bytes) -> None:
     with connection(served) as sock:
         sock.sendall(sent)
         assert answer(sock) == (400, "the request is not HTTP")
+
+
+KEYS = {"API_KEYS": f"phone:client:{hashlib.sha256(b'key').hexdigest()}"}
+# What strangers send first, and then again and again.
+FLOODS = {
+    "pipelined": (b"", b"GET /stats/ann HTTP/1.1\r\nhost: x\r\n\r\n" * 2_000),
+    "one-byte chunks": (START.replace(b"content-length: 10", b"transfer-encoding: chunked"), b"1\r\n \r\n" * 10_000),
+    "empty lines": (b"", b"\r\n" * 30_000),
+}
+
+
+@pytest.mark.parametrize(("first", "more"), FLOODS.values(), ids=FLOODS)
+def test_strangers_who_do_not_read(first: bytes, more: bytes) -> None:
+    """Six connections without a key that send without an end leave memory alone, and others are served meanwhile."""
+    with service({**KEYS, "MAX_REQUEST_SECONDS": "2", "ACCESS_LOG": "off"}) as served, ExitStack() as stack:
+        enough = threading.Event()
+
+        def flood() -> int:
+            """Send again and again what the service takes; the number of bytes that it took."""
+            sent = 0
+            while not enough.is_set():
+                with suppress(OSError), connection(served) as sock:
+                    sock.settimeout(0.1)
+                    sent += sock.send(first) if first else 0
+                    while not enough.is_set():
+                        with suppress(TimeoutError):
+                            sent += sock.send(more)
+            return sent
+
+        strangers = stack.enter_context(ThreadPoolExecutor(6))
+        stack.callback(enough.set)
+        floods = [strangers.submit(flood) for _ in range(6)]
+        client = stack.enter_context(httpx.Client(base_url=served.url, headers={"authorization": "Bearer key"}))
+        most = 0.0
+        for _ in range(50):
+            assert client.post("/reward", json=reward(), timeout=60).status_code == 200
+            most = max(most, megabytes(served))
+        enough.set()
+        assert all(flood.result() for flood in floods)
+        assert most < 150
+
+
+def test_answers_that_are_not_taken(store: RedisServer) -> None:
+    """A client that reads no answer is disconnected, and its request's place is free again."""
+    asked = b"GET /schema HTTP/1.1\r\nhost: x\r\n\r\n" * 100
+    with service({"REDIS_URL": store.url, "MAX_REQUEST_SECONDS": "1", "MAX_INFLIGHT": "1"}) as served:
+        with connection(served) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            sock.setblocking(False)
+
+            def broken() -> bool:
+                with suppress(BlockingIOError):
+                    sock.send(asked)
+                return False
+
+            with pytest.raises(ConnectionError):
+                until(broken, "the connection is reset")
+        until(lambda: httpx.get(f"{served.url}/stats/ann", timeout=60).status_code == 200, "the place is free")
