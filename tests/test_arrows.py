@@ -70,15 +70,25 @@ MAY_IMPORT: dict[str, str] = {
     "state.servers": "hiredis redis",
     "state.cluster": "state.servers redis",
     "state.connect": "state.cluster state.servers fakeredis redis",
+    "state.stored": "state.errors state.history state.keys state.record msgspec",
+    "state.index": "state.keys state.servers",
+    "state.sorter": "",
     "state.failure": "state.errors state.servers redis",
     "state.advice": "state.failure state.servers redis",
     "state.scan": "state.failure state.servers redis",
-    "state.batch": "state.errors state.servers msgspec redis",
+    "state.batch": "state.errors state.index state.keys state.servers msgspec redis",
     "state.transaction": "state.batch state.errors state.failure state.keys state.servers msgspec redis",
+    "state.erasure": "state.errors state.failure state.index state.keys state.scan state.servers",
     "state.store": (
-        "state.batch state.errors state.failure state.keys state.scan state.servers state.transaction redis"
+        "state.batch state.erasure state.errors state.failure state.keys state.servers state.transaction redis"
     ),
-    "state.transfer": "state.errors state.failure state.keys state.scan state.servers msgspec redis",
+    "state.transfer": (
+        "state.errors state.failure state.keys state.scan state.servers state.sorter state.stored msgspec redis"
+    ),
+    "state.users": (
+        "state.errors state.failure state.index state.keys state.scan state.servers state.stored state.transfer "
+        "msgspec redis"
+    ),
     # Decisions: no HTTP, no NATS, no Redis.
     "app.decisions": (
         "app.bandit.explore app.bandit.features app.bandit.policy app.bandit.ridge msgspec "
@@ -116,15 +126,21 @@ MAY_IMPORT: dict[str, str] = {
     "app.schema_page": "",
     "app.openapi": "app app.reference app.schema_page app.schemas litestar msgspec",
     # Commands.
-    "app.backup": "app app.bandit.registry msgspec state.errors state.keys state.record state.transfer",
-    "app.first_system": "app.bandit.policy app.bandit.ridge msgspec numpy state.record state.transfer",
+    "app.backup_lines": "app.bandit.registry msgspec state.errors state.keys state.stored",
+    "app.backup": ("app app.backup_lines msgspec state.errors state.keys state.sorter state.stored state.users"),
+    "app.first_system": "app.bandit.policy msgspec numpy state.errors state.record state.stored",
     "app.show": (
         "app.bandit.features app.bandit.policy app.bandit.ridge numpy rich "
-        "state.errors state.history state.keys state.record state.transfer"
+        "state.errors state.history state.keys state.record state.stored state.transfer"
+    ),
+    "app.terminal": "app.show app.settings rich state.connect state.servers",
+    "app.moving": (
+        "app.backup app.bandit.registry app.first_system app.settings app.terminal msgspec "
+        "state.keys state.servers state.sorter state.transfer state.users"
     ),
     "app.commands": (
-        "app.access app.backup app.bandit.registry app.first_system app.settings app.show rich "
-        "state.connect state.errors state.keys state.servers state.store state.transfer"
+        "app.access app.backup app.bandit.registry app.moving app.settings app.show app.terminal rich "
+        "state.errors state.keys state.store state.transfer"
     ),
     # The start: the composition root puts all of it together.
     "app.main": "app.* state.* httpx litestar",
@@ -144,7 +160,7 @@ ONLY_IN: dict[str, str] = {
     ),
     "prometheus_client": "app.metrics",
     "opentelemetry": "app.tracing",
-    "rich": "app.commands app.show",
+    "rich": "app.commands app.show app.terminal",
     "uvicorn": "app.__main__ app.protocol",
     "app.main": "app.__main__",
     "tests": "",
