@@ -101,7 +101,7 @@ async def test_an_index_is_kept_alive_now_and_then(read: bytes, writes: list[obj
 
 
 async def test_an_index_of_the_wrong_type() -> None:
-    """An index that is not a sorted set fails what carries an idempotency key, before anything is written, and nothing else."""
+    """An index that is not a sorted set fails what carries an idempotency key, before anything is written."""
     operations = [operation(put(1, n=b"1"), once=Once(M, b"r", seen=0)), operation(put(2, n=b"2"))]
     found = batch(*operations)
     assert found.apply([b"OK", [None, None], None, WRONG]) == [("HSET", "h", b"n", b"2")]

@@ -190,7 +190,7 @@ def test_how_keys_are_written(user: str, written: str) -> None:
 
 @given(users)
 def test_operation_ids_are_in_the_user_s_slot(user: str) -> None:
-    """An operation id lies where the user's keys do, by redis-py's own arithmetic, and its key does not name the user."""
+    """An operation id lies where the user's keys do, by redis-py's arithmetic, and its key does not name the user."""
     key = keys.flight("lane", user)
     assert re.fullmatch(r"oo:flight:lane:\{\d+\}", key)
     assert key_slot(key.encode()) == key_slot(keys.history(user).encode())
