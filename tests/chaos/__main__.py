@@ -105,19 +105,19 @@ def _show(progress: Progress, bar: TaskID, clients: Clients, now: float) -> None
     progress.update(bar, completed=now, description=f"{acknowledged:,} rewards acknowledged, {sent:,} requests sent")
 
 
-def holding(reader: "Redis | RedisCluster") -> Holding:
+def holding(reader: "Redis | RedisCluster", users: Sequence[str] = USERS) -> Holding:
     """All that Redis holds of the users, read without the service."""
     models: dict[Slot, Any] = {}
-    for slot in (Slot(user, policy) for user in USERS for policy in POLICIES):
+    for slot in (Slot(user, policy) for user in users for policy in POLICIES):
         blobs: Any = reader.hmget(keys.record(*slot), ["A", "b", "meta"])
         if any(blobs):
             models[slot] = tuple(blobs)
     histories = {}
-    for user in USERS:
+    for user in users:
         key = keys.history(user)
         entries: Any = reader.lrange(key, 0, -1)
         histories[user] = [(entry.tip_id, entry.policy) for entry in history.decode(key, entries)]
-    markers = {name.decode() for name in reader.scan_iter(match="*:once:*", count=1_000)}
+    markers = {name.decode() for name in reader.scan_iter(match="oo:{*}:*:once:*", count=1_000)}
     return Holding(models, histories, markers)
 
 
