@@ -83,7 +83,7 @@ class Eraser:
             try:
                 deleted = (await answers(connection, commands, self._timeout))[-1]
             except TROUBLE:
-                removed.update(markers, compress(names, there))
+                removed.update(markers, compress(names, there), [own] if members else [])
                 raise
         if deleted is None:
             return False
