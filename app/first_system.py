@@ -138,10 +138,13 @@ def _content(path: Path) -> bytes:
         if error.errno == errno.ELOOP:
             raise Unusable("is a link") from None
         raise
-    with os.fdopen(number, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(number).st_mode):
             raise Unusable("is not a regular file")
-        return file.read(_LONGEST_FILE)
+        with open(number, "rb", closefd=False) as file:
+            return file.read(_LONGEST_FILE)
+    finally:
+        os.close(number)
 
 
 def _user(name: str, ids: Ids | None) -> str:

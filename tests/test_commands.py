@@ -449,7 +449,7 @@ NO_BACKUPS = {
     lines(HEADER, KEY, FOOTER)[:-12]: "ends too early",
     lines(HEADER, KEY, FOOTER)[:40] + b"\0" * 40: "is damaged, or not a backup",
     lines(HEADER): "line 1: Input data was truncated",
-    lines(HEADER, KEY): "line 2: Object missing required field `keys`",
+    lines(HEADER, KEY): "line 2: Expected `object`, got `array` - at `$.keys`",
     lines(HEADER, KEY, KEY, FOOTER): "has 2 keys, and its last line counts 1",
     lines(HEADER, KEY, {**FOOTER, "users": 2}): "has 1 keys, and its last line counts 1",
     lines({**HEADER, "version": 3}, FOOTER): "is of version 3, and this service reads versions up to 2",
@@ -462,8 +462,8 @@ NO_BACKUPS = {
 # What serving would refuse, or what would never expire or never be found again.
 REFUSED: dict[str, list[dict[str, Any]]] = {
     "there is no key of this user": [],
-    "'history' does not have one value": [{"kind": "history", "entries": []}],
-    "'sync' does not have one value": [{"kind": "sync"}],
+    "'history': does not have one value": [{"kind": "history", "entries": []}],
+    "'sync': does not have one value": [{"kind": "sync"}],
     "a key comes twice": [HISTORY, HISTORY],
     "oo:{ann}:flight:1: this version does not know": [{"kind": "flight:1", "text": "1"}],
     "oo:{ann}:once: this version does not know": [{"kind": "once", "text": "1"}],
