@@ -5,15 +5,17 @@ user: a reward without its key in the file would count twice, and a key without 
 """
 
 import asyncio
+import copy
 import os
 import random
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
+import redis
 
 from app.commands import run
 from state import keys, record
@@ -21,12 +23,13 @@ from state.connect import open_servers
 from state.errors import ConflictError
 from state.record import Meta, Record
 from state.store import Change, Once, Store, Values
-from tests.chaos.judge import SIZES, Ledger, Reward, Slot, draw_reward
-from tests.servers import PATIENCE_SECONDS, until
+from tests.chaos.judge import SIZES, Holding, Ledger, Reward, Slot, Verdict, draw_reward, judge
+from tests.servers import PATIENCE_SECONDS, redis_cluster, redis_server, until
 
-__all__ = ["USERS", "Writers", "moved", "repeated"]
+__all__ = ["try_moving"]
 
-USERS: Final = tuple(f"user-{number}" for number in range(60))
+_USERS: Final = tuple(f"user-{number}" for number in range(60))
+Hold = Callable[[Any, Sequence[str]], Holding]
 _FINGERPRINT: Final = b"0" * 32
 _WRITERS: Final = 6
 
@@ -54,7 +57,7 @@ def _opened(url: str) -> Store:
     return Store(servers, timeout=PATIENCE_SECONDS, history_size=100, marker_seconds=86_400)
 
 
-class Writers:
+class _Writers:
     """Send rewards for `users` to the Redis at `url`, in a thread, from the beginning to the end of a `with`."""
 
     def __init__(self, url: str, users: Sequence[str], ledger: Ledger, name: str, seed: int) -> None:
@@ -107,13 +110,13 @@ def _environment(url: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def moved(word: str, file: Path, url: str) -> int:
+def _moved(word: str, file: Path, url: str) -> int:
     """The exit code of `export` or `restore`."""
     with _environment(url):
         return run([word, str(file)])
 
 
-async def repeated(url: str, ledger: Ledger) -> None:
+async def _repeated(url: str, ledger: Ledger) -> None:
     """Send every reward of the ledger once more, with its key, in no order."""
     store = _opened(url)
     rewards = list(ledger.rewards.values())
@@ -121,3 +124,37 @@ async def repeated(url: str, ledger: Ledger) -> None:
     for at in range(0, len(rewards), 64):
         await asyncio.gather(*(_send(store, reward) for reward in rewards[at : at + 64]))
     await store.close()
+
+
+@contextmanager
+def _system(kind: str) -> Iterator[tuple[str, Any]]:
+    """The URL of a Redis, and a client of it."""
+    if kind == "cluster":
+        with redis_cluster("--cluster-node-timeout", "60000", masters=2) as group:
+            yield group.url, redis.RedisCluster("127.0.0.1", group.masters[0].port)
+    else:
+        with redis_server() as server, server.client() as client:
+            yield server.url, client
+
+
+def try_moving(kind: str, file: Path, *, seed: int, rewards: int, hold: Hold) -> Iterator[tuple[str, Verdict]]:
+    """What became of the rewards after an export during `rewards` of them, restored into an empty Redis and into one
+    that has half of the users and goes on teaching them. `hold` reads what a Redis holds."""
+    sent = Ledger()
+    with _system(kind) as (url, client):
+        with _Writers(url, _USERS, sent, "old", seed) as writers:
+            writers.go_on(rewards)
+            if _moved("export", file, url):
+                raise AssertionError("the export failed")
+            writers.go_on(rewards)
+        yield "exported", judge(sent, hold(client, _USERS))
+    for name, users in (("restored into nothing", ()), ("restored into a system in use", _USERS[::2])):
+        ledger = copy.deepcopy(sent)
+        with _system(kind) as (url, client):
+            with _Writers(url, users, ledger, "new", seed) if users else nullcontext() as busy:
+                if busy:
+                    busy.go_on(rewards)
+                if _moved("restore", file, url):
+                    raise AssertionError("the restore failed")
+            asyncio.run(_repeated(url, ledger))
+            yield name, judge(ledger, hold(client, _USERS))
