@@ -138,7 +138,7 @@ def _new_file(text: str) -> Path:
     """A name that a file can be given without taking it from something that is none."""
     path = Path(text)
     if not path.name:
-        raise argparse.ArgumentTypeError(f"{text!r} is no name of a file")
+        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a file")
     if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
         raise argparse.ArgumentTypeError(f"{text!r} is there, and no regular file")
     return path

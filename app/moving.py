@@ -94,7 +94,7 @@ async def export_state(arguments: argparse.Namespace, settings: Settings) -> int
     counted = f"{writer.users:,} users: {_counted(writer.counts)}"
     say(f"exported: {counted}; left out: {len(left_out):,} keys; {arguments.file} has {size:,} bytes")
     if not writer.users and not left_out:
-        return complain("there is no user in this Redis: does REDIS_URL name the right one?")
+        return complain("this Redis has no users: does REDIS_URL name the right one?")
     return FAILED if left_out else 0
 
 

@@ -16,7 +16,7 @@ from state.servers import Servers
 __all__ = ["FAILED", "PATIENCE", "complain", "connected", "progress_bar", "say"]
 
 FAILED: Final = 1
-# A page of keys may be some megabytes, and nobody waits for an answer.
+# A page of keys may be some megabytes, and no client waits for an answer.
 PATIENCE: Final = 30.0
 _EMBEDDED: Final = "memory://"
 

@@ -633,7 +633,7 @@ def test_odd_keys_are_left_out(client: httpx.Client, store: RedisServer, tmp_pat
 def test_an_export_of_nothing(client: httpx.Client, tmp_path: Path, operate: Operate) -> None:
     """An empty Redis is most likely the wrong one: the file is written, and that is said and is a failure."""
     code, out, err = operate("export", tmp_path / "f")
-    assert (code, err) == (1, "there is no user in this Redis: does REDIS_URL name the right one?\n")
+    assert (code, err) == (1, "this Redis has no users: does REDIS_URL name the right one?\n")
     assert out.startswith("exported: 0 users: nothing; left out: 0 keys;")
 
 
