@@ -578,14 +578,14 @@ finally:
 
 
 def test_a_restore_s_memory_is_bounded(store: RedisServer, tmp_path: Path) -> None:
-    """Sixty users with the longest lines there may be are not all in memory at once, as a file of a few megabytes
+    """Sixteen users with the longest lines there may be are not all in memory at once, as a file of a few megabytes
     would have it."""
     large = {"kind": "sync", "texts": {"a": "x" * 30_000_000}}
     with gzip.open(tmp_path / "f", "wb", compresslevel=1) as file:
         file.write(json.dumps(HEADER).encode() + b"\n")
-        for number in range(60):
+        for number in range(16):
             file.write(json.dumps({"user": f"u{number}", "keys": [large, {**MARKER, "text": "1"}]}).encode() + b"\n")
-        file.write(json.dumps({"keys": {"sync": 60, "idempotency": 60}, "users": 60}).encode() + b"\n")
+        file.write(json.dumps({"keys": {"sync": 16, "idempotency": 16}, "users": 16}).encode() + b"\n")
     done = subprocess.run(
         [sys.executable, "-c", LARGEST, "restore", str(tmp_path / "f")],
         cwd=ROOT,
@@ -596,7 +596,7 @@ def test_a_restore_s_memory_is_bounded(store: RedisServer, tmp_path: Path) -> No
         timeout=4 * PATIENCE_SECONDS,
     )
     said, megabytes = done.stdout.splitlines()
-    assert said == "restored: 0 users (0 keys); there already: 0; left out: 60"
+    assert said == "restored: 0 users (0 keys); there already: 0; left out: 16"
     assert int(megabytes) < 400
 
 
