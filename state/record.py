@@ -120,7 +120,8 @@ def flaw(record: Record) -> str | None:
     a, b = record.a, record.b
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         return "has a number that is not finite"
-    if not np.allclose(a, a.T, rtol=_ROUNDING[1], atol=_ROUNDING[1]):
+    # What the service wrote is symmetric to the last bit, and told so in a tenth of the time.
+    if not (np.array_equal(a, a.T) or np.allclose(a, a.T, rtol=_ROUNDING[1], atol=_ROUNDING[1])):
         return "A is not symmetric"
     try:
         eigenvalues = np.linalg.eigvalsh(a)
