@@ -1,7 +1,4 @@
-"""The file that `export` writes and `restore` reads: gzip over JSON Lines, described in docs/moving.md.
-
-It says what a key means, not how Redis or this version lays it out, so that it outlives both.
-"""
+"""The file that `export` writes and `restore` reads: gzip over JSON Lines, described in docs/moving.md."""
 
 import gzip
 import io
@@ -11,6 +8,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Annotated, BinaryIO, Final, Literal, TypeVar
 
@@ -18,34 +16,27 @@ import msgspec
 from msgspec import Meta
 
 from app import __version__
-from app.bandit.registry import policies
-from state import keys, record
+from app.backup_lines import SIZES, KeyOfUser, User, flaw, key_of, kind_of, stored_of
+from state import keys
 from state.errors import CorruptState
-from state.transfer import Stored
+from state.sorter import Sorter
+from state.stored import Stored, check
+from state.users import Found
 
-__all__ = ["VERSION", "BadBackup", "Writer", "read"]
+__all__ = ["ODD", "SIZES", "VERSION", "BadBackup", "Read", "Writer", "read", "version"]
 
 T = TypeVar("T")
-VERSION: Final = 1
+VERSION: Final = 2
 # Models are nearly random bytes: more effort would take three times as long and save a few per cent.
 _EFFORT: Final = 1
-_MARKERS: Final = "idempotency"
-_LONGEST_LINE: Final = 2**26
-# Features of the models, by policy: such a model has as many numbers.
-_SIZES: Final = {policy.id: policy.d for policy in policies(alpha=1.0, epsilon=0.1).values()}
-_TYPES: Final = {keys.HISTORY: list, keys.SYNC: dict} | dict.fromkeys(_SIZES, dict)
+# 10,000 history entries, each at most 2 kB as JSON within JSON (the id of a tip has up to 256 characters), a
+# synchronisation of 256 KiB, and 60,000 idempotency keys of 180 bytes; with usual ids, or a usual history, many more.
+_LONGEST_LINE: Final = 2**25
+ODD: Final = "it holds what this service never writes"
 
 
 class BadBackup(ValueError):
-    """A file is no backup, or not a whole one; the message is one line that says where."""
-
-
-class _Blob(msgspec.Struct, frozen=True):
-    base64: bytes
-
-
-_Text = str | _Blob
-_User = Annotated[str, Meta(min_length=1, max_length=256)]
+    """A file is not a backup, or not a whole one; the message is one line that says where."""
 
 
 class _Format(msgspec.Struct, frozen=True):
@@ -60,26 +51,25 @@ class _Header(_Format, frozen=True):
     exported_at: str
 
 
-class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A key. Just one of `blobs`, `texts`, `entries` and `text` is there."""
-
-    user: _User
-    kind: Annotated[str, Meta(pattern=r"^[\x21-\x7e]+$")]
-    blobs: dict[str, bytes] | None = None
-    texts: dict[str, _Text] | None = None
-    entries: list[_Text] | None = None
-    text: _Text | None = None
-    # Redis takes no time that ends after 2^63 - 1.
-    expires_in_ms: Annotated[int, Meta(ge=1, le=2**53)] | None = None
-
-
 class _Footer(msgspec.Struct, frozen=True):
+    """The last line; version 1 did not count users."""
+
     keys: dict[str, int]
+    users: int | None = None
+
+
+class Read(msgspec.Struct, frozen=True):
+    """A user in a backup: all keys, about how many bytes they take, and why they are not to be restored, if so."""
+
+    stored: list[Stored]
+    size: int
+    problem: str | None = None
 
 
 _encode: Final = msgspec.json.Encoder().encode
 _read_header: Final = msgspec.json.Decoder(_Format).decode
-_read_line: Final = msgspec.json.Decoder(_Line).decode
+_read_key: Final = msgspec.json.Decoder(KeyOfUser).decode
+_read_user: Final = msgspec.json.Decoder(User).decode
 _read_footer: Final = msgspec.json.Decoder(_Footer).decode
 
 
@@ -95,27 +85,40 @@ class Writer:
         self._raw: BinaryIO = os.fdopen(os.open(self._part, flags, 0o600), "wb")
         self._file = gzip.GzipFile("", "wb", _EFFORT, self._raw)
         self.counts: Counter[str] = Counter()
+        self.users = 0
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self._append(_encode(_Header("oo-serving state", VERSION, __version__, now)) + b"\n")
 
-    def write(self, found: list[Stored]) -> list[str]:
-        """Append keys; the names of those that are left out, since `read` would take them for damage."""
-        lines = []
-        left_out = []
-        for stored in found:
+    def write(self, found: Found) -> list[str]:
+        """Append a user; one line for each key that is left out, since `read` would refuse it, which says why.
+
+        The idempotency keys of a model go with it: without its rewards they must not be remembered.
+        """
+        left_out = [f"{name}: left out: {ODD}" for name in found.odd]
+        lost = {keys.kind_of(name) for name in found.odd}
+        whole: list[Stored] = []
+        for stored in found.stored:
             try:
-                _check(stored)
-                lines.append(_encode(_line_of(stored)) + b"\n")
-            except (CorruptState, UnicodeDecodeError):
-                left_out.append(keys.of(stored.user, stored.kind))
+                check(stored, SIZES)
+            except CorruptState as error:
+                left_out.append(f"{keys.of(stored.user, stored.kind)}: left out: {error.problem}")
+                lost.add(stored.kind)
             else:
-                self.counts[_kind_of(stored)] += 1
-        self._append(b"".join(lines))
+                whole.append(stored)
+        kept = [stored for stored in whole if _policy(stored) not in lost]
+        left_out += [f"{keys.of(found.user, one.kind)}: left out, as its model is" for one in whole if one not in kept]
+        if kept:
+            line = _encode(User(found.user, [key_of(stored) for stored in kept])) + b"\n"
+            if len(line) > _LONGEST_LINE:
+                return [*left_out, f"{keys.everything(found.user)}: left out: would be a line of {len(line):,} bytes"]
+            self._append(line)
+            self.users += 1
+            self.counts.update(kind_of(stored.kind) for stored in kept)
         return left_out
 
     def finish(self) -> int:
         """Close the file and give it its name; its size in bytes."""
-        self._append(_encode(_Footer(dict(sorted(self.counts.items())))) + b"\n")
+        self._append(_encode(_Footer(dict(sorted(self.counts.items())), self.users)) + b"\n")
         with self._named():
             self._file.close()
             self._raw.flush()
@@ -146,35 +149,106 @@ class Writer:
             raise OSError(error.errno, error.strerror, str(self._path)) from None
 
 
-def read(file: BinaryIO) -> Iterator[Stored]:
-    """The keys in a backup, one after the other. Raises BadBackup, at the latest when the file ends too early."""
+def _policy(stored: Stored) -> str | None:
+    """The policy of an idempotency key."""
+    parts = keys.marker_parts(stored.kind)
+    return parts[0] if parts else None
+
+
+def version(file: BinaryIO) -> int:
+    """The version of a backup, which is left as it was. Raises BadBackup."""
+    found = _version(next(_lines(file), b""))
+    file.seek(0)
+    return found
+
+
+def read(file: BinaryIO) -> Iterator[Read]:
+    """The users in a backup, one after the other. Raises BadBackup, at the latest when the file ends too early.
+
+    A file of version 1 has keys in no order: its users come after its end. Raises OSError if there is no room to sort.
+    """
     lines = _lines(file)
-    header = _decoded(_read_header, 1, next(lines, b""))
+    if _version(next(lines, b"")) == 1:
+        yield from _sorted_by_user(_numbered(lines))
+    else:
+        yield from _users(_numbered(lines))
+
+
+def _version(line: bytes) -> int:
+    header = _decoded(_read_header, 1, line)
     if header.version > VERSION:
         raise BadBackup(f"is of version {header.version}, and this service reads versions up to {VERSION}")
-    counts: Counter[str] = Counter()
-    last = b""
-    number = 1
+    return header.version
+
+
+def _numbered(lines: Iterator[bytes]) -> Iterator[tuple[int, bytes, bool]]:
+    """The lines after the first, each with its number and whether it is the last."""
+    number, held = 1, None
     for number, line in enumerate(lines, 2):
+        if held is not None:
+            yield number - 1, held, False
+        held = line
+    yield number, held or b"", True
+
+
+def _users(lines: Iterator[tuple[int, bytes, bool]]) -> Iterator[Read]:
+    counts: Counter[str] = Counter()
+    for number, line, last in lines:
         if last:
-            stored = _stored_of(_decoded(_read_line, number - 1, last), number - 1)
-            counts[_kind_of(stored)] += 1
-            yield stored
-        last = line
-    footer = _decoded(_read_footer, number, last)
-    if footer.keys != counts:
+            _check_footer(number, line, counts, number - 2)
+            return
+        found = _decoded(_read_user, number, line)
+        counts.update(kind_of(key.kind) for key in found.keys)
+        try:
+            stored = [stored_of(found.user, key) for key in found.keys]
+            problem = flaw(stored)
+        except CorruptState as error:
+            stored, problem = [], str(error)
+        yield Read(stored, len(line), None if problem is None else f"line {number}: {problem}")
+
+
+def _sorted_by_user(lines: Iterator[tuple[int, bytes, bool]]) -> Iterator[Read]:
+    counts: Counter[str] = Counter()
+    with Sorter() as sorter:
+        for number, line, last in lines:
+            if last:
+                _check_footer(number, line, counts, None)
+                break
+            key = _decoded(_read_key, number, line)
+            counts[kind_of(key.kind)] += 1
+            try:
+                check(stored_of(key.user, key), SIZES)
+            except CorruptState as error:
+                sorter.add(key.user, key.kind, f"line {number}: {error}".encode())
+            else:
+                sorter.add(key.user, key.kind, line)
+        for user, rows in sorter:
+            # A line is a JSON object; anything else is why the user is refused.
+            problem = next((line.decode() for _, line in rows if not line.startswith(b"{")), None)
+            stored = [] if problem else [stored_of(user, _read_key(line)) for _, line in rows]
+            yield Read(stored, sum(len(line) for _, line in rows), problem)
+
+
+def _check_footer(number: int, line: bytes, counts: Counter[str], users: int | None) -> None:
+    footer = _decoded(_read_footer, number, line)
+    if footer.keys != counts or footer.users != users:
         raise BadBackup(f"has {counts.total()} keys, and its last line counts {sum(footer.keys.values())}")
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
     try:
         with io.BufferedReader(gzip.GzipFile("", "rb", fileobj=file), 2**20) as unpacked:
-            while line := unpacked.readline(_LONGEST_LINE):
+            for number in count(1):
+                line = unpacked.readline(_LONGEST_LINE + 1)
+                if len(line) > _LONGEST_LINE:
+                    raise BadBackup(f"line {number}: is longer than {_LONGEST_LINE:,} bytes")
+                if not line:
+                    return
                 yield line
     except EOFError:
         raise BadBackup("ends too early") from None
     except (gzip.BadGzipFile, zlib.error):
-        raise BadBackup("is damaged, or no backup") from None
+        raise BadBackup("is damaged, or not a backup") from None
 
 
 def _decoded(decode: Callable[[bytes], T], number: int, line: bytes) -> T:
@@ -182,65 +256,3 @@ def _decoded(decode: Callable[[bytes], T], number: int, line: bytes) -> T:
         return decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadBackup(f"line {number}: {error}") from None
-
-
-def _kind_of(stored: Stored) -> str:
-    """What a key counts as; idempotency keys have names of their own each."""
-    return _MARKERS if keys.is_marker(stored.kind) else stored.kind
-
-
-def _text(value: bytes) -> _Text:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return _Blob(value)
-
-
-def _bytes(text: _Text) -> bytes:
-    return text.encode() if isinstance(text, str) else text.base64
-
-
-def _line_of(stored: Stored) -> _Line:
-    user, kind, value, expires = stored.user, stored.kind, stored.value, stored.expires_ms
-    if isinstance(value, bytes):
-        return _Line(user, kind, text=_text(value), expires_in_ms=expires)
-    if isinstance(value, list):
-        return _Line(user, kind, entries=[_text(entry) for entry in value])
-    if kind == keys.SYNC:
-        return _Line(user, kind, texts={name.decode(): _text(field) for name, field in value.items()})
-    return _Line(user, kind, blobs={name.decode(): field for name, field in value.items()})
-
-
-def _stored_of(line: _Line, number: int) -> Stored:
-    value: dict[bytes, bytes] | list[bytes] | bytes | None = None
-    if line.text is not None:
-        value = _bytes(line.text)
-    elif line.entries is not None:
-        value = [_bytes(entry) for entry in line.entries]
-    elif line.texts is not None:
-        value = {name.encode(): _bytes(field) for name, field in line.texts.items()}
-    elif line.blobs is not None:
-        value = {name.encode(): field for name, field in line.blobs.items()}
-    values = (line.blobs, line.texts, line.entries, line.text)
-    if not value or sum(one is not None for one in values) > 1 or keys.is_passing(line.kind):
-        raise BadBackup(f"line {number}: is of no kind that a backup has")
-    stored = Stored(line.user, line.kind, value, line.expires_in_ms)
-    try:
-        _check(stored)
-    except CorruptState as error:
-        raise BadBackup(f"line {number}: {error}") from None
-    return stored
-
-
-def _check(stored: Stored) -> None:
-    """Raise CorruptState unless the value is such as its kind has; kinds of a later version may have any."""
-    kind, value = stored.kind, stored.value
-    key = keys.of(stored.user, kind)
-    if not isinstance(value, bytes if keys.is_marker(kind) else _TYPES.get(kind, object)):
-        raise CorruptState(key, "holds a value of another kind")
-    if stored.expires_ms is not None and not isinstance(value, bytes):
-        raise CorruptState(key, "only a text expires")
-    if kind in _SIZES and isinstance(value, dict):
-        blobs = [value.get(name) for name in record.FIELDS]
-        if record.decode(key, _SIZES[kind], blobs) is None:
-            raise CorruptState(key, "has none of A, b and meta")

@@ -179,7 +179,7 @@ class Decisions:
 
         A decision or reward that is under way meanwhile is removed as a whole, or counts as one that came later.
         """
-        return await self._store.erase(user_id, [*self._models(user_id), keys.history(user_id), keys.sync(user_id)])
+        return await self._store.erase(user_id, [keys.of(user_id, kind) for kind in keys.fixed(self._policies)])
 
     def _models(self, user_id: str) -> list[str]:
         return [keys.record(user_id, policy_id) for policy_id in self._policies]

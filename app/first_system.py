@@ -4,9 +4,10 @@ The policy is told by the end of the name, and what a file name could not hold o
 stand for several users; a list of true ids tells which.
 """
 
-import math
+import errno
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,19 +18,16 @@ import numpy as np
 from msgspec import Meta
 
 from app.bandit.policy import Policy
-from app.bandit.ridge import Singular
 from state import record
+from state.errors import CorruptState
 from state.record import Record
-from state.transfer import Stored
+from state.stored import Stored, check
 
 __all__ = ["Ids", "Imported", "Unusable", "files", "read", "read_ids"]
 
 SUFFIXES: Final = {"linucb-v1": "", "egreedy-v1": "_egreedy", "egreedy-v2": "_egreedy_v2"}
 _REPLACED: Final = re.compile(r"[^A-Za-z0-9_-]")
 _JSON: Final = ".json"
-# How far below 1 rounding may bring an eigenvalue of A: absolutely, for A may have been written with few digits, and in
-# relation to the largest.
-_ROUNDING: Final = (1e-6, 1e-9)
 _LONGEST_FILE: Final = 1_048_576
 _YEAR_10000: Final = 253_402_300_800
 
@@ -110,10 +108,7 @@ def read(path: Path, policies: Mapping[str, Policy], ids: Ids | None) -> Importe
     five.
     """
     try:
-        if not path.is_file():
-            raise Unusable("is no regular file")
-        with path.open("rb") as file:
-            found = _decode(file.read(_LONGEST_FILE))
+        found = _decode(_content(path))
     except OSError as error:
         raise Unusable(error.strerror or "cannot be read") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -126,9 +121,30 @@ def read(path: Path, policies: Mapping[str, Policy], ids: Ids | None) -> Importe
     if not stem.endswith(suffix):
         raise Unusable(f"b has {len(found.b)} numbers, so its name should end in {suffix}.json")
     user_id = _user(stem.removesuffix(suffix), ids)
-    stored = Stored(user_id, policy.id, record.encode(_record(found, policy)))
+    stored = Stored(user_id, policy.id, record.encode(_record(found)))
+    try:
+        check(stored, {policy.id: policy.d})
+    except CorruptState as error:
+        raise Unusable(error.problem) from None
     odd = not suffix and stem.endswith(tuple(filter(None, SUFFIXES.values())))
     return Imported(stored, f"has five features, so it is {policy.id} of a user {user_id!r}" if odd else None)
+
+
+def _content(path: Path) -> bytes:
+    """What a regular file holds. A link is not followed, and a pipe not waited for."""
+    try:
+        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise Unusable("is a link") from None
+        raise
+    try:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise Unusable("is not a regular file")
+        with open(number, "rb", closefd=False) as file:
+            return file.read(_LONGEST_FILE)
+    finally:
+        os.close(number)
 
 
 def _user(name: str, ids: Ids | None) -> str:
@@ -142,30 +158,15 @@ def _user(name: str, ids: Ids | None) -> str:
     if ids is not None and name in ids.name_of:
         raise Unusable("the list has another name for the user id that it would be")
     if not 1 <= len(name) <= 256 or not name.isprintable():
-        raise Unusable("its name is no user id")
+        raise Unusable("the file name is not a valid user id")
     return name
 
 
-def _record(found: _File, policy: Policy) -> Record:
+def _record(found: _File) -> Record:
     d, meta = len(found.b), found.meta
     if len(found.A) != d or any(len(row) != d for row in found.A):
         raise Unusable(f"A is not {d} x {d}, as b wants it")
     a, b = np.array(found.A, "<f8"), np.array(found.b, "<f8")
-    if not (np.isfinite(a).all() and np.isfinite(b).all() and math.isfinite(meta.cumulative_reward)):
-        raise Unusable("has a number that is not finite")
-    if not np.allclose(a, a.T, rtol=1e-9, atol=1e-9):
-        raise Unusable("A is not symmetric")
-    try:
-        eigenvalues = np.linalg.eigvalsh(a)
-        if not eigenvalues[0] >= 1 - _ROUNDING[0] - _ROUNDING[1] * eigenvalues[-1]:
-            raise Unusable("A is less than the identity, with which every model begins")
-        with np.errstate(over="ignore"):
-            theta = policy.estimate(a, b)
-            # With room to spare: a score must be finite too, and what is learned later.
-            if not math.isfinite(theta @ theta):
-                raise Unusable("A and b give a theta that is out of all proportion")
-    except (np.linalg.LinAlgError, Singular) as error:
-        raise Unusable(f"A and b give no estimate: {error}") from None
     counters = record.Meta(
         meta.pulls, meta.explore_count, meta.reward_count, meta.cumulative_reward, _seconds(meta.last_updated)
     )
@@ -180,7 +181,7 @@ def _seconds(when: str | float | None) -> int:
             when = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
         seconds = int(when or 0)
     except (ValueError, OverflowError):
-        raise Unusable("last_updated is no time") from None
+        raise Unusable("last_updated is not a time") from None
     if not 0 <= seconds < _YEAR_10000:
-        raise Unusable("last_updated is no time")
+        raise Unusable("last_updated is not a time")
     return seconds

@@ -37,6 +37,7 @@ from app.routes import POLICY_PATHS, decision_routes
 from app.settings import Settings, SettingsError, wants_traces
 from state.advice import advise
 from state.connect import open_servers, place
+from state.errors import StoreError
 from state.servers import Servers
 from state.store import Store
 
@@ -48,6 +49,7 @@ __all__ = ["create_app", "from_environment"]
 _log: Final = logging.getLogger("oo")
 # Requests per connection to Redis that may wait before others are refused: some batches' worth.
 _WAITING_PER_CONNECTION: Final = 16
+_NOTE_SECONDS: Final = 10.0
 
 
 def create_app(
@@ -120,6 +122,7 @@ def create_app(
         background = [
             asyncio.create_task(_advise(servers, settings, wait_replicas)),
             asyncio.create_task(metrics.keep_settled()),
+            asyncio.create_task(_note_index(store)),
         ]
         # What is there at the start stays: the collector need not look at it again and again.
         gc.freeze()
@@ -201,6 +204,17 @@ async def _advise(servers: Servers, settings: Settings, wait_replicas: int | Non
         await advise(servers, patience=settings.store_timeout_seconds, wait_replicas=wait_replicas)
     except Exception:  # noqa: BLE001
         _log.exception("Redis could not be asked how it is set up")
+
+
+async def _note_index(store: Store) -> None:
+    """Have Redis remember since when idempotency keys are in their user's index, as soon as it answers."""
+    while True:
+        try:
+            await store.note_index()
+        except StoreError:
+            await asyncio.sleep(_NOTE_SECONDS)
+        else:
+            return
 
 
 def _read_keys_again_on_hangup(access: Access) -> None:

@@ -241,6 +241,7 @@ ROUTES: Final[Mapping[str, Described]] = {
                 "oo:{ann}:history",
                 "oo:{ann}:linucb-v1",
                 "oo:{ann}:linucb-v1:once:5f0c2c1e-rent",
+                "oo:{ann}:once",
             ]
         ),
         errors=(_NO_USER, _STORE_AWAY),

@@ -13,21 +13,17 @@ from app.bandit.policy import Policy
 from app.bandit.ridge import Singular, Vector
 from state import history, keys, record
 from state.errors import CorruptState
-from state.transfer import Page, Stored
+from state.stored import Stored
+from state.transfer import Page
 
-__all__ = ["kinds", "picture", "plain"]
+__all__ = ["picture", "plain"]
 
 _BAR: Final = 16
 _ENTRIES: Final = 10
 
 
-def kinds(policies: Mapping[str, Policy]) -> list[str]:
-    """The last parts of the keys that are shown."""
-    return [*policies, keys.HISTORY, keys.SYNC]
-
-
 def picture(user_id: str, page: Page, policies: Mapping[str, Policy]) -> tuple[RenderableType, bool]:
-    """All of it, and whether all of it could be read."""
+    """All of it, and whether there is anything and all of it could be read."""
     parts: list[RenderableType] = [Text(plain(user_id), "bold")]
     problems = [f"{key}: holds a value of another type" for key in page.odd]
     for stored in page.found:
@@ -36,9 +32,9 @@ def picture(user_id: str, page: Page, policies: Mapping[str, Policy]) -> tuple[R
         except CorruptState as error:
             problems.append(str(error))
     if not page.found and not problems:
-        parts.append("nothing is known of this user")
+        parts.append("there is nothing of this user")
     parts += [Text(plain(problem), "red") for problem in problems]
-    return Group(*parts), not problems
+    return Group(*parts), bool(page.found) and not problems
 
 
 def plain(text: str) -> str:

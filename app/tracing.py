@@ -179,9 +179,9 @@ class _TracedStore(Store):
         with self._span("history"):
             return await super().history(user_id)
 
-    async def erase(self, user_id: str, changing: Sequence[str]) -> list[str]:
+    async def erase(self, user_id: str, fixed: Sequence[str], *, thorough: bool = False) -> list[str]:
         with self._span("erase"):
-            return await super().erase(user_id, changing)
+            return await super().erase(user_id, fixed, thorough=thorough)
 
     async def count(self, key: str, seconds: int) -> int:
         with self._span("count"):

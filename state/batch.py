@@ -12,7 +12,9 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from redis.exceptions import ResponseError
 
+from state import keys
 from state.errors import CorruptState, KeyReused
+from state.index import Index
 from state.servers import Command
 
 __all__ = ["Batch", "Change", "Once", "Operation", "Step", "Values"]
@@ -69,13 +71,17 @@ class _Failure(msgspec.Struct, frozen=True):
 class Batch:
     """One attempt at one transaction: the working copy of what was read and of what will be written."""
 
-    def __init__(self, operations: Sequence[Operation], *, history_size: int, marker_seconds: int) -> None:
+    def __init__(self, operations: Sequence[Operation], *, history_size: int, marker_seconds: int, now: int) -> None:
         self._operations = operations
         self._history_size = history_size
         self._marker_seconds = marker_seconds
         self._hashes = {operation.key: operation.fields for operation in operations if operation.step}
         self._lists = list(dict.fromkeys(o.history for o in operations if o.history is not None))
         self._markers = list(dict.fromkeys(o.once.key for o in operations if o.once is not None))
+        self._indexes = {
+            keys.index(user): Index(user, marker_seconds, now)
+            for user in dict.fromkeys(o.user for o in operations if o.once is not None)
+        }
         self._wiped = [key for operation in operations for key in operation.wiped]
         # What is in Redis, or will be: a hash's values in the order of its fields, a marker's request.
         self._values: dict[str, Any] = {}
@@ -83,22 +89,26 @@ class Batch:
         self._fields: dict[str, dict[bytes, bytes]] = {}
         self._entries: dict[str, list[bytes]] = {}
         self._remembered: dict[str, bytes] = {}
+        self._added: dict[str, list[str]] = {}
         self._results: list[Any] = []
 
     def reads(self, flight: str) -> list[Command]:
         """WATCH and the reads, `flight` being the key of the operation id. Lists are read only for their type.
 
-        What is to be wiped is watched too: a removal that arrives late must not take what was written since.
+        What is to be wiped is watched too: a removal that arrives late must not take what was written since. Indexes
+        are not: to be added to at once by two replicas does them no harm.
         """
         reads: list[Command] = [("WATCH", flight, *self._hashes, *self._markers, *self._wiped)]
         reads += [("HMGET", key, *fields) for key, fields in self._hashes.items()]
         reads += [("LLEN", key) for key in self._lists]
         reads += [("GET", key) for key in self._markers]
+        reads += [index.read() for index in self._indexes.values()]
         return reads
 
     def apply(self, replies: Sequence[Any]) -> list[Command]:
         """Apply the operations to the replies to `reads`; the commands that write what came of it, if any."""
-        self._values = dict(zip((*self._hashes, *self._lists, *self._markers), replies[1:], strict=True))
+        names = (*self._hashes, *self._lists, *self._markers, *self._indexes)
+        self._values = dict(zip(names, replies[1:], strict=True))
         for operation in self._operations:
             try:
                 self._results.append(self._step(operation, operation.step) if operation.step else None)
@@ -126,7 +136,8 @@ class Batch:
 
     def _step(self, operation: Operation, step: Step[Any]) -> Any:
         values, key, once = self._values, operation.key, operation.once
-        for used in (key, operation.history, once.key if once else None):
+        index = keys.index(operation.user) if once else None
+        for used in (key, operation.history, once.key if once else None, index):
             if used is not None and isinstance(values[used], ResponseError):
                 raise CorruptState(used, "holds a value of another type")
         if once is not None and values[once.key] is not None:
@@ -143,8 +154,9 @@ class Batch:
             values[key] = [change.fields.get(name, old) for name, old in zip(operation.fields, before, strict=True)]
         if change.entry is not None and operation.history is not None:
             self._entries.setdefault(operation.history, []).append(change.entry)
-        if once is not None:
+        if once is not None and index is not None:
             self._remembered[once.key] = values[once.key] = once.request
+            self._added.setdefault(index, []).append(keys.kind_of(once.key))
         return change.result
 
     def _writes(self) -> list[Command]:
@@ -156,4 +168,6 @@ class Batch:
             writes.append(("LTRIM", key, -self._history_size, -1))
         for key, request in self._remembered.items():
             writes.append(("SET", key, request, "EX", self._marker_seconds))
+        for key, kinds in self._added.items():
+            writes += self._indexes[key].add(kinds, self._values[key])
         return writes

@@ -23,9 +23,12 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from state.addresses import addresses, split
 from state.cluster import Cluster
-from state.servers import Lend, Servers, whole
+from state.servers import Lend, Servers, exchange, whole
 
 __all__ = ["open_servers", "place"]
+
+# Exchanges with the embedded store from one removal of expired keys to the next.
+_SWEEP: Final = 256
 
 
 class _Single:
@@ -82,6 +85,22 @@ class _Single:
         return connection
 
 
+class _Embedded(_Single):
+    """fakeredis, which removes an expired key only when somebody asks for it, or for the number of all keys."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(FakeAsyncRedis(server=FakeServer()).connection_pool, size)
+        self._turns = 0
+
+    @asynccontextmanager
+    async def connection(self, key: str, *, insist: bool = False) -> AsyncIterator[AbstractConnection]:
+        async with super().connection(key, insist=insist) as connection:
+            self._turns += 1
+            if self._turns % _SWEEP == 0:
+                await exchange(connection, [("DBSIZE",)])
+            yield connection
+
+
 _TAKES: Final = (
     "takes memory://, redis://host:port/db, rediss://host:port/db, unix:///path, "
     "redis+sentinel://host:port,host:port/service/db or redis+cluster://host:port,host:port "
@@ -96,7 +115,7 @@ def open_servers(url: str, *, size: int, timeout: float) -> Servers:
     Raises ValueError, in words that show nothing of the URL, for one of a form that is not known.
     """
     if url == "memory://":
-        return _Single(FakeAsyncRedis(server=FakeServer()).connection_pool, size)
+        return _Embedded(size)
     try:
         return _open(url, size, timeout)
     except (ValueError, TypeError, RedisError, RedisClusterException):  # whose words may quote the URL

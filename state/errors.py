@@ -28,6 +28,7 @@ class CorruptState(StoreError):
     def __init__(self, key: str, problem: str) -> None:
         super().__init__(f"{key}: {problem}")
         self.key = key
+        self.problem = problem
 
 
 class KeyReused(StoreError):

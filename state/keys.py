@@ -5,21 +5,30 @@ transaction can change them.
 """
 
 import re
+from binascii import crc_hqx
+from collections.abc import Iterable
 from functools import lru_cache
+from itertools import count
 from typing import Final
 from urllib.parse import quote, unquote
 
 __all__ = [
     "EVERYONE",
     "HISTORY",
+    "INDEX",
+    "INDEXED_SINCE",
     "SYNC",
     "draft",
     "everything",
+    "fixed",
     "flight",
     "history",
+    "index",
     "is_marker",
     "is_passing",
+    "kind_of",
     "marker",
+    "marker_parts",
     "of",
     "parse",
     "rate",
@@ -29,13 +38,19 @@ __all__ = [
 
 HISTORY: Final = "history"
 SYNC: Final = "sync"
+INDEX: Final = "once"
+# String with the Unix time since which every marker is in its user's index.
+INDEXED_SINCE: Final = "oo:indexed-since"
 # The glob pattern of all keys of all users.
 EVERYONE: Final = "oo:{*}:*"
 
 # quote() leaves letters, digits and `_.-~` alone and always writes upper-case hexadecimal.
 _LEFT_ALONE: Final = "@:"
 _KEY: Final = re.compile(r"oo:\{(?P<user>[^{}]+)\}:(?P<kind>[\x21-\x7e]+)")
+_IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,128}")
+_ONCE: Final = ":once:"
 _FLIGHT: Final = "flight:"
+_SLOTS: Final = 16_384
 
 
 @lru_cache(1_024)
@@ -62,13 +77,32 @@ def everything(user_id: str) -> str:
     return of(user_id, "*")
 
 
+def kind_of(key: str) -> str:
+    """The last part of a key of a user that `of`, `record` or `marker` made."""
+    return key.partition("}:")[2]
+
+
+def fixed(policies: Iterable[str]) -> list[str]:
+    """The last parts of all keys a user may have under these policies, apart from idempotency keys and their index."""
+    return [*policies, HISTORY, SYNC]
+
+
 def is_marker(kind: str) -> bool:
     """Whether keys with this last part are strings that expire, as `marker` names them."""
-    return ":once:" in kind
+    return _ONCE in kind
+
+
+def marker_parts(kind: str) -> tuple[str, str] | None:
+    """The policy and the idempotency key of which `marker` makes this last part; None if there are none."""
+    policy, found, quoted = kind.partition(_ONCE)
+    key = unquote(quoted, errors="replace")
+    if not found or not _IDEMPOTENCY_KEY.fullmatch(key) or quote(key, safe=_LEFT_ALONE) != quoted:
+        return None
+    return policy, key
 
 
 def is_passing(kind: str) -> bool:
-    """Whether keys with this last part are of use to the replica only that wrote them."""
+    """Whether keys with this last part are of use only to the replica that wrote them. Version 0.1.0 wrote some."""
     return kind.startswith(_FLIGHT)
 
 
@@ -94,13 +128,40 @@ def sync(user_id: str) -> str:
 
 def marker(user_id: str, policy_id: str, idempotency_key: str) -> str:
     """String that says which reward an idempotency key stood for; it expires."""
-    return f"{_user(user_id)}:{policy_id}:once:{quote(idempotency_key, safe=_LEFT_ALONE)}"
+    return f"{_user(user_id)}:{policy_id}{_ONCE}{quote(idempotency_key, safe=_LEFT_ALONE)}"
+
+
+def index(user_id: str) -> str:
+    """Sorted set of the last parts of the user's markers, each with the Unix time at which it expires."""
+    return of(user_id, INDEX)
 
 
 def flight(lane: str, user_id: str | None) -> str:
     """String with the last operation id of one lane of one replica, in the slot of `user_id` if one is given; it
-    expires."""
-    return f"oo:flight:{lane}" if user_id is None else of(user_id, f"{_FLIGHT}{lane}")
+    expires.
+
+    The user's name is not in it: it need not be found when the user is erased, and the users of a slot share it.
+    """
+    return f"oo:flight:{lane}" if user_id is None else f"oo:flight:{lane}:{{{_tags()[_slot(_user(user_id)[4:-1])]}}}"
+
+
+def _slot(tag: str) -> int:
+    """The slot of a Redis Cluster for keys with this text in braces: CRC-16/XMODEM.
+
+    https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#key-distribution-model
+    """
+    return crc_hqx(tag.encode(), 0) % _SLOTS
+
+
+@lru_cache(1)
+def _tags() -> dict[int, str]:
+    """For each slot the smallest number that is in it."""
+    found: dict[int, str] = {}
+    numbers = map(str, count())
+    while len(found) < _SLOTS:
+        number = next(numbers)
+        found.setdefault(_slot(number), number)
+    return found
 
 
 def rate(name: str) -> str:

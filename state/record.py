@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from state.errors import CorruptState
 
-__all__ = ["FIELDS", "META", "Meta", "Record", "decode", "encode", "encode_meta"]
+__all__ = ["FIELDS", "META", "Meta", "Record", "decode", "encode", "encode_meta", "flaw"]
 
 FIELDS: Final = (b"A", b"b", b"meta")
 
@@ -31,6 +31,9 @@ _meta: Final = struct.Struct("<QQQdq")
 _COUNTS: Final = 2**63
 _YEAR_10000: Final = 253_402_300_800
 _FLOAT64: Final = np.dtype("<f8")
+# How far rounding may bring A below the identity or out of symmetry: absolutely, since the first system may have
+# written it with few digits, and in relation to its largest eigenvalue.
+_ROUNDING: Final = (1e-6, 1e-9)
 
 
 class Meta(msgspec.Struct, frozen=True):
@@ -98,14 +101,40 @@ def decode(key: str, d: int, blobs: Sequence[bytes | None]) -> Record | None:
         counters = _meta.unpack_from(meta)
     pulls, explore_count, reward_count, cumulative_reward, last_updated = counters
     if max(pulls, explore_count, reward_count) >= _COUNTS:
-        raise CorruptState(key, "meta has a count that cannot be")
+        raise CorruptState(key, "meta has a count of 2^63 or more")
     if not math.isfinite(cumulative_reward) or not 0 <= last_updated < _YEAR_10000:
-        raise CorruptState(key, "meta has a sum or a time that is no such thing")
+        raise CorruptState(key, "meta: invalid cumulative_reward or last_updated")
     return Record(
         np.frombuffer(a, _FLOAT64).reshape(d, d),
         np.frombuffer(b, _FLOAT64),
         Meta(pulls, explore_count, reward_count, cumulative_reward, last_updated, meta[_meta.size :]),
     )
+
+
+def flaw(record: Record) -> str | None:
+    """Why these numbers are not a model that rewards could have given; None if they could.
+
+    Every model begins with A = I and b = 0, and a reward r for x adds xxᵀ to A and r·x to b. So A is symmetric, no
+    eigenvalue is below 1, and A⁻¹b is finite. Requests do not pay for this test: `decode` does not make it.
+    """
+    a, b = record.a, record.b
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return "has a number that is not finite"
+    # What the service wrote is symmetric to the last bit, and told so in a tenth of the time.
+    if not (np.array_equal(a, a.T) or np.allclose(a, a.T, rtol=_ROUNDING[1], atol=_ROUNDING[1])):
+        return "A is not symmetric"
+    try:
+        eigenvalues = np.linalg.eigvalsh(a)
+        if not eigenvalues[0] >= 1 - _ROUNDING[0] - _ROUNDING[1] * eigenvalues[-1]:
+            return "A is less than the identity, with which every model begins"
+        with np.errstate(over="ignore"):
+            theta = np.linalg.solve(a, b)
+            # With room to spare: a score must be finite too, and what is learned later.
+            if not math.isfinite(theta @ theta):
+                return "A and b give a theta that is out of all proportion"
+    except np.linalg.LinAlgError as error:
+        return f"A and b give no estimate: {error}"
+    return None
 
 
 def encode_meta(meta: Meta) -> dict[bytes, bytes]:

@@ -16,9 +16,9 @@ from redis.exceptions import ResponseError
 
 from state import keys
 from state.batch import Change, Once, Operation, Step, Values
-from state.errors import ConflictError, CorruptState, StoreUnavailable
+from state.erasure import Eraser
+from state.errors import CorruptState, StoreUnavailable
 from state.failure import TROUBLE, Outage, pause_or_give_up, raise_for, reason
-from state.scan import answers, lent, scan
 from state.servers import Command, Servers, exchange
 from state.transaction import RESERVE, Flush, Lane, Transactions, fail
 
@@ -30,8 +30,6 @@ T = TypeVar("T")
 _LANES: Final = 2
 _LANES_ON_CLUSTER: Final = 16
 _BATCH: Final = 64
-# Changes during a scan before an erasure is given up.
-_ERASURES: Final = 8
 
 
 class Store:
@@ -66,7 +64,10 @@ class Store:
             observe=observe,
             outage=self._outage,
         )
+        self._eraser = Eraser(servers, timeout=timeout, marker_seconds=marker_seconds, outage=self._outage)
         replica = secrets.token_hex(8)
+        if not servers.spans_users:
+            keys.flight("", "")  # what it computes once takes a tenth of a second, in which a request would wait
         self._lanes = [Lane(f"{replica}:{n}") for n in range(_LANES if servers.spans_users else _LANES_ON_CLUSTER)]
         self._waiting: deque[Operation] = deque()
         self._busy: set[str] = set()
@@ -107,40 +108,18 @@ class Store:
         loop = asyncio.get_running_loop()
         await self._submit(Operation(user_id, loop.time() + self._timeout, loop.create_future(), wiped=tuple(wiped)))
 
-    async def erase(self, user_id: str, changing: Sequence[str]) -> list[str]:
-        """Remove every key of a user, whatever wrote it; the names of those there were, in order.
+    async def erase(self, user_id: str, fixed: Sequence[str], *, thorough: bool = False) -> list[str]:
+        """Remove every key of a user; the names of those there were, in order.
 
-        `changing` are keys of which every update changes one. All keys on the user's server are looked through, some
-        hundred at a time; if one of `changing` is written meanwhile, they are looked through again, so that no
-        idempotency key stays without its reward. Raises ConflictError if that never ends.
+        `fixed` are the keys with names that are known; idempotency keys are found by the user's index. `thorough` also
+        looks through all keys, as is done anyway in the time after an upgrade in which some may be in no index.
+        Raises ConflictError if rewards with new idempotency keys are always first.
         """
-        failures = lost = 0
-        deadline: float | None = None  # from the first failure on: a long scan is none
-        with self._outage.watch():
-            while lost < _ERASURES:
-                try:
-                    names = await self._erase(user_id, changing)
-                except TROUBLE as error:
-                    failures += 1
-                    deadline = deadline or asyncio.get_running_loop().time() + self._timeout
-                    await pause_or_give_up(self._servers, error, failures, deadline)
-                else:
-                    if names is not None:
-                        return names
-                    lost += 1
-            raise ConflictError("too many others change this user at once")
+        return await self._eraser.erase(user_id, fixed, thorough=thorough)
 
-    async def _erase(self, user_id: str, changing: Sequence[str]) -> list[str] | None:
-        """None if another writer was first and nothing was removed."""
-        pattern = keys.everything(user_id)
-        async with lent(self._servers.connection(pattern), self._timeout) as connection:
-            # The draft is never there, so a cluster that is moving the slot says so, and one that has moved it.
-            await answers(connection, [("WATCH", keys.draft(user_id), *changing)], self._timeout)
-            pages = scan(connection, pattern, patience=self._timeout)
-            names = sorted({name async for page in pages for name in page})
-            removal: list[Command] = [("DEL", *names)] if names else []
-            replies = await answers(connection, [("MULTI",), *removal, ("EXEC",)], self._timeout)
-        return None if replies[-1] is None else names
+    async def note_index(self) -> None:
+        """Remember in Redis, if it is not known there, that from now on idempotency keys are in their user's index."""
+        await self._eraser.note_index()
 
     async def read(self, key: str, fields: tuple[bytes, ...]) -> Values:
         """The values of `fields` of the hash `key`, None for each that is not there."""

@@ -7,6 +7,7 @@ late, that key is asked, and in asking it is changed: a transaction that was not
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -31,7 +32,9 @@ _TRIES_TOGETHER: Final = 3
 _TRIES_ALONE: Final = 12
 _PAUSE: Final = 0.002
 _LONGEST_PAUSE: Final = 0.1
-_FLIGHT_SECONDS: Final = 3_600
+# Redis' clock may jump ahead, as on a machine that was suspended. An operation id that expired by that would make the
+# service apply a transaction again, so it outlives a jump of hours.
+_FLIGHT_SECONDS: Final = 86_400
 
 
 class Lane:
@@ -124,7 +127,12 @@ class Transactions:
         """Apply the operations exactly once; None if another writer was first and nothing was applied."""
         soon = deadline - self._timeout * RESERVE
         while True:
-            batch = Batch(operations, history_size=self._history_size, marker_seconds=self._marker_seconds)
+            batch = Batch(
+                operations,
+                history_size=self._history_size,
+                marker_seconds=self._marker_seconds,
+                now=int(time.time()),
+            )
             lane.sent = False
             try:
                 async with asyncio.timeout_at(soon):

@@ -46,15 +46,13 @@ IMPORTS = {module: imports(path.read_text(), module) for module, path in MODULES
 
 # One row for each module: what it imports besides the standard library, and no more. `state.*` is all of a package.
 MAY_IMPORT: dict[str, str] = {
-    # What everyone may know: settings, messages, log lines.
     "app": "",
     "app.settings": "msgspec",
-    "app.schemas": "msgspec",
+    "app.schemas": "app.decoding msgspec",
     "app.logs": "msgspec",
     "app.patience": "",
     "app.precedence": "",
     "app.draining": "",
-    # The numbers: no I/O, no clock.
     "app.bandit": "",
     "app.bandit.context": "msgspec",
     "app.bandit.ridge": "numpy",
@@ -66,7 +64,6 @@ MAY_IMPORT: dict[str, str] = {
         "app.bandit.context app.bandit.explore app.bandit.features app.bandit.ridge app.bandit.sample msgspec"
     ),
     "app.bandit.registry": "app.bandit.explore app.bandit.policy app.bandit.tips",
-    # The state in Redis, from what keys and values mean to the store itself.
     "state": "",
     "state.errors": "",
     "state.keys": "",
@@ -74,66 +71,78 @@ MAY_IMPORT: dict[str, str] = {
     "state.history": "state.errors msgspec",
     "state.servers": "hiredis redis",
     "state.cluster": "state.servers redis",
-    "state.connect": "state.cluster state.servers fakeredis redis",
+    "state.connect": "fakeredis redis state.addresses state.cluster state.servers",
+    "state.stored": "state.errors state.history state.keys state.record msgspec",
+    "state.index": "state.keys state.servers",
+    "state.sorter": "",
     "state.failure": "state.errors state.servers redis",
     "state.advice": "state.failure state.servers redis",
     "state.scan": "state.failure state.servers redis",
-    "state.batch": "state.errors state.servers msgspec redis",
+    "state.batch": "state.errors state.index state.keys state.servers msgspec redis",
     "state.transaction": "state.batch state.errors state.failure state.keys state.servers msgspec redis",
+    "state.erasure": "state.errors state.failure state.index state.keys state.scan state.servers",
     "state.store": (
-        "state.batch state.errors state.failure state.keys state.scan state.servers state.transaction redis"
+        "state.batch state.erasure state.errors state.failure state.keys state.servers state.transaction redis"
     ),
-    "state.transfer": "state.errors state.failure state.keys state.scan state.servers msgspec redis",
-    # Decisions: no HTTP, no NATS, no Redis.
+    "state.transfer": (
+        "state.errors state.failure state.keys state.scan state.servers state.sorter state.stored msgspec redis"
+    ),
+    "state.users": (
+        "state.errors state.failure state.index state.keys state.scan state.servers state.stored "
+        "state.transfer msgspec redis"
+    ),
     "app.decisions": (
-        "app.bandit.context app.bandit.policy app.bandit.ridge app.bandit.sample msgspec "
-        "state.errors state.history state.keys state.record state.store"
+        "app.bandit.context app.bandit.policy app.bandit.ridge app.bandit.sample msgspec state.errors "
+        "state.history state.keys state.record state.store"
     ),
-    # Tips from a language model.
     "app.prompts": "msgspec",
     "app.connections": "httpx",
-    "app.completion": "app.prompts msgspec",
+    "app.completion": "app.decoding app.prompts msgspec",
     "app.llm": "app.completion app.connections app.precedence app.prompts app.settings httpx",
-    "app.tips": "app.llm app.prompts msgspec",
-    # Events from NATS.
-    "app.events": "msgspec",
+    "app.tips": "app.decoding app.llm app.prompts app.thoughts msgspec",
+    "app.events": "app.decoding msgspec",
     "app.wire": "app.settings nats",
     "app.dead_letters": "msgspec nats",
     "app.delivery": "app.dead_letters app.events app.patience msgspec nats state.errors",
     "app.durable": "app.delivery app.patience app.settings msgspec nats",
-    "app.consumer": "app.delivery app.durable app.events app.patience app.settings app.wire msgspec nats",
-    # HTTP.
-    "app.protocol": "app.schemas msgspec uvicorn",
+    "app.consumer": ("app.delivery app.durable app.events app.patience app.settings app.wire msgspec nats"),
+    "app.protocol": "app.schemas httptools msgspec uvicorn",
     "app.http": "litestar msgspec",
     "app.errors": "app.http app.llm app.prompts app.schemas litestar state.errors",
     "app.access": "app.settings litestar msgspec state.errors state.keys state.store",
-    "app.gate": "app.access app.draining app.errors app.logs app.metrics app.schemas litestar msgspec",
+    "app.gate": ("app.access app.draining app.errors app.logs app.metrics app.schemas litestar msgspec"),
     "app.routes": (
         "app.access app.bandit.context app.decisions app.http app.precedence app.schemas litestar msgspec state.history"
     ),
-    "app.generate": "app.access app.http app.llm app.precedence app.prompts app.schemas app.tips litestar",
-    "app.health": "app.consumer app.draining app.errors app.schemas litestar msgspec state.errors state.store",
-    "app.metrics": "app.access app.consumer app.delivery app.settings litestar prometheus_client state.store",
+    "app.generate": ("app.access app.http app.llm app.precedence app.prompts app.schemas app.tips litestar"),
+    "app.health": ("app.consumer app.draining app.errors app.schemas litestar msgspec state.errors state.store"),
+    "app.metrics": ("app.access app.consumer app.delivery app.settings litestar prometheus_client state.store"),
     "app.tracing": "app.logs litestar opentelemetry state.store",
-    # The reference.
     "app.reference": "app app.consumer app.health app.schemas msgspec",
     "app.schema_page": "",
     "app.openapi": "app app.reference app.schema_page app.schemas litestar msgspec",
-    # Commands.
-    "app.backup": "app app.bandit.registry msgspec state.errors state.keys state.record state.transfer",
-    "app.first_system": "app.bandit.policy app.bandit.ridge msgspec numpy state.record state.transfer",
+    "app.backup_lines": "app.bandit.registry msgspec state.errors state.keys state.stored",
+    "app.backup": ("app app.backup_lines msgspec state.errors state.keys state.sorter state.stored state.users"),
+    "app.first_system": "app.bandit.policy msgspec numpy state.errors state.record state.stored",
     "app.show": (
-        "app.bandit.policy app.bandit.ridge numpy rich "
-        "state.errors state.history state.keys state.record state.transfer"
+        "app.bandit.policy app.bandit.ridge numpy rich state.errors state.history state.keys "
+        "state.record state.stored state.transfer"
+    ),
+    "app.terminal": "app.show app.settings rich state.connect state.servers",
+    "app.moving": (
+        "app.backup app.bandit.registry app.first_system app.settings app.terminal msgspec state.keys "
+        "state.servers state.sorter state.transfer state.users"
     ),
     "app.commands": (
-        "app.access app.backup app.bandit.registry app.first_system app.settings app.show rich "
-        "state.connect state.errors state.keys state.servers state.store state.transfer"
+        "app.access app.backup app.bandit.registry app.moving app.settings app.show app.terminal rich "
+        "state.errors state.keys state.store state.transfer"
     ),
-    # The start: the composition root puts all of it together.
     "app.main": "app.* state.* httpx litestar",
-    "app.starting": "",  # it is there before all others
+    "app.starting": "",
     "app.__main__": "app.commands app.logs app.main app.protocol app.settings app.starting uvicorn",
+    "app.decoding": "msgspec",
+    "app.thoughts": "",
+    "state.addresses": "",
 }
 
 # Each of these is known in these places only; a package stands for all within it.
@@ -149,7 +158,7 @@ ONLY_IN: dict[str, str] = {
     ),
     "prometheus_client": "app.metrics",
     "opentelemetry": "app.tracing",
-    "rich": "app.commands app.show",
+    "rich": "app.commands app.show app.terminal",
     "uvicorn": "app.__main__ app.protocol",
     "app.main": "app.__main__",
     "tests": "",

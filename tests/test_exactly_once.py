@@ -250,7 +250,8 @@ async def test_exec_held_for_longer_than_its_caller_waits(place: Place, clock: C
     place.proxy.release()
     await held(place.proxy, 0)
     assert await stored(store) == 0
-    assert [ttl for ttl in await lives_of_operation_ids(place) if not ttl > 0] == []
+    # Much longer than any request may take: Redis' clock may jump, as on a machine that was suspended.
+    assert [ttl for ttl in await lives_of_operation_ids(place) if not 80_000 < ttl <= 86_400] == []
     assert await add(store) == 1
 
 

@@ -132,10 +132,10 @@ def test_no_hash_is_no_record() -> None:
         ({2: b""}, "meta has 0 bytes"),
         ({2: bytes(39)}, "meta has 39 bytes"),
         ({2: bytes(4)}, "meta has 4 bytes"),
-        ({2: struct.pack("<QQQdq", 0, 0, 0, math.nan, 0)}, "sum"),
-        ({2: struct.pack("<QQQdq", 0, 0, 0, -math.inf, 0)}, "sum"),
-        ({2: struct.pack("<QQQdq", 0, 0, 0, 0, -1)}, "time"),
-        ({2: struct.pack("<QQQdq", 0, 0, 0, 0, 253_402_300_800)}, "time"),
+        ({2: struct.pack("<QQQdq", 0, 0, 0, math.nan, 0)}, "cumulative_reward"),
+        ({2: struct.pack("<QQQdq", 0, 0, 0, -math.inf, 0)}, "cumulative_reward"),
+        ({2: struct.pack("<QQQdq", 0, 0, 0, 0, -1)}, "last_updated"),
+        ({2: struct.pack("<QQQdq", 0, 0, 0, 0, 253_402_300_800)}, "last_updated"),
         ({2: struct.pack("<QQQdq", 2**63, 0, 0, 0, 0)}, "count"),
         ({2: struct.pack("<QQQdq", 0, 2**64 - 1, 0, 0, 0)}, "count"),
         ({2: struct.pack("<QQQdq", 0, 0, 2**64 - 1, 0, 0)}, "count"),
@@ -184,8 +184,16 @@ def test_how_keys_are_written(user: str, written: str) -> None:
     assert keys.history(user) == f"oo:{{{written}}}:history"
     assert keys.sync(user) == f"oo:{{{written}}}:sync"
     assert keys.marker(user, "p", "k") == f"oo:{{{written}}}:p:once:k"
-    assert keys.flight("lane", user) == f"oo:{{{written}}}:flight:lane"
+    assert keys.index(user) == f"oo:{{{written}}}:once"
     assert keys.flight("lane", None) == "oo:flight:lane"
+
+
+@given(users)
+def test_operation_ids_are_in_the_user_s_slot(user: str) -> None:
+    """An operation id lies where the user's keys do, by redis-py's arithmetic, and its key does not name the user."""
+    key = keys.flight("lane", user)
+    assert re.fullmatch(r"oo:flight:lane:\{\d+\}", key)
+    assert key_slot(key.encode()) == key_slot(keys.history(user).encode())
 
 
 def of_user(user: str) -> list[str]:
@@ -195,7 +203,7 @@ def of_user(user: str) -> list[str]:
         keys.history(user),
         keys.sync(user),
         keys.marker(user, "egreedy-v1", user),
-        keys.flight("replica:0", user),
+        keys.index(user),
     ]
 
 

@@ -4,8 +4,10 @@ import argparse
 import logging
 import random
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from redis import Redis, RedisCluster
@@ -16,6 +18,7 @@ from state import history, keys
 from tests.bodies import POLICIES
 from tests.chaos.clients import USERS, Clients
 from tests.chaos.judge import Holding, Slot, Verdict, judge
+from tests.chaos.moving import try_moving
 from tests.chaos.stages import STAGES, Fault, Stage, strike_process
 
 _DRAIN_SECONDS: Final = 120.0
@@ -27,12 +30,38 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="./dev chaos", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60, help="how long to break things (60)")
     parser.add_argument("--seed", type=int, default=1, help="what is done to whom, and what is sent (1)")
-    parser.add_argument("--on", choices=[*STAGES, "all"], default="standalone", help="kind of Redis (standalone)")
+    parser.add_argument(
+        "--on",
+        choices=[*STAGES, "moving", "all"],
+        default="standalone",
+        help="kind of Redis, or the move of a backup from one to another (standalone)",
+    )
     asked = parser.parse_args(words)
     logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of sending to clients who hung up, as many do here
     console = Console(highlight=False, soft_wrap=True)
-    right = [run(name, asked.seconds, asked.seed, console) for name in (STAGES if asked.on == "all" else [asked.on])]
+    names = [*STAGES, "moving"] if asked.on == "all" else [asked.on]
+    right = [
+        move(asked.seconds, asked.seed, console) if name == "moving" else run(name, asked.seconds, asked.seed, console)
+        for name in names
+    ]
     return 0 if all(right) else 1
+
+
+def move(seconds: float, seed: int, console: Console) -> bool:
+    """Exports under load and restores, with some hundred rewards for each second asked for; whether all was right."""
+    right = True
+    with tempfile.TemporaryDirectory() as directory:
+        for kind in ("standalone", "cluster"):
+            tried = try_moving(kind, Path(directory) / kind, seed=seed, rewards=int(100 * seconds), hold=holding)
+            for name, verdict in tried:
+                for finding in verdict.findings[:50]:
+                    console.print(f"  {finding}", markup=False)
+                console.print(
+                    f"moving, {kind}, seed {seed}, {name}: lost {verdict.lost}, doubled {verdict.doubled}, "
+                    f"never acknowledged {verdict.unacknowledged}: {'RIGHT' if verdict.right else 'WRONG'}"
+                )
+                right &= verdict.right
+    return right
 
 
 def run(name: str, seconds: float, seed: int, console: Console) -> bool:
@@ -105,19 +134,19 @@ def _show(progress: Progress, bar: TaskID, clients: Clients, now: float) -> None
     progress.update(bar, completed=now, description=f"{acknowledged:,} rewards acknowledged, {sent:,} requests sent")
 
 
-def holding(reader: "Redis | RedisCluster") -> Holding:
+def holding(reader: "Redis | RedisCluster", users: Sequence[str] = USERS) -> Holding:
     """All that Redis holds of the users, read without the service."""
     models: dict[Slot, Any] = {}
-    for slot in (Slot(user, policy) for user in USERS for policy in POLICIES):
+    for slot in (Slot(user, policy) for user in users for policy in POLICIES):
         blobs: Any = reader.hmget(keys.record(*slot), ["A", "b", "meta"])
         if any(blobs):
             models[slot] = tuple(blobs)
     histories = {}
-    for user in USERS:
+    for user in users:
         key = keys.history(user)
         entries: Any = reader.lrange(key, 0, -1)
         histories[user] = [(entry.tip_id, entry.policy) for entry in history.decode(key, entries)]
-    markers = {name.decode() for name in reader.scan_iter(match="*:once:*", count=1_000)}
+    markers = {name.decode() for name in reader.scan_iter(match="oo:{*}:*:once:*", count=1_000)}
     return Holding(models, histories, markers)
 
 
