@@ -16,10 +16,11 @@ from app.bandit.policy import Policy
 from app.bandit.ridge import Singular
 from app.bandit.sample import SEED_BITS
 from state import history, keys, record
+from state.batch import Append, Change, Fields, Hash, List, Once, Remove, Values
 from state.errors import CorruptState
 from state.history import Entry
 from state.record import Meta, Record
-from state.store import Change, Once, Store, Values
+from state.store import Store
 
 __all__ = ["Candidate", "Decision", "Decisions", "Observer", "Statistics"]
 
@@ -89,14 +90,14 @@ class Decisions:
     async def score(self, policy_id: str, user_id: str, context: Context, candidates: Sequence[Candidate]) -> Decision:
         """Pick one of `candidates` (at least one) for a user, count it, and remember it in the history."""
         policy = self._policies[policy_id]
-        key = keys.record(user_id, policy_id)
+        key, past = keys.record(user_id, policy_id), keys.history(user_id)
         tasks = [candidate.features for candidate in candidates]
         # Drawn once: a step that runs again after a lost race chooses from the same chance.
         seed = self._chance.getrandbits(SEED_BITS)
         now = int(self._clock())
 
         def step(values: Values) -> Change[Decision]:
-            found, model = _load(policy, key, values)
+            found, model = _load(policy, key, values[key])
             try:
                 choice = policy.decide(model.a, model.b, context, tasks, seed)
             except Singular as error:
@@ -118,9 +119,9 @@ class Decisions:
                 exploring=choice.explored if tells else None,
             )
             fields = record.encode_meta(meta) if found else record.encode(Record(model.a, model.b, meta))
-            return Change(decision, fields, history.encode(entry))
+            return Change(decision, (Fields(key, fields), Append(past, history.encode(entry))))
 
-        decision = await self._store.update(user_id, key, record.FIELDS, step, appends=True)
+        decision = await self._store.update(user_id, (Hash(key, record.FIELDS), List(past)), step)
         self._observer.decided(policy_id, explored=decision.explored)
         return decision
 
@@ -143,15 +144,16 @@ class Decisions:
         now = int(self._clock())
 
         def step(values: Values) -> Change[bool]:
-            _, model = _load(policy, key, values)
+            _, model = _load(policy, key, values[key])
             try:
                 a, b = policy.learn(model.a, model.b, context, task, reward)
             except Singular as error:
                 raise CorruptState(key, str(error)) from None
-            return Change(result=False, fields=record.encode(Record(a, b, model.meta.rewarded(now, reward))))
+            learned = Record(a, b, model.meta.rewarded(now, reward))
+            return Change(result=False, writes=(Fields(key, record.encode(learned)),))
 
         marker = Once(keys.marker(user_id, policy_id, once[0]), once[1], seen=True) if once else None
-        replayed = await self._store.update(user_id, key, record.FIELDS, step, once=marker)
+        replayed = await self._store.update(user_id, (Hash(key, record.FIELDS),), step, once=marker)
         self._observer.rewarded(policy_id, reward, replayed=replayed)
         return replayed
 
@@ -192,19 +194,20 @@ class Decisions:
         moment = datetime.fromtimestamp(received_at, UTC)
         order = int(received_at * 1_000_000)
 
+        key = keys.sync(user_id)
+
         def step(values: Values) -> Change[bool]:
-            [stored] = values
+            [stored] = values[key]
             if stored is not None and stored.isdigit() and int(stored) > order:
-                return Change(result=False, fields={})
+                return Change(result=False)
             texts = {**fields, "received_at": moment.strftime("%Y-%m-%dT%H:%M:%SZ"), "received_at_us": str(order)}
-            return Change(
-                result=True, fields={name.encode(): text.encode() for name, text in texts.items()}, replace=True
-            )
+            written = {name.encode(): text.encode() for name, text in texts.items()}
+            return Change(result=True, writes=(Remove(key), Fields(key, written)))
 
-        return await self._store.update(user_id, keys.sync(user_id), (b"received_at_us",), step)
+        return await self._store.update(user_id, (Hash(key, (b"received_at_us",)),), step)
 
 
-def _load(policy: Policy, key: str, values: Values) -> tuple[bool, Record]:
+def _load(policy: Policy, key: str, values: Sequence[bytes | None]) -> tuple[bool, Record]:
     """The record in `values`, or (False) the one a user starts with."""
     found = record.decode(key, policy.d, values)
     return (True, found) if found else (False, Record(*policy.prior(), Meta()))

@@ -22,7 +22,8 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, format_trace_id
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from app.logs import TRACE_ID
-from state.store import Once, Step, Store, Values
+from state.batch import Once, Read, Step, Values
+from state.store import Store
 
 __all__ = ["Tracing"]
 
@@ -146,11 +147,9 @@ class _TracedStore(Store):
     async def update(
         self,
         user_id: str,
-        key: str,
-        fields: tuple[bytes, ...],
+        reads: tuple[Read, ...],
         step: Step[T],
         *,
-        appends: bool = False,
         once: Once[T] | None = None,
     ) -> T:
         attempts = 0
@@ -162,7 +161,7 @@ class _TracedStore(Store):
 
         with self._span("update") as span:
             try:
-                return await super().update(user_id, key, fields, counted, appends=appends, once=once)
+                return await super().update(user_id, reads, counted, once=once)
             finally:
                 # How often it was applied to what Redis held; 0 if the idempotency key was known.
                 span.set_attribute("oo.store.attempts", attempts)
@@ -171,7 +170,7 @@ class _TracedStore(Store):
         with self._span("wipe"):
             await super().wipe(user_id, wiped)
 
-    async def read(self, key: str, fields: tuple[bytes, ...]) -> Values:
+    async def read(self, key: str, fields: tuple[bytes, ...]) -> Sequence[bytes | None]:
         with self._span("read"):
             return await super().read(key, fields)
 

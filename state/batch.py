@@ -17,22 +17,81 @@ from state.errors import CorruptState, KeyReused
 from state.index import Index
 from state.servers import Command
 
-__all__ = ["Batch", "Change", "Once", "Operation", "Step", "Values"]
+__all__ = [
+    "Append",
+    "Batch",
+    "Change",
+    "Fields",
+    "Hash",
+    "List",
+    "Once",
+    "Operation",
+    "Read",
+    "Remove",
+    "Step",
+    "Values",
+    "Watched",
+    "Write",
+]
 
 T = TypeVar("T")
-Values = Sequence[bytes | None]
+
+
+class Hash(msgspec.Struct, frozen=True):
+    """Read `fields` of a hash: their values in this order, None for each that is not there.
+
+    All steps that read a hash name the same fields.
+    """
+
+    key: str
+    fields: tuple[bytes, ...]
+
+
+class List(msgspec.Struct, frozen=True):
+    """Append to a list. Only its type is read, and others may append at the same time."""
+
+    key: str
+
+
+class Watched(msgspec.Struct, frozen=True):
+    """Let nobody else write a key meanwhile. Nothing of it is read."""
+
+    key: str
+
+
+Read = Hash | List | Watched
+
+
+class Fields(msgspec.Struct, frozen=True):
+    """Set fields of a hash; its others stay."""
+
+    key: str
+    values: Mapping[bytes, bytes]
+
+
+class Append(msgspec.Struct, frozen=True):
+    """Add an entry to a list, which keeps the last `history_size` of them."""
+
+    key: str
+    entry: bytes
+
+
+class Remove(msgspec.Struct, frozen=True):
+    """Remove a key, whatever it holds."""
+
+    key: str
+
+
+Write = Fields | Append | Remove
+# What was read, or what steps before have left, by key.
+Values = Mapping[str, Sequence[bytes | None]]
 
 
 class Change(msgspec.Struct, Generic[T], frozen=True):
-    """What a step makes of the values of a hash: fields to set, a history entry to append, a result for the caller.
-
-    `replace` drops the fields of the hash that are not among `fields`.
-    """
+    """What a step makes of the values: a result for the caller, and the writes, which are made in this order."""
 
     result: T
-    fields: Mapping[bytes, bytes]
-    entry: bytes | None = None
-    replace: bool = False
+    writes: tuple[Write, ...] = ()
 
 
 Step = Callable[[Values], Change[T]]
@@ -47,21 +106,15 @@ class Once(msgspec.Struct, Generic[T], frozen=True):
     seen: T
 
 
-class Operation(msgspec.Struct, eq=False):
-    """A change that waits for its turn: `step` on `fields` of the hash `key`, or (no step) the removal of `wiped`.
-
-    `history` is the list its entries go to.
-    """
+class Operation(msgspec.Struct, eq=False, kw_only=True):
+    """A change that waits for its turn: `step` on what `reads` name, all of one user."""
 
     user: str
     deadline: float
     done: asyncio.Future[Any]
-    key: str = ""
-    fields: tuple[bytes, ...] = ()
-    step: Step[Any] | None = None
-    history: str | None = None
+    reads: tuple[Read, ...]
+    step: Step[Any]
     once: Once[Any] | None = None
-    wiped: tuple[str, ...] = ()
 
 
 class _Failure(msgspec.Struct, frozen=True):
@@ -75,14 +128,17 @@ class Batch:
         self._operations = operations
         self._history_size = history_size
         self._marker_seconds = marker_seconds
-        self._hashes = {operation.key: operation.fields for operation in operations if operation.step}
-        self._lists = list(dict.fromkeys(o.history for o in operations if o.history is not None))
-        self._markers = list(dict.fromkeys(o.once.key for o in operations if o.once is not None))
+        self._hashes: dict[str, tuple[bytes, ...]] = {}
+        self._lists: dict[str, None] = {}
+        self._watched: dict[str, None] = {}
+        for operation in operations:
+            for read in operation.reads:
+                self._note(read)
+        self._markers = dict.fromkeys(o.once.key for o in operations if o.once is not None)
         self._indexes = {
             keys.index(user): Index(user, marker_seconds, now)
             for user in dict.fromkeys(o.user for o in operations if o.once is not None)
         }
-        self._wiped = [key for operation in operations for key in operation.wiped]
         # What is in Redis, or will be: a hash's values in the order of its fields, a marker's request.
         self._values: dict[str, Any] = {}
         self._removed: dict[str, None] = {}
@@ -92,13 +148,22 @@ class Batch:
         self._added: dict[str, list[str]] = {}
         self._results: list[Any] = []
 
-    def reads(self, flight: str) -> list[Command]:
-        """WATCH and the reads, `flight` being the key of the operation id. Lists are read only for their type.
+    def _note(self, read: Read) -> None:
+        if isinstance(read, Hash):
+            if self._hashes.setdefault(read.key, read.fields) != read.fields:
+                raise ValueError("two steps read different fields of one hash")
+        elif isinstance(read, List):
+            self._lists[read.key] = None
+        else:
+            self._watched[read.key] = None
 
-        What is to be wiped is watched too: a removal that arrives late must not take what was written since. Indexes
+    def reads(self, flight: str) -> list[Command]:
+        """WATCH and the reads, `flight` being the key of the operation id.
+
+        What may be removed is watched too: a removal that arrives late must not take what was written since. Indexes
         are not: to be added to at once by two replicas does them no harm.
         """
-        reads: list[Command] = [("WATCH", flight, *self._hashes, *self._markers, *self._wiped)]
+        reads: list[Command] = [("WATCH", flight, *self._hashes, *self._markers, *self._watched)]
         reads += [("HMGET", key, *fields) for key, fields in self._hashes.items()]
         reads += [("LLEN", key) for key in self._lists]
         reads += [("GET", key) for key in self._markers]
@@ -111,8 +176,7 @@ class Batch:
         self._values = dict(zip(names, replies[1:], strict=True))
         for operation in self._operations:
             try:
-                self._results.append(self._step(operation, operation.step) if operation.step else None)
-                self._wipe(operation.wiped)
+                self._results.append(self._step(operation))
             except Exception as error:  # noqa: BLE001  # whatever it is, it is that caller's alone
                 self._results.append(_Failure(error))
         return self._writes()
@@ -127,37 +191,56 @@ class Batch:
             else:
                 operation.done.set_result(result)
 
-    def _wipe(self, wiped: tuple[str, ...]) -> None:
-        for key in wiped:
+    def _step(self, operation: Operation) -> Any:
+        for read in operation.reads:
+            if not isinstance(read, Watched):  # a key of the wrong type can still be removed
+                self._check(read.key)
+        once = operation.once
+        if once is None:
+            change = self._applied(operation)
+        else:
+            index = keys.index(operation.user)
+            self._check(once.key)
+            self._check(index)
+            before = self._values[once.key]
+            if before is not None:
+                if before != once.request:
+                    raise KeyReused("this idempotency key was used before for another request")
+                return once.seen
+            change = self._applied(operation)
+            self._remembered[once.key] = self._values[once.key] = once.request
+            self._added.setdefault(index, []).append(keys.kind_of(once.key))
+        return change.result
+
+    def _applied(self, operation: Operation) -> Change[Any]:
+        change = operation.step(self._values)
+        for write in change.writes:
+            if write.key not in self._values and write.key not in self._watched:
+                raise LookupError(f"a step writes {write.key}, which it did not read")
+        for write in change.writes:
+            self._write(write)
+        return change
+
+    def _check(self, key: str) -> None:
+        if isinstance(self._values.get(key), ResponseError):
+            raise CorruptState(key, "holds a value of another type")
+
+    def _write(self, write: Write) -> None:
+        """Note a write, and let the steps after this one see it."""
+        key = write.key
+        if isinstance(write, Fields):
+            self._fields.setdefault(key, {}).update(write.values)
+            new = write.values
+            self._values[key] = [
+                new.get(name, old) for name, old in zip(self._hashes[key], self._values[key], strict=True)
+            ]
+        elif isinstance(write, Append):
+            self._entries.setdefault(key, []).append(write.entry)
+        else:
             self._removed[key] = None
             self._fields.pop(key, None)
             self._entries.pop(key, None)
             self._values[key] = (None,) * len(self._hashes.get(key, ()))
-
-    def _step(self, operation: Operation, step: Step[Any]) -> Any:
-        values, key, once = self._values, operation.key, operation.once
-        index = keys.index(operation.user) if once else None
-        for used in (key, operation.history, once.key if once else None, index):
-            if used is not None and isinstance(values[used], ResponseError):
-                raise CorruptState(used, "holds a value of another type")
-        if once is not None and values[once.key] is not None:
-            if values[once.key] != once.request:
-                raise KeyReused("this idempotency key was used before for another request")
-            return once.seen
-        before = values[key]
-        change = step(before)
-        if change.replace:
-            self._wipe((key,))
-            before = values[key]
-        if change.fields:
-            self._fields.setdefault(key, {}).update(change.fields)
-            values[key] = [change.fields.get(name, old) for name, old in zip(operation.fields, before, strict=True)]
-        if change.entry is not None and operation.history is not None:
-            self._entries.setdefault(operation.history, []).append(change.entry)
-        if once is not None and index is not None:
-            self._remembered[once.key] = values[once.key] = once.request
-            self._added.setdefault(index, []).append(keys.kind_of(once.key))
-        return change.result
 
     def _writes(self) -> list[Command]:
         writes: list[Command] = [("DEL", *self._removed)] if self._removed else []

@@ -1,8 +1,8 @@
 """The store: what can be asked of the state, and how changes are gathered into batches.
 
-A change is a pure step from the values of a hash to new ones. A replica collects the steps that are waiting and applies
-them together in one transaction; what arrives meanwhile is the next batch, so batches grow with the load and a request
-alone waits for nobody.
+A change is a pure step from named values of one user to the writes that it wants. A replica collects the steps that are
+waiting and applies them together in one transaction; what arrives meanwhile is the next batch, so batches grow with the
+load and a request alone waits for nobody.
 """
 
 import asyncio
@@ -15,14 +15,14 @@ from typing import Any, Final, TypeVar
 from redis.exceptions import ResponseError
 
 from state import keys
-from state.batch import Change, Once, Operation, Step, Values
+from state.batch import Change, Once, Operation, Read, Remove, Step, Watched
 from state.erasure import Eraser
 from state.errors import CorruptState, StoreUnavailable
 from state.failure import TROUBLE, Outage, pause_or_give_up, raise_for, reason
 from state.servers import Command, Servers, exchange
 from state.transaction import RESERVE, Flush, Lane, Transactions, fail
 
-__all__ = ["Change", "Flush", "Once", "Step", "Store", "Values"]
+__all__ = ["Flush", "Store"]
 
 T = TypeVar("T")
 
@@ -74,39 +74,28 @@ class Store:
         self._flights: set[asyncio.Task[None]] = set()
         self._called = False
 
-    async def update(
-        self,
-        user_id: str,
-        key: str,
-        fields: tuple[bytes, ...],
-        step: Step[T],
-        *,
-        appends: bool = False,
-        once: Once[T] | None = None,
-    ) -> T:
-        """Apply `step` to `fields` of the hash `key` of a user, and return its result.
+    async def update(self, user_id: str, reads: tuple[Read, ...], step: Step[T], *, once: Once[T] | None = None) -> T:
+        """Apply `step` to what `reads` name of a user, make its writes, and return its result.
 
-        `step` may run several times, so it must be pure; what it raises is raised here. `appends` says that it may add
-        to the history. Raises KeyReused if the key of `once` holds another request.
+        `step` may run several times, so it must be pure; what it raises is raised here. It may write what `reads`
+        name, and nothing else. Raises KeyReused if the key of `once` holds another request.
         """
         loop = asyncio.get_running_loop()
         operation = Operation(
-            user_id,
-            loop.time() + self._timeout,
-            loop.create_future(),
-            key,
-            fields,
-            step,
-            keys.history(user_id) if appends else None,
-            once,
+            user=user_id,
+            deadline=loop.time() + self._timeout,
+            done=loop.create_future(),
+            reads=reads,
+            step=step,
+            once=once,
         )
         result: T = await self._submit(operation)
         return result
 
     async def wipe(self, user_id: str, wiped: Sequence[str]) -> None:
         """Remove keys of a user in one transaction; updates under way start from nothing."""
-        loop = asyncio.get_running_loop()
-        await self._submit(Operation(user_id, loop.time() + self._timeout, loop.create_future(), wiped=tuple(wiped)))
+        removal = Change(None, tuple(Remove(key) for key in wiped))
+        await self.update(user_id, tuple(Watched(key) for key in wiped), lambda _: removal)
 
     async def erase(self, user_id: str, fixed: Sequence[str], *, thorough: bool = False) -> list[str]:
         """Remove every key of a user; the names of those there were, in order.
@@ -121,9 +110,9 @@ class Store:
         """Remember in Redis, if it is not known there, that from now on idempotency keys are in their user's index."""
         await self._eraser.note_index()
 
-    async def read(self, key: str, fields: tuple[bytes, ...]) -> Values:
+    async def read(self, key: str, fields: tuple[bytes, ...]) -> Sequence[bytes | None]:
         """The values of `fields` of the hash `key`, None for each that is not there."""
-        values: Values = await self._ask(key, ("HMGET", key, *fields))
+        values: Sequence[bytes | None] = await self._ask(key, ("HMGET", key, *fields))
         return values
 
     async def history(self, user_id: str) -> list[bytes]:

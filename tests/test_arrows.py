@@ -92,8 +92,8 @@ MAY_IMPORT: dict[str, str] = {
         "state.transfer msgspec redis"
     ),
     "app.decisions": (
-        "app.bandit.context app.bandit.policy app.bandit.ridge app.bandit.sample msgspec state.errors "
-        "state.history state.keys state.record state.store"
+        "app.bandit.context app.bandit.policy app.bandit.ridge app.bandit.sample msgspec state.batch "
+        "state.errors state.history state.keys state.record state.store"
     ),
     "app.prompts": "msgspec",
     "app.connections": "httpx",
@@ -117,7 +117,7 @@ MAY_IMPORT: dict[str, str] = {
     "app.generate": ("app.access app.http app.llm app.precedence app.prompts app.schemas app.tips litestar"),
     "app.health": ("app.consumer app.draining app.errors app.schemas litestar msgspec state.errors state.store"),
     "app.metrics": ("app.access app.consumer app.delivery app.settings litestar prometheus_client state.store"),
-    "app.tracing": "app.logs litestar opentelemetry state.store",
+    "app.tracing": "app.logs litestar opentelemetry state.batch state.store",
     "app.reference": "app app.consumer app.health app.schemas msgspec",
     "app.schema_page": "",
     "app.openapi": "app app.reference app.schema_page app.schemas litestar msgspec",

@@ -8,7 +8,22 @@ import pytest
 from redis.exceptions import ResponseError
 
 from state import keys
-from state.batch import Batch, Change, Once, Operation, Step, Values
+from state.batch import (
+    Append,
+    Batch,
+    Change,
+    Fields,
+    Hash,
+    List,
+    Once,
+    Operation,
+    Read,
+    Remove,
+    Step,
+    Values,
+    Watched,
+    Write,
+)
 from state.errors import CorruptState, KeyReused
 
 pytestmark = pytest.mark.anyio
@@ -24,16 +39,31 @@ NEW_INDEX = [
 WRONG = ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value")
 
 
-def put(result: object, entry: bytes | None = None, *, replace: bool = False, **fields: bytes) -> Step[Any]:
-    named = {name.encode(): value for name, value in fields.items()}
-    return lambda _: Change(result, named, entry, replace)
+def put(result: object, entry: bytes | None = None, **fields: bytes) -> Step[Any]:
+    """A step that sets fields of `h`, and appends to `l`."""
+    writes: list[Write] = []
+    if fields:
+        writes.append(Fields("h", {name.encode(): value for name, value in fields.items()}))
+    if entry is not None:
+        writes.append(Append("l", entry))
+    return lambda _: Change(result, tuple(writes))
 
 
-def operation(step: Step[Any] | None = None, **options: Any) -> Operation:
+def remove(*names: str, **fields: bytes) -> Step[Any]:
+    """A step that removes keys, and sets fields of `h` anew."""
+    removals: tuple[Write, ...] = tuple(Remove(name) for name in names)
+    if fields:
+        removals += (Fields("h", {name.encode(): value for name, value in fields.items()}),)
+    return lambda _: Change(None, removals)
+
+
+H = Hash("h", (b"n", b"m"))
+L = List("l")
+
+
+def operation(step: Step[Any], *reads: Read, once: Once[Any] | None = None) -> Operation:
     future = asyncio.get_running_loop().create_future()
-    if step is None:
-        return Operation("u", 0.0, future, **options)
-    return Operation("u", 0.0, future, **{"key": "h", "fields": (b"n", b"m"), "step": step, **options})
+    return Operation(user="u", deadline=0.0, done=future, reads=reads or (H,), step=step, once=once)
 
 
 def batch(*operations: Operation) -> Batch:
@@ -51,10 +81,10 @@ async def test_reads() -> None:
     """All keys are watched, hashes and markers read, lists asked for their type; what is wiped is watched."""
     once = Once(M, b"r", seen=None)
     found = batch(
-        operation(put(1), history="l"),
-        operation(put(1), history="l", once=once),
-        operation(put(1), key="i", fields=(b"x",), once=once),
-        operation(wiped=("h", "z")),
+        operation(put(1), H, L),
+        operation(put(1), H, L, once=once),
+        operation(put(1), Hash("i", (b"x",)), once=once),
+        operation(remove("h", "z"), Watched("h"), Watched("z")),
     ).reads("flight")
     assert found == [
         ("WATCH", "flight", "h", "i", M, "h", "z"),
@@ -70,8 +100,8 @@ async def test_writes() -> None:
     """The last value of each field, entries in order and trimmed, markers with their time to live."""
     once = Once(M, b"r", seen=None)
     operations = [
-        operation(put(1, b"e1", n=b"1", m=b"1"), history="l"),
-        operation(put(2, b"e2", n=b"2"), history="l", once=once),
+        operation(put(1, b"e1", n=b"1", m=b"1"), H, L),
+        operation(put(2, b"e2", n=b"2"), H, L, once=once),
     ]
     found = batch(*operations)
     assert found.apply([b"OK", [None, None], 0, None, None]) == [
@@ -114,16 +144,16 @@ async def test_each_step_sees_what_the_one_before_left() -> None:
     seen: list[list[bytes | None]] = []
 
     def look(values: Values) -> Change[None]:
-        seen.append(list(values))
-        return Change(None, {})
+        seen.append(list(values["h"]))
+        return Change(None)
 
     steps: list[Callable[[], Operation]] = [
         lambda: operation(look),
         lambda: operation(put(None, n=b"1")),
         lambda: operation(look),
-        lambda: operation(put(None, replace=True, m=b"2")),
+        lambda: operation(remove("h", m=b"2")),
         lambda: operation(look),
-        lambda: operation(wiped=("h",)),
+        lambda: operation(remove("h"), Watched("h")),
         lambda: operation(look),
         lambda: operation(put(None, n=b"3")),
         lambda: operation(look),
@@ -133,13 +163,29 @@ async def test_each_step_sees_what_the_one_before_left() -> None:
     assert writes == [("DEL", "h"), ("HSET", "h", b"n", b"3")]
 
 
+async def test_a_hash_is_read_with_the_same_fields_by_all() -> None:
+    """Two steps that read different fields of one hash are a defect, told before anything is read."""
+    with pytest.raises(ValueError, match="different fields"):
+        batch(operation(put(1)), operation(put(1), Hash("h", (b"n",))))
+
+
+async def test_a_step_writes_only_what_it_read() -> None:
+    """A write to a key that was not read, and so not watched, fails its step as a whole."""
+    writes = (Fields("h", {b"n": b"1"}), Remove("other"))
+    operations = [operation(lambda _: Change(1, writes)), operation(put(2, m=b"2"))]
+    found = batch(*operations)
+    assert found.apply([b"OK", [None, None]]) == [("HSET", "h", b"m", b"2")]
+    found.settle()
+    assert [await outcome(one) for one in operations] == [LookupError, 2]
+
+
 async def test_a_wipe_drops_what_waits_to_be_written() -> None:
     """Entries and fields before the wipe are not written, those after it are; markers stay."""
     operations = [
-        operation(put(1, b"e1", n=b"1"), history="l", once=Once(M, b"r", seen=0)),
-        operation(wiped=("h", "l")),
-        operation(put(2, b"e2", m=b"2"), history="l", once=Once(M, b"r", seen=0)),
-        operation(put(3, b"e3", m=b"3"), history="l"),
+        operation(put(1, b"e1", n=b"1"), H, L, once=Once(M, b"r", seen=0)),
+        operation(remove("h", "l"), Watched("h"), Watched("l")),
+        operation(put(2, b"e2", m=b"2"), H, L, once=Once(M, b"r", seen=0)),
+        operation(put(3, b"e3", m=b"3"), H, L),
     ]
     found = batch(*operations)
     assert found.apply([b"OK", [None, None], 0, None, None]) == [
@@ -162,9 +208,9 @@ async def test_failures_are_their_own() -> None:
 
     operations = [
         operation(fail, once=Once(M, b"r", seen=0)),
-        operation(put(1, b"e", n=b"1"), history="l"),
+        operation(put(1, b"e", n=b"1"), H, L),
         operation(put(2, n=b"2"), once=Once("w", b"r", seen=0)),
-        operation(put(3), key="x", fields=(b"n",)),
+        operation(put(3), Hash("x", (b"n",))),
         operation(put(4, n=b"4"), once=Once("k", b"r", seen=0)),
         operation(put(5, n=b"5"), once=Once("k", b"old", seen=0)),
         operation(put(6, n=b"6")),
@@ -194,8 +240,3 @@ async def test_settle_passes_over_who_left() -> None:
     assert operations[0].done.cancelled()
     waiting: Awaitable[object] = operations[1].done
     assert await waiting == 2
-
-
-async def test_an_entry_without_a_history_goes_nowhere() -> None:
-    """A step of an update that does not append may give an entry all the same."""
-    assert batch(operation(put(1, b"e", n=b"1"))).apply([b"OK", [None, None]]) == [("HSET", "h", b"n", b"1")]

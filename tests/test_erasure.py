@@ -7,28 +7,29 @@ from collections.abc import AsyncIterator
 import pytest
 
 from state import keys
+from state.batch import Append, Change, Fields, Hash, List, Once, Values
 from state.connect import open_servers
 from state.errors import ConflictError
 from state.servers import exchange
-from state.store import Change, Once, Store, Values
+from state.store import Store
 from tests.faults import Proxy
 from tests.servers import PATIENCE_SECONDS, RedisServer, until_async
 
 pytestmark = pytest.mark.anyio
 
 FIXED = [keys.of("ann", kind) for kind in keys.fixed(["p"])]
-KEY = keys.record("ann", "p")
+KEY, PAST = keys.record("ann", "p"), keys.history("ann")
 DAY = 86_400
 
 
 def step(values: Values) -> Change[int]:
-    number = int(values[0] or 0) + 1
-    return Change(number, {b"n": b"%d" % number}, b"e")
+    number = int(values[KEY][0] or 0) + 1
+    return Change(number, (Fields(KEY, {b"n": b"%d" % number}), Append(PAST, b"e")))
 
 
 async def reward(store: Store, key: str | None = None) -> int:
     once = Once(keys.marker("ann", "p", key), b"r", seen=-1) if key else None
-    return await store.update("ann", KEY, (b"n",), step, appends=True, once=once)
+    return await store.update("ann", (Hash(KEY, (b"n",)), List(PAST)), step, once=once)
 
 
 def opened(url: str, marker_seconds: int = DAY) -> Store:

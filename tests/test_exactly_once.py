@@ -7,11 +7,12 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from state import keys
+from state.batch import Append, Change, Fields, Hash, List, Once, Values
 from state.connect import open_servers
 from state.errors import StoreError, StoreUnavailable
 from state.scan import scan
 from state.servers import exchange
-from state.store import Change, Once, Store, Values
+from state.store import Store
 from tests.faults import Proxy
 from tests.servers import PATIENCE_SECONDS, Cluster, RedisServer, redis_cluster, until_async
 
@@ -28,12 +29,14 @@ def key_of(user: str) -> str:
 async def add(store: Store, user: str = "u", once: str | None = None) -> int:
     """Add 1 to the counter of a user; what it has come to, or -1 if `once` was seen."""
 
+    key, past = key_of(user), keys.history(user)
+
     def step(values: Values) -> Change[int]:
-        number = int(values[0] or b"0") + 1
-        return Change(number, {b"n": b"%d" % number}, b"%d" % number)
+        number = int(values[key][0] or b"0") + 1
+        return Change(number, (Fields(key, {b"n": b"%d" % number}), Append(past, b"%d" % number)))
 
     marker = Once(keys.marker(user, "p", once), b"r", seen=-1) if once else None
-    return await store.update(user, key_of(user), N, step, appends=True, once=marker)
+    return await store.update(user, (Hash(key, N), List(past)), step, once=marker)
 
 
 async def stored(store: Store, user: str = "u") -> int:

@@ -11,9 +11,10 @@ import pytest
 
 from app.settings import Settings
 from state.advice import advise, warnings
+from state.batch import Change, Fields, Hash, Values
 from state.connect import open_servers
 from state.errors import StoreUnavailable
-from state.store import Change, Store, Values
+from state.store import Store
 from tests.bodies import reward
 from tests.faults import waits_in_vain
 from tests.servers import (
@@ -116,8 +117,11 @@ def test_nothing_acknowledged_is_lost_in_a_failover() -> None:
     assert not gone, f"{len(gone)} of {len(users)} acknowledged rewards are lost"
 
 
+KEY = "oo:{ann}:n"
+
+
 def add_one(values: Values) -> Change[bool]:
-    return Change(result=True, fields={b"n": b"%d" % (int(values[0] or 0) + 1)})
+    return Change(result=True, writes=(Fields(KEY, {b"n": b"%d" % (int(values[KEY][0] or 0) + 1)}),))
 
 
 @asynccontextmanager
@@ -137,14 +141,14 @@ async def test_a_cluster_with_replicas_waits_for_one() -> None:
     with redis_cluster(masters=1, replicas=1) as cluster:
         until(lambda: lists_a_replica(cluster.masters[0]), "the replica known to the master")
         async with store_as_it_comes(cluster.url) as store:
-            assert await store.update("ann", "oo:{ann}:n", (b"n",), add_one)
+            assert await store.update("ann", (Hash(KEY, (b"n",)),), add_one)
             await waits_for(store, cluster.masters[0], cluster.replicas[0])
 
 
 async def waits_for(store: Store, master: RedisServer, replica: RedisServer) -> None:
     """A write is not acknowledged while `replica` is frozen."""
     replica.pause()
-    task = asyncio.create_task(store.update("ann", "oo:{ann}:n", (b"n",), add_one))
+    task = asyncio.create_task(store.update("ann", (Hash(KEY, (b"n",)),), add_one))
     await waits_in_vain(master)
     with pytest.raises(StoreUnavailable, match="too few Redis replicas have it"):
         await task
@@ -162,7 +166,7 @@ async def test_a_replica_that_comes_later_is_waited_for(monkeypatch: pytest.Monk
     with redis_cluster(masters=1) as cluster, redis_server(*words, str(bus := free_port())) as replica:
         [master] = cluster.masters
         async with store_as_it_comes(cluster.url) as store:
-            assert await store.update("ann", "oo:{ann}:n", (b"n",), add_one)
+            assert await store.update("ann", (Hash(KEY, (b"n",)),), add_one)
             master.command("CLUSTER", "MEET", HOST, replica.port, bus)
             name = master.command("CLUSTER", "MYID")
             until(lambda: name in str(replica.command("CLUSTER", "NODES")), "they know each other")
@@ -170,7 +174,7 @@ async def test_a_replica_that_comes_later_is_waited_for(monkeypatch: pytest.Monk
             until(lambda: lists_a_replica(master), "the replica known to the master")
 
             async def waited_for() -> bool:
-                assert await store.update("ann", "oo:{ann}:n", (b"n",), add_one)
+                assert await store.update("ann", (Hash(KEY, (b"n",)),), add_one)
                 return "cmdstat_wait" in str(master.command("INFO", "commandstats"))
 
             await until_async(waited_for, "the replica waited for")
@@ -181,7 +185,7 @@ async def test_one_server_without_replicas_works() -> None:
     """Likewise a single Redis."""
     with redis_server() as server:
         async with store_as_it_comes(server.url) as store:
-            assert await store.update("ann", "oo:{ann}:n", (b"n",), add_one)
+            assert await store.update("ann", (Hash(KEY, (b"n",)),), add_one)
 
 
 async def advised(url: str, wait_replicas: int | None, caplog: pytest.LogCaptureFixture) -> list[str]:

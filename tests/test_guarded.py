@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import json
 import random
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,8 +18,9 @@ from app.bandit.registry import policies
 from app.decisions import Decisions
 from app.schemas import Candidate, CandidateFeatures
 from app.settings import Secret
+from state.batch import Append, Change, Fields, Read, Step, Values
 from state.connect import open_servers
-from state.store import Change, Step, Store
+from state.store import Store
 from tests.bodies import POLICIES, reward, score
 from tests.servers import PATIENCE_SECONDS, Server
 
@@ -112,12 +113,12 @@ class Twice(Store):
         super().__init__(*args, **options)
         self.changes: list[tuple[Change[Any], Change[Any]]] = []
 
-    async def update(self, user_id: str, key: str, fields: tuple[bytes, ...], step: Step[Any], **more: Any) -> Any:
-        def twice(values: Sequence[bytes | None]) -> Change[Any]:
+    async def update(self, user_id: str, reads: tuple[Read, ...], step: Step[Any], **more: Any) -> Any:
+        def twice(values: Values) -> Change[Any]:
             self.changes.append((step(values), step(values)))
             return self.changes[-1][1]
 
-        return await super().update(user_id, key, fields, twice, **more)
+        return await super().update(user_id, reads, twice, **more)
 
 
 class Unobserved:
@@ -162,13 +163,15 @@ async def test_a_score_writes_the_model_once(redis_url: str) -> None:
         await decisions.score("linucb-v1", "u", CONTEXT, CANDIDATES)
         await decisions.reward("linucb-v1", "u", context=CONTEXT, task=CANDIDATES[0].features, reward=1.0)
         await decisions.score("linucb-v1", "u", CONTEXT, CANDIDATES)
-    assert [set(change.fields) for change, _ in store.changes] == [
+    fields = [[write.values for write in change.writes if isinstance(write, Fields)] for change, _ in store.changes]
+    assert [set(only) for [only] in fields] == [
         {b"A", b"b", b"meta"},
         {b"meta"},
         {b"A", b"b", b"meta"},
         {b"meta"},
     ]
-    assert [change.entry is not None for change, _ in store.changes] == [True, True, False, True]
+    entries = [sum(isinstance(write, Append) for write in change.writes) for change, _ in store.changes]
+    assert entries == [1, 1, 0, 1]
 
 
 @pytest.mark.parametrize("key", ["0", "ab", "sk-...", "e", "sk-1234abcd"])

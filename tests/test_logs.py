@@ -17,8 +17,9 @@ from litestar import Request
 
 from app.errors import answer_to
 from app.logs import REQUEST_ID, set_up
+from state.batch import Change, Fields, Hash
 from state.connect import open_servers
-from state.store import Change, Store
+from state.store import Store
 from tests.bodies import reward, score
 from tests.servers import PATIENCE_SECONDS, Server, redis_server, service, until
 
@@ -155,7 +156,9 @@ async def test_a_flush_belongs_to_no_request() -> None:
 
     async def change(number: int) -> None:
         REQUEST_ID.set(f"request-{number}")
-        await store.update("ann", f"key-{number}", (b"field",), lambda values: Change(None, {b"field": b"1"}))
+        key = f"key-{number}"
+        written = Change(None, (Fields(key, {b"field": b"1"}),))
+        await store.update("ann", (Hash(key, (b"field",)),), lambda _: written)
         assert REQUEST_ID.get() == f"request-{number}"
 
     await asyncio.gather(*(asyncio.create_task(change(number)) for number in range(5)))

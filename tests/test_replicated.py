@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 import pytest
 from redis.asyncio.connection import AbstractConnection
 
+from state.batch import Change, Fields, Hash, Once, Values
 from state.connect import open_servers
 from state.errors import StoreUnavailable
 from state.servers import Lend, Servers
-from state.store import Change, Once, Store, Values
+from state.store import Store
 from tests.faults import Proxy, waits_in_vain
 from tests.servers import PATIENCE_SECONDS, RedisServer, redis_server, until
 
@@ -20,7 +21,7 @@ KEY = "oo:{ann}:n"
 
 
 def add_one(values: Values) -> Change[bool]:
-    return Change(result=False, fields={b"n": b"%d" % (int(values[0] or 0) + 1)})
+    return Change(result=False, writes=(Fields(KEY, {b"n": b"%d" % (int(values[KEY][0] or 0) + 1)}),))
 
 
 class TakenOver:
@@ -95,12 +96,12 @@ async def test_the_replicas_of_another_master_do_not_count(
     if known:
         alone.command("SET", once.key, once.request)
     async with store_on(TakenOver(open_one(alone.url), open_one(followed.url))) as store:
-        task = asyncio.create_task(store.update("ann", KEY, (b"n",), add_one, once=once))
+        task = asyncio.create_task(store.update("ann", (Hash(KEY, (b"n",)),), add_one, once=once))
         await waits_in_vain(alone)
         with pytest.raises(StoreUnavailable, match="too few Redis replicas have it"):
             await task
         # A repeat finds nothing on the new master, and there it is applied.
-        assert await store.update("ann", KEY, (b"n",), add_one, once=once) is False
+        assert await store.update("ann", (Hash(KEY, (b"n",)),), add_one, once=once) is False
     assert followed.command("HGET", KEY, "n") == "1"
 
 
@@ -108,7 +109,7 @@ async def test_acknowledged_once_a_replica_has_it(followed: RedisServer) -> None
     """With a replica in sync changes and their repeats are acknowledged."""
     once = Once("oo:{ann}:once", b"this", seen=True)
     async with store_on(open_one(followed.url)) as store:
-        assert [await store.update("ann", KEY, (b"n",), add_one, once=once) for _ in range(2)] == [False, True]
+        assert [await store.update("ann", (Hash(KEY, (b"n",)),), add_one, once=once) for _ in range(2)] == [False, True]
 
 
 async def test_a_lost_reply_is_looked_up_and_waited_for(alone: RedisServer, followed: RedisServer) -> None:
@@ -118,9 +119,9 @@ async def test_a_lost_reply_is_looked_up_and_waited_for(alone: RedisServer, foll
             async with store_on(open_one(proxy.url)) as store:
                 proxy.lose_reply()
                 if found:
-                    assert await store.update("ann", KEY, (b"n",), add_one) is False
+                    assert await store.update("ann", (Hash(KEY, (b"n",)),), add_one) is False
                 else:
-                    task = asyncio.create_task(store.update("ann", KEY, (b"n",), add_one))
+                    task = asyncio.create_task(store.update("ann", (Hash(KEY, (b"n",)),), add_one))
                     await waits_in_vain(server)
                     with pytest.raises(StoreUnavailable, match="too few Redis replicas have it"):
                         await task
@@ -133,5 +134,5 @@ async def test_cut_while_waiting(followed: RedisServer) -> None:
         async with store_on(open_one(proxy.url)) as store:
             proxy.lose_reply()
             with pytest.raises(StoreUnavailable):
-                await store.update("ann", KEY, (b"n",), add_one)
+                await store.update("ann", (Hash(KEY, (b"n",)),), add_one)
     assert followed.command("HGET", KEY, "n") == "1"

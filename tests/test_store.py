@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from state import keys
-from state.batch import Operation
+from state.batch import Append, Change, Fields, Hash, List, Once, Operation, Remove, Step, Values
 from state.connect import open_servers
 from state.errors import ConflictError, CorruptState, KeyReused, StoreError, StoreUnavailable
 from state.servers import Servers, exchange
-from state.store import Change, Flush, Once, Step, Store, Values
+from state.store import Flush, Store
 from tests.faults import Proxy
 from tests.servers import PATIENCE_SECONDS, RedisServer, redis_server, until_async
 
@@ -19,15 +19,19 @@ pytestmark = pytest.mark.anyio
 
 N = (b"n",)
 MARKER_SECONDS = 3_600
+KEY = keys.record("u", "p")
+ALONE = (Hash(KEY, N),)
+BOTH = (Hash(KEY, N), List(keys.history("u")))
 
 
-def count(amount: int = 1, entry: bytes | None = None) -> Step[int]:
-    """A step that adds to the counter `n` and answers what it has come to."""
+def count(amount: int = 1, entry: bytes | None = None, key: str = KEY) -> Step[int]:
+    """A step that adds to the counter `n` of a hash, and an entry to the history, and answers what it has come to."""
 
     def step(values: Values) -> Change[int]:
-        [value] = values
+        [value] = values[key]
         number = int(value or b"0") + amount
-        return Change(number, {b"n": b"%d" % number}, entry)
+        writes = (Fields(key, {b"n": b"%d" % number}),)
+        return Change(number, writes if entry is None else (*writes, Append(keys.history("u"), entry)))
 
     return step
 
@@ -42,7 +46,8 @@ def key_of(user: str) -> str:
 
 async def add(store: Store, user: str = "u", amount: int = 1, once: str | None = None, request: bytes = b"r") -> int:
     marker = Once(keys.marker(user, "p", once), request, seen=-1) if once else None
-    return await store.update(user, key_of(user), N, count(amount), once=marker)
+    key = key_of(user)
+    return await store.update(user, (Hash(key, N),), count(amount, key=key), once=marker)
 
 
 async def stored(store: Store, user: str = "u") -> int:
@@ -118,7 +123,7 @@ async def test_users_of_one_batch_stay_apart(store: Store) -> None:
 async def test_a_step_that_raises_fails_alone(store: Store) -> None:
     """What a step raises reaches its caller alone; those before and after it in the batch are applied."""
     results = await asyncio.gather(
-        add(store), store.update("u", key_of("u"), N, fail), add(store), add(store, "v"), return_exceptions=True
+        add(store), store.update("u", ALONE, fail), add(store), add(store, "v"), return_exceptions=True
     )
     assert [results[0], results[2], results[3]] == [1, 2, 1]
     assert isinstance(results[1], ArithmeticError)
@@ -129,9 +134,9 @@ async def test_a_step_that_changes_nothing_writes_nothing(store: Store, servers:
     """A step may look and leave everything as it is: not even an operation id is written."""
 
     def look(values: Values) -> Change[str]:
-        return Change("seen", {})
+        return Change("seen")
 
-    assert await store.update("u", key_of("u"), N, look) == "seen"
+    assert await store.update("u", ALONE, look) == "seen"
     assert await ask(servers, "KEYS", "*") == []
     assert await add(store) == 1  # on the same connection
 
@@ -140,7 +145,7 @@ async def test_history_is_a_ring(store: Store) -> None:
     """Entries are kept in order of arrival, and of more than fit the oldest are dropped, within a batch as well."""
 
     async def append(number: int) -> int:
-        return await store.update("u", key_of("u"), N, count(entry=b"%d" % number), appends=True)
+        return await store.update("u", BOTH, count(entry=b"%d" % number))
 
     assert await store.history("u") == []
     await append(1)
@@ -163,10 +168,11 @@ async def test_a_key_of_the_wrong_type_fails_alone(
     """What needs a key of another type raises CorruptState naming it and writes nothing; its batch mates succeed."""
     await ask(servers, *command)
     once: Once[int] = Once(keys.marker("u", "p", "k"), b"r", seen=-1)
+    other = keys.record("u", "other")
     bad, *good = await asyncio.gather(
-        store.update("u", key_of("u"), N, count(entry=b"e"), appends=True, once=once),
+        store.update("u", BOTH, count(entry=b"e"), once=once),
         add(store, "v"),
-        store.update("u", keys.record("u", "other"), N, count()),
+        store.update("u", (Hash(other, N),), count(key=other)),
         return_exceptions=True,
     )
     assert isinstance(bad, CorruptState)
@@ -196,7 +202,7 @@ async def test_wipe_between_updates_of_one_batch(store: Store, servers: Servers)
     """A wipe takes effect in its place: what came before is gone, what comes after starts from nothing."""
 
     async def update(entry: bytes) -> int:
-        return await store.update("u", key_of("u"), N, count(entry=entry), appends=True)
+        return await store.update("u", BOTH, count(entry=entry))
 
     wiped = [key_of("u"), keys.history("u")]
     results = await asyncio.gather(update(b"1"), update(b"2"), store.wipe("u", wiped), update(b"3"), update(b"4"))
@@ -213,7 +219,7 @@ async def test_wipe_mends_keys_of_the_wrong_type(store: Store, servers: Servers)
     results = await asyncio.gather(
         add(store),
         store.wipe("u", [key_of("u"), keys.history("u")]),
-        store.update("u", key_of("u"), N, count(entry=b"e"), appends=True),
+        store.update("u", BOTH, count(entry=b"e")),
         return_exceptions=True,
     )
     assert isinstance(results[0], CorruptState)
@@ -236,7 +242,7 @@ async def test_once(store: Store, servers: Servers) -> None:
 
 async def test_once_within_a_batch(store: Store) -> None:
     """Repeats that wait together with the first are seen as well, and a step that raises leaves no marker."""
-    failing = store.update("u", key_of("u"), N, fail, once=Once(keys.marker("u", "p", "f"), b"r", seen=-1))
+    failing = store.update("u", ALONE, fail, once=Once(keys.marker("u", "p", "f"), b"r", seen=-1))
     results = await asyncio.gather(
         add(store, once="k"),
         add(store, once="k"),
@@ -252,17 +258,18 @@ async def test_once_within_a_batch(store: Store) -> None:
 
 
 async def test_replace(store: Store, servers: Servers) -> None:
-    """A change that replaces drops the fields it does not name; with no fields it removes the hash."""
+    """A hash that is removed and set in one step keeps no field of before; removed alone, it is gone."""
 
     def put(**fields: bytes) -> Step[None]:
-        return lambda _: Change(None, {name.encode(): value for name, value in fields.items()}, replace=True)
+        written = {name.encode(): value for name, value in fields.items()}
+        return lambda _: Change(None, (Remove(KEY), *([Fields(KEY, written)] if written else [])))
 
-    await store.update("u", key_of("u"), N, put(n=b"1", old=b"x"))
-    await store.update("u", key_of("u"), N, put(n=b"2"))
+    await store.update("u", ALONE, put(n=b"1", old=b"x"))
+    await store.update("u", ALONE, put(n=b"2"))
     assert await fields_of(servers, key_of("u")) == {b"n": b"2"}
-    await asyncio.gather(store.update("u", key_of("u"), N, put(n=b"7", old=b"x")), add(store))
+    await asyncio.gather(store.update("u", ALONE, put(n=b"7", old=b"x")), add(store))
     assert await fields_of(servers, key_of("u")) == {b"n": b"8", b"old": b"x"}
-    await store.update("u", key_of("u"), N, put())
+    await store.update("u", ALONE, put())
     assert await ask(servers, "EXISTS", key_of("u")) == 0
 
 
@@ -298,7 +305,15 @@ async def test_batches_are_of_one_age(servers: Servers) -> None:
     loop = asyncio.get_running_loop()
     ages = [1_400, 1_200, 950, 500, 450, 50]
     for number, age in enumerate(ages):
-        store._waiting.append(Operation(f"u{number}", loop.time() + 2_000 - age, loop.create_future()))
+        store._waiting.append(
+            Operation(
+                user=f"u{number}",
+                deadline=loop.time() + 2_000 - age,
+                done=loop.create_future(),
+                reads=(),
+                step=lambda _: Change(None),
+            )
+        )
     batches = []
     while store._waiting:
         batches.append([operation.user for operation in store._take()])
@@ -420,12 +435,12 @@ async def _conflicting(store: Store, real_redis: RedisServer, users: set[str], t
                 attempts[user] += 1
                 if attempts[user] <= times:
                     writer.hincrby(key_of(user), "n", 100)
-                return count()(values)
+                return count(key=key_of(user))(values)
 
             return step
 
         results = await asyncio.gather(
-            *(store.update(user, key_of(user), N, meddling(user)) for user in users),
+            *(store.update(user, (Hash(key_of(user), N),), meddling(user)) for user in users),
             add(store, "bystander"),
             return_exceptions=True,
         )
@@ -534,7 +549,7 @@ async def test_a_change_in_part_is_an_error_and_loud(
     with Proxy(real_redis.port) as proxy, caplog.at_level(logging.CRITICAL):
         store = replica(proxy.url)
         proxy.hold_exec()
-        task = asyncio.create_task(store.update("u", key_of("u"), N, count(entry=b"e"), appends=True))
+        task = asyncio.create_task(store.update("u", BOTH, count(entry=b"e")))
         await until_async(lambda: _is(proxy.held == 1), "EXEC held")
         real_redis.command("SET", keys.history("u"), "text")
         proxy.release()

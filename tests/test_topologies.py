@@ -9,10 +9,11 @@ import pytest
 import redis
 
 from state import keys
+from state.batch import Append, Change, Fields, Hash, List, Values
 from state.cluster import Cluster as Masters
 from state.connect import open_servers
 from state.errors import StoreError, StoreUnavailable
-from state.store import Change, Store, Values
+from state.store import Store
 from tests.faults import hasty, waits_in_vain
 from tests.servers import (
     PATIENCE_SECONDS,
@@ -38,12 +39,14 @@ NEVER_MS = 3_600_000
 async def add(store: Store, user: str = "u") -> int:
     """Add 1 to the counter of a user, within the store's time whatever happens; what it has come to."""
 
+    key, past = keys.record(user, "p"), keys.history(user)
+
     def step(values: Values) -> Change[int]:
-        number = int(values[0] or b"0") + 1
-        return Change(number, {b"n": b"%d" % number}, b"%d" % number)
+        number = int(values[key][0] or b"0") + 1
+        return Change(number, (Fields(key, {b"n": b"%d" % number}), Append(past, b"%d" % number)))
 
     async with asyncio.timeout(2 * PATIENCE_SECONDS):
-        return await store.update(user, keys.record(user, "p"), N, step, appends=True)
+        return await store.update(user, (Hash(key, N), List(past)), step)
 
 
 async def stored(store: Store, user: str = "u") -> int:

@@ -14,12 +14,13 @@ import pytest
 
 from app.commands import run
 from state import keys, record
+from state.batch import Change, Fields, Hash, Once
 from state.connect import open_servers
 from state.errors import ConflictError, StoreUnavailable
 from state.record import Meta, Record
 from state.servers import Servers
 from state.sorter import Sorter
-from state.store import Change, Once, Store
+from state.store import Store
 from state.stored import Stored
 from state.transfer import Transfer
 from state.users import Users
@@ -237,7 +238,7 @@ def test_erase_amid_updates(real_redis: RedisServer) -> None:
     fill(real_redis, 2_000)
 
     def step(values: Any) -> Change[None]:
-        return Change(None, {b"n": b"%d" % (int(values[0] or 0) + 1)})
+        return Change(None, (Fields(key, {b"n": b"%d" % (int(values[key][0] or 0) + 1)}),))
 
     async def scenario() -> tuple[int, int]:
         async with transferring(real_redis.url) as (_, store), transferring(real_redis.url) as (_, other):
@@ -248,7 +249,7 @@ def test_erase_amid_updates(real_redis: RedisServer) -> None:
                     # Who is last too often is told, and tries again.
                     while True:
                         with suppress(ConflictError):
-                            await through.update("ann", key, (b"n",), step, once=Once(marker, b"", None))
+                            await through.update("ann", (Hash(key, (b"n",)),), step, once=Once(marker, b"", None))
                             break
 
             writers = [asyncio.create_task(update(through, name)) for through, name in ((store, "a"), (other, "b"))]

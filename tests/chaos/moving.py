@@ -19,10 +19,11 @@ import redis
 
 from app.commands import run
 from state import keys, record
+from state.batch import Change, Fields, Hash, Once, Values
 from state.connect import open_servers
 from state.errors import ConflictError
 from state.record import Meta, Record
-from state.store import Change, Once, Store, Values
+from state.store import Store
 from tests.chaos.judge import SIZES, Holding, Ledger, Reward, Slot, Verdict, draw_reward, judge
 from tests.servers import PATIENCE_SECONDS, redis_cluster, redis_server, until
 
@@ -40,14 +41,15 @@ async def _send(store: Store, reward: Reward) -> None:
     key, x = keys.record(*reward.slot), np.array(reward.x)
 
     def step(values: Values) -> Change[None]:
-        old = record.decode(key, d, values) or Record(np.eye(d), np.zeros(d), Meta())
+        old = record.decode(key, d, values[key]) or Record(np.eye(d), np.zeros(d), Meta())
         meta = old.meta.rewarded(1_790_000_000, reward.value)
-        return Change(None, record.encode(Record(old.a + np.outer(x, x), old.b + reward.value * x, meta)))
+        learned = Record(old.a + np.outer(x, x), old.b + reward.value * x, meta)
+        return Change(None, (Fields(key, record.encode(learned)),))
 
     once: Once[None] = Once(keys.marker(*reward.slot, reward.key), _FINGERPRINT, seen=None)
     while True:
         try:
-            return await store.update(reward.slot.user, key, record.FIELDS, step, once=once)
+            return await store.update(reward.slot.user, (Hash(key, record.FIELDS),), step, once=once)
         except ConflictError:
             await asyncio.sleep(0)
 
