@@ -96,7 +96,7 @@ class _Flow(FlowControl):
     def resume_reading(self) -> None:
         if self.held:
             self.read_paused = False
-        else:
+        elif self.read_paused:
             super().resume_reading()
 
 
@@ -146,13 +146,38 @@ class HttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
+        at = 0
         if self._unread:
             data = self._unread[self._at :] + data
-        elif self._part == _BETWEEN and data[0] in _LINE_END:
-            data = data.lstrip(_LINE_END)  # at once, for there may be many before a request
-        self._unread, self._at = data, 0
+        elif self._part == _BETWEEN:
+            if data[0] in _LINE_END:
+                data = data.lstrip(_LINE_END)  # at once, for there may be many before a request
+            elif not (self._turn or self._owed):
+                at = self._read_whole(data)
+                if at == len(data):
+                    return
+        self._unread, self._at = data, at
         if self._turn is None:
             self._read_on()
+
+    def _read_whole(self, data: bytes) -> int:
+        """Parse a head and its body, if `data` is both and nothing else; how much of `data` is done with.
+
+        Nearly every request comes so, and it takes half of what `_read_on` would.
+        """
+        end = data.find(_BLANK_LINE, 0, _PIECE) + len(_BLANK_LINE)
+        if end < len(_BLANK_LINE):
+            return 0
+        if not self._parse(data[:end]):
+            return len(data)
+        rest = len(data) - end
+        if rest and rest == self._left:
+            self._left = 0
+            self._parse(data[end:])
+            return len(data)
+        if self._part != _BETWEEN:
+            self._wait()
+        return end
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -263,7 +288,8 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         if self._owed:  # never, as the parser is fed
             raise _Refusal(_BAD, "the request came before the one before it was answered")
-        self._stop_waiting()
+        if self._late is not None:
+            self._stop_waiting()
         super().on_message_begin()
         self._part = _HEAD
         self._size = 0
@@ -282,17 +308,17 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _check_head(self) -> None:
         """Refuse what two readers could take for different requests; find the length of the body."""
+        names = [name for name, _ in self.headers]
         version = self.parser.get_http_version()
-        hosts = 0
-        for name, value in self.headers:
-            if name == b"host":
-                hosts += 1
-            elif name == b"content-length":
-                self._left = int(value)
-            elif name == b"transfer-encoding" and (version == "1.0" or value.strip(b" \t").lower() != b"chunked"):
+        if b"content-length" in names:
+            self._left = int(self.headers[names.index(b"content-length")][1])
+        elif b"transfer-encoding" in names:
+            values = [value for name, value in self.headers if name == b"transfer-encoding"]
+            if version == "1.0" or any(value.strip(b" \t").lower() != b"chunked" for value in values):
                 raise _Refusal(_BAD, "the only Transfer-Encoding is chunked, and it needs HTTP/1.1")
         if version not in _VERSIONS:
             raise _Refusal(_BAD, "the service speaks only HTTP/1.1 and HTTP/1.0")
+        hosts = names.count(b"host")
         if hosts > 1 or (not hosts and version == "1.1"):
             raise _Refusal(_BAD, "a request needs one header Host")
         if len(self.headers) > _MOST_HEADERS:
@@ -312,7 +338,8 @@ class HttpProtocol(HttpToolsProtocol):
             return  # it is parsed again
         self._part = _BETWEEN
         self._end = b""
-        self._stop_waiting()
+        if self._late is not None:
+            self._stop_waiting()
         super().on_message_complete()
 
     # What uvicorn calls when an answer is complete
