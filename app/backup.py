@@ -132,6 +132,9 @@ class Writer:
         """Remove what was written, unless it is finished."""
         try:
             with suppress(OSError):  # a full disk has been told of
+                # From Python 3.12 on a GzipFile that is never closed complains when it is collected.
+                self._file.close()
+            with suppress(OSError):
                 self._raw.close()
         finally:
             self._part.unlink(missing_ok=True)
