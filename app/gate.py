@@ -26,8 +26,6 @@ _BUSY: Final = msgspec.json.encode(ErrorAnswer("too many requests at once"))
 _STOPPED: Final = msgspec.json.encode(ErrorAnswer("the service stops"))
 _NO_ROUTE: Final = msgspec.json.encode(ErrorAnswer("Not Found"))
 _ALWAYS: Final = ("/health", "/metrics")
-# Litestar takes //score and /score/ for /score; a rule of a proxy in front for that path would not meet them.
-_MISSPELT: Final = re.compile(r".*//|.+/$", re.DOTALL).match
 _REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
@@ -74,7 +72,7 @@ class Gate:
             if not admitted:
                 await _refuse(send_named, _BUSY)
             else:
-                await (_no_route if _MISSPELT(scope["path"]) else self._app)(scope, receive, send_named)
+                await (_misspelt(scope["path"]) or self._app)(scope, receive, send_named)
         except asyncio.CancelledError:
             # The server does so to what a stop has waited for in vain, and would answer 500.
             if status:
@@ -116,8 +114,23 @@ async def _refuse(send: Send, body: bytes) -> None:
     await _answer(send, 503, body, (b"retry-after", b"%d" % RETRY_SECONDS))
 
 
+def _misspelt(path: str) -> ASGIApp | None:
+    """What answers a path that Litestar would take for another: a rule of a proxy in front would not meet it."""
+    if "//" in path:
+        return _no_route
+    return _without_slash if path[-1] == "/" and path != "/" else None
+
+
 async def _no_route(_: Scope, __: Receive, send: Send) -> None:
     await _answer(send, 404, _NO_ROUTE)
+
+
+async def _without_slash(scope: Scope, _: Receive, send: Send) -> None:
+    """Lead to the path without its last slash, as the first system did; relatively, for there may be a prefix."""
+    _, _, last = scope["path"].removesuffix("/").rpartition("/")
+    query = scope.get("query_string", b"")
+    location = f"../{last}".encode("latin-1") + (b"?" + query if query else b"")
+    await _answer(send, 307, b"", (b"location", location))
 
 
 async def _answer(send: Send, status: int, body: bytes, *more: tuple[bytes, bytes]) -> None:

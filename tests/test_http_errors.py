@@ -491,3 +491,23 @@ def test_a_store_that_is_away_is_said_so() -> None:
         server.start()
         for method, path, body in requests:
             assert client.request(method, path, json=body).status_code == 200, (method, path)
+
+
+@pytest.mark.parametrize(
+    ("path", "location"),
+    [
+        ("/stats/ann/", "../ann"),
+        ("/stats/egreedy/a%2Fb/?x=y", "../a%2Fb?x=y"),
+        ("/health/live/", "../live"),
+    ],
+)
+def test_a_slash_at_the_end_leads_to_the_path_without_it(client: httpx.Client, path: str, location: str) -> None:
+    """The redirect is relative, so that it holds behind a prefix, and it keeps method, query and encoding."""
+    answer = client.get(path)
+    assert (answer.status_code, answer.headers["location"]) == (307, location)
+    assert client.get(path, follow_redirects=True).status_code == 200
+
+
+def test_a_post_follows_the_slash(client: httpx.Client) -> None:
+    """A score to `/score/` is answered as one to `/score` by a client that follows redirects."""
+    assert client.post("/score/", json=score(), follow_redirects=True).json()["policy"] == "linucb-v1"
