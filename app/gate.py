@@ -125,9 +125,9 @@ async def _no_route(_: Scope, __: Receive, send: Send) -> None:
     await _answer(send, 404, _NO_ROUTE)
 
 
-async def _without_slash(scope: Scope, _: Receive, send: Send) -> None:
+async def _without_slash(scope: Scope, __: Receive, send: Send) -> None:
     """Lead to the path without its last slash, as the first system did; relatively, for there may be a prefix."""
-    _, _, last = scope["path"].removesuffix("/").rpartition("/")
+    last = scope["path"].split("/")[-2]
     query = scope.get("query_string", b"")
     location = f"../{last}".encode("latin-1") + (b"?" + query if query else b"")
     await _answer(send, 307, b"", (b"location", location))
