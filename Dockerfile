@@ -1,4 +1,4 @@
-# The service as an image. docs/kubernetes.md tells how to build it and how to pin the base:
+# The service as an image. docs/run/kubernetes.md tells how to build it and how to pin the base:
 #   docker build --build-arg PYTHON_DIGEST=sha256:… --tag oo-serving .
 # buildah and podman need --format docker, or they drop HEALTHCHECK.
 # Another PYTHON_IMAGE must have a Python under /usr/local, as the official ones do, that pip may install into. Debian's own

@@ -27,8 +27,8 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
-from app.logs import set_up
-from app.protocol import HttpProtocol
+from app.http.protocol import HttpProtocol
+from app.observe.logs import set_up
 from app.settings import SettingsError, from_environment
 
 _log: Final = logging.getLogger("oo")
@@ -128,7 +128,7 @@ def main() -> int:
 
 
 def _command(words: list[str]) -> int:
-    from app.commands import run  # noqa: PLC0415  # the service need not know them
+    from app.commands.cli import run  # noqa: PLC0415  # the service need not know them
 
     # asyncio of Python 3.11 complains of itself if a connection is given up in the moment in which it is made.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)

@@ -14,9 +14,9 @@ from typing import Final
 
 import msgspec
 
+from app.bandit.catalog import policies
 from app.bandit.context import Context
 from app.bandit.policy import Policy
-from app.bandit.registry import policies
 from app.bandit.ridge import Matrix, Vector
 from bench.report import Check, Section, spread
 

@@ -22,7 +22,7 @@ from nats.js import JetStreamContext
 from bench import report
 from bench.measure import machine, require
 from bench.report import Check, Section, spread
-from tests.servers import nats_server, redis_server, service, until_async
+from tests.support.servers import nats_server, redis_server, service, until_async
 
 LIMIT_SECONDS = 2.0  # for 1,000 events and one replica
 

@@ -15,7 +15,7 @@ from bench.measure import Load, Run, Target, measure, sampled_memory
 from bench.report import Check, Section, spread
 from bench.users import DECISIONS, POLICY, preload
 from state import keys
-from tests.servers import RedisServer, Server, free_port, redis_server, service, until
+from tests.support.servers import RedisServer, Server, free_port, redis_server, service, until
 
 __all__ = [
     "MODES",

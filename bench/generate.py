@@ -19,8 +19,8 @@ from typing import Any
 from bench import report
 from bench.measure import Load, Run, Target, machine, measure, require
 from bench.report import Check, Section, spread
-from tests.servers import redis_server, service
-from tests.standin import Asked, completion, http, stand_in
+from tests.support.servers import redis_server, service
+from tests.support.standin import Asked, completion, http, stand_in
 
 TIPS = json.dumps([{"id": str(index), "content": "Take a walk before lunch."} for index in range(3)])
 TASKS = [{"title": f"Task {index}", "priority": 2, "age_days": index} for index in range(10)]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.servers import ServerError, program
+from tests.support.servers import ServerError, program
 
 __all__ = ["Load", "Run", "Target", "machine", "measure", "require", "sampled_memory"]
 

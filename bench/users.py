@@ -3,9 +3,10 @@
 import socket
 from typing import Final
 
-from app.bandit.registry import policies
+from app.bandit.catalog import policies
 from app.bandit.ridge import observe, prior
-from state import history, keys, record
+from state import keys
+from state.values import history, record
 
 __all__ = ["DECISIONS", "POLICY", "preload"]
 

@@ -62,7 +62,7 @@ helm install oo ./helm --set image.repository=registry.example/oo-serving
 helm test oo
 ```
 
-This gives two replicas and a small Redis with its data on a volume. `docs/kubernetes.md` tells how to upgrade, scale,
+This gives two replicas and a small Redis with its data on a volume. `docs/run/kubernetes.md` tells how to upgrade, scale,
 rotate secrets, back up, and move to a Redis that survives a node. `ci/` has values for common cases.
 
 ## Upgrading

@@ -1,1 +1,1 @@
-"""The state of all users in Redis, shared by the replicas."""
+"""The state of all users in Redis, shared by the replicas: what can be asked of it."""

@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import compress
 from typing import Final, TypeVar
 
-from state import index, keys
+from state import keys
 from state.errors import ConflictError
-from state.failure import TROUBLE, Outage, pause_or_give_up
-from state.scan import answers, lent, scan
-from state.servers import Command, Servers
+from state.redis.failure import TROUBLE, Outage, pause_or_give_up
+from state.redis.scan import answers, lent, scan
+from state.redis.servers import Command, Servers
+from state.update import index
 
 __all__ = ["Eraser"]
 

@@ -15,14 +15,14 @@ from typing import Any, Final, TypeVar
 from redis.exceptions import ResponseError
 
 from state import keys
-from state.batch import Change, Once, Operation, Read, Remove, Step, Watched
 from state.erasure import Eraser
 from state.errors import CorruptState, StoreUnavailable
-from state.failure import TROUBLE, Outage, pause_or_give_up, raise_for, reason
-from state.servers import Command, Servers, exchange
-from state.transaction import RESERVE, Flush, Lane, Transactions, fail
+from state.redis.failure import TROUBLE, Outage, pause_or_give_up, raise_for, reason
+from state.redis.servers import Command, Servers, exchange
+from state.update.batch import Change, Once, Operation, Read, Remove, Step, Watched
+from state.update.transaction import RESERVE, Flush, Lane, Transactions, fail
 
-__all__ = ["Flush", "Store"]
+__all__ = ["Store"]
 
 T = TypeVar("T")
 

@@ -14,11 +14,11 @@ from redis.exceptions import ResponseError
 
 from state import keys
 from state.errors import StoreUnavailable
-from state.failure import TROUBLE, raise_for, reason
-from state.scan import answers, lent, scan
-from state.servers import Command, Servers
+from state.redis.failure import TROUBLE, raise_for, reason
+from state.redis.scan import answers, lent, scan
+from state.redis.servers import Command, Servers
 from state.sorter import Sorter
-from state.stored import Stored
+from state.values.stored import Stored
 
 __all__ = ["Page", "Transfer", "read_back", "reads", "told", "writes"]
 

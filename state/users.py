@@ -12,13 +12,14 @@ from typing import Final, TypeVar
 import msgspec
 from redis.exceptions import ResponseError
 
-from state import index, keys
+from state import keys
 from state.errors import ConflictError
-from state.failure import raise_for
-from state.scan import answers, lent
-from state.servers import Command, Servers
-from state.stored import Stored
+from state.redis.failure import raise_for
+from state.redis.scan import answers, lent
+from state.redis.servers import Command, Servers
 from state.transfer import read_back, reads, told, writes
+from state.update import index
+from state.values.stored import Stored
 
 __all__ = ["Found", "Users", "Wanted"]
 

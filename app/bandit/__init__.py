@@ -1,1 +1,1 @@
-"""The numeric core: pure functions of arrays and values."""
+"""The numbers: what a policy sees, how it learns and chooses. No I/O, no clock, no chance but a seed."""

@@ -1,0 +1,1 @@
+"""The routes: thin handlers over the use-cases."""

@@ -1,0 +1,64 @@
+"""Is the service alive, is it ready for requests, how is it: three answers for three askers."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+from litestar import HttpMethod, Response, route
+from litestar.handlers import HTTPRouteHandler
+
+from app.http.draining import Draining
+from app.http.errors import RETRY_SECONDS
+from app.messages.basics import ErrorAnswer, Ok
+from app.messages.health import HealthAnswer, NatsHealth, StoreHealth
+from state.errors import StoreError
+from state.store import Store
+
+__all__ = ["health_routes"]
+
+_PING_SECONDS: Final = 0.5
+
+
+# Some load balancers and uptime checks ask with HEAD.
+_ASKED: Final = (HttpMethod.GET, HttpMethod.HEAD)
+_AGAIN: Final = {"Retry-After": str(RETRY_SECONDS)}
+
+
+def health_routes(
+    store: Store, nats: Callable[[], NatsHealth], draining: Draining, version: str
+) -> list[HTTPRouteHandler]:
+    """/health for people, /health/live and /health/ready for probes."""
+
+    async def ask_store() -> StoreHealth:
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(_PING_SECONDS):
+                await store.ping()
+        except TimeoutError:
+            return StoreHealth(ok=False, problem="Redis did not answer in time")
+        except StoreError as error:
+            return StoreHealth(ok=False, problem=str(error))
+        return StoreHealth(ok=True, milliseconds=round((time.perf_counter() - started) * 1000, 3))
+
+    @route("/health", http_method=_ASKED)
+    async def health() -> Response[HealthAnswer]:
+        found = await ask_store()
+        answer = HealthAnswer(found.ok, version, draining.begun, found, nats(), found.problem or msgspec.UNSET)
+        return Response(answer) if found.ok else Response(answer, status_code=503, headers=_AGAIN)
+
+    @route("/health/live", http_method=_ASKED)
+    async def live() -> Ok:
+        return Ok()
+
+    @route("/health/ready", http_method=_ASKED)
+    async def ready() -> Response[Ok | ErrorAnswer]:
+        if draining.begun:
+            return Response(ErrorAnswer("stopping"), status_code=503, headers=_AGAIN)
+        found = await ask_store()
+        if not found.ok:
+            return Response(ErrorAnswer(found.problem or "Redis is away"), status_code=503, headers=_AGAIN)
+        return Response(Ok())
+
+    return [health, live, ready]

@@ -1,0 +1,47 @@
+"""GET /schema and GET /schema/openapi.json, and / which leads there."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from litestar import HttpMethod, Response, route
+from litestar.handlers import HTTPRouteHandler
+
+from app.reference.openapi import _JSON, document
+from app.reference.page import POLICY, render
+
+__all__ = ["schema_routes"]
+
+_ASKED: Final = (HttpMethod.GET, HttpMethod.HEAD)
+
+
+def schema_routes(others: Sequence[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
+    """GET /schema and GET /schema/openapi.json, which show `others` and themselves, and GET /, which leads there."""
+
+    @functools.cache
+    def shown() -> dict[str, Any]:
+        return document([*others, page, raw])
+
+    @functools.cache
+    def encoded() -> bytes:
+        return msgspec.json.encode(shown())
+
+    @functools.cache
+    def rendered() -> str:
+        return render(shown())
+
+    @route("/schema", http_method=_ASKED, sync_to_thread=False)
+    def page() -> Response[str]:
+        return Response(rendered(), media_type="text/html", headers={"Content-Security-Policy": POLICY})
+
+    @route("/schema/openapi.json", http_method=_ASKED, sync_to_thread=False)
+    def raw() -> Response[bytes]:
+        return Response(encoded(), media_type=_JSON)
+
+    # Relative, so that it leads to the page under a prefix too.
+    @route("/", http_method=_ASKED, status_code=307, sync_to_thread=False)
+    def front() -> Response[bytes]:
+        return Response(b"", status_code=307, media_type="text/plain", headers={"Location": "schema"})
+
+    return [page, raw, front]

@@ -1,0 +1,184 @@
+"""The commands that move state: import from the first system, export to a file, restore from it."""
+
+import argparse
+import os
+from collections.abc import Iterable, Iterator
+from itertools import compress, islice
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+
+from app.bandit.catalog import SIZES, policies
+from app.commands import backup, first_system
+from app.commands.first_system import Unusable
+from app.commands.terminal import FAILED, PATIENCE, complain, connected, progress_bar, say
+from app.settings import Settings
+from state import keys
+from state.redis.servers import Servers
+from state.sorter import Sorter
+from state.transfer import Transfer
+from state.users import Users
+
+__all__ = ["export_state", "import_state", "restore_state"]
+
+T = TypeVar("T")
+_FIXED: Final = keys.fixed(SIZES)
+_BATCH: Final = 1_024
+_BATCH_BYTES: Final = 2**23
+_OF_VERSION_1: Final = (
+    "is of version 1, in which the keys of one user may be from different moments: "
+    "a reward that is repeated may be lost or counted twice"
+)
+
+
+async def import_state(arguments: argparse.Namespace, settings: Settings) -> int:
+    rows = policies(settings.alpha, settings.epsilon)
+    ids = _read_ids(arguments.ids) if arguments.ids else None
+    problems = list(ids.problems) if ids else []
+    for problem in problems:
+        complain(f"{arguments.ids}: {problem}")
+    left_out = written = models = 0
+    total = sum(1 for _ in first_system.files(arguments.directory))
+    async with connected(settings, embedded=arguments.dry_run) as servers:
+        transfer = Transfer(servers, patience=PATIENCE)
+        with progress_bar() as progress:
+            task = progress.add_task("import", total=total)
+            for paths in _batches(first_system.files(arguments.directory), _BATCH):
+                found = []
+                for path in paths:
+                    try:
+                        imported = first_system.read(path, rows, ids)
+                    except Unusable as error:
+                        left_out += 1
+                        complain(f"{path.name}: left out: {error}")
+                    else:
+                        found.append(imported.stored)
+                        if imported.note:
+                            complain(f"{path.name}: {imported.note}")
+                models += len(found)
+                if not arguments.dry_run:
+                    written += await transfer.write(found, overwrite=arguments.overwrite)
+                else:
+                    written += len(found) - (0 if arguments.overwrite else await transfer.present(found))
+                progress.advance(task, len(paths))
+    would = "would be " if arguments.dry_run else ""
+    say(f"{would}imported: {written:,} models; there already: {models - written:,}; left out: {left_out:,}")
+    if not total:
+        return complain(f"{arguments.directory}: has no files of the first system: their names end in .json")
+    return FAILED if left_out or problems else 0
+
+
+async def export_state(arguments: argparse.Namespace, settings: Settings) -> int:
+    left_out: list[str] = []
+    async with connected(settings) as servers:
+        transfer, users = _whole_users(servers)
+        writer = backup.Writer(arguments.file)
+        try:
+            with Sorter() as sorter, progress_bar() as progress:
+                task = progress.add_task("export: look for users", total=await transfer.count())
+                async for count, odd in transfer.list_all(sorter, _FIXED):
+                    left_out += (f"{name}: left out: {backup.ODD}" for name in odd)
+                    progress.advance(task, count)
+                progress.reset(task, description="export", total=sorter.count())
+                wanted = ((user, [kind for kind, _ in rows]) for user, rows in sorter)
+                async for group in users.read(wanted):
+                    for found in group:
+                        left_out += writer.write(found)
+                    progress.advance(task, len(group))
+            size = writer.finish()
+        finally:
+            writer.give_up()
+    for line in left_out:
+        complain(line)
+    counted = f"{writer.users:,} users: {_counted(writer.counts)}"
+    say(f"exported: {counted}; left out: {len(left_out):,} keys; {arguments.file} has {size:,} bytes")
+    if not writer.users and not left_out:
+        return complain("this Redis has no users: does REDIS_URL name the right one?")
+    return FAILED if left_out else 0
+
+
+async def restore_state(arguments: argparse.Namespace, settings: Settings) -> int:
+    done = _Restored()
+    async with connected(settings) as servers:
+        transfer, users = _whole_users(servers)
+        with arguments.file.open("rb") as file, Sorter() as there, progress_bar() as progress:
+            if backup.version(file) == 1:
+                complain(f"{arguments.file}: {_OF_VERSION_1}")
+            size = os.fstat(file.fileno()).st_size
+            task = progress.add_task("restore", total=2 * size)
+            # To its end before anything is written: half a backup must not be restored.
+            for _ in backup.read(file):
+                progress.update(task, completed=file.tell())
+            if arguments.overwrite:
+                async for _ in transfer.list_all(there, _FIXED):
+                    pass
+            file.seek(0)
+            for batch in _bounded(backup.read(file)):
+                await _restore_batch(batch, users, there if arguments.overwrite else None, done)
+                progress.update(task, completed=size + file.tell())
+    written = f"{done.users:,} users ({done.keys:,} keys)"
+    say(f"restored: {written}; there already: {done.there:,}; left out: {done.left_out:,}")
+    if not (done.users or done.there or done.left_out):
+        return complain(f"{arguments.file}: has no users")
+    return FAILED if done.left_out else 0
+
+
+async def _restore_batch(batch: list[backup.Read], users: Users, there: Sorter | None, done: "_Restored") -> None:
+    good = []
+    for user in batch:
+        if user.problem is None:
+            good.append(user.stored)
+        else:
+            done.left_out += 1
+            complain(f"left out: {user.problem}")
+    strays = None if there is None else [there.kinds(stored[0].user) for stored in good]
+    written = await users.write(good, strays=strays)
+    done.users += sum(written)
+    done.there += len(written) - sum(written)
+    done.keys += sum(len(stored) for stored in compress(good, written))
+
+
+class _Restored(msgspec.Struct):
+    """What a restore has come to, in users and in keys."""
+
+    users: int = 0
+    keys: int = 0
+    there: int = 0
+    left_out: int = 0
+
+
+def _bounded(users: Iterable[backup.Read]) -> Iterator[list[backup.Read]]:
+    """The users in groups of some bytes; one that is large may have more."""
+    batch: list[backup.Read] = []
+    size = 0
+    for user in users:
+        if batch and (size + user.size > _BATCH_BYTES or len(batch) == _BATCH):
+            yield batch
+            batch, size = [], 0
+        batch.append(user)
+        size += user.size
+    if batch:
+        yield batch
+
+
+def _whole_users(servers: Servers) -> tuple[Transfer, Users]:
+    return Transfer(servers, patience=PATIENCE), Users(servers, patience=PATIENCE, fixed=_FIXED)
+
+
+def _read_ids(path: Path) -> first_system.Ids:
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            return first_system.read_ids(file)
+    except UnicodeDecodeError:
+        raise OSError(0, "is not UTF-8", str(path)) from None
+
+
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.items())) or "nothing"

@@ -1,0 +1,1 @@
+"""The use-cases: decide, learn, know and forget. They know neither HTTP nor NATS."""

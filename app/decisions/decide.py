@@ -1,0 +1,106 @@
+"""Decide: choose one of a user's candidates, count the decision and remember it in the history."""
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from app.bandit.context import Context, Task
+from app.bandit.policy import Policy
+from app.bandit.sample import SEED_BITS
+from app.decisions.models import load, naming
+from state import keys
+from state.store import Store
+from state.update.batch import Append, Change, Fields, Hash, List, Values
+from state.values import history, record
+from state.values.history import Entry
+from state.values.record import Record
+
+__all__ = ["Candidate", "Decider", "Decision", "Observer"]
+
+
+class Candidate(Protocol):
+    """Something that can be suggested."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def features(self) -> Task: ...
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """The chosen candidate, its score, and the propensity: the probability with which it was chosen."""
+
+    candidate_id: str
+    score: float
+    propensity: float
+    explored: bool
+
+
+class Observer(Protocol):
+    """Is told of every decision."""
+
+    def decided(self, policy: str, *, explored: bool) -> None: ...
+
+
+class Decider:
+    """Decides by `policies` over `store`. `clock` gives Unix seconds; `chance` is where the seeds come from."""
+
+    def __init__(
+        self,
+        store: Store,
+        policies: Mapping[str, Policy],
+        observer: Observer,
+        *,
+        clock: Callable[[], float] = time.time,
+        chance: random.Random | None = None,
+    ) -> None:
+        self._store = store
+        self._policies = policies
+        self._observer = observer
+        self._clock = clock
+        self._chance = chance or random.Random()  # noqa: S311  # exploration needs no secrecy
+
+    async def decide(self, policy_id: str, user_id: str, context: Context, candidates: Sequence[Candidate]) -> Decision:
+        """Choose one of `candidates` (at least one) for a user, count it, and remember it in the history.
+
+        Raises the store's errors, CorruptState among them for a model that cannot be solved.
+        """
+        policy = self._policies[policy_id]
+        key, past = keys.record(user_id, policy_id), keys.history(user_id)
+        tasks = [candidate.features for candidate in candidates]
+        # Drawn once: a step that runs again after a lost race chooses from the same chance.
+        seed = self._chance.getrandbits(SEED_BITS)
+        now = int(self._clock())
+
+        def step(values: Values) -> Change[Decision]:
+            found, model = load(policy, key, values[key])
+            with naming(key):
+                choice = policy.decide(model.a, model.b, context, tasks, seed)
+            decision = Decision(candidates[choice.index].id, choice.score, choice.propensity, choice.explored)
+            meta = model.meta.decided(now, explored=choice.explored)
+            fields = record.encode_meta(meta) if found else record.encode(Record(model.a, model.b, meta))
+            entry = _entry(policy, context, tasks[choice.index], decision, now)
+            return Change(decision, (Fields(key, fields), Append(past, history.encode(entry))))
+
+        decision = await self._store.update(user_id, (Hash(key, record.FIELDS), List(past)), step)
+        self._observer.decided(policy_id, explored=decision.explored)
+        return decision
+
+
+def _entry(policy: Policy, context: Context, task: Task, decision: Decision, now: int) -> Entry:
+    tells = policy.classic.tells_exploration
+    return Entry(
+        ts=now,
+        tip_id=decision.candidate_id,
+        score=decision.score,
+        hour_of_day=context.hour_of_day,
+        is_overdue=task.is_overdue,
+        task_age_days=task.task_age_days,
+        priority=task.priority,
+        policy=policy.id,
+        day_of_week=context.day_of_week if tells else None,
+        exploring=decision.explored if tells else None,
+    )

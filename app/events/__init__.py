@@ -1,0 +1,1 @@
+"""Events from NATS JetStream: pulled, handled, acknowledged or dead-lettered."""

@@ -1,0 +1,95 @@
+"""What the service does with an event: one table from subject to message type and handler. It knows no NATS."""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple, Protocol
+
+import msgspec
+
+from app.messages.decoding import decoded
+from app.messages.events import TaskSynced, TipFeedback
+
+__all__ = ["HANDLERS", "MAX_EVENT_BYTES", "MAX_FIELDS", "Event", "Malformed", "TaskSync", "handle"]
+
+log = logging.getLogger("oo.events")
+MAX_EVENT_BYTES: Final = 262_144
+MAX_FIELDS: Final = 1_000
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One event as the stream holds it; `stored_at` is when the stream took it, in Unix seconds."""
+
+    subject: str
+    body: bytes
+    stored_at: float
+
+
+class Malformed(Exception):
+    """The event can never be handled, however often it is delivered; the message says why."""
+
+
+class TaskSync(Protocol):
+    """The use-case behind `signals.task.synced`."""
+
+    async def synced(self, user_id: str, fields: dict[str, str], received_at: float) -> bool:
+        """Replace what is stored of the user's last synchronisation; False if what is stored is newer.
+
+        Doing it again with the same arguments must change nothing: an event may be delivered twice.
+        Raises StoreUnavailable or ConflictError.
+        """
+        ...
+
+
+def _text(raw: msgspec.Raw) -> str:
+    """A JSON value as text: a string as it is, everything else in its JSON form, so no number loses a digit."""
+    encoded = bytes(raw)
+    return msgspec.json.decode(encoded, type=str) if encoded.startswith(b'"') else encoded.decode()
+
+
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+async def _task_synced(event: Event, message: TaskSynced, tasks: TaskSync) -> None:
+    fields = decoded(_fields.decode, event.body)
+    if len(fields) > MAX_FIELDS:
+        raise Malformed(f"{len(fields)} fields, more than {MAX_FIELDS}")
+    await tasks.synced(message.user_id, {name: _text(raw) for name, raw in fields.items()}, event.stored_at)
+
+
+async def _tip_feedback(event: Event, message: TipFeedback, _tasks: TaskSync) -> None:
+    # The ids alone: whatever else people write into such an event does not belong into a log.
+    at = datetime.fromtimestamp(event.stored_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    log.info("tip feedback", extra={"user_id": message.user_id, "tip_id": message.tip_id, "stored_at": at})
+
+
+class Handler(NamedTuple):
+    """How the events of one subject are read and what is done with them."""
+
+    message: type[msgspec.Struct]
+    run: Callable[[Event, Any, TaskSync], Awaitable[None]]
+
+
+HANDLERS: Final[Mapping[str, Handler]] = {
+    "signals.task.synced": Handler(TaskSynced, _task_synced),
+    "signals.tip.feedback": Handler(TipFeedback, _tip_feedback),
+}
+
+
+async def handle(event: Event, tasks: TaskSync) -> None:
+    """Do what the table says; an event whose subject is not in it is done already.
+
+    Raises Malformed, and what `TaskSync` raises.
+    """
+    handler = HANDLERS.get(event.subject)
+    if handler is None:
+        return
+    if len(event.body) > MAX_EVENT_BYTES:
+        raise Malformed(f"{len(event.body)} bytes, more than {MAX_EVENT_BYTES}")
+    try:
+        message = decoded(lambda body: msgspec.json.decode(body, type=handler.message), event.body)
+        await handler.run(event, message, tasks)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Malformed(str(error)) from None
+    except RecursionError:
+        raise Malformed("nested too deeply") from None

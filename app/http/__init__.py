@@ -1,0 +1,1 @@
+"""The machinery of HTTP, without one route."""

@@ -1,0 +1,58 @@
+"""The one table from exception to HTTP status, and the answer made of it: JSON with `detail`."""
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+
+from app.http.body import ClientGone, TooLarge
+from app.messages.basics import ErrorAnswer
+from app.messages.reading import Unreadable
+from app.tips.errors import LlmFailed, LlmNotConfigured, LlmUnavailable
+from app.tips.prompts import UnknownPrompt
+from state.errors import ConflictError, CorruptState, KeyReused, StoreError, StoreUnavailable
+
+__all__ = ["RETRY_SECONDS", "STATUS", "answer_to"]
+
+_log: Final = logging.getLogger("oo.http")
+
+STATUS: Final[Mapping[type[Exception], int]] = {
+    Unreadable: 422,
+    UnknownPrompt: 422,
+    KeyReused: 422,
+    TooLarge: 413,
+    ConflictError: 503,
+    StoreUnavailable: 503,
+    LlmUnavailable: 503,
+    LlmNotConfigured: 503,
+    LlmFailed: 502,
+    CorruptState: 500,
+    StoreError: 500,
+    ClientGone: 499,  # nobody reads it
+}
+RETRY_SECONDS: Final = 1
+
+
+def answer_to(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorAnswer]:
+    """The answer to a request that ended in `error`.
+
+    What is in no table is answered 500 without a word about its cause, which is logged.
+    """
+    headers: dict[str, str] = {}
+    known = next((STATUS[type_] for type_ in type(error).__mro__ if type_ in STATUS), None)
+    if known is not None:
+        status, detail = known, str(error)
+    elif isinstance(error, HTTPException):
+        status, detail, headers = error.status_code, error.detail, dict(error.headers or {})
+    else:
+        status, detail = 500, "internal server error"
+        route = request.scope.get("path_template") or "a path of no route"
+        _log.error("%s %s failed", request.method, route, exc_info=error)
+    if status == 503:
+        headers["Retry-After"] = str(math.ceil(getattr(error, "retry_after", None) or RETRY_SECONDS))
+    if isinstance(error, CorruptState):
+        _log.error("%s", error)
+    return Response(ErrorAnswer(detail), status_code=status, headers=headers, media_type="application/json")

@@ -1,0 +1,139 @@
+"""The first and last code a request meets: it is let in or refused, named, timed and counted."""
+
+import asyncio
+import itertools
+import logging
+import re
+import secrets
+import time
+from typing import Any, Final, Literal
+
+import msgspec
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+from app.http.access import KEY_NAME
+from app.http.draining import Draining
+from app.http.errors import RETRY_SECONDS
+from app.messages.basics import ErrorAnswer
+from app.observe.logs import REQUEST_ID
+from app.observe.metrics import Metrics
+
+__all__ = ["Gate"]
+
+_log: Final = logging.getLogger("oo.access")
+_BUSY: Final = msgspec.json.encode(ErrorAnswer("too many requests at once"))
+_STOPPED: Final = msgspec.json.encode(ErrorAnswer("the service stops"))
+_NO_ROUTE: Final = msgspec.json.encode(ErrorAnswer("Not Found"))
+_ALWAYS: Final = ("/health", "/metrics")
+_REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
+
+
+class Gate:
+    """Lets at most `most` requests through to `app` at once; those after it are answered 503 before anything of them is
+    read. Probes always pass. `log` says which requests leave a line: all, those that fail, or none."""
+
+    def __init__(
+        self, app: ASGIApp, most: int, metrics: Metrics, draining: Draining, log: Literal["all", "errors", "off"]
+    ) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._draining = draining
+        metrics.most = most
+        self._logged_from = {"all": 0, "errors": 400, "off": 1_000}[log]
+        self._replica = secrets.token_hex(6)
+        self._numbers = itertools.count(1)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        # Undecoded: an id with a slash in it is still one part of the path, and the handler sees what is not UTF-8.
+        scope["path"] = scope["raw_path"].decode("latin-1")
+        request_id = self._request_id(scope)
+        REQUEST_ID.set(request_id.decode())
+        started = time.perf_counter()
+        status = 0
+
+        async def send_named(event: Message) -> None:
+            nonlocal status
+            if event["type"] == "http.response.start":
+                status = event["status"]
+                event["headers"] = [*event["headers"], (b"x-request-id", request_id)]
+                if self._draining.begun:  # who keeps the connection would find it closed with his next request
+                    event["headers"] = [*event["headers"], (b"connection", b"close")]
+            await send(event)
+
+        metrics = self._metrics
+        takes_place = not scope["path"].startswith(_ALWAYS)
+        admitted = metrics.inside < metrics.most or not takes_place
+        metrics.inside += takes_place
+        try:
+            if not admitted:
+                await _refuse(send_named, _BUSY)
+            else:
+                await (_misspelt(scope["path"]) or self._app)(scope, receive, send_named)
+        except asyncio.CancelledError:
+            # The server does so to what a stop has waited for in vain, and would answer 500.
+            if status:
+                raise
+            await _refuse(send_named, _STOPPED)
+        finally:
+            status = status or 500
+            metrics.inside -= takes_place
+            seconds = time.perf_counter() - started
+            route = scope.get("path_template", "")
+            metrics.answered(scope["method"], route, status, seconds)
+            if not admitted:
+                metrics.refused()
+            if status >= self._logged_from:
+                _log_request(scope, route, status, seconds)
+
+    def _request_id(self, scope: HTTPScope) -> bytes:
+        """The client's X-Request-ID if it can stand in a header and a log line, or one of our own."""
+        for name, value in scope["headers"]:
+            if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+                return value
+        return b"%s-%x" % (self._replica.encode(), next(self._numbers))
+
+
+def _log_request(scope: HTTPScope, route: str, status: int, seconds: float) -> None:
+    line: dict[str, Any] = {
+        "method": scope["method"],
+        "route": route,
+        "status": status,
+        "ms": round(seconds * 1000, 2),
+    }
+    key = scope.get("state", {}).get(KEY_NAME)
+    if key is not None:
+        line["key"] = key
+    _log.log(logging.WARNING if status >= 500 else logging.INFO, "request", extra=line)
+
+
+async def _refuse(send: Send, body: bytes) -> None:
+    await _answer(send, 503, body, (b"retry-after", b"%d" % RETRY_SECONDS))
+
+
+def _misspelt(path: str) -> ASGIApp | None:
+    """What answers a path that Litestar would take for another: a rule of a proxy in front would not meet it."""
+    if "//" in path:
+        return _no_route
+    return _without_slash if path[-1] == "/" and path != "/" else None
+
+
+async def _no_route(_: Scope, __: Receive, send: Send) -> None:
+    await _answer(send, 404, _NO_ROUTE)
+
+
+async def _without_slash(scope: Scope, __: Receive, send: Send) -> None:
+    """Lead to the path without its last slash, as the first system did; relatively, for there may be a prefix."""
+    last = scope["path"].split("/")[-2]
+    query = scope.get("query_string", b"")
+    location = f"../{last}".encode("latin-1") + (b"?" + query if query else b"")
+    await _answer(send, 307, b"", (b"location", location))
+
+
+async def _answer(send: Send, status: int, body: bytes, *more: tuple[bytes, bytes]) -> None:
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *more]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

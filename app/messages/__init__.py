@@ -1,0 +1,1 @@
+"""The messages on the wire, one file per API, and how they are read."""

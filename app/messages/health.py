@@ -1,0 +1,49 @@
+"""GET /health: how the service, its store and its consumers are."""
+
+from typing import Literal
+
+import msgspec
+
+__all__ = ["ConsumerHealth", "HealthAnswer", "NatsHealth", "State", "StoreHealth"]
+
+
+State = Literal["connecting", "waiting for stream", "paused", "running"]
+
+
+class ConsumerHealth(msgspec.Struct, frozen=True):
+    """One consumer as `/health` shows it; the counts are of this process, `pending` is of the stream."""
+
+    state: State
+    last_msg_ts: str | None
+    processed: int
+    errors: int
+    dead_lettered: int
+    in_hand: int
+    pending: int
+    problem: str | None
+
+
+class NatsHealth(msgspec.Struct, frozen=True):
+    """The part `nats` of `/health`; whatever it says, the service is healthy."""
+
+    enabled: bool
+    consumers: dict[str, ConsumerHealth]
+
+
+class StoreHealth(msgspec.Struct, frozen=True):
+    """Whether Redis answers, and how fast or why not."""
+
+    ok: bool
+    milliseconds: float | None = None
+    problem: str | None = None
+
+
+class HealthAnswer(msgspec.Struct, frozen=True):
+    """How the service is. `ok` is whether it can serve, and `detail` why not; NATS has no say in that."""
+
+    ok: bool
+    version: str
+    draining: bool
+    store: StoreHealth
+    nats: NatsHealth
+    detail: str | msgspec.UnsetType = msgspec.UNSET

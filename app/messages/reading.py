@@ -1,0 +1,40 @@
+"""How a request body is read: strictly, with its known faults mended, and with one word for what is wrong."""
+
+from collections.abc import Callable
+from typing import Generic
+
+import msgspec
+
+from app.messages.classic import T
+from app.messages.decoding import decoded
+
+__all__ = ["Reader", "Unreadable"]
+
+
+class Unreadable(ValueError):
+    """A body is not the message it should be; the text says where and why."""
+
+
+class Reader(Generic[T]):
+    """Reads bodies of one type; `untyped` makes a float of a number where any type may stand.
+
+    What `app.decoding` mends is taken: in a profile NaN counts as absent.
+    """
+
+    def __init__(self, type_: type[T], *, untyped: Callable[[str], float] | None = None) -> None:
+        self._decode = msgspec.json.Decoder(type_, strict=False, float_hook=untyped).decode
+
+    def __call__(self, body: bytes) -> T:
+        """The message in `body`. Raises Unreadable, saying what is wrong and where."""
+        try:
+            if not body.isascii():
+                body.decode()  # the decoder does not look into fields that are ignored
+            return decoded(self._decode, body, loose="profile_features")
+        except msgspec.ValidationError as error:
+            raise Unreadable(str(error)) from None
+        except msgspec.DecodeError as error:
+            raise Unreadable(f"the body is not JSON: {error}") from None
+        except UnicodeDecodeError:
+            raise Unreadable("the body is not UTF-8") from None
+        except RecursionError:
+            raise Unreadable("the body is nested too deeply") from None

@@ -1,0 +1,138 @@
+"""The OpenAPI document and the page that shows it, made once from the routes, their descriptions and the messages."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from litestar.handlers import HTTPRouteHandler
+
+from app import __version__
+from app.messages.basics import ErrorAnswer, UserId
+from app.messages.classic import ProfileFeatures
+from app.reference.examples import INTRODUCTION, ROUTES, Described, Failure, refusals
+
+__all__ = ["document"]
+
+_REF: Final = "#/components/schemas/{name}"
+_JSON: Final = "application/json"
+
+
+_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "A reward with a key that was used before is answered as it was then, and not counted again.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
+    "example": "5f0c2c1e-rent",
+}
+
+
+_REPLAYED: Final = {
+    "description": "`true` if a reward with this Idempotency-Key had been counted before.",
+    "schema": {"const": "true"},
+}
+
+
+_RETRY_AFTER: Final = {
+    "description": "Seconds after which to try again.",
+    "required": True,
+    "schema": {"type": "integer", "minimum": 1},
+}
+
+
+def document(routes: Sequence[HTTPRouteHandler]) -> dict[str, Any]:
+    """An OpenAPI 3.1 document of those of `routes` that have a description, in the order of the descriptions."""
+    roles = {
+        f"{method} {path.replace(':str}', '}')}": route.opt.get("role")
+        for route in routes
+        for path in route.paths
+        for method in route.http_methods
+    }
+    described = {name: row for name, row in ROUTES.items() if name in roles}
+    messages = {type(message) for row in described.values() for message in (row.reads, row.answers, row.unwell)}
+    types = sorted((type_ for type_ in messages if issubclass(type_, msgspec.Struct)), key=lambda type_: type_.__name__)
+    _, schemas = msgspec.json.schema_components([*types, ErrorAnswer, ProfileFeatures], ref_template=_REF)
+    paths: dict[str, dict[str, Any]] = {}
+    for name, row in described.items():
+        method, _, path = name.partition(" ")
+        paths.setdefault(path, {})[method.lower()] = _operation(path, row, roles[name])
+    found = {
+        "openapi": "3.1.0",
+        "info": {"title": "oO Serving", "version": __version__, "description": INTRODUCTION},
+        "paths": paths,
+        "components": {
+            "schemas": {
+                name: schema | {"description": " ".join(schema["description"].split())}
+                for name, schema in sorted(schemas.items())
+            },
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "One of the API_KEYS."}},
+        },
+    }
+    _open_objects(found)
+    return found
+
+
+def _open_objects(node: object) -> None:
+    """Say of objects of which no field is known that they may have any: some generators take them for empty ones."""
+    if isinstance(node, dict):
+        if node.get("type") == "object" and not {"properties", "additionalProperties", "$ref"} & node.keys():
+            node["additionalProperties"] = True
+        for inner in node.values():
+            _open_objects(inner)
+    elif isinstance(node, list):
+        for inner in node:
+            _open_objects(inner)
+
+
+def _operation(path: str, row: Described, role: str | None) -> dict[str, Any]:
+    names = re.findall(r"\{(\w+)\}", path)
+    found: dict[str, Any] = {
+        "operationId": row.name or "_".join(re.findall(r"\w+", re.sub(r"\{\w+\}", "", path))),
+        "tags": [row.tag],
+        "summary": row.summary,
+    }
+    if role:
+        found["security"] = [{"key": [role]}, {}]  # without API_KEYS none is wanted
+    parameters = [_user(name) for name in names] + ([_KEY] if row.idempotent else [])
+    if parameters:
+        found["parameters"] = parameters
+    if row.reads is not None:
+        found["requestBody"] = {"required": True, "content": _content(row.reads)}
+    good: dict[str, Any] = {"description": "It is done."}
+    if isinstance(row.answers, str):
+        schema = {"type": "object"} if row.answers == _JSON else {"type": "string"}
+        good["content"] = {row.answers: {"schema": schema}}
+    else:
+        good["content"] = _content(row.answers)
+        good["description"] = " ".join((type(row.answers).__doc__ or "").split())
+    if row.idempotent:
+        good["headers"] = {"Idempotent-Replayed": _REPLAYED}
+    errors = sorted((*row.errors, *(refusals(role) if role else ())), key=lambda error: error.status)
+    found["responses"] = {"200": good}
+    found["responses"] |= {str(error.status): _failure(error) for error in errors}
+    if row.unwell is not None:
+        headers = {"Retry-After": _RETRY_AFTER}
+        unwell = {"description": "It cannot serve now.", "content": _content(row.unwell), "headers": headers}
+        found["responses"]["503"] = unwell
+    return found
+
+
+def _user(name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "schema": msgspec.json.schema(UserId),
+        "example": "ann",
+    }
+
+
+def _content(message: msgspec.Struct) -> Mapping[str, Any]:
+    return {
+        _JSON: {"schema": {"$ref": _REF.format(name=type(message).__name__)}, "example": msgspec.to_builtins(message)}
+    }
+
+
+def _failure(failure: Failure) -> dict[str, Any]:
+    found = {"description": failure.meaning, "content": _content(ErrorAnswer(failure.detail))}
+    return found | ({"headers": {"Retry-After": _RETRY_AFTER}} if failure.status in (429, 503) else {})

@@ -1,0 +1,1 @@
+"""Tips from a language model."""

@@ -1,0 +1,1 @@
+"""The one optimistic update: any number of steps, exactly once."""

@@ -1,0 +1,256 @@
+"""A batch: the changes that one transaction makes, from the values read to the commands to send. Pure.
+
+Operations are applied in order of arrival, each to what the one before it left. One that raises, or that meets a key
+it cannot use, fails alone.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from redis.exceptions import ResponseError
+
+from state import keys
+from state.errors import CorruptState, KeyReused
+from state.redis.servers import Command
+from state.update.index import Index
+
+__all__ = [
+    "Append",
+    "Batch",
+    "Change",
+    "Fields",
+    "Hash",
+    "List",
+    "Once",
+    "Operation",
+    "Read",
+    "Remove",
+    "Step",
+    "Values",
+    "Watched",
+    "Write",
+]
+
+T = TypeVar("T")
+
+
+class Hash(msgspec.Struct, frozen=True):
+    """Read `fields` of a hash: their values in this order, None for each that is not there.
+
+    All steps that read a hash name the same fields.
+    """
+
+    key: str
+    fields: tuple[bytes, ...]
+
+
+class List(msgspec.Struct, frozen=True):
+    """Append to a list. Only its type is read, and others may append at the same time."""
+
+    key: str
+
+
+class Watched(msgspec.Struct, frozen=True):
+    """Let nobody else write a key meanwhile. Nothing of it is read."""
+
+    key: str
+
+
+Read = Hash | List | Watched
+
+
+class Fields(msgspec.Struct, frozen=True):
+    """Set fields of a hash; its others stay."""
+
+    key: str
+    values: Mapping[bytes, bytes]
+
+
+class Append(msgspec.Struct, frozen=True):
+    """Add an entry to a list, which keeps the last `history_size` of them."""
+
+    key: str
+    entry: bytes
+
+
+class Remove(msgspec.Struct, frozen=True):
+    """Remove a key, whatever it holds."""
+
+    key: str
+
+
+Write = Fields | Append | Remove
+# What was read, or what steps before have left, by key.
+Values = Mapping[str, Sequence[bytes | None]]
+
+
+class Change(msgspec.Struct, Generic[T], frozen=True):
+    """What a step makes of the values: a result for the caller, and the writes, which are made in this order."""
+
+    result: T
+    writes: tuple[Write, ...] = ()
+
+
+Step = Callable[[Values], Change[T]]
+
+
+class Once(msgspec.Struct, Generic[T], frozen=True):
+    """Makes a change happen once: the key that remembers it, what is written there, and the result if it is there
+    already."""
+
+    key: str
+    request: bytes
+    seen: T
+
+
+class Operation(msgspec.Struct, eq=False, kw_only=True):
+    """A change that waits for its turn: `step` on what `reads` name, all of one user."""
+
+    user: str
+    deadline: float
+    done: asyncio.Future[Any]
+    reads: tuple[Read, ...]
+    step: Step[Any]
+    once: Once[Any] | None = None
+
+
+class _Failure(msgspec.Struct, frozen=True):
+    error: Exception
+
+
+class Batch:
+    """One attempt at one transaction: the working copy of what was read and of what will be written."""
+
+    def __init__(self, operations: Sequence[Operation], *, history_size: int, marker_seconds: int, now: int) -> None:
+        self._operations = operations
+        self._history_size = history_size
+        self._marker_seconds = marker_seconds
+        self._hashes: dict[str, tuple[bytes, ...]] = {}
+        self._lists: dict[str, None] = {}
+        self._watched: dict[str, None] = {}
+        for operation in operations:
+            for read in operation.reads:
+                self._note(read)
+        self._markers = dict.fromkeys(o.once.key for o in operations if o.once is not None)
+        self._indexes = {
+            keys.index(user): Index(user, marker_seconds, now)
+            for user in dict.fromkeys(o.user for o in operations if o.once is not None)
+        }
+        # What is in Redis, or will be: a hash's values in the order of its fields, a marker's request.
+        self._values: dict[str, Any] = {}
+        self._removed: dict[str, None] = {}
+        self._fields: dict[str, dict[bytes, bytes]] = {}
+        self._entries: dict[str, list[bytes]] = {}
+        self._remembered: dict[str, bytes] = {}
+        self._added: dict[str, list[str]] = {}
+        self._results: list[Any] = []
+
+    def _note(self, read: Read) -> None:
+        if isinstance(read, Hash):
+            if self._hashes.setdefault(read.key, read.fields) != read.fields:
+                raise ValueError("two steps read different fields of one hash")
+        elif isinstance(read, List):
+            self._lists[read.key] = None
+        else:
+            self._watched[read.key] = None
+
+    def reads(self, flight: str) -> list[Command]:
+        """WATCH and the reads, `flight` being the key of the operation id.
+
+        What may be removed is watched too: a removal that arrives late must not take what was written since. Indexes
+        are not: to be added to at once by two replicas does them no harm.
+        """
+        reads: list[Command] = [("WATCH", flight, *self._hashes, *self._markers, *self._watched)]
+        reads += [("HMGET", key, *fields) for key, fields in self._hashes.items()]
+        reads += [("LLEN", key) for key in self._lists]
+        reads += [("GET", key) for key in self._markers]
+        reads += [index.read() for index in self._indexes.values()]
+        return reads
+
+    def apply(self, replies: Sequence[Any]) -> list[Command]:
+        """Apply the operations to the replies to `reads`; the commands that write what came of it, if any."""
+        names = (*self._hashes, *self._lists, *self._markers, *self._indexes)
+        self._values = dict(zip(names, replies[1:], strict=True))
+        for operation in self._operations:
+            try:
+                self._results.append(self._step(operation))
+            except Exception as error:  # noqa: BLE001  # whatever it is, it is that caller's alone
+                self._results.append(_Failure(error))
+        return self._writes()
+
+    def settle(self) -> None:
+        """Tell every caller its result; those who no longer wait are passed over."""
+        for operation, result in zip(self._operations, self._results, strict=True):
+            if operation.done.done():
+                continue
+            if isinstance(result, _Failure):
+                operation.done.set_exception(result.error)
+            else:
+                operation.done.set_result(result)
+
+    def _step(self, operation: Operation) -> Any:
+        for read in operation.reads:
+            if not isinstance(read, Watched):  # a key of the wrong type can still be removed
+                self._check(read.key)
+        once = operation.once
+        if once is None:
+            change = self._applied(operation)
+        else:
+            index = keys.index(operation.user)
+            self._check(once.key)
+            self._check(index)
+            before = self._values[once.key]
+            if before is not None:
+                if before != once.request:
+                    raise KeyReused("this idempotency key was used before for another request")
+                return once.seen
+            change = self._applied(operation)
+            self._remembered[once.key] = self._values[once.key] = once.request
+            self._added.setdefault(index, []).append(keys.kind_of(once.key))
+        return change.result
+
+    def _applied(self, operation: Operation) -> Change[Any]:
+        change = operation.step(self._values)
+        for write in change.writes:
+            if write.key not in self._values and write.key not in self._watched:
+                raise LookupError(f"a step writes {write.key}, which it did not read")
+        for write in change.writes:
+            self._write(write)
+        return change
+
+    def _check(self, key: str) -> None:
+        if isinstance(self._values.get(key), ResponseError):
+            raise CorruptState(key, "holds a value of another type")
+
+    def _write(self, write: Write) -> None:
+        """Note a write, and let the steps after this one see it."""
+        key = write.key
+        if isinstance(write, Fields):
+            self._fields.setdefault(key, {}).update(write.values)
+            new = write.values
+            self._values[key] = [
+                new.get(name, old) for name, old in zip(self._hashes[key], self._values[key], strict=True)
+            ]
+        elif isinstance(write, Append):
+            self._entries.setdefault(key, []).append(write.entry)
+        else:
+            self._removed[key] = None
+            self._fields.pop(key, None)
+            self._entries.pop(key, None)
+            self._values[key] = (None,) * len(self._hashes.get(key, ()))
+
+    def _writes(self) -> list[Command]:
+        writes: list[Command] = [("DEL", *self._removed)] if self._removed else []
+        for key, fields in self._fields.items():
+            writes.append(("HSET", key, *chain.from_iterable(fields.items())))
+        for key, entries in self._entries.items():
+            writes.append(("RPUSH", key, *entries))
+            writes.append(("LTRIM", key, -self._history_size, -1))
+        for key, request in self._remembered.items():
+            writes.append(("SET", key, request, "EX", self._marker_seconds))
+        for key, kinds in self._added.items():
+            writes += self._indexes[key].add(kinds, self._values[key])
+        return writes

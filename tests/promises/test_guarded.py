@@ -1,0 +1,235 @@
+"""What a change of one line could break without a word: each test here fails for such a change."""
+
+import hashlib
+import hmac
+import json
+import random
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from app.bandit.catalog import policies
+from app.bandit.context import Context
+from app.decisions.decide import Decider
+from app.decisions.reward import Learner
+from app.http.access import Access
+from app.http.api_keys import make_key
+from app.messages.classic import Candidate, CandidateFeatures
+from app.settings import Secret
+from app.tips import chat as llm
+from state.redis.connect import open_servers
+from state.store import Store
+from state.update.batch import Append, Change, Fields, Read, Step, Values
+from tests.support.bodies import POLICIES, reward, score
+from tests.support.servers import PATIENCE_SECONDS, Server
+
+pytestmark = pytest.mark.anyio
+
+each_policy = pytest.mark.parametrize("suffix", POLICIES.values(), ids=list(POLICIES))
+
+
+@pytest.fixture
+def client(served: Server) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=served.url, timeout=PATIENCE_SECONDS) as one:
+        yield one
+
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "reward": {"reward": -0.5},
+    "tip": {"tip_id": "another"},
+    "weekday": {"day_of_week": 6},
+    "profile": {"profile_features": {"completion_rate_30d": 0.9}},
+    "no profile": {"profile_features": None},
+    "hour": {"features": {"hour_of_day": 10, "is_overdue": True, "task_age_days": 2.5, "priority": 3}},
+    "overdue": {"features": {"hour_of_day": 9, "is_overdue": False, "task_age_days": 2.5, "priority": 3}},
+    "age": {"features": {"hour_of_day": 9, "is_overdue": True, "task_age_days": 2.25, "priority": 3}},
+    "priority": {"features": {"hour_of_day": 9, "is_overdue": True, "task_age_days": 2.5, "priority": 4}},
+}
+
+
+@each_policy
+@pytest.mark.parametrize("what", OTHERS)
+def test_one_idempotency_key_stands_for_one_reward(client: httpx.Client, suffix: str, what: str) -> None:
+    """The key with a body that says something else is refused with 422 and changes nothing; the first body again is
+    a replay, however its JSON is written."""
+    user = f"key-{suffix.count('/')}-{what}"
+    first = {
+        "user_id": user,
+        "tip_id": "tip-1",
+        "reward": 0.5,
+        "day_of_week": 1,
+        "profile_features": {"completion_rate_30d": 0.4, "preferred_hour": "8"},
+        "features": {"hour_of_day": 9, "is_overdue": True, "task_age_days": 2.5, "priority": 3},
+    }
+    key = {"Idempotency-Key": "one"}
+
+    def send(body: Any) -> httpx.Response:
+        text = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return client.post(f"/reward{suffix}", content=text, headers=key)
+
+    def learned() -> Any:
+        found = client.get(f"/stats{suffix}/{user}").json()
+        return found["reward_count"], found["cumulative_reward"], found["theta"]
+
+    assert send(first).status_code == 200
+    before = learned()
+    refused = send(first | OTHERS[what])
+    assert refused.status_code == 422
+    assert refused.json() == {"detail": "this idempotency key was used before for another request"}
+    turned = json.dumps(dict(reversed(first.items())), indent=3).encode()
+    again = send(turned)
+    assert again.status_code == 200
+    assert again.headers["idempotent-replayed"] == "true"
+    assert learned() == before
+    assert before[:2] == (1, 0.5)
+
+
+def test_a_key_is_of_one_user_and_one_policy(client: httpx.Client) -> None:
+    """The same key with another user or another policy is another key: the reward counts and is no replay."""
+    key = {"Idempotency-Key": "shared"}
+    for suffix in POLICIES.values():
+        for user in ("both-a", "both-b"):
+            answer = client.post(f"/reward{suffix}", json=reward(user), headers=key)
+            assert answer.status_code == 200
+            assert "idempotent-replayed" not in answer.headers
+            assert client.get(f"/stats{suffix}/{user}").json()["reward_count"] == 1
+
+
+class Chance(random.Random):
+    """Counts how often it is asked."""
+
+    drawn = 0
+
+    def getrandbits(self, k: int, /) -> int:
+        self.drawn += 1
+        return super().getrandbits(k)
+
+
+class Twice(Store):
+    """Runs every step twice, as when another writer was first, and keeps both results."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.changes: list[tuple[Change[Any], Change[Any]]] = []
+
+    async def update(self, user_id: str, reads: tuple[Read, ...], step: Step[Any], **more: Any) -> Any:
+        def twice(values: Values) -> Change[Any]:
+            self.changes.append((step(values), step(values)))
+            return self.changes[-1][1]
+
+        return await super().update(user_id, reads, twice, **more)
+
+
+class Unobserved:
+    def decided(self, policy: str, *, explored: bool) -> None: ...
+    def rewarded(self, policy: str, reward: float, *, replayed: bool) -> None: ...
+
+
+@asynccontextmanager
+async def deciding(url: str, chance: random.Random) -> AsyncIterator[tuple[Decider, Twice]]:
+    servers = open_servers(url, size=4, timeout=PATIENCE_SECONDS)
+    store = Twice(servers, timeout=PATIENCE_SECONDS, history_size=10, marker_seconds=60)
+    try:
+        yield Decider(store, policies(1.0, 0.5), Unobserved(), clock=lambda: 1_000, chance=chance), store
+    finally:
+        await store.close()
+
+
+CONTEXT = Context(9, 1, {})
+CANDIDATES = [
+    Candidate(f"tip-{index}", "Walk", "todoist", features=CandidateFeatures(hour_of_day=9, priority=1 + index % 4))
+    for index in range(100)
+]
+
+
+async def test_a_transaction_that_is_tried_again_decides_alike(redis_url: str) -> None:
+    """Chance is asked once for each decision, before the step: a second run of it picks the same tip. Drawn anew, half
+    of a hundred decisions among a hundred candidates would differ."""
+    chance = Chance(1)
+    async with deciding(redis_url, chance) as (decider, store):
+        for number in range(100):
+            await decider.decide("egreedy-v1", f"u{number}", CONTEXT, CANDIDATES)
+    assert chance.drawn == 100
+    assert all(first == second for first, second in store.changes)
+    assert len({first.result.candidate_id for first, _ in store.changes}) > 10
+
+
+async def test_a_score_writes_the_model_once(redis_url: str) -> None:
+    """The first decision writes A, b and meta; later ones meta alone, and a reward all three. Each decision writes one
+    entry of the history, a reward none."""
+    async with deciding(redis_url, random.Random(1)) as (decider, store):
+        await decider.decide("linucb-v1", "u", CONTEXT, CANDIDATES)
+        await decider.decide("linucb-v1", "u", CONTEXT, CANDIDATES)
+        await Learner(store, policies(1.0, 0.5), Unobserved()).learn(
+            "linucb-v1", "u", context=CONTEXT, task=CANDIDATES[0].features, reward=1.0
+        )
+        await decider.decide("linucb-v1", "u", CONTEXT, CANDIDATES)
+    fields = [[write.values for write in change.writes if isinstance(write, Fields)] for change, _ in store.changes]
+    assert [set(only) for [only] in fields] == [
+        {b"A", b"b", b"meta"},
+        {b"meta"},
+        {b"A", b"b", b"meta"},
+        {b"meta"},
+    ]
+    entries = [sum(isinstance(write, Append) for write in change.writes) for change, _ in store.changes]
+    assert entries == [1, 1, 0, 1]
+
+
+@pytest.mark.parametrize("key", ["0", "ab", "sk-...", "e", "sk-1234abcd"])
+async def test_no_part_of_a_secret_is_left(key: str) -> None:
+    """A key that is a part of its own hash, or of the form in which the proxy shortens it, is blanked out after them,
+    so that nothing of them stays."""
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    short = f"sk-...{key[-4:]}"
+    async with llm.connect(
+        url="http://llm.test",
+        key=Secret(key),
+        max_concurrency=1,
+        queue_seconds=1.0,
+        transport=httpx.MockTransport(refuse),
+    ) as chat:
+        assert chat.quote(digest) == "***"
+        assert chat.quote(short) == "***"
+        assert chat.quote(f"<{digest}><{short}><{key}>") == "<***><***><***>"
+
+
+def refuse(_: httpx.Request) -> httpx.Response:
+    raise AssertionError("nothing is asked here")
+
+
+def test_score_bodies_are_used(client: httpx.Client) -> None:
+    """The routes of one policy leave the others alone."""
+    for policy, suffix in POLICIES.items():
+        answer = client.post(f"/score{suffix}", json=score(f"own-{policy}")).json()
+        assert answer["policy"] == policy
+        for suffix_of_other in POLICIES.values():
+            pulls = client.get(f"/stats{suffix_of_other}/own-{policy}").json()["pulls"]
+            assert pulls == (suffix_of_other == suffix)
+
+
+async def test_every_known_key_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A match does not end the search, and no digest is compared in another way: the time tells nothing of the keys."""
+    compared: list[bytes] = []
+    compare = hmac.compare_digest
+
+    def noted(known: bytes, given: bytes) -> bool:
+        compared.append(known)
+        return compare(known, given)
+
+    monkeypatch.setattr("hmac.compare_digest", noted)
+    made = [make_key(f"k{number}", "client") for number in range(3)]
+    store = Store(open_servers("memory://", size=4, timeout=1.0), timeout=1.0, history_size=1, marker_seconds=1)
+    access = Access("\n".join(line for _, line in made), store, 0, lambda: None)
+    for key, line in made:
+        compared.clear()
+        found = access._find(f"Bearer {key}")
+        assert found is not None
+        assert found.digest.hex() in line
+        assert len(compared) == len(set(compared)) == 3
+    compared.clear()
+    assert access._find("Bearer unknown") is None
+    assert len(set(compared)) == 3
+    await store.close()

@@ -1,0 +1,173 @@
+"""`./dev chaos`: break a system under load for a while, let it heal, and count what was acknowledged."""
+
+import argparse
+import logging
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from redis import Redis, RedisCluster
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from state import keys
+from state.values import history
+from tests.support.bodies import POLICIES
+from tests.system.chaos.clients import USERS, Clients
+from tests.system.chaos.judge import Holding, Slot, Verdict, judge
+from tests.system.chaos.moving import try_moving
+from tests.system.chaos.stages import STAGES, Fault, Stage, strike_process
+
+_DRAIN_SECONDS: Final = 120.0
+_TURN: Final = 0.05
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run it once on each system named; 1 if any update was lost, doubled or never acknowledged."""
+    parser = argparse.ArgumentParser(prog="./dev chaos", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60, help="how long to break things (60)")
+    parser.add_argument("--seed", type=int, default=1, help="what is done to whom, and what is sent (1)")
+    parser.add_argument(
+        "--on",
+        choices=[*STAGES, "moving", "all"],
+        default="standalone",
+        help="kind of Redis, or the move of a backup from one to another (standalone)",
+    )
+    asked = parser.parse_args(words)
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of sending to clients who hung up, as many do here
+    console = Console(highlight=False, soft_wrap=True)
+    names = [*STAGES, "moving"] if asked.on == "all" else [asked.on]
+    right = [
+        move(asked.seconds, asked.seed, console) if name == "moving" else run(name, asked.seconds, asked.seed, console)
+        for name in names
+    ]
+    return 0 if all(right) else 1
+
+
+def move(seconds: float, seed: int, console: Console) -> bool:
+    """Exports under load and restores, with some hundred rewards for each second asked for; whether all was right."""
+    right = True
+    with tempfile.TemporaryDirectory() as directory:
+        for kind in ("standalone", "cluster"):
+            tried = try_moving(kind, Path(directory) / kind, seed=seed, rewards=int(100 * seconds), hold=holding)
+            for name, verdict in tried:
+                for finding in verdict.findings[:50]:
+                    console.print(f"  {finding}", markup=False)
+                console.print(
+                    f"moving, {kind}, seed {seed}, {name}: lost {verdict.lost}, doubled {verdict.doubled}, "
+                    f"never acknowledged {verdict.unacknowledged}: {'RIGHT' if verdict.right else 'WRONG'}"
+                )
+                right &= verdict.right
+    return right
+
+
+def run(name: str, seconds: float, seed: int, console: Console) -> bool:
+    """One run on one kind of system; whether all was right."""
+    console.rule(f"{name}, seed {seed}, {seconds:g} s")
+    with STAGES[name]() as stage, Clients(stage.port, seed=seed) as clients:
+        with Progress(
+            TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console, transient=True
+        ) as progress:
+            done = _break(stage, clients, random.Random(seed), seconds, progress)
+        clients.drained(_DRAIN_SECONDS)
+        with stage.read() as reader:
+            verdict = judge(clients.ledger, holding(reader))
+        if not verdict.right:
+            for number, process in enumerate(stage.processes, 1):
+                console.print(f"the log of service {number} ends with:\n{process.log[-2000:]}", markup=False)
+    _say(name, seconds, seed, clients, verdict, done, console)
+    return verdict.right
+
+
+def _break(stage: Stage, clients: Clients, draw: random.Random, seconds: float, progress: Progress) -> int:
+    """Begin and end faults, on several parts at once; all have ended when it returns. The number of them."""
+    started = time.monotonic()
+    bar = progress.add_task("", total=seconds)
+    under_way: dict[str, tuple[float, Fault]] = {}
+    count = 0
+    next_redis, next_network, next_process = 1.0, 1.5, 2.5
+
+    def at() -> float:
+        return time.monotonic() - started
+
+    def begin(part: str, fault: Fault) -> None:
+        nonlocal count
+        count += 1
+        lasting = f", {fault.seconds:.1f} s" if fault.seconds else ""
+        progress.console.print(f"{at():7.1f} s  {fault.whom}: {fault.what}{lasting}", markup=False)
+        fault.begin()
+        if fault.seconds:
+            under_way[part] = at() + fault.seconds, fault
+
+    while at() < seconds:
+        for part, (until_, fault) in list(under_way.items()):
+            if at() >= until_:
+                fault.end()
+                del under_way[part]
+        if at() >= next_redis and "redis" not in under_way and stage.in_sync():
+            begin("redis", stage.strike_redis(draw))
+            next_redis = at() + draw.uniform(2.0, 6.0)
+        if stage.strike_network and at() >= next_network:
+            fault = stage.strike_network(draw)
+            if fault.whom not in under_way:
+                begin(fault.whom, fault)
+            next_network = at() + draw.uniform(0.5, 2.5)
+        if at() >= next_process:
+            whole = [number for number in range(len(stage.processes)) if f"service {number + 1}" not in under_way]
+            if len(whole) > 1:  # one serves, so that there is load
+                number = draw.choice(whole)
+                begin(f"service {number + 1}", strike_process(draw, number + 1, stage.processes[number]))
+            next_process = at() + draw.uniform(0.5, 4.0)
+        _show(progress, bar, clients, at())
+        time.sleep(_TURN)
+    clients.stop()
+    for _, fault in under_way.values():
+        fault.end()
+    return count
+
+
+def _show(progress: Progress, bar: TaskID, clients: Clients, now: float) -> None:
+    acknowledged, sent = len(clients.ledger.acknowledged), clients.attempts
+    progress.update(bar, completed=now, description=f"{acknowledged:,} rewards acknowledged, {sent:,} requests sent")
+
+
+def holding(reader: "Redis | RedisCluster", users: Sequence[str] = USERS) -> Holding:
+    """All that Redis holds of the users, read without the service."""
+    models: dict[Slot, Any] = {}
+    for slot in (Slot(user, policy) for user in users for policy in POLICIES):
+        blobs: Any = reader.hmget(keys.record(*slot), ["A", "b", "meta"])
+        if any(blobs):
+            models[slot] = tuple(blobs)
+    histories = {}
+    for user in users:
+        key = keys.history(user)
+        entries: Any = reader.lrange(key, 0, -1)
+        histories[user] = [(entry.tip_id, entry.policy) for entry in history.decode(key, entries)]
+    markers = {name.decode() for name in reader.scan_iter(match="oo:{*}:*:once:*", count=1_000)}
+    return Holding(models, histories, markers)
+
+
+def _say(
+    name: str, seconds: float, seed: int, clients: Clients, verdict: Verdict, faults: int, console: Console
+) -> None:
+    ledger = clients.ledger
+    for finding in verdict.findings[:50]:
+        console.print(f"  {finding}", markup=False)
+    console.print(
+        f"{faults} faults; {clients.attempts:,} requests for {len(ledger.rewards):,} rewards and "
+        f"{len(ledger.answered):,} scores, {clients.replayed:,} rewards answered as repeats; "
+        f"the longest wait for an acknowledgement was {clients.slowest:.1f} s"
+    )
+    console.print(
+        f"{name}, seed {seed}, {seconds:g} s: {len(ledger.acknowledged):,} rewards and {len(ledger.answered):,} scores "
+        f"acknowledged; lost {verdict.lost}, doubled {verdict.doubled}, never acknowledged {verdict.unacknowledged}: "
+        + ("RIGHT" if verdict.right else "WRONG")
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

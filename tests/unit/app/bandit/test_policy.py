@@ -1,0 +1,83 @@
+"""A policy: it learns, and decides by the chance in a seed."""
+
+import math
+
+import msgspec
+import numpy as np
+import pytest
+
+from app.bandit.catalog import policies
+from app.bandit.context import Context
+from app.bandit.explore import Odds
+from app.bandit.features import Features
+from app.bandit.policy import Classic, Policy
+from app.bandit.ridge import Matrix, Singular, Vector
+from app.bandit.tips import CLOCK, TASK
+from tests.unit.app.bandit.samples import Task
+
+CONTEXT = Context(9, 2, {"completion_rate_30d": 0.5})
+TASKS = [Task(), Task(is_overdue=True), Task(is_overdue=True)]
+
+
+def test_a_policy_learns() -> None:
+    """After rewards for overdue tasks alone each policy prefers them, and theta says so."""
+    for policy in policies(1.0, 0.0).values():
+        a, b = policy.prior()
+        for _ in range(50):
+            a, b = policy.learn(a, b, CONTEXT, Task(is_overdue=True), 1.0)
+            a, b = policy.learn(a, b, CONTEXT, Task(), -1.0)
+        choice = policy.decide(a, b, CONTEXT, TASKS, seed=1)
+        assert (choice.index, choice.propensity, choice.explored) == (1, 1.0, False)
+        estimate = dict(zip(policy.features.labels, policy.estimate(a, b), strict=True))
+        assert max(estimate, key=lambda label: estimate[label]) == "is_overdue"
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.1, 0.5, 1.0])
+def test_exploration_is_counted_as_often_as_it_happens(epsilon: float) -> None:
+    """Of 20,000 seeds a share of epsilon explores, the best candidate among the explored ones as often as any.
+
+    Both are within six standard deviations, odds of 2e-9.
+    """
+    policy = policies(1.0, epsilon)["egreedy-v1"]
+    a, b = policy.prior()
+    a, b = policy.learn(a, b, CONTEXT, Task(is_overdue=True), 1.0)
+    n = 20_000
+    explored = [choice for seed in range(n) if (choice := policy.decide(a, b, CONTEXT, TASKS, seed)).explored]
+    assert abs(len(explored) - n * epsilon) <= 6 * math.sqrt(n * epsilon * (1 - epsilon))
+    best = sum(choice.index == 1 for choice in explored)
+    assert abs(best - len(explored) / 3) <= 6 * math.sqrt(len(explored) * 2 / 9)
+    assert all(choice.propensity in (epsilon / 3, epsilon / 3 + (1.0 - epsilon)) for choice in explored)
+
+
+def test_a_choice_is_a_function_of_its_seed() -> None:
+    """The same seed gives the same choice, other seeds and other policies choose for themselves."""
+    one, other = policies(1.0, 1.0)["egreedy-v1"], policies(1.0, 1.0)["egreedy-v2"]
+    many = [Task(priority=priority) for priority in (1, 2, 3, 4)] * 10
+    ours = [one.decide(*one.prior(), CONTEXT, many, seed).index for seed in range(20)]
+    assert ours == [one.decide(*one.prior(), CONTEXT, many, seed).index for seed in range(20)]
+    assert len(set(ours)) > 5
+    assert ours != [other.decide(*other.prior(), CONTEXT, many, seed).index for seed in range(20)]
+
+
+class Broken(msgspec.Struct, frozen=True):
+    """An explorer whose only candidate has no finite score."""
+
+    score: float
+
+    def odds(self, a: Matrix, b: Vector, x: Matrix) -> Odds:
+        return Odds(np.array([self.score]), [1.0])
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
+def test_a_score_that_is_not_finite_is_refused(score: float) -> None:
+    """A damaged model never gives a score that JSON cannot hold."""
+    policy = Policy("p", CLOCK + TASK, Broken(score), Classic("", "", tells_exploration=True))
+    with pytest.raises(Singular):
+        policy.decide(*policy.prior(), CONTEXT, TASKS[:1], seed=1)
+
+
+def test_d_is_the_number_of_columns() -> None:
+    """A model has one number for each column."""
+    assert isinstance(CLOCK + TASK, Features)
+    assert [policy.d for policy in policies(1.0, 0.1).values()] == [5, 7, 12]
+    assert [policy.prior()[0].shape for policy in policies(1.0, 0.1).values()] == [(5, 5), (7, 7), (12, 12)]

@@ -1,0 +1,154 @@
+"""The table from subject to handler: what a message may hold, and what is kept of it."""
+
+import json
+import logging
+from contextlib import suppress
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.events.handlers import MAX_EVENT_BYTES, MAX_FIELDS, Event, Malformed, handle
+
+pytestmark = pytest.mark.anyio
+
+SYNCED = "signals.task.synced"
+
+
+class Kept:
+    """Notes what the use-case was called with."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, dict[str, str], float]] = []
+
+    async def synced(self, user_id: str, fields: dict[str, str], received_at: float) -> bool:
+        self.calls.append((user_id, fields, received_at))
+        return True
+
+
+async def test_every_top_level_field_is_kept_as_text() -> None:
+    """Strings as they are, everything else in its JSON form, nested values included, no digit of a number lost."""
+    body = rb"""{"user_id": "u", "s": "caf\u00e9 \"x\"", "n": 12345678901234567890123, "f": 1e999, "t": true,
+                 "z": null, "o": {"a": [1, {"b": "c"}]}, "e": ""}"""
+    kept = Kept()
+    await handle(Event(SYNCED, body, 12.5), kept)
+    assert kept.calls == [
+        (
+            "u",
+            {
+                "user_id": "u",
+                "s": 'café "x"',
+                "n": "12345678901234567890123",
+                "f": "1e999",
+                "t": "true",
+                "z": "null",
+                "o": '{"a": [1, {"b": "c"}]}',
+                "e": "",
+            },
+            12.5,
+        )
+    ]
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+async def test_half_an_emoji_is_read() -> None:
+    """Half of a surrogate pair is kept as U+FFFD, in every field and name but the user id; a byte-order mark is passed
+    over."""
+    body = rb'{"user_id": "u", "title": "abc \ud83d", "\ude00": {"x": ["\\\ud83d", "\ud83d\ude00", "\\ud83d"]}}'
+    kept = Kept()
+    await handle(Event(SYNCED, b"\xef\xbb\xbf" + body, 0.0), kept)
+    [(user, texts, _)] = kept.calls
+    assert (user, texts["user_id"], texts["title"]) == ("u", "u", "abc \ufffd")
+    assert json.loads(texts["\ufffd"]) == {"x": ["\\\ufffd", "\U0001f600", "\\ud83d"]}
+
+
+@given(st.dictionaries(st.text(), json_values, max_size=8))
+async def test_any_object_with_a_user_is_kept_and_reads_back(fields: dict[str, object]) -> None:
+    """Whatever JSON a sender puts into its fields, the text kept of each says the same value."""
+    body = json.dumps({**fields, "user_id": "u"}).encode()
+    kept = Kept()
+    await handle(Event(SYNCED, body, 0.0), kept)
+    [(_, texts, _)] = kept.calls
+    for name, value in {**fields, "user_id": "u"}.items():
+        assert texts[name] == value if isinstance(value, str) else json.loads(texts[name]) == value
+
+
+MALFORMED: dict[str, tuple[bytes, str]] = {
+    "half an emoji in the user id": (rb'{"user_id": "u\ud83d"}', "user_id"),
+    "empty": (b"", "truncated"),
+    "not JSON": (b"user_id=u", "malformed"),
+    "not UTF-8": (b'{"user_id": "\xff"}', "utf-8"),
+    "not UTF-8 in a field": (b'{"user_id": "u", "x": "\xff"}', "utf-8"),
+    "not UTF-8 in a name": (b'{"user_id": "u", "\xff": 1}', "utf-8"),
+    "half an escape": (rb'{"user_id": "u", "x": "\ud80"}', "JSON is malformed|truncated"),
+    "two byte-order marks": (b'\xef\xbb\xbf\xef\xbb\xbf{"user_id": "u"}', "malformed"),
+    "not a number in a profile": (b'{"user_id": "u", "profile_features": {"x": NaN}}', "malformed"),
+    "an array": (b"[]", "Expected `object`"),
+    "null": (b"null", "Expected `object`"),
+    "no user": (b"{}", "user_id"),
+    "user is a number": (b'{"user_id": 5}', "Expected `str`"),
+    "user is null": (b'{"user_id": null}', "Expected `str`"),
+    "user is empty": (b'{"user_id": ""}', "length >= 1"),
+    "user is too long": (json.dumps({"user_id": "u" * 257}).encode(), "length <= 256"),
+    "not a number": (b'{"user_id": "u", "x": NaN}', "malformed"),
+    "something after it": (b'{"user_id": "u"} x', "trailing"),
+    "too deep": (b'{"user_id": "u", "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "deep"),
+    "too large": (json.dumps({"user_id": "u", "x": "y" * MAX_EVENT_BYTES}).encode(), "more than 262144"),
+    "too many fields": (msgspec.json.encode({"user_id": "u"} | {str(n): n for n in range(MAX_FIELDS)}), "1001 fields"),
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+async def test_what_can_never_be_handled_is_malformed(case: str) -> None:
+    """Each says why, in words that repeat nothing of the event, and reaches no use-case."""
+    body, reason = MALFORMED[case]
+    kept = Kept()
+    with pytest.raises(Malformed, match=reason):
+        await handle(Event(SYNCED, body, 0.0), kept)
+    assert not kept.calls
+
+
+async def test_a_user_id_of_256_characters_is_taken() -> None:
+    """Characters are counted, not bytes."""
+    kept = Kept()
+    await handle(Event(SYNCED, json.dumps({"user_id": "é" * 256}).encode(), 0.0), kept)
+    assert kept.calls[0][0] == "é" * 256
+
+
+async def test_feedback_is_one_line_with_ids_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """What people wrote into the feedback is not in the log; a handler of JSON lines finds the ids as fields."""
+    body = b'{"user_id": "u", "tip_id": "t", "comment": "my phone number is"}'
+    with caplog.at_level(logging.INFO, "oo.events"):
+        await handle(Event("signals.tip.feedback", body, 1_700_000_000.9), Kept())
+    [line] = caplog.records
+    assert line.getMessage() == "tip feedback"
+    assert {name: vars(line)[name] for name in ("user_id", "tip_id", "stored_at")} == {
+        "user_id": "u",
+        "tip_id": "t",
+        "stored_at": "2023-11-14T22:13:20Z",
+    }
+    assert "phone" not in str(vars(line))
+
+
+@pytest.mark.parametrize(("tip", "taken"), [("", True), ("t" * 256, True), ("t" * 257, False)])
+async def test_tip_ids_are_those_of_http(tip: str, taken: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """A tip that can be scored and rewarded over HTTP can be spoken of in an event."""
+    event = Event("signals.tip.feedback", json.dumps({"user_id": "u", "tip_id": tip}).encode(), 0.0)
+    with caplog.at_level(logging.INFO, "oo.events"), suppress(Malformed):
+        await handle(event, Kept())
+    assert [vars(line)["tip_id"] for line in caplog.records] == [tip] * taken
+
+
+@pytest.mark.parametrize("subject", ["signals.other", "signals.task.synced.more", "feedback.tip", "signals.tip"])
+async def test_other_subjects_are_done_at_once(subject: str) -> None:
+    """Whatever is in them."""
+    kept = Kept()
+    await handle(Event(subject, b"\xff", 0.0), kept)
+    assert not kept.calls

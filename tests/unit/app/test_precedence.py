@@ -1,0 +1,154 @@
+"""Decisions go first: who gives way waits for them, in turn, and not for ever."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import httpx
+import pytest
+
+from app.main import create_app
+from app.precedence import Precedence
+from app.settings import Secret, Settings
+from app.tips.chat import connect
+from app.tips.prompts import Message
+from tests.support.bodies import POLICIES, reward, score
+from tests.support.servers import PATIENCE_SECONDS
+from tests.support.standin import completion
+
+pytestmark = pytest.mark.anyio
+
+
+async def turns(count: int) -> None:
+    """Let everything run that can."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_waits_for_all_decisions() -> None:
+    """Who gives way goes on when the last decision is done, and not before."""
+    precedence = Precedence(longest_seconds=PATIENCE_SECONDS)
+    with precedence:
+        with precedence:
+            waiting = asyncio.create_task(precedence.give_way())
+            await turns(20)
+        await turns(20)
+        assert not waiting.done()
+    await turns(5)
+    assert waiting.done()
+
+
+async def test_next_decision_counts() -> None:
+    """A decision that begins as the last one ends is waited for too."""
+    precedence = Precedence(longest_seconds=PATIENCE_SECONDS)
+    with precedence:
+        waiting = asyncio.create_task(precedence.give_way())
+        await turns(20)
+    with precedence:
+        await turns(20)
+        assert not waiting.done()
+    await waiting
+
+
+async def test_not_for_ever() -> None:
+    """Decisions without an end hold nobody up for longer than they may."""
+    precedence = Precedence(longest_seconds=0.001)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        with precedence:
+            await asyncio.gather(*(precedence.give_way() for _ in range(20)))
+
+
+async def test_one_at_a_time() -> None:
+    """Of many that give way only one takes its step between two looks at what has arrived."""
+    precedence = Precedence()
+    steps: list[int] = []
+
+    async def step(number: int) -> None:
+        await precedence.give_way()
+        steps.append(number)
+
+    work = [asyncio.create_task(step(number)) for number in range(10)]
+    while len(steps) < len(work):
+        before = len(steps)
+        await asyncio.sleep(0)
+        assert len(steps) <= before + 1
+    assert steps == list(range(10))
+
+
+async def test_cancelled_one_leaves_its_turn() -> None:
+    """Who is cancelled while giving way keeps no other from going on."""
+    precedence = Precedence(longest_seconds=PATIENCE_SECONDS)
+    with precedence:
+        first, second = (asyncio.create_task(precedence.give_way()) for _ in range(2))
+        await turns(20)
+        first.cancel()
+        await turns(20)
+    await second
+    assert first.cancelled()
+
+
+async def test_call_gives_way() -> None:
+    """No call to the language model is sent while a decision is in hand."""
+    precedence = Precedence(longest_seconds=PATIENCE_SECONDS)
+    asked: list[Any] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, content=completion("hello"))
+
+    async with connect(
+        url="http://llm.test",
+        key=Secret("sk-test"),
+        max_concurrency=1,
+        queue_seconds=PATIENCE_SECONDS,
+        transport=httpx.MockTransport(answer),
+        precedence=precedence,
+    ) as client:
+        with precedence:
+            calling = asyncio.create_task(client.chat([Message("user", "Hi")]))
+            await turns(50)
+            assert not asked
+        assert (await calling).content == "hello"
+
+
+class Watched(Precedence):
+    """How many decisions are `in_hand`."""
+
+    in_hand = 0
+
+    def __enter__(self) -> None:
+        self.in_hand += 1
+        super().__enter__()
+
+    def __exit__(self, *exception: object) -> None:
+        self.in_hand -= 1
+        super().__exit__(*exception)
+
+
+@pytest.mark.parametrize("path", POLICIES.values())
+@pytest.mark.parametrize(("verb", "asked"), [("score", score()), ("reward", reward())])
+async def test_score_and_reward_are_decisions(
+    monkeypatch: pytest.MonkeyPatch, verb: str, path: str, asked: dict[str, Any]
+) -> None:
+    """Both are in hand from when their bodies are there until their answers, and not before: senders may be slow."""
+    precedence = Watched()
+    monkeypatch.setattr("app.main.Precedence", lambda: precedence)
+    arriving: list[int] = []
+    deciding: list[int] = []
+
+    def clock() -> float:
+        deciding.append(precedence.in_hand)
+        return 1.8e9
+
+    async def body() -> AsyncIterator[bytes]:
+        whole = json.dumps(asked).encode()
+        yield whole[:9]
+        arriving.append(precedence.in_hand)
+        yield whole[9:]
+
+    transport = httpx.ASGITransport(cast("Any", create_app(Settings(redis_url=Secret("memory://")), clock=clock)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+        answer = await client.post(f"/{verb}{path}", content=body())
+    assert answer.status_code == 200, answer.text
+    assert (arriving, deciding, precedence.in_hand) == ([0], [1], 0)

@@ -1,0 +1,186 @@
+"""Settings: every variable of the environment, what it takes, and what is said of one that does not fit."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import httpx
+import pytest
+
+from app.__main__ import listeners
+from app.settings import Secret, Settings, SettingsError, from_environment
+from tests.support.servers import ROOT, RedisServer, free_port, service
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "line"),
+    [
+        ("PORT", "abc", "PORT: takes a whole number, 1 to 65,535, not 'abc'"),
+        ("PORT", "0", "PORT: takes a whole number, 1 to 65,535, not '0'"),
+        ("PORT", "80.5", "PORT: takes a whole number, 1 to 65,535, not '80.5'"),
+        ("MAX_INFLIGHT", "-1", "MAX_INFLIGHT: takes a whole number, 0 or more, not '-1'"),
+        ("RATE_LIMIT_PER_SECOND", "0.5", "RATE_LIMIT_PER_SECOND: takes a whole number, 0 or more, not '0.5'"),
+        ("PORT", "8 0\n", "PORT: takes a whole number, 1 to 65,535, not '8 0'"),
+        ("EPSILON", "1.01", "EPSILON: takes 0 to 1, not '1.01'"),
+        ("EPSILON", "nan", "EPSILON: takes 0 to 1, not 'nan'"),
+        ("ALPHA", "inf", "ALPHA: takes 0 to 1,000, not 'inf'"),
+        ("STORE_TIMEOUT_SECONDS", "0", "STORE_TIMEOUT_SECONDS: takes more than 0, at most 86,400, not '0'"),
+        ("LOG_LEVEL", "loud", "LOG_LEVEL: takes debug, error, info, warning, not 'loud'"),
+        ("NATS_CREATE_STREAMS", "maybe", "NATS_CREATE_STREAMS: takes 1 or 0, not 'maybe'"),
+        (
+            "NATS_DURABLE_PREFIX",
+            "a.b",
+            "NATS_DURABLE_PREFIX: takes text that fits ^[A-Za-z0-9_-]{1,64}$, not 'a.b'",
+        ),
+    ],
+)
+def test_one_line_names_the_variable(variable: str, text: str, line: str) -> None:
+    """What does not fit stops the start with one line: the variable, what it takes, what it was."""
+    with pytest.raises(SettingsError) as caught:
+        from_environment({variable: text})
+    assert str(caught.value) == line
+
+
+@pytest.mark.parametrize("host", ["not a host", "256.1.1.1", "8.8.8.8", "x" * 70])
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_host_of_another_machine_is_one_line(host: str, workers: str) -> None:
+    """A service that cannot listen at HOST says so before it does anything else."""
+    done = start(HOST=host, PORT=str(free_port()), WORKERS=workers, REDIS_URL="redis://127.0.0.1:1")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    said = f"HOST and PORT: take an address of this machine and a free port, not {host!r} and "
+    assert done.stderr.startswith(said)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_port_in_use_is_one_line(workers: str, store: RedisServer) -> None:
+    """So it is with a PORT on which another process listens."""
+    done = start(PORT=str(store.port), WORKERS=workers, REDIS_URL=store.url)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "HOST and PORT: take an address of this machine and a free port, "
+        f"not '127.0.0.1' and {store.port} (Address already in use)\n"
+    )
+
+
+def start(**environ: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "app"]
+    env = {**os.environ, **environ}
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=300)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_host_may_be_a_name(workers: str, store: RedisServer) -> None:
+    """The service listens wherever its name leads; its end leaves nothing open."""
+    environ = {"HOST": "localhost", "WORKERS": workers, "REDIS_URL": store.url, "PYTHONWARNINGS": "always"}
+    with service(environ) as server:
+        assert server.stop() == 0
+        assert re.search(rf"serves? on http://localhost:{server.port}", server.log)
+        assert "unclosed <socket" not in server.log
+
+
+def test_all_addresses_of_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that stands for several addresses means all of them, of both families, but for what the machine lacks;
+    what was bound is closed if one is in use."""
+    port = free_port()
+    addresses: list[tuple[socket.AddressFamily, str]] = []
+
+    def answers(*_: object, **__: object) -> list[object]:
+        return [(family, socket.SOCK_STREAM, 0, "", (address, port)) for family, address in addresses]
+
+    monkeypatch.setattr("app.__main__.socket.getaddrinfo", answers)
+    addresses[:] = [(socket.AF_INET6, "2001:db8::1"), (socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "127.0.0.1")]
+    with ExitStack() as stack:
+        [bound] = [stack.enter_context(one) for one in listeners("name", port)]
+        assert bound.getsockname() == ("127.0.0.1", port)
+        bound.listen()
+        addresses[:] = [(socket.AF_INET, "127.0.0.2"), (socket.AF_INET, "127.0.0.1")]
+        with pytest.raises(SettingsError, match="Address already in use"):
+            listeners("name", port)
+    addresses[:] = [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")]
+    with ExitStack() as stack:
+        both = [stack.enter_context(one) for one in listeners("name", port)]
+        for one in both:
+            one.listen()
+    assert both[0].family == socket.AF_INET
+    addresses[:] = [(socket.AF_INET6, "2001:db8::1")]
+    with pytest.raises(SettingsError, match="'name'"):
+        listeners("name", port)
+
+
+def test_empty_is_not_set() -> None:
+    """An empty variable counts as one that is not there, and others do not matter."""
+    assert from_environment({"PORT": "", "REDIS_URL": "", "SOMETHING": "else"}) == Settings()
+
+
+def test_what_is_set_is_read() -> None:
+    """Numbers, switches and secrets are read from their text."""
+    found = from_environment({"PORT": "81", "EPSILON": "0.2", "NATS_CREATE_STREAMS": "true", "REDIS_URL": "redis://h"})
+    assert (found.port, found.epsilon, found.nats_create_streams) == (81, 0.2, True)
+    assert found.redis_url.reveal() == "redis://h"
+
+
+# One value for each setting, and how a careless hand may write it.
+GIVEN = {
+    "HOST": "::1",
+    "PORT": "81",
+    "WORKERS": "2",
+    "LOG_LEVEL": "warning",
+    "LOG_FORMAT": "json",
+    "ACCESS_LOG": "off",
+    "RATE_LIMIT_PER_SECOND": "5",
+    "REDIS_WAIT_REPLICAS": "2",
+    "EPSILON": "0.2",
+    "NATS_CREATE_STREAMS": "true",
+    "NATS_DURABLE_PREFIX": "mine",
+    "NATS_JETSTREAM_DOMAIN": "leaf",
+    "STORE_TIMEOUT_SECONDS": "1.5",
+}
+CARELESS = [lambda text: f" {text} ", lambda text: f"{text}\n", lambda text: f"\t{text}\r\n"]
+
+
+@pytest.mark.parametrize("careless", CARELESS)
+@pytest.mark.parametrize("variable", [name.upper() for name in Settings.__struct_fields__])
+def test_white_space_around_a_value_does_not_count(variable: str, careless: Callable[[str], str]) -> None:
+    """So it is with every setting, secrets too: a mounted file ends in a line break. Nothing else is not set."""
+    default = getattr(Settings(), variable.lower())
+    plain = GIVEN.get(variable, "3" if isinstance(default, int | float) else "Some Text")
+    if variable == "MAX_BODY_BYTES":
+        plain = "4096"
+    if variable == "REDIS_POOL_SIZE":
+        plain = "8"
+    found = from_environment({variable: plain})
+    assert found != Settings()
+    assert from_environment({variable: careless(plain)}) == found
+    assert from_environment({variable: careless("")}) == Settings()
+
+
+@pytest.mark.parametrize("variable", ["LOG_LEVEL", "LOG_FORMAT", "ACCESS_LOG", "NATS_CREATE_STREAMS"])
+def test_case_of_a_word_does_not_count(variable: str) -> None:
+    """Where there are some words to choose from; other texts keep theirs."""
+    for word in (GIVEN[variable].upper(), GIVEN[variable].title()):
+        assert from_environment({variable: word}) == from_environment({variable: GIVEN[variable]})
+    assert from_environment({"REDIS_WAIT_REPLICAS": "AUTO"}) == Settings()
+    assert from_environment({"NATS_DURABLE_PREFIX": "Mine"}).nats_durable_prefix == "Mine"
+    switch = [
+        from_environment({"NATS_CREATE_STREAMS": word}).nats_create_streams for word in ("1", "True", "0", "FALSE")
+    ]
+    assert switch == [True, True, False, False]
+
+
+def test_a_careless_environment_serves(store: RedisServer) -> None:
+    """The service starts with it, and reaches its Redis."""
+    with service(
+        {"REDIS_URL": f" {store.url}\n", "LOG_LEVEL": "INFO\n", "LITELLM_URL": "http://localhost:4000\n"}
+    ) as server:
+        assert httpx.get(f"{server.url}/health", timeout=60).json()["store"]["ok"]
+
+
+def test_secrets_do_not_show() -> None:
+    """Neither the repr of a secret nor that of all settings tells it."""
+    found = from_environment({"REDIS_URL": "redis://user:hunter2@host:1/0?x=hunter2", "METRICS_KEY": "hunter2"})
+    assert "hunter2" not in repr(found) + str(found.redis_url) + f"{found.metrics_key}"
+    assert (repr(Secret("")), bool(Secret("")), bool(Secret("x"))) == ("Secret(empty)", False, True)
