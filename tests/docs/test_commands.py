@@ -20,6 +20,8 @@ import pytest
 
 from app.http.api_keys import ROLES, make_key
 from app.tips import prompts
+from tests.docs import test_run
+from tests.docs.pages import PAGES, ROOT, blocks, commands
 from tests.support.bodies import reward, score
 from tests.support.faults import Proxy
 from tests.support.servers import (
@@ -36,9 +38,8 @@ from tests.support.servers import (
 )
 from tests.support.standin import completion
 
-ROOT: Final = Path(__file__).parent.parent.parent
 README: Final = ROOT / "README.md"
-PAGES: Final = [README, ROOT / "docs/run/redis.md", *sorted((ROOT / "docs/use").glob("*.md"))]
+OURS: Final = [README, ROOT / "docs/run/redis.md", *sorted((ROOT / "docs/use").glob("*.md"))]
 # On a busy machine no request should fail that would succeed on a fast one.
 PATIENT: Final = {"STORE_TIMEOUT_SECONDS": "30"}
 # A time: as text, in Unix seconds, or in microseconds.
@@ -48,23 +49,14 @@ FLOAT: Final = re.compile(r"\d+\.\d+(e[-+]\d+)?")
 READS: Final = ("redis-cli HGETALL ", "curl -s localhost:8000/health")
 
 
-def blocks(page: Path, language: str) -> list[str]:
+def texts(page: Path, language: str) -> list[str]:
     """The fenced blocks of one language on a page, in order."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    return [block.text for block in blocks(page.read_text()) if block.language == language]
 
 
-def commands(page: Path) -> list[tuple[str, str]]:
+def shown_commands(page: Path) -> list[tuple[str, str]]:
     """Each command of the page's `console` blocks, and the output shown below it."""
-    found: list[tuple[str, str]] = []
-    for block in blocks(page, "console"):
-        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            lines = part.splitlines()
-            end = 1
-            # A quoted argument may continue over several lines.
-            while "\n".join(lines[:end]).count("'") % 2:
-                end += 1
-            found.append(("\n".join(lines[:end]), "\n".join(lines[end:])))
-    return found
+    return [step for text in texts(page, "console") for step in commands(text)]
 
 
 def steady(text: str) -> str:
@@ -120,7 +112,7 @@ def language_model(reply: bytes) -> Iterator[str]:
 
 def tips_of(page: Path) -> bytes:
     """The chat completion of which the service makes the answer that the page shows."""
-    answer = json.loads(next(shown for _, shown in commands(page) if '"candidates"' in shown))
+    answer = json.loads(next(shown for _, shown in shown_commands(page) if '"candidates"' in shown))
     said = [{name: tip[name] for name in ("content", "rationale") if tip[name]} for tip in answer["candidates"]]
     said[0]["id"] = answer["candidates"][0]["id"]
     tokens = (answer["prompt_tokens"], answer["completion_tokens"])
@@ -171,10 +163,10 @@ def printed(command: str, environ: dict[str, str], named: dict[str, str]) -> str
     return done.stdout
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", OURS, ids=lambda page: page.name)
 def test_commands_print_what_is_shown(page: Path, tmp_path: Path) -> None:
     """All commands of a page, one after the other as a reader would type them, print what it shows."""
-    found = commands(page)
+    found = shown_commands(page)
     assert len(found) >= 2
     with shell(page, tmp_path) as (environ, named):
         for command, shown in found:
@@ -187,13 +179,18 @@ def test_commands_print_what_is_shown(page: Path, tmp_path: Path) -> None:
             assert alike(shown, output), f"$ {command}\n{output}\n--- {page.name} shows\n{shown}"
 
 
+def test_no_page_with_commands_is_forgotten() -> None:
+    """Each page that has a `console` block is run here or looked after by test_run.py."""
+    assert {page for page in PAGES if texts(page, "console")} <= {*OURS, *test_run.CHECKED}
+
+
 # Other blocks
 
 
 def test_prompt_of_the_page(tmp_path: Path) -> None:
     """The prompt in docs/use/tips.md is one that loads, every placeholder is in the table, and the folder is right."""
     page = ROOT / "docs/use/tips.md"
-    [text] = blocks(page, "markdown")
+    [text] = texts(page, "markdown")
     (tmp_path / "v3.md").write_text(text)
     assert prompts.load("v3", tmp_path).get(None).messages(n=1)
     assert set(re.findall(r"^\| `\{\{(\w+)\}\}` \|", page.read_text(), re.MULTILINE)) == prompts.PLACEHOLDERS
@@ -203,7 +200,7 @@ def test_prompt_of_the_page(tmp_path: Path) -> None:
 
 def test_dev_run_serves(real_redis: RedisServer, tmp_path: Path) -> None:
     """`./dev run` as the README writes it serves, on the embedded store and on a Redis that is named."""
-    (plain, *_), (redis,), (named,) = (block.splitlines() for block in blocks(README, "sh"))
+    (plain, *_), (redis,), (named,) = (block.splitlines() for block in texts(README, "sh"))
     assert redis == "redis-server --appendonly yes"
     assert plain.startswith("./dev run ")
     assert "redis://localhost:6379 ./dev run" in named
@@ -279,7 +276,7 @@ def test_rights_in_redis_are_enough_and_none_too_many() -> None:
 def test_replicas_behind_haproxy(real_redis: RedisServer) -> None:
     """The load balancer's configuration works as written, but for addresses: both replicas serve one user, and one of
     them may stop without a failed request."""
-    (config,) = blocks(ROOT / "docs/run/replicas.md", "haproxy")
+    (config,) = texts(ROOT / "docs/run/replicas.md", "haproxy")
     # On a busy machine Redis may need longer than a probe gives it, and a probe longer than HAProxy gives it: no
     # replica should be left for that. This one leaves those that say so, or are gone.
     asked = "    option httpchk GET /health/ready\n"

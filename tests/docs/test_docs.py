@@ -18,9 +18,9 @@ from app.bandit.features import Features
 from app.messages import classic, tips
 from app.settings import Secret, Settings, takes
 from state import keys
+from tests.docs.pages import ROOT
 from tests.support.servers import PATIENCE_SECONDS, service
 
-ROOT: Final = Path(__file__).parent.parent.parent
 README: Final = ROOT / "README.md"
 USE: Final = ROOT / "docs/use"
 RUN: Final = ROOT / "docs/run"
