@@ -34,8 +34,9 @@ from app.http.errors import answer_to
 from app.http.gate import Gate
 from app.observe.logs import set_up
 from app.observe.metrics import Metrics
+from app.observe.otel import names_service, wants_traces
 from app.precedence import Precedence
-from app.settings import Settings, SettingsError, wants_traces
+from app.settings import Settings, SettingsError
 from app.tips import prompts
 from app.tips.chat import connect
 from app.tips.chat import untraced as untraced_call
@@ -161,7 +162,7 @@ def _prompts(settings: Settings) -> prompts.Prompts:
 def _metrics(rows: Mapping[str, Policy]) -> Metrics:
     explorers = {row.id: row.explorer for row in rows.values()}
     epsilons = {name: each.epsilon for name, each in explorers.items() if isinstance(each, EpsilonGreedy)}
-    metrics = Metrics(__version__, tuple(rows), epsilons)
+    metrics = Metrics(__version__, tuple(rows), epsilons, shared=os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
     # And of no route: what is refused before it is read.
     metrics.expect(["", *(f"/{verb}{row.classic.route}" for verb in ("score", "reward") for row in rows.values())])
     return metrics
@@ -174,6 +175,6 @@ def _tracing() -> "Tracing | None":
     try:
         from app.observe.tracing import Tracing  # noqa: PLC0415
 
-        return Tracing(__version__)
+        return Tracing(__version__, named=names_service(os.environ))
     except ValueError as error:
         raise SettingsError(f"a variable OTEL_... does not fit: {error}") from None
