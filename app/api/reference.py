@@ -8,7 +8,7 @@ import msgspec
 from litestar import HttpMethod, Response, route
 from litestar.handlers import HTTPRouteHandler
 
-from app.reference.openapi import _JSON, document
+from app.reference.openapi import JSON, document
 from app.reference.page import POLICY, render
 
 __all__ = ["schema_routes"]
@@ -37,7 +37,7 @@ def schema_routes(others: Sequence[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
 
     @route("/schema/openapi.json", http_method=_ASKED, sync_to_thread=False)
     def raw() -> Response[bytes]:
-        return Response(encoded(), media_type=_JSON)
+        return Response(encoded(), media_type=JSON)
 
     # Relative, so that it leads to the page under a prefix too.
     @route("/", http_method=_ASKED, status_code=307, sync_to_thread=False)

@@ -19,12 +19,12 @@ Profile = Annotated[dict[str, Any], Meta(extra_json_schema={"$ref": "#/component
 
 
 class Ok(msgspec.Struct, frozen=True):
-    """It is done."""
+    """Done."""
 
     ok: bool = True
 
 
 class ErrorAnswer(msgspec.Struct, frozen=True):
-    """What was wrong."""
+    """The reason, in one sentence."""
 
     detail: str
