@@ -1,4 +1,4 @@
-"""What the messages of every API share: the rule for user ids, bounds of numbers, and the answer to an error."""
+"""What the messages of all APIs share: the rule for user ids, bounds of numbers, and the answer to an error."""
 
 import sys
 from typing import Annotated, Any

@@ -193,7 +193,7 @@ def test_keys_are_exchanged_without_a_restart(store: RedisServer, tmp_path: Path
             until(said, text)
 
         assert "everyone who can reach" not in server.log
-        assert "API_KEYS has 0 keys: everyone is answered 401" in server.log
+        assert "API_KEYS has no keys: every request is answered 401" in server.log
         assert status(server, old) == 401
         path.write_text(old_line)
         os.kill(server.pid, signal.SIGHUP)
@@ -286,8 +286,8 @@ BAD = {
     "no key": (f"{LINES[0]}\nbad", "API_KEYS: line 2 is not name:role:sha256 with a role of client, reader, admin"),
     "short": ("phone:reader:" + "0" * 63, "API_KEYS: line 1 is not"),
     "role": ("phone:root:" + "0" * 64, "API_KEYS: line 1 is not"),
-    "twice": (f"# x\n\n {LINES[0]} \n{LINES[0]}", "API_KEYS: line 4 is a key that another line has already"),
-    "file": ("/nowhere/keys", "API_KEYS: the file it names cannot be read"),
+    "twice": (f"# x\n\n {LINES[0]} \n{LINES[0]}", "API_KEYS: line 4 repeats a key of another line"),
+    "file": ("/nowhere/keys", "API_KEYS: cannot read the file"),
 }
 
 

@@ -78,7 +78,7 @@ def test_a_host_may_be_a_name(workers: str, store: RedisServer) -> None:
     environ = {"HOST": "localhost", "WORKERS": workers, "REDIS_URL": store.url, "PYTHONWARNINGS": "always"}
     with service(environ) as server:
         assert server.stop() == 0
-        assert re.search(rf"serves? on http://localhost:{server.port}", server.log)
+        assert re.search(rf"serv(e|ing) on http://localhost:{server.port}", server.log)
         assert "unclosed <socket" not in server.log
 
 
