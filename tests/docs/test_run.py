@@ -201,9 +201,16 @@ def test_rights_of_commands_are_enough_and_none_too_many(
     fill(served, store)
     store.command("ACL", "LOG", "RESET")
     store.command("CONFIG", "RESETSTAT")
-    for words in ("export all.gz", "erase ann --yes", "restore all.gz", "restore all.gz --overwrite", "show ann"):
+    for words, code in {
+        "import old-state": 1,  # leaves files out
+        "export all.gz": 0,
+        "erase ann --yes": 0,
+        "restore all.gz": 0,
+        "restore all.gz --overwrite": 0,
+        "show ann": 0,
+    }.items():
         done = run(f"python -m app {words}", shell, served.pid)
-        assert done.returncode == 0, done.stdout
+        assert done.returncode == code, done.stdout
     with store.client(decode_responses=True) as admin:
         used = {name.removeprefix("cmdstat_") for name in admin.info("commandstats")}
     assert store.command("ACL", "LOG") == []
