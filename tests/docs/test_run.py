@@ -192,6 +192,32 @@ def ordered(text: str) -> str:
     return "\n".join(sorted(text.splitlines()))
 
 
+def test_rights_of_commands_are_enough_and_none_too_many(
+    place: tuple[Server, RedisServer], shell: Path, rights: list[str]
+) -> None:
+    """With the rights that operations.md gives, `python -m app` is denied nothing, and uses each that only it has."""
+    served, store = place
+    store.command(*rights)
+    fill(served, store)
+    store.command("ACL", "LOG", "RESET")
+    store.command("CONFIG", "RESETSTAT")
+    for words, code in {
+        "import old-state": 1,  # leaves files out
+        "export all.gz": 0,
+        "erase ann --yes": 0,
+        "restore all.gz": 0,
+        "restore all.gz --overwrite": 0,
+        "show ann": 0,
+    }.items():
+        done = run(f"python -m app {words}", shell, served.pid)
+        assert done.returncode == code, done.stdout
+    with store.client(decode_responses=True) as admin:
+        used = {name.removeprefix("cmdstat_") for name in admin.info("commandstats")}
+    assert store.command("ACL", "LOG") == []
+    more = rights[rights.index("+wait") + 1 :]
+    assert [word for word in more if word[1:] not in used] == []
+
+
 @pytest.mark.parametrize("page", CHECKED, ids=title)
 def test_commands_that_are_not_run_say_why(page: Path) -> None:
     """A block is run by a test, or names what it needs; a mark stands where there is something to mark."""
