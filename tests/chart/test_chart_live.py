@@ -400,7 +400,7 @@ def test_rolling_update_loses_no_request() -> None:
 
 def documented(part: str) -> str:
     """The one script of docs/run/kubernetes.md, run there in a pod with `sh -c`, that contains `part`."""
-    scripts = re.findall(r"-- sh -c '([^']+)'", (ROOT / "docs" / "kubernetes.md").read_text())
+    scripts = re.findall(r"-- sh -c '([^']+)'", (ROOT / "docs" / "run" / "kubernetes.md").read_text())
     (found,) = [script for script in scripts if part in script]
     return str(found)
 
@@ -459,7 +459,7 @@ def test_documented_backup_is_restored(tmp_path: Path) -> None:
 def rotation() -> list[list[str]]:
     """The words of each redis-cli command that rotates the password of an external Redis, in order."""
     text = (
-        (ROOT / "docs" / "kubernetes.md")
+        (ROOT / "docs" / "run" / "kubernetes.md")
         .read_text()
         .partition("two passwords at once")[2]
         .partition("Several API keys")[0]

@@ -31,8 +31,8 @@ GROUPS = yaml.safe_load(RULES.read_text())["groups"]
 ALERTS = {rule["alert"]: rule for group in GROUPS for rule in group["rules"] if "alert" in rule}
 BOARD = json.loads((ROOT / "helm" / "files" / "dashboard.json").read_text())
 PANELS = [panel for panel in BOARD["panels"] if panel["type"] != "row"]
-RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
-OBSERVABILITY = (ROOT / "docs" / "observability.md").read_text()
+RUNBOOK = (ROOT / "docs" / "run" / "runbook.md").read_text()
+OBSERVABILITY = (ROOT / "docs" / "run" / "observability.md").read_text()
 # A series, recorded or scraped, with what is asked of its labels.
 SELECTOR = re.compile(r"\b(?:oo_|oo:|process_)[a-z0-9_:]+(?:\{[^}]*\})?")
 

@@ -101,18 +101,19 @@ async def test_who_is_served_all_the_time_is_erased(store: Store, real_redis: Re
             except ConflictError:
                 await asyncio.sleep(0)
 
+    async def served() -> bool:
+        return bool(real_redis.command("EXISTS", KEY))
+
     tasks = [asyncio.create_task(score(one)) for one in busy for _ in range(2)]
-    for _ in range(10):
-        assert KEY in await store.erase("ann", FIXED)
-
-        async def served() -> bool:
-            return bool(real_redis.command("EXISTS", KEY))
-
-        await until_async(served, "the user served again")
-    stop.set()
-    await asyncio.gather(*tasks)
-    for one in busy:
-        await one.close()
+    try:
+        for _ in range(10):
+            await until_async(served, "the user served again")
+            assert KEY in await store.erase("ann", FIXED)
+    finally:
+        stop.set()
+        await asyncio.gather(*tasks)
+        for one in busy:
+            await one.close()
 
 
 async def test_a_reward_that_is_first(store: Store, real_redis: RedisServer) -> None:

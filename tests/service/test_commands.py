@@ -701,6 +701,7 @@ def test_export_takes_nothing_over(client: httpx.Client, tmp_path: Path, operate
     other, part = tmp_path / "other", tmp_path / "f.part"
     other.write_text("another's")
     part.symlink_to(other)
+    assert client.post("/score", json=score("ann")).status_code == 200
     assert operate("export", tmp_path / "f")[0] == 0
     assert other.read_text() == "another's"
     part.touch(0o644)

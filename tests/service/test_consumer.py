@@ -962,8 +962,8 @@ async def test_connection_over_tls(tmp_path: Any, monkeypatch: pytest.MonkeyPatc
 
 
 async def test_dead_letters_are_handed_in_again_as_documented(nats_at: Server, js: JetStreamContext) -> None:
-    """The program in docs/use/events.md publishes each once more to its subject, and takes it out of the dead letters."""
-    text = (Path(__file__).parent.parent.parent / "docs" / "events.md").read_text()
+    """The program in docs/use/events.md publishes each to its subject again, and takes it out of the dead letters."""
+    text = (Path(__file__).parent.parent.parent / "docs" / "use" / "events.md").read_text()
     [program] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     await js.add_stream(name="S", subjects=["signals.>"])
     await js.add_stream(name="dlq", subjects=["dlq.>"])

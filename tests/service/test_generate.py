@@ -2,11 +2,9 @@
 
 import asyncio
 import json
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,7 +13,6 @@ import pytest
 
 from app.main import create_app
 from app.settings import Secret, Settings, SettingsError
-from app.tips import prompts
 from app.tips.chat import connect
 from tests.support.servers import Server, free_port, service, until_async
 from tests.support.standin import Asked, StandIn, completion, http, stand_in
@@ -338,33 +335,3 @@ def test_key_is_in_no_repr() -> None:
     client = connect(url="http://x", key=Secret(KEY), max_concurrency=1, queue_seconds=1)
     assert KEY not in repr(client)
     assert KEY not in repr(Settings(litellm_master_key=Secret(KEY)))
-
-
-# docs/use/tips.md says what is so
-
-GUIDE = (Path(__file__).parent.parent.parent / "docs" / "generate.md").read_text()
-
-
-def shown(pattern: str) -> str:
-    """The part of the guide that the one group of `pattern` matches."""
-    match = re.search(pattern, GUIDE, re.DOTALL)
-    assert match is not None
-    return match[1]
-
-
-async def test_guide_request_and_answer(one: Running) -> None:
-    """The request in the guide gives the answer in the guide."""
-    answer = json.loads(shown(r"```json\n(.*?)```"))
-    said = [{k: v for k, v in tip.items() if k in ("content", "rationale") and v} for tip in answer["candidates"]]
-    said[0]["id"] = "walk"
-    one.says(http(completion(json.dumps(said), tokens=(312, 58), model="gpt-4o-mini")))
-    response = await one.http.post("/generate", content=shown(r"localhost:8000/generate -d '(.*?)'"))
-    assert (response.status_code, response.json()) == (200, answer)
-    assert (await one.http.get("/prompts")).text == shown(r"curl -s localhost:8000/prompts\n([^\n]*)")
-
-
-def test_guide_prompt(tmp_path: Path) -> None:
-    """The prompt in the guide is one that loads, and every placeholder is in the table."""
-    (tmp_path / "v3.md").write_text(shown(r"```markdown\n(.*?)```"))
-    assert prompts.load("v3", tmp_path).get(None).messages(n=1)
-    assert set(re.findall(r"^\| `\{\{(\w+)\}\}` \|", GUIDE, re.MULTILINE)) == prompts.PLACEHOLDERS

@@ -487,10 +487,8 @@ def test_a_store_that_is_away_is_said_so() -> None:
             assert is_error(answer, 503), (method, path, answer.status_code, answer.text)
             assert int(answer.headers["retry-after"]) >= 1
         assert client.post("/score", content=b"{").status_code == 422
-        assert (
-            f"Redis cannot be reached (127.0.0.1:{server.port}: Connection refused): requests are answered 503"
-            in served.log
-        )
+        address = f"127.0.0.1:{server.port}"
+        assert f"Redis cannot be reached ({address}: Connection refused): requests are answered 503" in served.log
         server.start()
         for method, path, body in requests:
             assert client.request(method, path, json=body).status_code == 200, (method, path)
