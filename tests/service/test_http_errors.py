@@ -228,7 +228,7 @@ def test_a_body_may_be_as_long_as_the_limit_and_no_longer(client: httpx.Client, 
 
 
 def test_unknown_routes_are_404(client: httpx.Client, store: RedisServer) -> None:
-    """What is no route is answered 404 with `detail`, whatever the method."""
+    """An unknown path is answered 404 with `detail`, whatever the method. A slash at its end is dropped."""
     before = contents(store)
     for path in (
         "/nothing",

@@ -27,7 +27,10 @@ OTHER, OTHER_LINE = make_key("other", "client")
 RATE = "oo:rate:one"
 SETTINGS = {"API_KEYS": f"{ONE_LINE},{NEXT_LINE},{OTHER_LINE}", "RATE_LIMIT_PER_SECOND": str(LIMIT)}
 # The service, but it waits for a count until it has it: no request is let in because the machine is busy.
-PATIENT = "import sys; from app import __main__, access; access._LIMIT_SECONDS = 60; sys.exit(__main__.main())"
+PATIENT = (
+    "import sys; from app import __main__; from app.http import access; "
+    "access._LIMIT_SECONDS = 60; sys.exit(__main__.main())"
+)
 
 
 @pytest.fixture(scope="module")

@@ -31,12 +31,15 @@ async def test_a_key_counts_a_reward_once() -> None:
     """The same reward again is not learned, in whatever order its fields come; another one with its key is refused."""
     key = {"Idempotency-Key": "k-1"}
     async with serving() as client:
-        first = await client.post("/reward", json=REWARD, headers=key)
-        again = await client.post("/reward", json=dict(reversed(REWARD.items())), headers=key)
+        told = REWARD | {"profile_features": {"completion_rate_30d": 1, "tip_volume_30d": 2}}
+        first = await client.post("/reward", json=told, headers=key)
+        profile = {"tip_volume_30d": 2, "completion_rate_30d": 1}
+        other_order = {"profile_features": profile} | dict(reversed(REWARD.items()))
+        again = await client.post("/reward", json=other_order, headers=key)
         assert ("idempotent-replayed" in first.headers, again.headers["idempotent-replayed"]) == (False, "true")
         changes: list[dict[str, object]] = [{"reward": 0.5}, {"tip_id": "b"}, {"features": {}}, {"day_of_week": 1}]
         for change in changes:
-            assert (await client.post("/reward", json=REWARD | change, headers=key)).status_code == 422
+            assert (await client.post("/reward", json=told | change, headers=key)).status_code == 422
         assert (await client.get("/stats/ann")).json()["reward_count"] == 1
 
 

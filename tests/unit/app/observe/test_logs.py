@@ -98,3 +98,12 @@ def test_json_lines_hold_whatever_is_logged() -> None:
     said = json.loads(first)
     assert (said["message"], said["number"], said["path"]) == ("two\nlines", 1, "x")
     assert json.loads(second)["exception"].endswith("ValueError: broken\nin two")
+
+
+def test_readable_lines_hold_whatever_is_logged() -> None:
+    """What could be taken for another line, or move a terminal's cursor, is escaped."""
+    with terminal() as screen:
+        set_up("info", "text")
+        logging.getLogger("oo.test").info("two\nlines", extra={"key": "\x1b[2J"})
+    [line] = screen.getvalue().splitlines()
+    assert line.endswith(r"oo.test: 'two\nlines' key='\x1b[2J'")

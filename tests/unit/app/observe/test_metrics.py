@@ -71,7 +71,7 @@ def test_each_call_counts_its_own() -> None:
     """Decisions, rewards by the nearest value, replays, events, generations and requests in flight."""
     counted = metrics()
     counted.decided("p", explored=True)
-    for reward in (-1, -0.4, 0.5, 1):
+    for reward in (-1, -0.4, 0.4, 1):
         counted.rewarded("p", reward, replayed=False)
     counted.rewarded("p", 1, replayed=True)
     counted.event("signals", "failed")

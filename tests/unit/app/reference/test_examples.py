@@ -5,6 +5,7 @@ import pytest
 from app.bandit.catalog import policies
 from app.messages.classic import ErasedAnswer, RewardRequest, ScoreAnswer, ScoreRequest, StatisticsAnswer
 from app.reference.examples import IDEMPOTENCY_KEY, ROUTES, THETA
+from state import keys
 
 POLICIES = list(policies().values())
 
@@ -34,6 +35,7 @@ def test_an_erasure_removes_what_the_conversation_has_written() -> None:
     answers = ROUTES["DELETE /users/{user_id}"].answers
     assert isinstance(answers, ErasedAnswer)
     assert len(answers.removed) == 2 * len(POLICIES) + 2
+    assert {keys.history("ann"), keys.index("ann")} < set(answers.removed)
     assert sum(name.endswith(IDEMPOTENCY_KEY) for name in answers.removed) == len(POLICIES)
     assert answers.removed == sorted(answers.removed)
 
