@@ -661,7 +661,7 @@ async def test_replica_that_alone_lost_the_store_gives_its_events_to_others(
     nats_at: Server, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a while in hand; that is no failure, though a single delivery is allowed, and it asks for no more."""
-    monkeypatch.setattr("app.events.pull.HOLD_SECONDS", 0.2)
+    monkeypatch.setattr("app.events.delivery.HOLD_SECONDS", 0.2)
     await js.add_stream(name="S", subjects=["signals.>"])
     await js.add_stream(name="dlq", subjects=["dlq.>"])
     noting = Noting()
@@ -963,7 +963,7 @@ async def test_connection_over_tls(tmp_path: Any, monkeypatch: pytest.MonkeyPatc
 
 async def test_dead_letters_are_handed_in_again_as_documented(nats_at: Server, js: JetStreamContext) -> None:
     """The program in docs/use/events.md publishes each once more to its subject, and takes it out of the dead letters."""
-    text = (Path(__file__).parent.parent.parent / "docs" / "events.md").read_text()
+    text = (Path(__file__).parent.parent.parent / "docs" / "use" / "events.md").read_text()
     [program] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     await js.add_stream(name="S", subjects=["signals.>"])
     await js.add_stream(name="dlq", subjects=["dlq.>"])

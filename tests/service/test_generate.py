@@ -135,8 +135,8 @@ async def test_never_good(one: Running, reply: str | None) -> None:
     ("raw", "status", "says"),
     [
         (http(b'{"choices": []}'), 502, "no usable tips in 3 tries"),
-        (http(b"<html>"), 502, "no chat completion"),
-        (http(b"{" * 99), 502, "no chat completion"),
+        (http(b"<html>"), 502, "not a chat completion"),
+        (http(b"{" * 99), 502, "not a chat completion"),
         (
             http(b'{"error": "key ' + KEY.encode() + b' is bad"}', "401 Unauthorized"),
             502,
@@ -342,7 +342,7 @@ def test_key_is_in_no_repr() -> None:
 
 # docs/use/tips.md says what is so
 
-GUIDE = (Path(__file__).parent.parent.parent / "docs" / "generate.md").read_text()
+GUIDE = (Path(__file__).parent.parent.parent / "docs" / "use" / "tips.md").read_text()
 
 
 def shown(pattern: str) -> str:
