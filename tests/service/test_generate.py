@@ -39,7 +39,7 @@ class Running(msgspec.Struct):
         return await self.http.post("/generate", json=ASKED | fields)
 
     def says(self, *replies: str | bytes | None) -> None:
-        """From now on the model gives these replies in turn, the last one for ever; bytes are a whole response."""
+        """From now on the model gives these replies in turn, the last one again and again; bytes are a whole response."""
         self.llm.asked.clear()
 
         async def answer(_: Asked) -> bytes:
@@ -151,7 +151,7 @@ async def test_never_good(one: Running, reply: str | None) -> None:
     ids=lambda value: repr(value)[:20],
 )
 async def test_proxy_failures(one: Running, raw: bytes, status: int, says: str) -> None:
-    """What the proxy does wrong is 502 or 503 with its reason, never a 500 and never the key."""
+    """A failure of the proxy is a 502 or 503 with its reason, never a 500, and never shows the key."""
     one.says(raw)
     response = await one.generate()
     assert response.status_code == status
@@ -212,7 +212,7 @@ async def test_parts_and_refusals(one: Running) -> None:
     ids=repr,
 )
 async def test_bad_requests(one: Running, fields: dict[str, Any]) -> None:
-    """What is out of range or names no prompt is 422, and the model is not asked."""
+    """A value out of range or an unknown prompt is a 422, and the model is not asked."""
     one.says(ARRAY)
     response = await one.generate(**fields)
     assert response.status_code == 422
@@ -307,7 +307,7 @@ async def test_without_key() -> None:
 
 
 async def test_not_reachable_and_default_version() -> None:
-    """Nobody listens at LITELLM_URL: 503 with Retry-After. DEFAULT_PROMPT_VERSION is what /prompts says."""
+    """A proxy that is not reachable is a 503 with Retry-After. DEFAULT_PROMPT_VERSION is what /prompts says."""
     async with running(LITELLM_URL=f"http://127.0.0.1:{free_port()}", DEFAULT_PROMPT_VERSION="v2") as made:
         response = await made.generate()
         assert (response.status_code, "retry-after" in response.headers) == (503, True)
@@ -340,7 +340,7 @@ def test_key_is_in_no_repr() -> None:
     assert KEY not in repr(Settings(litellm_master_key=Secret(KEY)))
 
 
-# docs/use/tips.md says what is so
+# What docs/use/tips.md shows
 
 GUIDE = (Path(__file__).parent.parent.parent / "docs" / "use" / "tips.md").read_text()
 

@@ -71,7 +71,7 @@ async def test_request_and_reply() -> None:
 
 
 async def test_cookies_are_not_kept() -> None:
-    """What the proxy sets with one user's answer does not go with the next user's call."""
+    """A cookie from one user's answer is not sent with the next user's call."""
     answer = http(completion("hello"), headers="Set-Cookie: session=ann; Path=/")
     async with asking(lambda *_: answer) as (server, llm):
         for _ in range(2):
@@ -117,7 +117,7 @@ async def test_long_error_body() -> None:
 @pytest.mark.parametrize("status", [200, 401, 429])
 @pytest.mark.parametrize("before", ["", "x" * 190])
 async def test_key_is_never_repeated(status: int, before: str, caplog: pytest.LogCaptureFixture) -> None:
-    """The proxy may repeat the key, part of it or its hash: no error and no log line does, cut or not."""
+    """The proxy may repeat the key, part of it or its hash; no error and no log line shows any of them."""
     caplog.set_level(logging.DEBUG)
     digest = hashlib.sha256(KEY.encode()).hexdigest()
     message = f"{before}Bad key {KEY}, Received API Key = sk-...{KEY[-4:]}, Key Hash = {digest}"
@@ -242,7 +242,7 @@ async def test_time_out_counts_the_whole_call() -> None:
 
 
 async def test_nothing_is_left_to_the_collector() -> None:
-    """What a call took is free when it ends: a collector at work would keep every other request waiting."""
+    """A call leaves no cycles behind: a collection would delay every other request."""
     async with asking(lambda *_: http(completion("x"))) as (_, llm):
         await llm.chat(HELLO)
         gc.collect()
@@ -256,7 +256,7 @@ async def test_nothing_is_left_to_the_collector() -> None:
 
 
 async def test_broken_connection_is_tried_once_more() -> None:
-    """A connection that closes before an answer began is no failure: the call is made again."""
+    """A connection that closes before an answer begins is not a failure: the call is repeated."""
     answers = [http(completion("first")), b"", http(completion("second"))]
     async with asking(lambda server, _: answers[len(server.asked) - 1]) as (server, llm):
         assert (await llm.chat(HELLO)).content == "first"
@@ -265,7 +265,7 @@ async def test_broken_connection_is_tried_once_more() -> None:
 
 
 async def test_broken_twice() -> None:
-    """One more try and no further."""
+    """A call is repeated once."""
     async with asking(lambda *_: b"") as (server, llm):
         with pytest.raises(LlmUnavailable, match="cannot be reached"):
             await llm.chat(HELLO)
@@ -328,7 +328,7 @@ async def test_too_long() -> None:
 
 
 async def test_garbled_encoding() -> None:
-    """An answer said to be compressed that is not: a failure."""
+    """An answer that is not compressed as its header says is a failure."""
     raw = http(b"not gzip", headers="Content-Encoding: gzip")
     async with asking(lambda *_: raw) as (_, llm):
         with pytest.raises(LlmFailed, match="cannot be decoded"):

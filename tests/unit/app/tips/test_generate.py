@@ -24,7 +24,7 @@ KEY = "sk-0123456789-very-secret"
 
 
 class Model:
-    """A language model that says these replies in turn, the last one for ever, and remembers what it was asked."""
+    """A language model that says these replies in turn, the last one again and again, and keeps what it was asked."""
 
     def __init__(self, *replies: str | httpx.Response | None) -> None:
         self.replies = replies
