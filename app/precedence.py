@@ -33,7 +33,7 @@ class Precedence:
             self._clear.set()
 
     async def give_way(self) -> None:
-        """Wait for one's turn, then until no decision is in hand, `longest_seconds` at most."""
+        """Wait for one's turn, then until no decision is in hand or `longest_seconds` have passed."""
         until = asyncio.get_running_loop().time() + self._longest
         async with self._turn:
             # A request that has just arrived has not entered the block yet.

@@ -38,7 +38,7 @@ class _StreamNames(msgspec.Struct):
 
 
 def api_of(domain: str) -> str:
-    """The start of the subjects of JetStream's API, "" for no domain.
+    """The start of the subjects of JetStream's API in this domain, or without one ("").
 
     https://docs.nats.io/running-a-nats-service/configuration/leafnodes/jetstream_leafnodes
     """
@@ -61,7 +61,7 @@ def _words(error: Exception) -> str:
 
 
 class Consumer:
-    """One durable, of the same name on every stream that holds some of its subject (there may be several)."""
+    """One durable, of the same name on every stream that holds some of its subject; there may be several."""
 
     def __init__(
         self, name: str, settings: Settings, counts: Counts, new_pull: Callable[[Client, str, str, Counts], Pull]
@@ -120,7 +120,7 @@ class Consumer:
         self.problem = problem
 
     async def _look(self, client: Client, jetstream: JetStreamContext) -> bool:
-        """Look at the streams and durables and report what is wrong; whether JetStream answered."""
+        """Look at the streams and durables, and report what is wrong. Returns whether JetStream answered."""
         try:
             self._report(await self._follow(client, jetstream))
         except NoRespondersError:

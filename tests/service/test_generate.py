@@ -39,7 +39,7 @@ class Running(msgspec.Struct):
         return await self.http.post("/generate", json=ASKED | fields)
 
     def says(self, *replies: str | bytes | None) -> None:
-        """From now on the model gives these replies in turn, the last one again and again; bytes are a whole response."""
+        """The model gives these replies in turn, the last one again and again; bytes are a whole response."""
         self.llm.asked.clear()
 
         async def answer(_: Asked) -> bytes:
