@@ -1,16 +1,18 @@
 """Read the tips in a language model's reply: the last JSON array outside of its thoughts."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 
+from app.messages.basics import TipId
 from app.messages.decoding import decoded
 from app.tips.thoughts import spans
 
 __all__ = ["BadReply", "Tip", "read"]
 
-LONGEST_ID: Final = 256
+# A reward must be able to name the tip.
+LONGEST_ID: Final[int] = get_args(TipId)[1].max_length
 
 
 class Tip(msgspec.Struct, frozen=True):
