@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -82,3 +83,19 @@ async def test_failed_calls_leave_nothing_behind() -> None:
             with pytest.raises(httpx.ConnectError):
                 await client.post(f"http://127.0.0.1:{free_port()}/", json={})
     assert len(transport._all) == 1
+
+
+async def test_last_used_is_used_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls in a row use one connection, so that the others become idle."""
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr("app.tips.transport.time", clock)
+
+    async def one_open() -> bool:
+        return server.open == 1
+
+    async with asking(together=2) as (server, client):
+        await asyncio.gather(*(client.post("/", json={}) for _ in range(2)))
+        for clock.now in (3.0, 4.0, 6.0):
+            await client.post("/", json={})
+        await until_async(one_open, "the other was idle for more than 5 s")
+        assert server.connections == 2
