@@ -188,6 +188,7 @@ async def test_events_in_hand_are_kept_alive(monkeypatch: pytest.MonkeyPatch) ->
     """The server is told three times per `ack_wait`, until the event is done."""
     due: list[Callable[[], None]] = []
     delays: list[float] = []
+    timers: list[asyncio.TimerHandle] = []
 
     class Loop:
         create_task = staticmethod(asyncio.get_running_loop().create_task)
@@ -196,7 +197,8 @@ async def test_events_in_hand_are_kept_alive(monkeypatch: pytest.MonkeyPatch) ->
         def call_later(delay: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
             delays.append(delay)
             due.append(callback)
-            return asyncio.get_running_loop().call_later(1e6, callback)
+            timers.append(asyncio.get_running_loop().call_later(1e6, callback))
+            return timers[-1]
 
     async with pulling() as made:
         monkeypatch.setattr("app.events.pull.asyncio", SimpleNamespace(**vars(asyncio) | {"get_running_loop": Loop}))
@@ -209,7 +211,7 @@ async def test_events_in_hand_are_kept_alive(monkeypatch: pytest.MonkeyPatch) ->
         assert (made.client.said, delays) == (["+WPI", "+WPI"], [20.0, 20.0, 20.0])
         made.go.set()
         await settle()
-        assert (made.client.said[-1], made.pull.in_hand) == ("+ACK", 0)
+        assert (made.client.said[-1], made.pull.in_hand, timers[-1].cancelled()) == ("+ACK", 0, True)
         monkeypatch.undo()
 
 

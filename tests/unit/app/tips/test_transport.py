@@ -87,7 +87,8 @@ async def test_failed_calls_leave_nothing_behind() -> None:
 
 async def test_last_used_is_used_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls in a row use one connection, so that the others become idle."""
-    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    clock = SimpleNamespace(now=0.0)
+    clock.monotonic = lambda: clock.now
     monkeypatch.setattr("app.tips.transport.time", clock)
 
     async def one_open() -> bool:
