@@ -86,7 +86,7 @@ async def test_credentials_from_a_file(tmp_path: Path) -> None:
                 )
 
             async def incomplete() -> bool:
-                return "oo.creds has not both a user's JWT and seed" in await problem(consumers)
+                return "oo.creds lacks a user's JWT or seed" in await problem(consumers)
 
             await until_async(missing, "no credentials yet")
             half = f"-----BEGIN USER NKEY SEED-----\n{seed.decode()}\n------END USER NKEY SEED------\n"

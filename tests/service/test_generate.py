@@ -36,7 +36,7 @@ class Running(msgspec.Struct):
         return await self.http.post("/generate", json=ASKED | fields)
 
     def says(self, *replies: str | bytes | None) -> None:
-        """From now on the model gives these replies in turn, the last one for ever; bytes are a whole response."""
+        """The model gives these replies in turn, the last one again and again; bytes are a whole response."""
         self.llm.asked.clear()
 
         async def answer(_: Asked) -> bytes:
@@ -132,8 +132,8 @@ async def test_never_good(one: Running, reply: str | None) -> None:
     ("raw", "status", "says"),
     [
         (http(b'{"choices": []}'), 502, "no usable tips in 3 tries"),
-        (http(b"<html>"), 502, "no chat completion"),
-        (http(b"{" * 99), 502, "no chat completion"),
+        (http(b"<html>"), 502, "not a chat completion"),
+        (http(b"{" * 99), 502, "not a chat completion"),
         (
             http(b'{"error": "key ' + KEY.encode() + b' is bad"}', "401 Unauthorized"),
             502,
@@ -148,7 +148,7 @@ async def test_never_good(one: Running, reply: str | None) -> None:
     ids=lambda value: repr(value)[:20],
 )
 async def test_proxy_failures(one: Running, raw: bytes, status: int, says: str) -> None:
-    """What the proxy does wrong is 502 or 503 with its reason, never a 500 and never the key."""
+    """A failure of the proxy is a 502 or 503 with its reason, never a 500, and never shows the key."""
     one.says(raw)
     response = await one.generate()
     assert response.status_code == status
@@ -209,7 +209,7 @@ async def test_parts_and_refusals(one: Running) -> None:
     ids=repr,
 )
 async def test_bad_requests(one: Running, fields: dict[str, Any]) -> None:
-    """What is out of range or names no prompt is 422, and the model is not asked."""
+    """A value out of range or an unknown prompt is a 422, and the model is not asked."""
     one.says(ARRAY)
     response = await one.generate(**fields)
     assert response.status_code == 422
@@ -304,7 +304,7 @@ async def test_without_key() -> None:
 
 
 async def test_not_reachable_and_default_version() -> None:
-    """Nobody listens at LITELLM_URL: 503 with Retry-After. DEFAULT_PROMPT_VERSION is what /prompts says."""
+    """A proxy that is not reachable is a 503 with Retry-After. DEFAULT_PROMPT_VERSION is what /prompts says."""
     async with running(LITELLM_URL=f"http://127.0.0.1:{free_port()}", DEFAULT_PROMPT_VERSION="v2") as made:
         response = await made.generate()
         assert (response.status_code, "retry-after" in response.headers) == (503, True)
