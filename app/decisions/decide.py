@@ -13,7 +13,7 @@ from app.bandit.sample import SEED_BITS
 from app.decisions.models import load, naming
 from state import keys
 from state.store import Store
-from state.update.batch import Append, Change, Fields, Hash, List, Values
+from state.update.changes import Append, Change, Fields, Hash, List, Values
 from state.values import history, record
 from state.values.history import Entry
 from state.values.record import Record

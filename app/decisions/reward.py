@@ -9,7 +9,7 @@ from app.bandit.policy import Policy
 from app.decisions.models import load, naming
 from state import keys
 from state.store import Store
-from state.update.batch import Change, Fields, Hash, Once, Values
+from state.update.changes import Change, Fields, Hash, Once, Values
 from state.values import record
 from state.values.record import Record
 

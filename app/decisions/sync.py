@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from state import keys
 from state.store import Store
-from state.update.batch import Change, Fields, Hash, Remove, Values
+from state.update.changes import Change, Fields, Hash, Remove, Values
 
 __all__ = ["Sync"]
 

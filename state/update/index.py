@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from state import keys
-from state.redis.servers import Command
+from state.redis.exchange import Command
 
 __all__ = ["Index", "kinds", "made_of"]
 

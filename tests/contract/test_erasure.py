@@ -9,9 +9,9 @@ import pytest
 from state import keys
 from state.errors import ConflictError
 from state.redis.connect import open_servers
-from state.redis.servers import exchange
+from state.redis.exchange import exchange
 from state.store import Store
-from state.update.batch import Append, Change, Fields, Hash, List, Once, Values
+from state.update.changes import Append, Change, Fields, Hash, List, Once, Values
 from tests.support.faults import Proxy
 from tests.support.servers import PATIENCE_SECONDS, RedisServer, until_async
 
@@ -101,14 +101,13 @@ async def test_who_is_served_all_the_time_is_erased(store: Store, real_redis: Re
             except ConflictError:
                 await asyncio.sleep(0)
 
+    async def served() -> bool:
+        return bool(real_redis.command("EXISTS", KEY))
+
     tasks = [asyncio.create_task(score(one)) for one in busy for _ in range(2)]
     for _ in range(10):
+        await until_async(served, "the user served")
         assert KEY in await store.erase("ann", FIXED)
-
-        async def served() -> bool:
-            return bool(real_redis.command("EXISTS", KEY))
-
-        await until_async(served, "the user served again")
     stop.set()
     await asyncio.gather(*tasks)
     for one in busy:

@@ -13,7 +13,7 @@ from state.errors import StoreError, StoreUnavailable
 from state.redis.cluster import Cluster as Masters
 from state.redis.connect import open_servers
 from state.store import Store
-from state.update.batch import Append, Change, Fields, Hash, List, Values
+from state.update.changes import Append, Change, Fields, Hash, List, Values
 from tests.support.faults import hasty, waits_in_vain
 from tests.support.servers import (
     PATIENCE_SECONDS,

@@ -20,7 +20,7 @@ from state.redis.servers import Servers
 from state.sorter import Sorter
 from state.store import Store
 from state.transfer import Transfer
-from state.update.batch import Change, Fields, Hash, Once
+from state.update.changes import Change, Fields, Hash, Once
 from state.users import Users
 from state.values import record
 from state.values.record import Meta, Record

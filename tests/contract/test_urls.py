@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection
 
 from state.redis.connect import open_servers
-from state.redis.servers import exchange
+from state.redis.exchange import exchange
 from tests.support.servers import PATIENCE_SECONDS, ROOT, RedisServer, free_port, redis_server, until_async
 
 pytestmark = pytest.mark.anyio

@@ -14,7 +14,7 @@ from state.errors import StoreUnavailable
 from state.redis.advice import advise, warnings
 from state.redis.connect import open_servers
 from state.store import Store
-from state.update.batch import Change, Fields, Hash, Values
+from state.update.changes import Change, Fields, Hash, Values
 from tests.support.bodies import reward
 from tests.support.faults import waits_in_vain
 from tests.support.servers import (

@@ -22,7 +22,7 @@ from app.settings import Secret
 from app.tips import chat as llm
 from state.redis.connect import open_servers
 from state.store import Store
-from state.update.batch import Append, Change, Fields, Read, Step, Values
+from state.update.changes import Append, Change, Fields, Read, Step, Values
 from tests.support.bodies import POLICIES, reward, score
 from tests.support.servers import PATIENCE_SECONDS, Server
 

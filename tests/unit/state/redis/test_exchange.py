@@ -7,7 +7,7 @@ import uvloop
 from redis.exceptions import ConnectionError  # noqa: A004
 
 from state.redis.connect import open_servers
-from state.redis.servers import exchange
+from state.redis.exchange import exchange
 from tests.support.servers import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.anyio

@@ -62,7 +62,7 @@ async def test_a_name_that_nobody_knows(caplog: pytest.LogCaptureFixture) -> Non
         await store.ping()
     await store.close()
     assert caplog.messages == [
-        f"Redis cannot be reached ({name}:6379: its name is not known): requests are answered 503"
+        f"Redis cannot be reached ({name}:6379: the host name is unknown): requests are answered 503"
     ]
 
 
