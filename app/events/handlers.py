@@ -32,10 +32,10 @@ class Malformed(Exception):
 class TaskSync(Protocol):
     """The use-case behind `signals.task.synced`."""
 
-    async def synced(self, user_id: str, fields: dict[str, str], received_at: float) -> bool:
-        """Replace what is stored of the user's last synchronisation; False if what is stored is newer.
+    async def synced(self, user_id: str, fields: dict[str, str], received_at: float) -> None:
+        """Replace the stored synchronisation of the user's tasks, unless the stored one is newer.
 
-        Doing it again with the same arguments must change nothing: an event may be delivered twice.
+        Repeating a call must change nothing: an event may be delivered twice.
         Raises StoreUnavailable or ConflictError.
         """
         ...
