@@ -111,10 +111,10 @@ class Users:
         async with borrow(self._servers.connection(""), self._patience) as connection:
             replies = await exchange_or_raise(connection, sizes, self._patience)
         groups: list[list[Wanted]] = []
-        total = _ITEMS
+        total = 0
         for one, pair in zip(chunk, zip(replies[::2], replies[1::2], strict=True), strict=True):
             items = sum(size for size in pair if isinstance(size, int))
-            if total + items > _ITEMS or len(groups[-1]) == _TOGETHER:
+            if not groups or total + items > _ITEMS or len(groups[-1]) == _TOGETHER:
                 groups.append([])
                 total = 0
             groups[-1].append(one)

@@ -363,25 +363,3 @@ def test_refusals_are_told() -> None:
                     server.resume()
 
         asyncio.run(scenario())
-
-
-@pytest.mark.parametrize(
-    ("key", "parsed"),
-    [
-        ("oo:{ann}:history", ("ann", "history")),
-        ("oo:{zo%C3%AB%20%7B3%7D}:linucb-v1:once:a%2Fb", ("zoë {3}", "linucb-v1:once:a%2Fb")),
-        ("oo:{ann}:flight:ab:1", ("ann", "flight:ab:1")),
-        ("oo:flight:ab:1", None),
-        ("oo:{}:history", None),
-        ("oo:{a b}:history", None),
-        ("oo:{%c3%ab}:history", None),
-        ("oo:{%FF}:history", None),
-        ("oo:{ann}:", None),
-        ("oo:{ann}:a b", None),
-        ("x:{ann}:history", None),
-    ],
-)
-def test_keys_are_read_back(key: str, parsed: tuple[str, str] | None) -> None:
-    """A key names its user and kind, and only a key that the service would write does."""
-    assert keys.parse(key) == parsed
-    assert parsed is None or keys.of(*parsed) == key

@@ -41,7 +41,7 @@ class Wire:
     async def ask(self, *commands: Command) -> list[Any]:
         """The replies to commands of another client, which are not noted."""
         async with self._servers.connection("") as connection:
-            return await exchange(connection, commands)
+            return [_resp2(reply) for reply in await exchange(connection, commands)]
 
     @asynccontextmanager
     async def connection(self, key: str, *, insist: bool = False) -> AsyncIterator[AbstractConnection]:
@@ -96,4 +96,13 @@ class _Tapped:
     async def read_response(self, **options: Any) -> Any:
         if self._error is not None:
             raise self._error
-        return await self._connection.read_response(**options)
+        return _resp2(await self._connection.read_response(**options))
+
+
+def _resp2(reply: Any) -> Any:
+    """A reply as a server gives it in the protocol that the service speaks; the embedded store speaks a newer one."""
+    if isinstance(reply, dict):
+        return [part for pair in reply.items() for part in pair]
+    if isinstance(reply, list):
+        return [_resp2(part) for part in reply]
+    return b"%g" % reply if isinstance(reply, float) else reply
