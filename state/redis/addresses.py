@@ -5,7 +5,7 @@
 
 import re
 from ipaddress import IPv6Address
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 __all__ = ["Parts", "addresses", "split"]
 
@@ -24,9 +24,7 @@ class Parts(NamedTuple):
 
 def split(rest: str) -> Parts:
     """The parts of the text after `://` in a URL; the last `@` ends the password."""
-    found = _PARTS.fullmatch(rest)
-    if found is None:  # it matches any text
-        raise AssertionError
+    found = cast("re.Match[str]", _PARTS.fullmatch(rest))  # it matches any text
     credentials, _, hosts = found[1].rpartition("@")
     return Parts(credentials, hosts, found[2], found[3] or "")
 

@@ -158,6 +158,13 @@ async def test_on_a_cluster_each_user_is_alone() -> None:
     assert len(wire.sent) == 8
 
 
+async def test_a_write_refused_within_the_transaction() -> None:
+    """Redis does not undo the others, so it is an error and not a user that was written."""
+    wire = Wire()
+    with pytest.raises(StoreUnavailable, match="Redis refuses"):
+        await through(wire).write([[*whole("a"), Stored("a", "p", [b"x"])]], strays=None)
+
+
 @pytest.mark.parametrize(("failure", "words"), [(CUT, "reached"), (NoPermissionError("NOPERM"), "refuses")])
 async def test_failures_are_told(failure: str | ResponseError, words: str) -> None:
     """Neither a read nor a write is tried again after a failure."""

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from redis.exceptions import ClusterDownError, ConnectionError, MovedError, ResponseError  # noqa: A004  # redis-py's
+from redis.exceptions import ClusterDownError, ConnectionError, MovedError, RedisClusterException, ResponseError  # noqa: A004  # redis-py's
 from redis.exceptions import TimeoutError as ConnectTimeout
 
 from state.redis import cluster as module
@@ -186,6 +186,15 @@ async def test_no_node_for_a_key() -> None:
     with pytest.raises(ResponseError):
         await clustered(nodes).masters()
 
+    async def nowhere() -> None:
+        raise RedisClusterException("no startup node can be reached")
+
+    nodes.fails = nowhere
+    with pytest.raises(ConnectionError, match="no node of the cluster answers"):
+        await clustered(nodes).masters()
+    with pytest.raises(ConnectionError, match="no node of the cluster is known"):
+        await served(clustered(nodes), "0")
+
 
 async def test_masters_by_their_share() -> None:
     """Each master once, under a name that changes when its slots do; a gap is an error."""
@@ -224,6 +233,10 @@ async def test_looked_for_again_after_a_doubt(monkeypatch: pytest.MonkeyPatch) -
     assert cluster._looking is not None
     await cluster._looking
     nodes.fails = None
+    monkeypatch.setattr(module, "_LOOK", 3_600.0)
+    await served(cluster, "0")  # not yet: a cluster that is down is not asked all the time
+    assert cluster._looking.done()
+    monkeypatch.setattr(module, "_LOOK", 0.0)
     await served(cluster, "0")
     await cluster._looking
     await served(cluster, "0")
