@@ -96,7 +96,7 @@ def _words(error: BaseException) -> str:
         case ssl.SSLCertVerificationError():
             return f"the TLS handshake failed: {error.verify_message}"
         case ssl.SSLError():
-            return f"the TLS handshake failed: {getattr(error, "reason", None) or type(error).__name__}"
+            return f"the TLS handshake failed: {getattr(error, 'reason', None) or type(error).__name__}"
         case socket.gaierror():
             return "the host name is unknown"
         case OSError(errno=int(number)) if number:
