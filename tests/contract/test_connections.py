@@ -1,4 +1,4 @@
-"""A connection that is closed under its user: it never goes on with another one in silence."""
+"""A connection that is closed while it is in use is never silently replaced."""
 
 import asyncio
 

@@ -31,7 +31,6 @@ from tests.support.servers import (
 pytestmark = pytest.mark.anyio
 
 N = (b"n",)
-# Where no answer can come, see `hasty`.
 # Sentinels that never take a busy server for one that is down.
 NEVER_MS = 3_600_000
 

@@ -19,7 +19,6 @@ from tests.support.servers import PATIENCE_SECONDS, Cluster, RedisServer, redis_
 pytestmark = pytest.mark.anyio
 
 N = (b"n",)
-# What ends sooner than PATIENCE_SECONDS ends by `Clock`.
 
 
 def key_of(user: str) -> str:

@@ -1,4 +1,4 @@
-"""What a change of one line could break without a word: each test here fails for such a change."""
+"""What a change of one line could silently break: each test here fails for such a change."""
 
 import hashlib
 import hmac
