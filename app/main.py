@@ -140,9 +140,7 @@ def from_environment() -> ASGIApp:
 
 def _servers(settings: Settings) -> Servers:
     if settings.redis_url.reveal() == "memory://" and (settings.workers > 1 or wait_replicas_of(settings)):
-        raise SettingsError(
-            "REDIS_URL: memory:// is for one process; WORKERS and REDIS_WAIT_REPLICAS need a Redis"
-        )
+        raise SettingsError("REDIS_URL: memory:// is for one process; WORKERS and REDIS_WAIT_REPLICAS need a Redis")
     try:
         return open_servers(
             settings.redis_url.reveal(), size=settings.redis_pool_size, timeout=settings.store_timeout_seconds

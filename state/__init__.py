@@ -1,1 +1,1 @@
-"""The state of all users in Redis, shared by the replicas: what can be asked of it."""
+"""The state of all users in Redis, shared by the replicas: the store, and whole users in bulk."""

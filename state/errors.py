@@ -1,29 +1,29 @@
-"""What can go wrong with the state.
+"""The errors of the state.
 
 StoreError
-├── ConflictError      other writers were first, too often; try again
+├── ConflictError      other writers came first too often; try again
 ├── StoreUnavailable   Redis cannot be reached, is not ready, or refuses; try again
 ├── CorruptState       a key holds what this service never writes; an operator must look at it
-└── KeyReused          an idempotency key came again with another request
+└── KeyReused          an idempotency key was used before for another request
 """
 
 __all__ = ["ConflictError", "CorruptState", "KeyReused", "StoreError", "StoreUnavailable"]
 
 
 class StoreError(Exception):
-    """Anything wrong with the state; nothing of the update that raised it was written, unless it says so."""
+    """Base of all errors of the state. The update that raised it wrote nothing, unless the message says so."""
 
 
 class ConflictError(StoreError):
-    """Other replicas changed the same user first, more often than it is worth trying again."""
+    """Other replicas changed the same user first, in every attempt."""
 
 
 class StoreUnavailable(StoreError):
-    """Redis is away, starting, read-only, full, or too slow; the outcome of a write cut short is unknown."""
+    """Redis is away, starting, read-only, full, or too slow. A write may have been made all the same."""
 
 
 class CorruptState(StoreError):
-    """The key named in the message holds something of the wrong type, length or value. It is left as it is."""
+    """The key named in the message holds a value of the wrong type, length or content. It is not changed."""
 
     def __init__(self, key: str, problem: str) -> None:
         super().__init__(f"{key}: {problem}")
@@ -32,4 +32,4 @@ class CorruptState(StoreError):
 
 
 class KeyReused(StoreError):
-    """An idempotency key was used before for a request that said something else."""
+    """An idempotency key was used before for another request."""

@@ -2,15 +2,15 @@
 --
 --   redis-cli --eval state/inspect.lua 'oo:{alice}:egreedy-v1'
 --
--- It only reads, and takes about as long as one HGETALL. It needs a real Redis, for it decodes the binary fields with
--- Redis' own `struct`. theta = A^-1 b is solved here in float64, as the service does.
+-- It only reads, and takes about as long as one HGETALL. It needs a real Redis, since it decodes the binary fields with
+-- the `struct` library of Redis. theta = A^-1 b is solved in float64, as in the service.
 
 local key = KEYS[1]
 if not key then
   return redis.error_reply("give one key, e.g. redis-cli --eval state/inspect.lua 'oo:{alice}:egreedy-v1'")
 end
 
--- Features by position. A policy with d features has the first d of these, if d is one of the known ones.
+-- Features by position: a policy with d features has the first d of these, if d is known.
 local FEATURES = {
   { "hour_sin", "hour of the day, around the clock" },
   { "hour_cos", "hour of the day: + at midnight, - at noon" },
@@ -50,7 +50,7 @@ end
 local A, b, meta = fields[1], fields[2], fields[3]
 
 if #b == 0 or #b % 8 ~= 0 then
-  return broken("b has " .. #b .. " bytes, which is no number of float64 values")
+  return broken("b has " .. #b .. " bytes, not a multiple of 8")
 end
 local d = #b / 8
 if #A ~= 8 * d * d then
@@ -60,7 +60,7 @@ if #meta == 0 or (#meta < 40 and #meta % 8 ~= 0) then
   return broken("meta has " .. #meta .. " bytes, in which a field is cut off")
 end
 
--- Rows of A with b as the last column, then Gauss-Jordan with the largest pivot of each column.
+-- Rows of A with b as the last column, then Gauss-Jordan elimination with the largest pivot of each column.
 local rows = {}
 local row_format = "<" .. string.rep("d", d)
 for i = 1, d do
@@ -89,7 +89,7 @@ for column = 1, d do
   end
 end
 
--- meta grows at its end: what a record of another version lacks is not shown, what it has besides is counted.
+-- meta grows at its end: fields that an older version did not write are not shown, those of a newer one are counted.
 local function whole(number)
   return string.format("%.0f", number)
 end

@@ -1,6 +1,6 @@
-"""The key schema: which keys a user has in Redis, and what they are called.
+"""The key schema: the keys of a user in Redis and their names.
 
-Every key of a user carries the user id in braces, so that a Redis Cluster keeps all of them in one slot and one
+Every key of a user has the user id in braces, so that a Redis Cluster keeps all of them in one slot, where one
 transaction can change them.
 """
 
@@ -39,7 +39,7 @@ __all__ = [
 HISTORY: Final = "history"
 SYNC: Final = "sync"
 INDEX: Final = "once"
-# String with the Unix time since which every marker is in its user's index.
+# String: the Unix time since which every marker is in its user's index.
 INDEXED_SINCE: Final = "oo:indexed-since"
 # The glob pattern of all keys of all users.
 EVERYONE: Final = "oo:{*}:*"
@@ -59,12 +59,12 @@ def _user(user_id: str) -> str:
 
 
 def of(user_id: str, kind: str) -> str:
-    """The key of a user with this last part. Raises ValueError for an id that is not Unicode."""
+    """The key of a user with `kind` as its last part. Raises ValueError for an id that is not Unicode."""
     return f"{_user(user_id)}:{kind}"
 
 
 def parse(key: str) -> tuple[str, str] | None:
-    """The user id and the last part of a key, such that `of` makes that key of them; None for a key of no user."""
+    """The user id and the last part of a key, the inverse of `of`; None if the key belongs to no user."""
     found = _KEY.fullmatch(key)
     if found is None:
         return None
@@ -73,27 +73,27 @@ def parse(key: str) -> tuple[str, str] | None:
 
 
 def everything(user_id: str) -> str:
-    """The glob pattern of all keys of a user; what means something in a pattern is percent-encoded in them."""
+    """The glob pattern of all keys of a user. The id needs no escapes: it is percent-encoded."""
     return of(user_id, "*")
 
 
 def kind_of(key: str) -> str:
-    """The last part of a key of a user that `of`, `record` or `marker` made."""
+    """The last part of a key made by `of`, `record` or `marker`."""
     return key.partition("}:")[2]
 
 
 def fixed(policies: Iterable[str]) -> list[str]:
-    """The last parts of all keys a user may have under these policies, apart from idempotency keys and their index."""
+    """The last parts of all keys that a user may have under `policies`, without idempotency keys and their index."""
     return [*policies, HISTORY, SYNC]
 
 
 def is_marker(kind: str) -> bool:
-    """Whether keys with this last part are strings that expire, as `marker` names them."""
+    """Whether `kind` is the last part of a marker: a string that expires."""
     return _ONCE in kind
 
 
 def marker_parts(kind: str) -> tuple[str, str] | None:
-    """The policy and the idempotency key of which `marker` makes this last part; None if there are none."""
+    """The policy and the idempotency key in the last part of a marker; None if `marker` does not make such a part."""
     policy, found, quoted = kind.partition(_ONCE)
     key = unquote(quoted, errors="replace")
     if not found or not _IDEMPOTENCY_KEY.fullmatch(key) or quote(key, safe=_LEFT_ALONE) != quoted:
@@ -102,51 +102,50 @@ def marker_parts(kind: str) -> tuple[str, str] | None:
 
 
 def is_passing(kind: str) -> bool:
-    """Whether keys with this last part are of use only to the replica that wrote them. Version 0.1.0 wrote some."""
+    """Whether only the replica that wrote a key with this last part uses it. Version 0.1.0 wrote some."""
     return kind.startswith(_FLIGHT)
 
 
 def draft(user_id: str) -> str:
-    """The key under which a value is put together within one transaction, before it gets its name."""
+    """The key of a value that is renamed later in the same transaction; between transactions it never exists."""
     return of(user_id, f"{_FLIGHT}draft")
 
 
 def record(user_id: str, policy_id: str) -> str:
-    """Hash with A, b and meta of one user under one policy."""
+    """Hash: A, b and meta of one user under one policy."""
     return f"{_user(user_id)}:{policy_id}"
 
 
 def history(user_id: str) -> str:
-    """List of the user's last decisions, oldest first."""
+    """List: the user's last decisions, oldest first."""
     return of(user_id, HISTORY)
 
 
 def sync(user_id: str) -> str:
-    """Hash with the last sync of the user's tasks."""
+    """Hash: the last sync of the user's tasks."""
     return of(user_id, SYNC)
 
 
 def marker(user_id: str, policy_id: str, idempotency_key: str) -> str:
-    """String that says which reward an idempotency key stood for; it expires."""
+    """String that expires: the fingerprint of the reward that an idempotency key was used for."""
     return f"{_user(user_id)}:{policy_id}{_ONCE}{quote(idempotency_key, safe=_LEFT_ALONE)}"
 
 
 def index(user_id: str) -> str:
-    """Sorted set of the last parts of the user's markers, each with the Unix time at which it expires."""
+    """Sorted set: the last parts of the user's markers, each with the Unix time at which it expires."""
     return of(user_id, INDEX)
 
 
 def flight(lane: str, user_id: str | None) -> str:
-    """String with the last operation id of one lane of one replica, in the slot of `user_id` if one is given; it
-    expires.
+    """String that expires: the last operation id of one lane of one replica, in the slot of `user_id` if one is given.
 
-    The user's name is not in it: it need not be found when the user is erased, and the users of a slot share it.
+    It does not name the user, so an erasure does not have to find it, and all users of a slot share it.
     """
     return f"oo:flight:{lane}" if user_id is None else f"oo:flight:{lane}:{{{_tags()[_slot(_user(user_id)[4:-1])]}}}"
 
 
 def _slot(tag: str) -> int:
-    """The slot of a Redis Cluster for keys with this text in braces: CRC-16/XMODEM.
+    """The slot of a Redis Cluster for keys with `tag` in braces: CRC-16/XMODEM.
 
     https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#key-distribution-model
     """
@@ -155,7 +154,7 @@ def _slot(tag: str) -> int:
 
 @lru_cache(1)
 def _tags() -> dict[int, str]:
-    """For each slot the smallest number that is in it."""
+    """For each slot the smallest whole number whose text hashes to it."""
     found: dict[int, str] = {}
     numbers = map(str, count())
     while len(found) < _SLOTS:
@@ -165,5 +164,5 @@ def _tags() -> dict[int, str]:
 
 
 def rate(name: str) -> str:
-    """Counter of the requests an API key sent in the current second; it expires."""
+    """Counter that expires: the requests with one API key in the current second."""
     return f"oo:rate:{name}"

@@ -1,8 +1,8 @@
-"""The store: what can be asked of the state, and how changes are gathered into batches.
+"""The store: all that can be asked of the state, and how changes are gathered into batches.
 
-A change is a pure step from named values of one user to the writes that it wants. A replica collects the steps that are
-waiting and applies them together in one transaction; what arrives meanwhile is the next batch, so batches grow with the
-load and a request alone waits for nobody.
+A change is a pure step from named values of one user to writes. A replica applies all steps that are waiting in one
+transaction; those that arrive meanwhile form the next batch. So batches grow with the load, and a single request does
+not wait for others.
 """
 
 import asyncio
@@ -17,16 +17,18 @@ from redis.exceptions import ResponseError
 from state import keys
 from state.erasure import Eraser
 from state.errors import CorruptState, StoreUnavailable
-from state.redis.failure import TROUBLE, Outage, pause_or_give_up, raise_for, reason
-from state.redis.servers import Command, Servers, exchange
-from state.update.batch import Change, Once, Operation, Read, Remove, Step, Watched
+from state.redis.exchange import Command, exchange, raise_for
+from state.redis.failure import TROUBLE, Outage, pause_or_give_up, reason
+from state.redis.servers import Servers
+from state.update.batch import Operation
+from state.update.changes import Change, Once, Read, Remove, Step, Watched
 from state.update.transaction import RESERVE, Flush, Lane, Transactions, fail
 
 __all__ = ["Store"]
 
 T = TypeVar("T")
 
-# While one flush waits for Redis the other computes. On a cluster each is of one user, so more are worth it.
+# While one flush waits for Redis, the other computes. On a cluster each is of one user only, so there are more.
 _LANES: Final = 2
 _LANES_ON_CLUSTER: Final = 16
 _BATCH: Final = 64
@@ -35,9 +37,9 @@ _BATCH: Final = 64
 class Store:
     """The shared state behind `servers`.
 
-    `timeout` (seconds) bounds every call. `wait_replicas` Redis replicas must have a write before it is acknowledged;
-    None is 1 where a replica may become the master, and else 0. `observe` is told of every flush.
-    All methods raise StoreUnavailable when Redis is away, ConflictError when other writers were always first, and
+    `timeout` (seconds) limits every call. `wait_replicas` Redis replicas must have a write before it is acknowledged;
+    None is 1 where a replica may become the master, and else 0. `observe` gets every flush.
+    All methods raise StoreUnavailable when Redis fails, ConflictError when other writers always came first, and
     CorruptState for a key that holds something else.
     """
 
@@ -67,7 +69,7 @@ class Store:
         self._eraser = Eraser(servers, timeout=timeout, marker_seconds=marker_seconds, outage=self._outage)
         replica = secrets.token_hex(8)
         if not servers.spans_users:
-            keys.flight("", "")  # what it computes once takes a tenth of a second, in which a request would wait
+            keys.flight("", "")  # computes a table once, in a tenth of a second, for which a request would wait
         self._lanes = [Lane(f"{replica}:{n}") for n in range(_LANES if servers.spans_users else _LANES_ON_CLUSTER)]
         self._waiting: deque[Operation] = deque()
         self._busy: set[str] = set()
@@ -75,10 +77,10 @@ class Store:
         self._called = False
 
     async def update(self, user_id: str, reads: tuple[Read, ...], step: Step[T], *, once: Once[T] | None = None) -> T:
-        """Apply `step` to what `reads` name of a user, make its writes, and return its result.
+        """Apply `step` to the values that `reads` name, make its writes, and return its result.
 
-        `step` may run several times, so it must be pure; what it raises is raised here. It may write what `reads`
-        name, and nothing else. Raises KeyReused if the key of `once` holds another request.
+        `step` may run several times, so it must be pure; what it raises is raised here. It may write only what `reads`
+        name. Raises KeyReused if the key of `once` holds another request.
         """
         loop = asyncio.get_running_loop()
         operation = Operation(
@@ -93,38 +95,38 @@ class Store:
         return result
 
     async def wipe(self, user_id: str, wiped: Sequence[str]) -> None:
-        """Remove keys of a user in one transaction; updates under way start from nothing."""
+        """Remove keys of a user in one transaction; updates that run meanwhile start over from nothing."""
         removal = Change(None, tuple(Remove(key) for key in wiped))
         await self.update(user_id, tuple(Watched(key) for key in wiped), lambda _: removal)
 
     async def erase(self, user_id: str, fixed: Sequence[str], *, thorough: bool = False) -> list[str]:
-        """Remove every key of a user; the names of those there were, in order.
+        """Remove every key of a user; the sorted names of those that existed.
 
-        `fixed` are the keys with names that are known; idempotency keys are found by the user's index. `thorough` also
-        looks through all keys, as is done anyway in the time after an upgrade in which some may be in no index.
-        Raises ConflictError if rewards with new idempotency keys are always first.
+        `fixed` are the keys with known names; idempotency keys are found by the user's index. With `thorough` all keys
+        are searched too, as always for a while after an upgrade from a version without indexes. Raises ConflictError if
+        rewards with new idempotency keys always come first.
         """
         return await self._eraser.erase(user_id, fixed, thorough=thorough)
 
     async def note_index(self) -> None:
-        """Remember in Redis, if it is not known there, that from now on idempotency keys are in their user's index."""
+        """Note in Redis, unless it is noted already, that from now on idempotency keys are in their user's index."""
         await self._eraser.note_index()
 
     async def read(self, key: str, fields: tuple[bytes, ...]) -> Sequence[bytes | None]:
-        """The values of `fields` of the hash `key`, None for each that is not there."""
-        values: Sequence[bytes | None] = await self._ask(key, ("HMGET", key, *fields))
+        """The values of `fields` of the hash `key`, None for a missing one."""
+        values: Sequence[bytes | None] = await self._query(key, ("HMGET", key, *fields))
         return values
 
     async def history(self, user_id: str) -> list[bytes]:
         """The entries of a user's history, oldest first."""
         key = keys.history(user_id)
-        entries: list[bytes] = await self._ask(key, ("LRANGE", key, -self._history_size, -1))
+        entries: list[bytes] = await self._query(key, ("LRANGE", key, -self._history_size, -1))
         return entries
 
     async def count(self, key: str, seconds: int) -> int:
-        """Add 1 to the counter `key`, which starts anew `seconds` after its first count; what it has come to.
+        """Add 1 to the counter `key`, which expires `seconds` after its first count; its new value.
 
-        One round trip. A reply that is lost counts all the same.
+        One round trip, never tried again: a count whose reply is lost may have been made.
         """
         commands: list[Command] = [("MULTI",), ("SET", key, 0, "EX", seconds, "NX"), ("INCR", key), ("EXEC",)]
         with self._outage.watch():
@@ -137,15 +139,15 @@ class Store:
                 raise StoreUnavailable(reason(error)) from error
         counted: int | ResponseError = replies[-1][-1]
         if isinstance(counted, ResponseError):
-            raise CorruptState(key, "holds no counter")
+            raise CorruptState(key, "is not a counter")
         return counted
 
     async def ping(self) -> None:
-        """Ask whether Redis is there; of a cluster, whether a part of it is."""
-        await self._ask("", ("PING",))
+        """Check that Redis answers; of a cluster, that one of its masters does."""
+        await self._query("", ("PING",))
 
     async def close(self) -> None:
-        """Let what is under way end, then close the connections."""
+        """Wait for flushes that are under way, then close the connections."""
         while self._flights:
             await asyncio.wait(self._flights)
         await self._servers.close()
@@ -153,7 +155,7 @@ class Store:
     async def _submit(self, operation: Operation) -> Any:
         self._waiting.append(operation)
         if self._lanes and not self._called:
-            # After the requests that arrived in the same turn of the loop, so that they go together.
+            # After all requests of this turn of the event loop, so that they share a batch.
             self._called = True
             asyncio.get_running_loop().call_soon(self._launch)
         return await operation.done
@@ -164,24 +166,24 @@ class Store:
             lane = self._lanes.pop()
             users = {operation.user for operation in operations}
             self._busy |= users
-            # In a context of its own: what it logs belongs to several requests, not to the one that came first.
+            # In a context of its own: what it logs belongs to several requests, not to the first.
             task = asyncio.get_running_loop().create_task(self._fly(lane, operations, users), context=Context())
             self._flights.add(task)
             task.add_done_callback(self._flights.discard)
 
     def _take(self) -> list[Operation]:
-        """The next batch: the first that wait, less those whose user is in a flush already."""
+        """The next batch: the operations that wait longest, without those of users that are in a flush already."""
         taken: list[Operation] = []
         kept: list[Operation] = []
         reserve = self._timeout * RESERVE
         soon = asyncio.get_running_loop().time() + reserve
         while self._waiting and len(taken) < _BATCH:
             if taken and self._waiting[0].deadline > taken[0].deadline + reserve:
-                break  # those that wait since long have less time, and a batch has no more than its oldest
+                break  # a batch has the time of its oldest: younger ones go apart
             operation = self._waiting.popleft()
             if operation.done.done():
                 continue
-            if operation.deadline <= soon:  # with no time left it would only fail those that go with it
+            if operation.deadline <= soon:  # it would make its whole batch fail
                 fail([operation], StoreUnavailable("Redis did not answer in time"))
             elif operation.user in self._busy or not (
                 self._servers.spans_users or not taken or operation.user == taken[0].user
@@ -201,30 +203,28 @@ class Store:
                     lane, [operation for operation in operations if operation.user == user], alone=True
                 )
         finally:
-            fail(operations, StoreUnavailable("the service stops"))
+            fail(operations, StoreUnavailable("the service is shutting down"))
             self._busy -= users
             self._lanes.append(lane)
             self._launch()
 
-    async def _ask(self, key: str, command: Command) -> Any:
-        """The reply to one command that changes nothing."""
-        with self._outage.watch():
-            return await self._answer(key, command)
-
-    async def _answer(self, key: str, command: Command) -> Any:
+    async def _query(self, key: str, command: Command) -> Any:
+        """The reply to a command that changes nothing, so that it can be tried again after a failure."""
         deadline = asyncio.get_running_loop().time() + self._timeout
         failures = 0
-        while True:
-            try:
-                async with asyncio.timeout_at(deadline), self._servers.connection(key) as connection:
-                    [reply] = await exchange(connection, [command])
-            except TROUBLE as error:
+        with self._outage.watch():
+            while True:
+                problem: Exception
+                try:
+                    async with asyncio.timeout_at(deadline), self._servers.connection(key) as connection:
+                        [reply] = await exchange(connection, [command])
+                except TROUBLE as error:
+                    problem = error
+                else:
+                    if not isinstance(reply, ResponseError):
+                        return reply
+                    if str(reply).startswith("WRONGTYPE"):
+                        raise CorruptState(key, "holds a value of another type")
+                    problem = reply
                 failures += 1
-                await pause_or_give_up(self._servers, error, failures, deadline)
-                continue
-            if not isinstance(reply, ResponseError):
-                return reply
-            if str(reply).startswith("WRONGTYPE"):
-                raise CorruptState(key, "holds a value of another type")
-            failures += 1
-            await pause_or_give_up(self._servers, reply, failures, deadline)
+                await pause_or_give_up(self._servers, problem, failures, deadline)

@@ -1,12 +1,12 @@
-"""Keys in bulk while the service runs: who is there, the keys of one user, and the models that an import writes.
+"""Keys in bulk while the service runs: which users exist, the keys of one user, and the models that an import writes.
 
-Each key is read at once and written at once, so none is ever seen half. `state.users` has whole users.
+Each key is read and written as a whole. `state.users` reads and writes whole users.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Container, Iterable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
-from typing import Any, Final
+from contextlib import aclosing
+from typing import Any, Final, TypeVar
 
 import msgspec
 from redis.asyncio.connection import AbstractConnection
@@ -14,23 +14,26 @@ from redis.exceptions import ResponseError
 
 from state import keys
 from state.errors import StoreUnavailable
-from state.redis.failure import TROUBLE, raise_for, reason
-from state.redis.scan import answers, lent, scan
-from state.redis.servers import Command, Servers
+from state.redis.exchange import Command, exchange_or_raise, raise_for
+from state.redis.failure import as_unavailable
+from state.redis.scan import scan
+from state.redis.servers import Servers, borrow
 from state.sorter import Sorter
 from state.values.stored import Stored
 
-__all__ = ["Page", "Transfer", "read_back", "reads", "told", "writes"]
+__all__ = ["Page", "Transfer", "all_results", "decode_replies", "read_commands", "write_command"]
 
-# Keys written in one transaction: Redis does nothing else meanwhile.
+T = TypeVar("T")
+
+# Keys written in one transaction, during which Redis is blocked.
 _TOGETHER: Final = 128
-# What PTTL answers for a key that does not expire, and for one that is not there.
+# The replies of PTTL for a key that does not expire, and for a missing one.
 _STAYS: Final = -1
 _GONE: Final = -2
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Some keys with their values, and the names of those that hold what they should not."""
+    """Some keys with their values, and the names of those that hold a value of the wrong type."""
 
     found: list[Stored]
     odd: list[str]
@@ -50,35 +53,34 @@ class Transfer:
         self._patience = patience
 
     async def count(self) -> int:
-        """About how many keys there are."""
-        with told():
+        """The approximate number of keys."""
+        with as_unavailable():
             masters = await self._servers.masters()
             total = 0
             for lend in masters.values():
-                async with lent(lend(), self._patience) as connection:
-                    [found] = await answers(connection, [("DBSIZE",)], self._patience)
+                async with borrow(lend(), self._patience) as connection:
+                    [found] = await exchange_or_raise(connection, [("DBSIZE",)], self._patience)
                 total += found
         return total
 
     async def list_all(self, sorter: Sorter, fixed: Sequence[str]) -> AsyncGenerator[tuple[int, list[str]], None]:
-        """Note every user in `sorter`, with the last parts of those keys that are neither `fixed` nor in the user's
-        index; page by page the number of keys, and the names of those that belong to no user.
+        """Add every user to `sorter`, with the last parts of keys that are neither `fixed` nor in the user's index.
 
-        A user of whom a key is there from the beginning to the end is found. Of anyone else there was a moment without
-        models and history, since these are removed all at once (by a reset or an erasure) or not at all; to leave such
-        a user out is to have seen that moment.
+        Yields for each page the number of keys, and the names of those that belong to no user. Every user with a key
+        that exists throughout is found. Others had at some moment neither models nor history, since a reset or an
+        erasure removes all at once; leaving them out shows the state of that moment.
         """
-        with told():
+        with as_unavailable():
             masters = await self._servers.masters()
             for lend in masters.values():
                 async with (
-                    lent(lend(), self._patience) as connection,
+                    borrow(lend(), self._patience) as connection,
                     aclosing(scan(connection, keys.EVERYONE, patience=self._patience)) as pages,
                 ):
                     async for names in pages:
                         yield len(names), await self._note(connection, names, sorter, {*fixed, keys.INDEX})
             if (await self._servers.masters()).keys() != masters.keys():
-                raise StoreUnavailable("the cluster's slots moved meanwhile, so keys may have been missed: try again")
+                raise StoreUnavailable("slots of the cluster moved meanwhile, so keys may have been missed: try again")
 
     async def _note(
         self, connection: AbstractConnection, names: Sequence[str], sorter: Sorter, fixed: Container[str]
@@ -91,25 +93,25 @@ class Transfer:
                 if kind not in fixed:
                     others.append((user, kind))
         asked: list[Command] = [("ZSCORE", keys.index(user), kind) for user, kind in others]
-        for (user, kind), score in zip(others, await answers(connection, asked, self._patience), strict=True):
+        for (user, kind), score in zip(others, await exchange_or_raise(connection, asked, self._patience), strict=True):
             if not isinstance(score, bytes):
                 sorter.add(user, kind)
         return [name for name, found in zip(names, parsed, strict=True) if found is None]
 
     async def fetch(self, user_id: str, kinds: Sequence[str]) -> Page:
         """The keys of a user with these last parts."""
-        with told():
-            async with lent(self._servers.connection(keys.of(user_id, "")), self._patience) as connection:
-                commands = [command for kind in kinds for command in reads(user_id, kind)]
-                replies = iter(await answers(connection, commands, self._patience))
-        return Page(*read_back(user_id, kinds, replies))
+        with as_unavailable():
+            async with borrow(self._servers.connection(keys.of(user_id, "")), self._patience) as connection:
+                commands = [command for kind in kinds for command in read_commands(user_id, kind)]
+                replies = iter(await exchange_or_raise(connection, commands, self._patience))
+        return Page(*decode_replies(user_id, kinds, replies))
 
     async def present(self, wanted: Iterable[Stored]) -> int:
-        """How many of these keys are there, whatever they hold."""
+        """How many of these keys exist, with any value."""
         return sum(await self._in_groups(wanted, self._present))
 
     async def write(self, stored: Iterable[Stored], *, overwrite: bool) -> int:
-        """Write keys other than idempotency keys, or those that are not there yet; how many were written."""
+        """Write keys other than idempotency keys: all of them with `overwrite`, else the missing ones; how many."""
         return sum(await self._in_groups(stored, self._overwrite if overwrite else self._write))
 
     async def _in_groups(self, stored: Iterable[Stored], act: _Act) -> list[int]:
@@ -118,23 +120,15 @@ class Transfer:
         for index, item in enumerate(stored):
             group = str(index // _TOGETHER) if self._servers.spans_users else item.user
             groups.setdefault(group, []).append(item)
-        done: list[int | BaseException] = await asyncio.gather(
-            *(self._act(group, act) for group in groups.values()), return_exceptions=True
-        )
-        results = []
-        for result in done:
-            if isinstance(result, BaseException):
-                raise result
-            results.append(result)
-        return results
+        return await all_results(self._act(group, act) for group in groups.values())
 
     async def _act(self, group: list[Stored], act: _Act) -> int:
-        with told():
-            async with lent(self._servers.connection(keys.of(group[0].user, "")), self._patience) as connection:
+        with as_unavailable():
+            async with borrow(self._servers.connection(keys.of(group[0].user, "")), self._patience) as connection:
                 return await act(connection, group)
 
     async def _present(self, connection: AbstractConnection, group: list[Stored]) -> int:
-        [found] = await answers(
+        [found] = await exchange_or_raise(
             connection, [("EXISTS", *(keys.of(item.user, item.kind) for item in group))], self._patience
         )
         return int(found)
@@ -143,22 +137,22 @@ class Transfer:
         commands: list[Command] = []
         for item in group:
             key = keys.of(item.user, item.kind)
-            commands += [("DEL", key), writes(key, item)]
+            commands += [("DEL", key), write_command(key, item)]
         await self._transaction(connection, commands)
         return len(group)
 
     async def _write(self, connection: AbstractConnection, group: list[Stored]) -> int:
-        """RENAMENX does nothing if the new name is taken: no key need be watched."""
+        """RENAMENX does nothing if the new name is taken, so no key must be watched."""
         commands: list[Command] = []
         for item in group:
             key = keys.of(item.user, item.kind)
             draft = keys.draft(item.user)
-            commands += [writes(draft, item), ("RENAMENX", draft, key), ("DEL", draft)]
+            commands += [write_command(draft, item), ("RENAMENX", draft, key), ("DEL", draft)]
         replies = await self._transaction(connection, commands)
         return sum(map(bool, replies[1::3]))
 
     async def _transaction(self, connection: AbstractConnection, commands: list[Command]) -> list[Any]:
-        replies = await answers(connection, [("MULTI",), *commands, ("EXEC",)], self._patience)
+        replies = await exchange_or_raise(connection, [("MULTI",), *commands, ("EXEC",)], self._patience)
         done: list[Any] = replies[-1]
         raise_for(done)
         return done
@@ -168,7 +162,7 @@ def _is_hash(kind: str) -> bool:
     return kind != keys.HISTORY and not keys.is_marker(kind)
 
 
-def reads(user: str, kind: str) -> list[Command]:
+def read_commands(user: str, kind: str) -> list[Command]:
     """The commands that read a key of a user."""
     key = keys.of(user, kind)
     if kind == keys.HISTORY:
@@ -178,8 +172,8 @@ def reads(user: str, kind: str) -> list[Command]:
     return [("HGETALL", key)]
 
 
-def read_back(user: str, kinds: Iterable[str], replies: Iterator[Any]) -> tuple[list[Stored], list[str]]:
-    """What the replies to `reads` say, and the names of the keys that hold a value of the wrong type."""
+def decode_replies(user: str, kinds: Iterable[str], replies: Iterator[Any]) -> tuple[list[Stored], list[str]]:
+    """The keys in the replies to `read_commands`, and the names of the keys that hold a value of the wrong type."""
     found, odd = [], []
     for kind in kinds:
         value = next(replies)
@@ -192,8 +186,8 @@ def read_back(user: str, kinds: Iterable[str], replies: Iterator[Any]) -> tuple[
     return found, odd
 
 
-def writes(key: str, item: Stored) -> Command:
-    """The command that gives a key that is not there its value."""
+def write_command(key: str, item: Stored) -> Command:
+    """The command that creates a missing key with its value."""
     value = item.value
     if isinstance(value, dict):
         return "HSET", key, *(part for pair in value.items() for part in pair)
@@ -202,10 +196,11 @@ def writes(key: str, item: Stored) -> Command:
     return ("SET", key, value) if item.expires_ms is None else ("SET", key, value, "PX", item.expires_ms)
 
 
-@contextmanager
-def told() -> Iterator[None]:
-    """Whatever goes wrong with Redis is StoreUnavailable, in words that show no address."""
-    try:
-        yield
-    except TROUBLE as error:
-        raise StoreUnavailable(reason(error)) from error
+async def all_results(work: Iterable[Awaitable[T]]) -> list[T]:
+    """The results of all that runs at once. Raises the first error, but only after everything has ended."""
+    results = []
+    for result in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
+        results.append(result)
+    return results

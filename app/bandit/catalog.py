@@ -1,4 +1,4 @@
-"""The policies of this service, one row each: all that is known of a policy stands here and nowhere else."""
+"""The policies of this service, one row each. All facts about a policy are here, and derived from here elsewhere."""
 
 import re
 from typing import Final
@@ -9,7 +9,7 @@ from app.bandit.tips import CLOCK, PROFILE, TASK, WEEKDAY
 
 __all__ = ["SIZES", "by_id", "policies"]
 
-# An id is a part of the names of keys in Redis. These parts have another meaning there.
+# An id is part of the names of keys in Redis, where these words have another meaning.
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TAKEN: Final = frozenset({"history", "sync", "once", "flight", "u", "d", "t"})
 
@@ -39,14 +39,14 @@ def policies(alpha: float = 1.0, epsilon: float = 0.1) -> dict[str, Policy]:
 
 
 def by_id(*rows: Policy) -> dict[str, Policy]:
-    """The rows by their ids. Raises ValueError for an id that another row has or that a key of a user cannot end in."""
+    """The rows by id. Raises ValueError for an id that is used twice or is not allowed in the name of a key."""
     found: dict[str, Policy] = {}
     for row in rows:
         if not _ID.fullmatch(row.id) or row.id in _TAKEN or row.id in found:
-            raise ValueError(f"{row.id!r} cannot be the id of a policy, or is one already")
+            raise ValueError(f"{row.id!r} cannot be the id of a policy, or is used twice")
         found[row.id] = row
     return found
 
 
-# How many numbers a model of each policy has; no setting changes it.
+# The number of features of each policy; it depends on no setting.
 SIZES: Final = {row.id: row.d for row in policies().values()}

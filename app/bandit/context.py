@@ -1,4 +1,4 @@
-"""What a decision is about: the moment, what is known of the user, and the candidates."""
+"""The input of a decision: the moment, the user's profile, and the candidates."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -9,7 +9,7 @@ __all__ = ["Context", "Task"]
 
 
 class Context(msgspec.Struct, frozen=True):
-    """The moment of a decision: hour 0..23, weekday 0..6, and what is known of the user's last 30 days."""
+    """The moment of a decision: hour 0..23, weekday 0..6, and a profile of the user's last 30 days, as it was sent."""
 
     hour_of_day: int
     day_of_week: int
@@ -17,7 +17,7 @@ class Context(msgspec.Struct, frozen=True):
 
 
 class Task(Protocol):
-    """What a candidate is about: overdue or not, age in days, priority 1..4."""
+    """The features of a candidate: overdue or not, age in days, priority 1..4."""
 
     @property
     def is_overdue(self) -> bool: ...

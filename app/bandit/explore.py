@@ -1,4 +1,4 @@
-"""Exploration: from what a policy believes of k candidates to the probability of choosing each."""
+"""Exploration: from a user's model and k candidates to the probability of choosing each."""
 
 import math
 from typing import Final, Protocol
@@ -13,7 +13,7 @@ __all__ = ["EpsilonGreedy", "Explorer", "Odds", "UpperConfidence"]
 class Odds(msgspec.Struct, frozen=True):
     """The score and the propensity of each of k candidates; the propensities add up to 1.
 
-    `random` is the part of each candidate's propensity that it owes to exploration alone.
+    `random` is the part of each propensity that comes from exploration alone.
     """
 
     scores: Vector
@@ -22,12 +22,12 @@ class Odds(msgspec.Struct, frozen=True):
 
 
 class Explorer(Protocol):
-    """How likely to choose each of the rows of x (k x d) given A (d x d) and b (d). Raises Singular."""
+    """The odds of the k rows of x (k x d) for A (d x d) and b (d). Raises Singular."""
 
     def odds(self, a: Matrix, b: Vector, x: Matrix) -> Odds: ...
 
 
-# Equal rows may differ in their last bits, since the linear algebra rounds by position; the first of them wins.
+# Scores of equal rows may differ in their last bits, since linear algebra rounds by position; the first wins.
 _TIE: Final = 1e-12
 
 
@@ -52,7 +52,7 @@ class UpperConfidence(msgspec.Struct, frozen=True):
 
 
 class EpsilonGreedy(msgspec.Struct, frozen=True):
-    """With probability epsilon any row, each as likely; otherwise the first with the highest x·theta
+    """With probability epsilon any row, all equally likely; otherwise the first row with the highest x·theta
     (Sutton and Barto 2018, section 2.2)."""
 
     epsilon: float

@@ -1,6 +1,6 @@
 """What a policy sees: blocks of named columns, joined by `+` and crossed by `*`.
 
-A column's label documents one number of theta, and d is the number of columns.
+A column's label names one number of theta, and d is the number of columns.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ class Columns:
         self.labels = labels
 
     def columns(self, context: Context, tasks: Sequence[Task]) -> Matrix:
-        """The values for `tasks` (k of them) in `context`, all finite: k x n, or 1 x n if all candidates share them."""
+        """The values for k `tasks` in `context`, all finite: k x n, or 1 x n if all candidates share them."""
         raise NotImplementedError
 
     def __add__(self, other: "Columns") -> "Features":
@@ -87,7 +87,7 @@ class Features(Columns):
 
     def columns(self, context: Context, tasks: Sequence[Task]) -> Matrix:
         x = np.empty((len(tasks), self.d))
-        # One write for all that candidates share: each one into a part of the rows costs as much.
+        # One write for all shared columns: writing them block by block would cost as much for each.
         x[:] = tuple(chain.from_iterable([row(context) for row in self._rows]))
         for at, block in self._own:
             x[:, at] = block.columns(context, tasks)

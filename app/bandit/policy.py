@@ -1,4 +1,4 @@
-"""A policy: what it sees of a decision, how it learns from rewards, and how it explores."""
+"""A policy: the features it sees, how it learns from rewards, and how it explores."""
 
 import math
 from collections.abc import Sequence
@@ -29,10 +29,10 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 class Classic(msgspec.Struct, frozen=True):
-    """How clients and files of the first system name a policy.
+    """The names of a policy in the API and the files of the first system.
 
-    `route` ends its paths below /score, /reward and /stats, `suffix` its files. Statistics and history tell about
-    exploration if `tells_exploration`. `role` says what it was used for.
+    `route` is the end of its paths below /score, /reward and /stats, `suffix` that of its file names. With
+    `tells_exploration` its statistics and history have fields about exploration. `role` is its use there.
     """
 
     route: str
@@ -54,17 +54,17 @@ class Policy(msgspec.Struct, frozen=True):
         return self.features.d
 
     def prior(self) -> tuple[Matrix, Vector]:
-        """A and b of a user who was never seen."""
+        """A and b of a new user."""
         return prior(self.d)
 
     def decide(self, a: Matrix, b: Vector, context: Context, tasks: Sequence[Task], seed: int) -> Choice:
-        """Choose one of `tasks` (at least one) by the chance in `seed`. Raises ridge.Singular for a damaged A or b."""
+        """Choose one of `tasks` (at least one); `seed` makes all draws. Raises ridge.Singular for a damaged A or b."""
         odds = self.explorer.odds(a, b, self.features.columns(context, tasks))
         index, rest = sample(odds.propensities, uniform(seed, self.id, "sample"))
         score = float(odds.scores[index])
         if not math.isfinite(score):
             raise Singular(f"a score is {score}")
-        # Of the part of [0, 1) that a candidate has, the beginning is exploration's.
+        # The beginning of a candidate's part of [0, 1) belongs to exploration.
         return Choice(index, score, odds.propensities, explored=rest < odds.random)
 
     def learn(self, a: Matrix, b: Vector, context: Context, task: Task, reward: float) -> tuple[Matrix, Vector]:

@@ -1,4 +1,4 @@
-"""Ridge regression on the rewards of one user: the sufficient statistics A and b, and what follows from them.
+"""Ridge regression on the rewards of one user: the sufficient statistics A and b, and the estimates.
 
 A = I + sum of x xᵀ, b = sum of r x, theta = A⁻¹ b (Li, Chu, Langford, Schapire 2010, "A contextual-bandit approach
 to personalized news article recommendation", Algorithm 1).
@@ -16,18 +16,18 @@ Matrix = NDArray[np.float64]
 
 
 class Singular(ArithmeticError):
-    """A cannot be solved or gives no finite answer. A is I plus a sum of squares, so it was damaged elsewhere."""
+    """A cannot be solved, or the solution is not finite. A is I plus a sum of squares, so it was damaged elsewhere."""
 
 
 def prior(d: int) -> tuple[Matrix, Vector]:
-    """What is believed before any reward: A (d x d) is the identity, b (d) is zero."""
+    """A and b before any reward: the identity (d x d) and zeros (d)."""
     return np.eye(d), np.zeros(d)
 
 
 def observe(a: Matrix, b: Vector, x: Vector, reward: float) -> tuple[Matrix, Vector]:
-    """New A and b after `reward` was seen for features `x` (d); the arrays passed in stay as they are.
+    """New A and b after `reward` for features `x` (d); the arguments are not changed.
 
-    Raises Singular if A or b holds what is no number: nothing can be learned any more, and it would look as if it was.
+    Raises Singular if A or b is not finite: the reward would be lost.
     """
     a, b = a + np.multiply.outer(x, x), b + reward * x
     if not (_is_finite(b) and np.isfinite(a).all()):
@@ -36,7 +36,7 @@ def observe(a: Matrix, b: Vector, x: Vector, reward: float) -> tuple[Matrix, Vec
 
 
 def _is_finite(vector: Vector) -> bool:
-    """Whether all of a few numbers are finite; numpy's own way takes three times as long."""
+    """Whether all numbers are finite; for a few, numpy's own test takes three times as long."""
     return all(map(math.isfinite, vector.tolist()))
 
 
@@ -58,7 +58,7 @@ def theta(a: Matrix, b: Vector) -> Vector:
 def solve(a: Matrix, b: Vector, x: Matrix) -> tuple[Vector, Vector]:
     """Means x·theta and widths sqrt(xᵀA⁻¹x) (k each) of the rows of `x` (k x d), in one factorisation of A.
 
-    Raises Singular; a width under the root that is negative can only come of a damaged A.
+    Raises Singular, also for a negative number under the root: A is damaged.
     """
     columns = np.concatenate((b[:, None], x.T), axis=1)
     solved = _solve(a, columns)

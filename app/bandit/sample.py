@@ -9,14 +9,14 @@ from typing import Final
 
 __all__ = ["SEED_BITS", "sample", "uniform"]
 
-# A seed is a whole number of so many bits.
+# Seeds are whole numbers of so many bits.
 SEED_BITS: Final = 64
 
 
 def uniform(seed: int, policy: str, purpose: str) -> float:
     """A number in [0, 1), a multiple of 2^-53, the same on every machine for the same arguments.
 
-    Different policies and purposes have independent numbers of one seed: they are digests of all three.
+    Numbers of one seed are independent between policies and purposes, since each is a digest of all three.
     """
     digest = blake2b(seed.to_bytes(8, "little") + _stream(policy, purpose), digest_size=8).digest()
     return (int.from_bytes(digest, "little") >> 11) * 2.0**-53
@@ -28,10 +28,10 @@ def _stream(policy: str, purpose: str) -> bytes:
 
 
 def sample(propensities: Sequence[float], at: float) -> tuple[int, float]:
-    """The candidate into whose part of [0, 1) the number `at` falls, and how far into that part.
+    """The index of the candidate in whose part of [0, 1) the number `at` lies, and how far into that part.
 
-    The parts lie in the order of the candidates and are as long as their `propensities`, which add up to 1. A candidate
-    without a part is never drawn, whatever rounding leaves of the sum.
+    The parts follow each other in the order of the candidates, each as long as its propensity; `propensities` add up to
+    1. A candidate with propensity 0 is never drawn, even if rounding leaves the sum below 1.
     """
     ends = list(accumulate(propensities))
     index = bisect_right(ends, at)

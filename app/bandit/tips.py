@@ -14,7 +14,7 @@ __all__ = ["CLOCK", "PROFILE", "TASK", "WEEKDAY"]
 
 
 def _circle(steps: int) -> tuple[tuple[float, float], ...]:
-    """sin and cos of every step of a circle, so that the last hour is next to the first."""
+    """sin and cos of every step of a circle, on which the last hour is next to the first."""
     angles = [2 * math.pi * step / steps for step in range(steps)]
     return tuple((math.sin(angle), math.cos(angle)) for angle in angles)
 
@@ -36,7 +36,7 @@ def _tasks(tasks: Sequence[Task]) -> Matrix:
 
 
 def _number(profile: Mapping[str, object], name: str) -> float | None:
-    """A profile value that is a finite number or the text of one; anything else counts as absent."""
+    """A profile value that is a finite number or the text of one; None for anything else."""
     value = profile.get(name)
     if not isinstance(value, int | float | str):
         return None
@@ -55,7 +55,7 @@ def _profile(context: Context) -> tuple[float, ...]:
     dismissed = _number(profile, "dismiss_rate_30d") or 0.0
     dwell = _number(profile, "mean_dwell_ms_30d") or 0.0
     preferred = _number(profile, "preferred_hour")
-    # Within one turn, for the angle of an enormous hour would overflow.
+    # Reduced to one turn, since the angle of an enormous hour would overflow.
     turned = None if preferred is None else math.fmod(preferred - context.hour_of_day, 24)
     volume = _number(profile, "tip_volume_30d") or 0.0
     return (

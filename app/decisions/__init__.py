@@ -1,1 +1,1 @@
-"""The use-cases: decide, learn, know and forget. They know neither HTTP nor NATS."""
+"""The use-cases: decide, reward, statistics, sync and erasure. They know neither HTTP nor NATS."""

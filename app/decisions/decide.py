@@ -1,4 +1,4 @@
-"""Decide: choose one of a user's candidates, count the decision and remember it in the history."""
+"""Decide: choose one of the candidates for a user, count the decision and append it to the history."""
 
 import random
 import time
@@ -13,7 +13,7 @@ from app.bandit.sample import SEED_BITS
 from app.decisions.models import load, naming
 from state import keys
 from state.store import Store
-from state.update.batch import Append, Change, Fields, Hash, List, Values
+from state.update.changes import Append, Change, Fields, Hash, List, Values
 from state.values import history, record
 from state.values.history import Entry
 from state.values.record import Record
@@ -22,7 +22,7 @@ __all__ = ["Candidate", "Decider", "Decision", "Observer"]
 
 
 class Candidate(Protocol):
-    """Something that can be suggested."""
+    """What can be chosen."""
 
     @property
     def id(self) -> str: ...
@@ -31,7 +31,7 @@ class Candidate(Protocol):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """The chosen candidate, its score, and the propensity: the probability with which it was chosen."""
+    """The chosen candidate, its score, its propensity (the probability of the choice), and whether it explored."""
 
     candidate_id: str
     score: float
@@ -40,13 +40,13 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 class Observer(Protocol):
-    """Is told of every decision."""
+    """Gets every decision."""
 
     def decided(self, policy: str, *, explored: bool) -> None: ...
 
 
 class Decider:
-    """Decides by `policies` over `store`. `clock` gives Unix seconds; `chance` is where the seeds come from."""
+    """Decides by `policies` with the models in `store`. `clock` gives Unix seconds, `chance` the seeds."""
 
     def __init__(
         self,
@@ -64,14 +64,14 @@ class Decider:
         self._chance = chance or random.Random()  # noqa: S311  # exploration needs no secrecy
 
     async def decide(self, policy_id: str, user_id: str, context: Context, candidates: Sequence[Candidate]) -> Decision:
-        """Choose one of `candidates` (at least one) for a user, count it, and remember it in the history.
+        """Choose one of `candidates` (at least one) for a user, count the decision and append it to the history.
 
-        Raises the store's errors, CorruptState among them for a model that cannot be solved.
+        Raises the store's errors; CorruptState also for a model that cannot be solved.
         """
         policy = self._policies[policy_id]
         key, past = keys.record(user_id, policy_id), keys.history(user_id)
         tasks = [candidate.features for candidate in candidates]
-        # Drawn once: a step that runs again after a lost race chooses from the same chance.
+        # Drawn outside the step: when the step runs again after a lost race, it makes the same draws.
         seed = self._chance.getrandbits(SEED_BITS)
         now = int(self._clock())
 

@@ -1,4 +1,4 @@
-"""The models of one user: read from what the store gave, and damage told by the name of its key."""
+"""The model of a user: decoded from the store's values, with errors that name its key."""
 
 from collections.abc import Sequence
 from types import TracebackType
@@ -13,13 +13,13 @@ __all__ = ["load", "naming"]
 
 
 def load(policy: Policy, key: str, values: Sequence[bytes | None]) -> tuple[bool, Record]:
-    """The model in the values of the hash `key`, or (False) the one that a user starts with. Raises CorruptState."""
+    """Whether the hash `key` exists, by its values, and its model, or that of a new user. Raises CorruptState."""
     found = record.decode(key, policy.d, values)
     return (True, found) if found else (False, Record(*policy.prior(), Meta()))
 
 
-class naming:  # noqa: N801  # used as a statement, `with naming(key)`; a generator would cost a decision a microsecond
-    """Around what solves the model in `key`: a model that cannot be solved raises CorruptState with that name."""
+class naming:  # noqa: N801  # used as a statement, `with naming(key)`; contextmanager would cost a microsecond per decision
+    """A block that solves the model in `key`: if it cannot be solved, CorruptState names the key."""
 
     __slots__ = ("_key",)
 

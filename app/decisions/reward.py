@@ -1,4 +1,4 @@
-"""Reward: learn what became of a decision."""
+"""Reward: learn the outcome of a decision."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from app.bandit.policy import Policy
 from app.decisions.models import load, naming
 from state import keys
 from state.store import Store
-from state.update.batch import Change, Fields, Hash, Once, Values
+from state.update.changes import Change, Fields, Hash, Once, Values
 from state.values import record
 from state.values.record import Record
 
@@ -17,13 +17,13 @@ __all__ = ["Learner", "Observer"]
 
 
 class Observer(Protocol):
-    """Is told of every reward."""
+    """Gets every reward."""
 
     def rewarded(self, policy: str, reward: float, *, replayed: bool) -> None: ...
 
 
 class Learner:
-    """Learns rewards under `policies` over `store`. `clock` gives Unix seconds."""
+    """Learns rewards under `policies` into the models in `store`. `clock` gives Unix seconds."""
 
     def __init__(
         self,
@@ -48,10 +48,10 @@ class Learner:
         reward: float,
         once: tuple[str, bytes] | None = None,
     ) -> bool:
-        """Learn that `task` in `context` earned `reward` (-1..1); True if that was learned before.
+        """Learn that `task` in `context` earned `reward` (-1..1); True if `once` shows that it was learned before.
 
-        `once` is an idempotency key and what it stands for. Raises KeyReused if it stood for something else, and the
-        store's errors, CorruptState among them for a model that cannot be solved.
+        `once` is an idempotency key and the fingerprint of its request. Raises KeyReused if the key had another
+        fingerprint, and the store's errors; CorruptState also for a model that cannot be solved.
         """
         policy = self._policies[policy_id]
         key = keys.record(user_id, policy_id)

@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Final
 
 from state import keys
 from state.store import Store
-from state.update.batch import Change, Fields, Hash, Remove, Values
+from state.update.changes import Change, Fields, Hash, Remove, Values
 
 __all__ = ["Sync"]
 
-_ORDER = b"received_at_us"
+_ORDER: Final = b"received_at_us"
 
 
 class Sync:
@@ -18,21 +19,21 @@ class Sync:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def synced(self, user_id: str, fields: Mapping[str, str], received_at: float) -> bool:
-        """Replace what is stored of the user's last task synchronisation by `fields`, unless that is newer.
+    async def synced(self, user_id: str, fields: Mapping[str, str], received_at: float) -> None:
+        """Replace the stored synchronisation of the user's tasks by `fields`, unless the stored one is newer.
 
-        `received_at` in Unix seconds. The same arguments again change nothing. Raises the store's errors.
+        `received_at` is in Unix seconds. Repeating a call changes nothing. Raises the store's errors.
         """
         moment = datetime.fromtimestamp(received_at, UTC)
         order = int(received_at * 1_000_000)
         key = keys.sync(user_id)
 
-        def step(values: Values) -> Change[bool]:
+        def step(values: Values) -> Change[None]:
             [stored] = values[key]
             if stored is not None and stored.isdigit() and int(stored) > order:
-                return Change(result=False)
+                return Change(None)
             texts = {**fields, "received_at": moment.strftime("%Y-%m-%dT%H:%M:%SZ"), _ORDER.decode(): str(order)}
             written = {name.encode(): text.encode() for name, text in texts.items()}
-            return Change(result=True, writes=(Remove(key), Fields(key, written)))
+            return Change(None, (Remove(key), Fields(key, written)))
 
-        return await self._store.update(user_id, (Hash(key, (_ORDER,)),), step)
+        await self._store.update(user_id, (Hash(key, (_ORDER,)),), step)

@@ -1,4 +1,4 @@
-"""Users: what is known of one, and how that is forgotten."""
+"""Users: a user's statistics and history, and how they are reset or erased."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ __all__ = ["Statistics", "Users"]
 
 
 class Statistics(msgspec.Struct, frozen=True):
-    """What a policy has learned about a user; `theta` in the order of the labels of the policy's columns."""
+    """What a policy has learned about a user; `theta` is in the order of the policy's labels."""
 
     policy: Policy
     meta: Meta
@@ -32,14 +32,14 @@ class Statistics(msgspec.Struct, frozen=True):
 
 
 class Users:
-    """What `policies` and `store` know of users. All methods raise the store's errors."""
+    """The users in `store`, under `policies`. All methods raise the store's errors."""
 
     def __init__(self, store: Store, policies: Mapping[str, Policy]) -> None:
         self._store = store
         self._policies = policies
 
     async def statistics(self, policy_id: str, user_id: str) -> Statistics:
-        """What a policy has learned about a user; of a user never seen, what it starts from."""
+        """What a policy has learned about a user; for a new user, what it starts with."""
         policy = self._policies[policy_id]
         key = keys.record(user_id, policy_id)
         _, model = load(policy, key, await self._store.read(key, record.FIELDS))
@@ -52,13 +52,13 @@ class Users:
         return history.decode(keys.history(user_id), await self._store.history(user_id))
 
     async def reset(self, user_id: str) -> None:
-        """Forget what all policies learned about a user, and the history."""
+        """Remove the models of a user under all policies, and the history."""
         models = [keys.record(user_id, policy_id) for policy_id in self._policies]
         await self._store.wipe(user_id, [*models, keys.history(user_id)])
 
     async def erase(self, user_id: str) -> list[str]:
-        """Remove everything there is of a user, idempotency keys and the last sync too; the keys there were.
+        """Remove every key of a user, idempotency keys and the last sync too; the sorted names of those that existed.
 
-        A decision or reward that is under way meanwhile is removed as a whole, or counts as one that came later.
+        A decision or reward that comes meanwhile is removed as a whole, or counts as one that came later.
         """
         return await self._store.erase(user_id, [keys.of(user_id, kind) for kind in keys.fixed(self._policies)])

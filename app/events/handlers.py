@@ -32,10 +32,10 @@ class Malformed(Exception):
 class TaskSync(Protocol):
     """The use-case behind `signals.task.synced`."""
 
-    async def synced(self, user_id: str, fields: dict[str, str], received_at: float) -> object:
-        """Replace what is stored of the user's last synchronisation, unless that is newer.
+    async def synced(self, user_id: str, fields: dict[str, str], received_at: float) -> None:
+        """Replace the stored synchronisation of the user's tasks, unless the stored one is newer.
 
-        `received_at` in Unix seconds. The same call again must change nothing: an event may be delivered twice.
+        Repeating a call must change nothing: an event may be delivered twice.
         Raises StoreUnavailable or ConflictError.
         """
         ...

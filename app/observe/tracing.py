@@ -24,7 +24,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from app.observe.logs import TRACE_ID
 from state.store import Store
-from state.update.batch import Read, Step, Values
+from state.update.changes import Read, Step, Values
 
 __all__ = ["Tracing"]
 

@@ -1,11 +1,11 @@
-"""The parts of a URL with several hosts, read by rules of our own.
+"""The parts of a URL with several hosts.
 
-`urlsplit` knows one host, and what it makes of several differs between patch levels of Python.
+`urlsplit` expects one host, and treats several differently in different patch releases of Python.
 """
 
 import re
 from ipaddress import IPv6Address
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 __all__ = ["Parts", "addresses", "split"]
 
@@ -14,7 +14,7 @@ _ADDRESS: Final = re.compile(r"(?:\[(?P<v6>[^][]+)\]|(?P<name>[A-Za-z0-9._-]+))(
 
 
 class Parts(NamedTuple):
-    """What stands behind `://`, still percent-encoded: `user:password`, hosts, path and query."""
+    """The parts of a URL after `://`, still percent-encoded: `user:password`, hosts, path and query."""
 
     credentials: str
     hosts: str
@@ -23,10 +23,8 @@ class Parts(NamedTuple):
 
 
 def split(rest: str) -> Parts:
-    """The parts of what stands behind `://` in a URL; an `@` that is not encoded belongs to the password."""
-    found = _PARTS.fullmatch(rest)
-    if found is None:  # it takes any text
-        raise AssertionError
+    """The parts of the text after `://` in a URL; the last `@` ends the password."""
+    found = cast("re.Match[str]", _PARTS.fullmatch(rest))  # it matches any text
     credentials, _, hosts = found[1].rpartition("@")
     return Parts(credentials, hosts, found[2], found[3] or "")
 
@@ -34,7 +32,7 @@ def split(rest: str) -> Parts:
 def addresses(hosts: str, default_port: int) -> list[tuple[str, int]]:
     """The hosts and ports of `host:port,[v6]:port,host`: names in lower case, IPv6 addresses without their brackets.
 
-    A name is of letters, digits and `._-`. Raises ValueError, in words that show nothing of `hosts`.
+    A name has letters, digits and `._-`. Raises ValueError, without quoting `hosts`.
     """
     return [_address(text, default_port) for text in hosts.split(",")]
 

@@ -1,4 +1,4 @@
-"""What Redis is set up to lose, said once after the start: a warning for an operator, never a reason not to serve."""
+"""Warnings for the operator, once after the start, about settings of Redis that can lose state."""
 
 import asyncio
 import logging
@@ -7,8 +7,9 @@ from typing import Final
 
 from redis.exceptions import RedisError, ResponseError
 
+from state.redis.exchange import exchange
 from state.redis.failure import cause, reason
-from state.redis.servers import Servers, exchange
+from state.redis.servers import Servers
 
 __all__ = ["advise", "warnings"]
 
@@ -18,7 +19,7 @@ _LONGEST_PAUSE: Final = 30.0
 
 
 def warnings(info: Mapping[str, str], *, wait_replicas: int) -> list[str]:
-    """One line for each thing that would lose state, from the fields of INFO; what is not among them is not judged.
+    """One line for each setting that can lose state, from the fields of INFO; a missing field gives no warning.
 
     `wait_replicas` is how many replicas must have a write before it is acknowledged.
     https://redis.io/docs/latest/develop/reference/eviction/ and .../operate/oss_and_stack/management/persistence/
@@ -44,7 +45,7 @@ def warnings(info: Mapping[str, str], *, wait_replicas: int) -> list[str]:
 
 
 async def advise(servers: Servers, *, patience: float, wait_replicas: int | None = None) -> None:
-    """Log the warnings about the Redis behind `servers` as soon as it can be asked; nothing if it may not be.
+    """Log the warnings about the Redis behind `servers` as soon as it answers; none if INFO is not allowed.
 
     `patience` (seconds) is for each attempt. Of a cluster one node is asked. `wait_replicas` is as for the store.
     """
@@ -60,12 +61,12 @@ async def advise(servers: Servers, *, patience: float, wait_replicas: int | None
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
     if isinstance(reply, ResponseError):
-        _log.info("how Redis is set up is not known: %s", type(reply).__name__)
+        _log.info("the settings of Redis are unknown: %s", type(reply).__name__)
         return
     if wait_replicas is None:
         wait_replicas = int(servers.replicated)
     if servers.replicated and not wait_replicas:
-        # Said also while the replica is away: INFO of that moment would not show it.
+        # INFO would not show a replica that is away at this moment.
         _log.warning(
             "REDIS_WAIT_REPLICAS is 0 with Sentinel or a Cluster that has replicas: a failover LOSES acknowledged "
             "rewards; leave it at auto"

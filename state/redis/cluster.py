@@ -1,4 +1,4 @@
-"""The masters of a Redis Cluster: which of them has a key, which of them hangs, and where they are by now."""
+"""The masters of a Redis Cluster: which one has a key, which one hangs, and where they are now."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -14,23 +14,23 @@ from redis.cluster import PRIMARY
 from redis.exceptions import ConnectionError, RedisClusterException, RedisError, ResponseError  # noqa: A004
 from redis.exceptions import TimeoutError as ConnectTimeout
 
-from state.redis.servers import Lend, whole
+from state.redis.servers import Lend, fresh_connection
 
 __all__ = ["Cluster"]
 
 _SLOTS: Final = 16_384
-# How long nobody but one goes to a node that hangs, and between two looks at where all are.
+# Seconds in which a node that hangs is tried only once, and between two searches for the nodes.
 _REST: Final = 0.5
 _LOOK: Final = 0.1
-# Between two looks at a cluster without replicas: one that is added later must be waited for.
+# Likewise for a cluster without replicas: once one is added, writes must wait for it.
 _LOOK_FOR_REPLICAS: Final = 10.0
 
 
 class Cluster:
-    """The masters behind `cluster`, which the `seeds` lead to; a transaction lives in the slot of one user.
+    """The masters behind `cluster`, found through the `seeds`; a transaction is within the slot of one user.
 
-    At most `size` connections are lent at once, each for `timeout` (seconds) at most. A node that hangs must not use up
-    what others need: after it did not answer somebody for half of that, it is asked by one at a time.
+    At most `size` connections are lent at once, each for `timeout` (seconds) at most. A node that hangs must not use
+    them up: once it has not answered for half of that, only one caller at a time tries it.
     """
 
     spans_users = False
@@ -40,7 +40,7 @@ class Cluster:
         self._nodes = cluster.nodes_manager
         self._seeds = seeds
         self._free = asyncio.Semaphore(size)
-        self._hangs = timeout / 2  # longer than those wait who give up early, a rate limit or a probe
+        self._hangs = timeout / 2  # a rate limit or a probe gives up sooner, and proves nothing
         self._known = False
         self._doubted = False
         self._looked = 0.0
@@ -82,7 +82,7 @@ class Cluster:
         return {f"{name} {hash(tuple(sorted(slots[name])))}": partial(self._lent, nodes[name]) for name in nodes}
 
     def _any(self) -> ClusterNode:
-        """One master after the other, those that hang last."""
+        """The masters in turn, those that hang only if all do."""
         masters = self._nodes.get_nodes_by_server_type(PRIMARY)
         if not masters:
             raise LookupError
@@ -95,20 +95,20 @@ class Cluster:
         started = now()
         if not insist and node.name in self._hanging:
             if started < self._hanging[node.name]:
-                raise TimeoutError("the node did not answer just now")
+                raise TimeoutError("the node did not answer a moment ago")
             self._hanging[node.name] = started + _REST
         connection = node.acquire_connection()
         patience = connection.socket_timeout
         try:
-            async with whole(connection):
-                connection.socket_timeout = None  # the store bounds a whole exchange
+            async with fresh_connection(connection):
+                connection.socket_timeout = None  # the store limits the time of a whole exchange
                 yield connection
             self._hanging.pop(node.name, None)
         except ResponseError:
-            self._hanging.pop(node.name, None)  # that is an answer
+            self._hanging.pop(node.name, None)  # an answer: it does not hang
             raise
         except (asyncio.CancelledError, ConnectTimeout) as error:
-            # ConnectTimeout: redis-py has a limit of its own for connecting.
+            # ConnectTimeout is from redis-py's own limit for connecting.
             if isinstance(error, ConnectTimeout) or now() >= started + self._hangs:
                 self._hanging[node.name] = now() + _REST
             raise
@@ -128,7 +128,7 @@ class Cluster:
                 await self._nodes.aclose(group)
 
     def _look_again(self) -> None:
-        """Find the nodes anew, while those that are known go on being used: one that hangs may be asked first."""
+        """Search for the nodes in the background, since it may have to wait for one that hangs."""
         loop = asyncio.get_running_loop()
         if (self._looking is None or self._looking.done()) and loop.time() >= self._looked + _LOOK:
             self._doubted = False
@@ -137,12 +137,12 @@ class Cluster:
     async def _look(self) -> None:
         try:
             await self._find()
-        except Exception:  # noqa: BLE001  # whatever it stumbled over: those known before are still there
+        except Exception:  # noqa: BLE001  # whatever failed, the known nodes can still be used
             self._doubted = True
         self._looked = asyncio.get_running_loop().time()
 
     async def _find(self) -> None:
-        """Ask the nodes known last and those of the URL, for after a restart all may have other addresses."""
+        """Ask the known nodes and those of the URL: after a restart all may have other addresses."""
         seeds = [ClusterNode(host, port, **self._nodes.connection_kwargs) for host, port in self._seeds]
         self._nodes.set_nodes(self._nodes.startup_nodes, {node.name: node for node in seeds})
         await self._nodes.initialize(last_failed_node_name=next(iter(self._hanging), None))

@@ -1,7 +1,7 @@
 """From REDIS_URL to servers: a single one, Sentinel, Cluster, or the embedded store.
 
-The store sees one thing only, `Servers`, which lends a connection to where a key lives. All of redis-py's own retries
-are off: a command it sends again on its own may be applied twice.
+The store sees only `Servers`, which lends a connection to the server of a key. redis-py's own retries are off: a
+command that it sends again may be applied twice.
 """
 
 import asyncio
@@ -23,19 +23,20 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from state.redis.addresses import addresses, split
 from state.redis.cluster import Cluster
-from state.redis.servers import Lend, Servers, exchange, whole
+from state.redis.exchange import exchange
+from state.redis.servers import Lend, Servers, fresh_connection
 
 __all__ = ["open_servers", "place"]
 
-# Exchanges with the embedded store from one removal of expired keys to the next.
+# The embedded store removes expired keys once in so many exchanges.
 _SWEEP: Final = 256
 
 
 class _Single:
-    """One server that takes all writes: named by its address, found through Sentinel, or embedded.
+    """One server that takes all writes: at an address, found through Sentinel, or embedded.
 
-    `pool` only makes connections: taking them from it costs more than an exchange of ours may, and closing its idle
-    ones waits for servers that no longer answer.
+    `pool` only makes connections: borrowing from it costs more than an exchange, and closing its idle connections waits
+    for servers that no longer answer.
     """
 
     spans_users = True
@@ -44,7 +45,7 @@ class _Single:
         self._pool = pool
         self._sentinels = sentinels
         self._free = asyncio.Semaphore(size)
-        # The first is made now, so that options it does not know are refused at start.
+        # Made now, so that unknown options are refused at the start.
         self._idle: list[AbstractConnection] = [self._make()]
 
     @asynccontextmanager
@@ -52,16 +53,16 @@ class _Single:
         async with self._free:
             connection = self._idle.pop() if self._idle else self._make()
             if self._sentinels and not connection.is_connected:
-                connection.host = ""  # the sentinels say it anew, and a failure before that names no old one
+                connection.host = ""  # the sentinels set it again; until then an error must not name the old one
             try:
-                async with whole(connection):
+                async with fresh_connection(connection):
                     yield connection
             finally:
                 self._idle.append(connection)
 
     @property
     def replicated(self) -> bool:
-        """Whether Sentinel may make a replica the master; of one address nothing is known."""
+        """Whether Sentinel may make a replica the master; of a single address it is not known."""
         return bool(self._sentinels)
 
     async def masters(self) -> Mapping[str, Lend]:
@@ -86,7 +87,7 @@ class _Single:
 
 
 class _Embedded(_Single):
-    """fakeredis, which removes an expired key only when somebody asks for it, or for the number of all keys."""
+    """fakeredis, which removes an expired key only when it is read, or when all keys are counted."""
 
     def __init__(self, size: int) -> None:
         super().__init__(FakeAsyncRedis(server=FakeServer()).connection_pool, size)
@@ -111,14 +112,14 @@ _TAKES: Final = (
 def open_servers(url: str, *, size: int, timeout: float) -> Servers:
     """The servers behind `url`, with at most `size` connections. Nothing connects before it is needed.
 
-    `timeout` (seconds) is what one request has in all; finding the master or the cluster's nodes takes a part of it.
-    Raises ValueError, in words that show nothing of the URL, for one of a form that is not known.
+    `timeout` (seconds) is the time of one request, including finding the master or the cluster's nodes. Raises
+    ValueError for an unknown form of URL, without quoting it.
     """
     if url == "memory://":
         return _Embedded(size)
     try:
         return _open(url, size, timeout)
-    except (ValueError, TypeError, RedisError, RedisClusterException):  # whose words may quote the URL
+    except (ValueError, TypeError, RedisError, RedisClusterException):  # their texts may quote the URL
         raise ValueError(_TAKES) from None
 
 
@@ -150,7 +151,7 @@ def _open(url: str, size: int, timeout: float) -> Servers:
     common: dict[str, Any] = {
         "protocol": 2,
         "retry": Retry(NoBackoff(), 0),
-        # The store bounds a whole exchange; a timer for each reply would cost more than reading it.
+        # The store limits a whole exchange; a timer for each reply would cost more than reading it.
         "socket_timeout": None,
         "socket_connect_timeout": timeout / 2,
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
@@ -163,11 +164,11 @@ def _open(url: str, size: int, timeout: float) -> Servers:
         ):
             raise ValueError(_TAKES)
         return _Single(ConnectionPool.from_url(url, **common), size)
-    # redis-py reads credentials and options of a URL with one host; it shall read ours too.
+    # redis-py reads credentials and options only from a URL with one host.
     options = dict(parse_url(f"{kind}://{parts.credentials}@localhost?{parts.query}"))
     options.pop("host", None)
     tls = options.pop("connection_class", None) is not None
-    # A node that hangs must not use up the time in which another one could have answered.
+    # A node that hangs must leave time for another one to answer.
     finding = {"socket_timeout": timeout / 4, "socket_connect_timeout": timeout / 4}
     if how == "cluster":
         if path:

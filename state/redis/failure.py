@@ -1,4 +1,4 @@
-"""What a failing Redis means, for how long to go on in spite of it, and what the log says of it."""
+"""When Redis fails: which errors count, when to try again, and what the log and the caller are told."""
 
 import asyncio
 import logging
@@ -7,9 +7,9 @@ import random
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import (
@@ -25,24 +25,25 @@ from redis.exceptions import (
 from state.errors import StoreUnavailable
 from state.redis.servers import Servers, Where
 
-__all__ = ["TROUBLE", "Outage", "cause", "pause_or_give_up", "raise_for", "reason"]
+__all__ = ["TROUBLE", "Outage", "as_unavailable", "cause", "pause_or_give_up", "reason"]
 
 _log: Final = logging.getLogger("oo.store")
 
 TROUBLE: Final = (RedisError, OSError, TimeoutError)
 _MOVING: Final = (MovedError, AskError, TryAgainError, ClusterDownError)
-# Failures before Redis counts as away.
+# After so many failures a request is not tried again.
 _FAILURES: Final = 3
-# Between two log lines about the same outage, and without a failure until it counts as over.
+# Seconds between two log lines about the same outage, and without a failure until it is over.
 _SAY_SECONDS: Final = 10.0
 _OVER_SECONDS: Final = 1.0
-_jitter: Final = random.Random()  # noqa: S311  # it spreads replicas and protects nothing
+_jitter: Final = random.Random()  # noqa: S311  # jitter, not a secret
 
 
 async def pause_or_give_up(servers: Servers, error: BaseException, failures: int, deadline: float) -> None:
-    """Look anew where the servers are and wait a little, or raise StoreUnavailable if it is no use any more.
+    """After a failure: look again where the servers are and wait a little, so that the caller can try again.
 
-    A slot on its way to another node is waited for as long as there is time.
+    `failures` counts this one too. Raises StoreUnavailable after too many, after a time limit, or if `deadline` (in the
+    event loop's time) would pass. A slot that moves to another node is waited for until the deadline.
     """
     await servers.refresh()
     pause = _jitter.uniform(0.5, 1.0) * 0.02 * 2 ** min(failures, 3)
@@ -52,15 +53,17 @@ async def pause_or_give_up(servers: Servers, error: BaseException, failures: int
     await asyncio.sleep(pause)
 
 
-def raise_for(replies: Sequence[Any]) -> None:
-    """Raise the first error reply that concerns all of the commands, not one key."""
-    for reply in replies:
-        if isinstance(reply, ResponseError) and not str(reply).startswith("WRONGTYPE"):
-            raise reply
+@contextmanager
+def as_unavailable() -> Iterator[None]:
+    """Raise StoreUnavailable for any failure of Redis within the block; nothing is tried again."""
+    try:
+        yield
+    except TROUBLE as error:
+        raise StoreUnavailable(reason(error)) from error
 
 
 def reason(error: BaseException) -> str:
-    """Why Redis did not answer, in words that show no address and no credentials."""
+    """Why Redis did not answer, without an address or credentials: clients may see it."""
     if isinstance(error, ResponseError | AuthenticationError):
         return f"Redis refuses: {type(error).__name__}"
     if isinstance(error, TimeoutError):
@@ -69,9 +72,9 @@ def reason(error: BaseException) -> str:
 
 
 def cause(error: BaseException | None) -> str:
-    """The server's address and what the system said of the connection, in brackets, for the log alone; "" if nothing.
+    """The server's address and what failed in the connection, in brackets; "" if neither is known.
 
-    It has an address, and no credentials.
+    For the log only, for it shows the address. It shows no credentials.
     """
     where: Where | None = None
     words = ""
@@ -86,23 +89,23 @@ def cause(error: BaseException | None) -> str:
 
 
 def _words(error: BaseException) -> str:
-    """What went wrong with a connection; of exceptions whose own words may hold credentials none are taken."""
+    """What failed in the connection. Texts of exceptions that may quote credentials are not used."""
     match error:
         case MasterNotFoundError():
             return "no sentinel that answers knows a master"
         case ssl.SSLCertVerificationError():
             return f"the TLS handshake failed: {error.verify_message}"
         case ssl.SSLError():
-            return f"the TLS handshake failed: {error.reason or type(error).__name__}"
+            return f"the TLS handshake failed: {getattr(error, 'reason', None) or type(error).__name__}"
         case socket.gaierror():
-            return "its name is not known"
+            return "the host name is unknown"
         case OSError(errno=int(number)) if number:
             return os.strerror(number)
     return ""
 
 
 class Outage:
-    """Tells the log that Redis fails, now and then while it does, and that it no longer does."""
+    """Logs when Redis fails, from time to time while that lasts, and when it answers again."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -111,7 +114,7 @@ class Outage:
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """Around what Redis is asked: a StoreUnavailable is noted, and so is that there is none."""
+        """Note how the block ends: in StoreUnavailable, or not."""
         try:
             yield
         except StoreUnavailable as error:
@@ -120,7 +123,7 @@ class Outage:
         self.note(None)
 
     def note(self, error: Exception | None) -> None:
-        """What Redis was asked last ended in `error`, or was answered."""
+        """Note how the last request to Redis ended: with `error`, or None if it was answered."""
         if error is None and self._failed is None:
             return
         now = self._clock()

@@ -1,40 +1,18 @@
-"""What the store sees of Redis: connections lent to where a key lives, and one exchange over them at a time."""
+"""What the store sees of Redis: the servers, and connections that they lend."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Final, Protocol
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Final, Protocol
 
-from hiredis import pack_command
 from redis.asyncio.connection import AbstractConnection, SSLConnection
-from redis.exceptions import ConnectionError, RedisError, ResponseError  # noqa: A004
+from redis.exceptions import ConnectionError, RedisError  # noqa: A004  # redis-py's name
 
-__all__ = ["Command", "Lend", "Servers", "Where", "exchange", "whole"]
+__all__ = ["Lend", "Servers", "Where", "borrow", "fresh_connection"]
 
-Command = tuple[bytes | str | int, ...]
 Lend = Callable[[], AbstractAsyncContextManager[AbstractConnection]]
 
-_FAILURES: Final = (RedisError, OSError, asyncio.CancelledError)  # a time limit cancels what it cuts short
-
-_pack: Callable[[Command], bytes] = pack_command  # type: ignore[assignment]  # its stub allows one argument only
-
-
-async def exchange(connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
-    """Send all commands in one write and read all replies; an error reply stands in its place, it is not raised."""
-    if not connection.is_connected:
-        # redis-py would open it anew, and what was watched or begun on it would be gone without a word.
-        raise ConnectionError("the connection was closed")
-    replies: list[Any] = []
-    try:
-        await connection.send_packed_command(b"".join(map(_pack, commands)), check_health=False)
-        for _ in commands:
-            try:
-                replies.append(await connection.read_response(disable_decoding=True))
-            except ResponseError as error:
-                replies.append(error)
-    except RuntimeError as error:  # uvloop's word for a transport that was closed, which redis-py does not know
-        raise ConnectionError("the connection was closed meanwhile") from error
-    return replies
+_FAILURES: Final = (RedisError, OSError, asyncio.CancelledError)  # a time limit cancels what it interrupts
 
 
 class Servers(Protocol):
@@ -49,23 +27,22 @@ class Servers(Protocol):
     def replicated(self) -> bool: ...
 
     def connection(self, key: str, *, insist: bool = False) -> AbstractAsyncContextManager[AbstractConnection]:
-        """Lend a live connection to the server of `key` ("": to any that takes writes), waiting for one if all are in
-        use.
+        """Lend a live connection to the server of `key` ("": to any master), after waiting for one if all are in use.
 
-        Raises RedisError and OSError, TimeoutError among them at once for a server that others have just waited for in
-        vain, unless the caller must `insist`.
+        Raises RedisError and OSError, among them TimeoutError at once for a server that did not answer others a moment
+        ago; with `insist` that server is tried all the same.
         """
         ...
 
     async def masters(self) -> Mapping[str, Lend]:
-        """How to get a connection to each server that takes writes, by a name that changes with its share of the keys.
+        """How to get a connection to each master, by a name that changes with its share of the keys.
 
-        Raises RedisError and OSError, also if there is a key that no server has.
+        Raises RedisError and OSError, also if some keys have no server.
         """
         ...
 
     async def refresh(self) -> None:
-        """Look again where the servers are, after one of them failed or sent us elsewhere. Raises nothing."""
+        """Look again where the servers are, after one failed or redirected us. Raises nothing."""
         ...
 
     async def close(self) -> None:
@@ -74,8 +51,7 @@ class Servers(Protocol):
 
 
 class Where(str):
-    """A note on an error: the address of the server it came from, for the log. `tls`: in the TLS handshake, or
-    before it."""
+    """A note on an error, for the log: the address of the server. `tls`: the error came before TLS was set up."""
 
     __slots__ = ("tls",)
     tls: bool
@@ -89,11 +65,11 @@ def _where(connection: AbstractConnection, *, connected: bool) -> Where:
 
 
 @asynccontextmanager
-async def whole(connection: AbstractConnection) -> AsyncIterator[None]:
-    """Connect, or connect anew where the server closed an idle connection meanwhile; disconnect after any failure.
+async def fresh_connection(connection: AbstractConnection) -> AsyncIterator[None]:
+    """Connect, or reconnect if the server has closed an idle connection; disconnect after any failure.
 
-    A connection on which something went wrong may still watch keys, hold a MULTI open or owe replies. Its address goes
-    with the error, as a note.
+    After a failure a connection may still watch keys, hold an open MULTI or owe replies, so it is never used again. The
+    error gets the server's address as a note.
     """
     connected = False
     try:
@@ -103,7 +79,7 @@ async def whole(connection: AbstractConnection) -> AsyncIterator[None]:
                 await connection.disconnect(nowait=True)
                 await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
         except (AttributeError, RuntimeError) as error:
-            # A server that is killed, or a cluster client, which closes idle connections of nodes that are gone.
+            # redis-py stumbles when the server, or its own cluster client, closes the connection at this moment.
             raise ConnectionError("the connection was closed while it was opened") from error
         connected = True
         yield
@@ -112,3 +88,14 @@ async def whole(connection: AbstractConnection) -> AsyncIterator[None]:
             error.add_note(_where(connection, connected=connected))
         await connection.disconnect(nowait=True)
         raise
+
+
+@asynccontextmanager
+async def borrow(
+    lending: AbstractAsyncContextManager[AbstractConnection], seconds: float
+) -> AsyncIterator[AbstractConnection]:
+    """The connection that `lending` lends, if it does so within `seconds`; it may be used for longer."""
+    async with AsyncExitStack() as stack:
+        async with asyncio.timeout(seconds):
+            connection = await stack.enter_async_context(lending)
+        yield connection

@@ -1,113 +1,31 @@
-"""A batch: the changes that one transaction makes, from the values read to the commands to send. Pure.
+"""A batch: the changes that one transaction makes, from the values read to the commands that write. Pure.
 
-Operations are applied in order of arrival, each to what the one before it left. One that raises, or that meets a key
-it cannot use, fails alone.
+Operations are applied in order of arrival, each to what the one before it left. One that raises, or whose key is of the
+wrong type, fails alone.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import msgspec
 from redis.exceptions import ResponseError
 
 from state import keys
 from state.errors import CorruptState, KeyReused
-from state.redis.servers import Command
+from state.redis.exchange import Command
+from state.update.changes import Append, Change, Fields, Hash, List, Once, Read, Step, Watched, Write
 from state.update.index import Index
 
-__all__ = [
-    "Append",
-    "Batch",
-    "Change",
-    "Fields",
-    "Hash",
-    "List",
-    "Once",
-    "Operation",
-    "Read",
-    "Remove",
-    "Step",
-    "Values",
-    "Watched",
-    "Write",
-]
-
-T = TypeVar("T")
-
-
-class Hash(msgspec.Struct, frozen=True):
-    """Read `fields` of a hash: their values in this order, None for each that is not there.
-
-    All steps that read a hash name the same fields.
-    """
-
-    key: str
-    fields: tuple[bytes, ...]
-
-
-class List(msgspec.Struct, frozen=True):
-    """Append to a list. Only its type is read, and others may append at the same time."""
-
-    key: str
-
-
-class Watched(msgspec.Struct, frozen=True):
-    """Let nobody else write a key meanwhile. Nothing of it is read."""
-
-    key: str
-
-
-Read = Hash | List | Watched
-
-
-class Fields(msgspec.Struct, frozen=True):
-    """Set fields of a hash; its others stay."""
-
-    key: str
-    values: Mapping[bytes, bytes]
-
-
-class Append(msgspec.Struct, frozen=True):
-    """Add an entry to a list, which keeps the last `history_size` of them."""
-
-    key: str
-    entry: bytes
-
-
-class Remove(msgspec.Struct, frozen=True):
-    """Remove a key, whatever it holds."""
-
-    key: str
-
-
-Write = Fields | Append | Remove
-# What was read, or what steps before have left, by key.
-Values = Mapping[str, Sequence[bytes | None]]
-
-
-class Change(msgspec.Struct, Generic[T], frozen=True):
-    """What a step makes of the values: a result for the caller, and the writes, which are made in this order."""
-
-    result: T
-    writes: tuple[Write, ...] = ()
-
-
-Step = Callable[[Values], Change[T]]
-
-
-class Once(msgspec.Struct, Generic[T], frozen=True):
-    """Makes a change happen once: the key that remembers it, what is written there, and the result if it is there
-    already."""
-
-    key: str
-    request: bytes
-    seen: T
+__all__ = ["Batch", "Operation"]
 
 
 class Operation(msgspec.Struct, eq=False, kw_only=True):
-    """A change that waits for its turn: `step` on what `reads` name, all of one user."""
+    """A change of one user that waits to be made: `step`, applied to what `reads` name.
+
+    `deadline` is in the event loop's time; `done` gets the result.
+    """
 
     user: str
     deadline: float
@@ -122,7 +40,10 @@ class _Failure(msgspec.Struct, frozen=True):
 
 
 class Batch:
-    """One attempt at one transaction: the working copy of what was read and of what will be written."""
+    """One attempt at one transaction: a working copy of what was read, and what will be written.
+
+    `now` is in Unix seconds.
+    """
 
     def __init__(self, operations: Sequence[Operation], *, history_size: int, marker_seconds: int, now: int) -> None:
         self._operations = operations
@@ -139,7 +60,7 @@ class Batch:
             keys.index(user): Index(user, marker_seconds, now)
             for user in dict.fromkeys(o.user for o in operations if o.once is not None)
         }
-        # What is in Redis, or will be: a hash's values in the order of its fields, a marker's request.
+        # What Redis holds, or will: a hash's values in the order of its fields, a marker's request.
         self._values: dict[str, Any] = {}
         self._removed: dict[str, None] = {}
         self._fields: dict[str, dict[bytes, bytes]] = {}
@@ -158,10 +79,10 @@ class Batch:
             self._watched[read.key] = None
 
     def reads(self, flight: str) -> list[Command]:
-        """WATCH and the reads, `flight` being the key of the operation id.
+        """WATCH and the reads; `flight` is the key of the operation id.
 
-        What may be removed is watched too: a removal that arrives late must not take what was written since. Indexes
-        are not: to be added to at once by two replicas does them no harm.
+        What may be removed is watched too, for a removal that arrives late must not take what was written since.
+        Indexes are not: two replicas may add to one at the same time.
         """
         reads: list[Command] = [("WATCH", flight, *self._hashes, *self._markers, *self._watched)]
         reads += [("HMGET", key, *fields) for key, fields in self._hashes.items()]
@@ -171,18 +92,18 @@ class Batch:
         return reads
 
     def apply(self, replies: Sequence[Any]) -> list[Command]:
-        """Apply the operations to the replies to `reads`; the commands that write what came of it, if any."""
+        """Apply the operations to the replies to `reads`; the commands that write the changes, if there are any."""
         names = (*self._hashes, *self._lists, *self._markers, *self._indexes)
         self._values = dict(zip(names, replies[1:], strict=True))
         for operation in self._operations:
             try:
                 self._results.append(self._step(operation))
-            except Exception as error:  # noqa: BLE001  # whatever it is, it is that caller's alone
+            except Exception as error:  # noqa: BLE001  # only this operation fails
                 self._results.append(_Failure(error))
         return self._writes()
 
     def settle(self) -> None:
-        """Tell every caller its result; those who no longer wait are passed over."""
+        """Give every caller its result; callers that no longer wait are skipped."""
         for operation, result in zip(self._operations, self._results, strict=True):
             if operation.done.done():
                 continue
@@ -216,7 +137,7 @@ class Batch:
         change = operation.step(self._values)
         for write in change.writes:
             if write.key not in self._values and write.key not in self._watched:
-                raise LookupError(f"a step writes {write.key}, which it did not read")
+                raise LookupError(f"a step writes {write.key} without reading it")
         for write in change.writes:
             self._write(write)
         return change

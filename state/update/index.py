@@ -1,18 +1,18 @@
 """A user's index: the names of the user's idempotency keys, so that they can be found without a search of all keys.
 
-A sorted set beside the markers. Each member is the last part of a marker's key; its score is the Unix time at which the
-marker expires. One more member, the empty one, says when the set itself expires: so one ZSCORE tells whether that must
-be put off, and whether the key has the right type. Putting it off is also when expired members are removed. Both are
-needed only once in a while, so a marker costs two commands.
+A sorted set beside the markers. Each member is the last part of a marker's key, and its score is the Unix time at which
+the marker expires. The score of the empty member is the time at which the set itself expires. So one ZSCORE tells
+whether the expiry must be put off, and whether the key has the right type. Members that have expired are removed when
+the expiry is put off, which is seldom: most markers cost two commands.
 
-The set outlives its markers by a slack, in which replicas' clocks may differ.
+The set outlives its markers by a slack, since the clocks of replicas may differ.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from state import keys
-from state.redis.servers import Command
+from state.redis.exchange import Command
 
 __all__ = ["Index", "kinds", "made_of"]
 
@@ -30,13 +30,13 @@ class Index:
         self._slack = min(_SLACK, marker_seconds)
 
     def read(self) -> Command:
-        """What `add` must know."""
+        """The command whose reply `add` needs."""
         return "ZSCORE", self.key, _ITSELF
 
     def add(self, markers: Sequence[str], read: bytes | None) -> list[Command]:
-        """Add markers by the last parts of their keys; `read` is the reply to `read`.
+        """The commands that add markers by the last parts of their keys; `read` is the reply to `read()`.
 
-        The set never expires before its last marker, also if markers lived longer before.
+        The set never expires before its last marker, even if earlier markers had longer lives.
         """
         expiry = self._now + self._life
         members: list[bytes | str | int] = [part for kind in markers for part in (expiry, kind)]
@@ -55,7 +55,7 @@ def kinds(members: Iterable[bytes]) -> list[str]:
 
 
 def made_of(user_id: str, left_ms: Mapping[str, int], now: int) -> list[Command]:
-    """The commands that make an index where there is none, of markers with so many milliseconds left after `now`."""
+    """The commands that create an index of markers that have so many milliseconds left after `now` (Unix seconds)."""
     if not left_ms:
         return []
     key = keys.index(user_id)

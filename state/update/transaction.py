@@ -1,7 +1,7 @@
 """The one optimistic update: WATCH and read, apply, MULTI ... EXEC, in two round trips for a whole batch.
 
-Exactly once: each transaction also writes an operation id to a key that it watches. When the reply to EXEC is lost or
-late, that key is asked, and in asking it is changed: a transaction that was not applied by then never will be.
+Exactly once: each transaction also writes an operation id to a key that it watches. If the reply to EXEC is lost or
+late, that key is changed and read: a transaction that was not applied before the change never will be.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from redis.asyncio.connection import AbstractConnection
@@ -17,40 +17,39 @@ from redis.exceptions import ResponseError
 
 from state import keys
 from state.errors import ConflictError, StoreError, StoreUnavailable
-from state.redis.failure import TROUBLE, Outage, pause_or_give_up, raise_for, reason
-from state.redis.servers import Command, Servers, exchange
+from state.redis.exchange import Command, exchange, raise_for
+from state.redis.failure import TROUBLE, Outage, pause_or_give_up, reason
+from state.redis.servers import Servers
 from state.update.batch import Batch, Operation
 
 __all__ = ["RESERVE", "Flush", "Lane", "Transactions", "fail"]
 
 _log: Final = logging.getLogger("oo.store")
 
-# The part of a request's time that is kept for asking what became of it.
+# The part of a request's time that is reserved for finding out whether EXEC was applied.
 RESERVE: Final = 0.25
-# Lost races before the users of a batch go one by one, and before one user's changes are given up.
+# Lost races before the users of a batch are taken one by one, and before one user's changes fail.
 _TRIES_TOGETHER: Final = 3
 _TRIES_ALONE: Final = 12
 _PAUSE: Final = 0.002
 _LONGEST_PAUSE: Final = 0.1
-# Redis' clock may jump ahead, as on a machine that was suspended. An operation id that expired by that would make the
-# service apply a transaction again, so it outlives a jump of hours.
+# The clock of Redis may jump ahead, as after a suspended machine. If an operation id expired by that, its transaction
+# would be applied again, so it outlives a jump of hours.
 _FLIGHT_SECONDS: Final = 86_400
 
 
 class Lane:
-    """One of the flushes that may be under way: its name among all replicas' and the number of its transactions."""
+    """One of the flushes that may run at once: a name unique among all replicas, and how many transactions it sent."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.number = 0
-        self.sent = False
-        self.failures = 0
 
 
 class Flush(msgspec.Struct, frozen=True):
-    """What it took to apply some operations together: seconds, lost races, failures, and the error that ended it.
+    """What it took to apply some operations together: seconds, lost races, failures, and the error if there was one.
 
-    After too many lost races the operations of several users are applied anew, one user at a time.
+    After too many lost races the operations of several users are applied again, one user at a time.
     """
 
     operations: int
@@ -60,12 +59,28 @@ class Flush(msgspec.Struct, frozen=True):
     error: str | None
 
 
+class _Failure(NamedTuple):
+    """An attempt that ended in `error`; `in_doubt`: Redis may have applied it all the same."""
+
+    error: Exception
+    in_doubt: bool
+
+
+class _Outcome(NamedTuple):
+    """What became of some operations after lost races and failures: an error, or `undecided` after too many races."""
+
+    conflicts: int
+    failures: int
+    error: Exception | None = None
+    undecided: bool = False
+
+
 class Transactions:
     """Applies operations to the state behind `servers`.
 
-    `timeout` (seconds) is what an operation has in all. `wait_replicas` Redis replicas must have a write before it is
-    acknowledged; None is 1 where a replica may become the master, and else 0. `observe` is told of every flush,
-    `outage` of how it ended.
+    `timeout` (seconds) is all the time of an operation. `wait_replicas` Redis replicas must have a write before it is
+    acknowledged; None is 1 where a replica may become the master, and else 0. `observe` gets every flush, and `outage`
+    the error that it ended with.
     """
 
     def __init__(
@@ -89,92 +104,103 @@ class Transactions:
         self._random = random.Random()  # noqa: S311  # jitter
 
     async def commit(self, lane: Lane, operations: list[Operation], *, alone: bool = False) -> bool:
-        """Bring the operations into Redis and tell their callers what came of it.
+        """Make the changes of `operations` in Redis, and give their callers the results or errors.
 
-        False if too many others were first and nobody was told; `alone`, of one user, that is told as well.
+        False after too many lost races, without telling the callers; with `alone`, for operations of one user, they get
+        ConflictError instead.
         """
         started = asyncio.get_running_loop().time()
+        outcome = await self._apply(lane, operations, _TRIES_ALONE if alone else _TRIES_TOGETHER)
+        error = outcome.error
+        if alone and outcome.undecided:
+            error = ConflictError("too many others change this user at once")
+        if error is not None:
+            fail(operations, error)
+        self._outage.note(error)
+        self._observe(
+            Flush(
+                operations=len(operations),
+                seconds=asyncio.get_running_loop().time() - started,
+                conflicts=outcome.conflicts,
+                failures=outcome.failures,
+                error=None if error is None else type(error).__name__,
+            )
+        )
+        return alone or not outcome.undecided
+
+    async def _apply(self, lane: Lane, operations: list[Operation], tries: int) -> _Outcome:
+        """Apply the operations exactly once and give their callers the results, in at most `tries` lost races."""
         deadline = min(operation.deadline for operation in operations)
         flight = keys.flight(lane.name, None if self._servers.spans_users else operations[0].user)
-        tries = _TRIES_ALONE if alone else _TRIES_TOGETHER
-        lane.failures = lost = 0
-        problem: Exception | None = None
+        conflicts = failures = 0
         try:
-            while (batch := await self._apply(lane, flight, operations, deadline)) is None:
-                lost += 1
-                if lost == tries:
-                    break
-                await asyncio.sleep(self._random.uniform(0, min(_PAUSE * 2**lost, _LONGEST_PAUSE)))
-            else:
-                batch.settle()
+            while conflicts < tries:
+                batch = Batch(
+                    operations,
+                    history_size=self._history_size,
+                    marker_seconds=self._marker_seconds,
+                    now=int(time.time()),
+                )
+                attempt = await self._attempt(lane, flight, batch, deadline - self._timeout * RESERVE)
+                if (
+                    isinstance(attempt, _Failure)
+                    and attempt.in_doubt
+                    and await self._was_applied(lane, flight, deadline)
+                ):
+                    attempt = True
+                if isinstance(attempt, _Failure):
+                    failures += 1
+                    await pause_or_give_up(self._servers, attempt.error, failures, deadline)
+                elif attempt:
+                    batch.settle()
+                    return _Outcome(conflicts, failures)
+                else:
+                    conflicts += 1
+                    if conflicts < tries:
+                        await asyncio.sleep(self._random.uniform(0, min(_PAUSE * 2**conflicts, _LONGEST_PAUSE)))
         except StoreError as error:
-            problem = error
-        except Exception as error:  # noqa: BLE001  # a defect of ours; nobody shall wait for ever
+            return _Outcome(conflicts, failures, error)
+        except Exception as error:  # noqa: BLE001  # a defect of ours: callers must not wait for ever
             _log.exception("a flush failed")
-            problem = error
-        if alone and lost == tries:
-            problem = ConflictError("too many others change this user at once")
-        if problem is not None:
-            fail(operations, problem)
-        self._outage.note(problem)
-        seconds = asyncio.get_running_loop().time() - started
-        self._observe(
-            Flush(len(operations), seconds, lost, lane.failures, None if problem is None else type(problem).__name__)
-        )
-        return alone or lost < tries
+            return _Outcome(conflicts, failures, error)
+        return _Outcome(conflicts, failures, undecided=True)
 
-    async def _apply(self, lane: Lane, flight: str, operations: list[Operation], deadline: float) -> Batch | None:
-        """Apply the operations exactly once; None if another writer was first and nothing was applied."""
-        soon = deadline - self._timeout * RESERVE
-        while True:
-            batch = Batch(
-                operations,
-                history_size=self._history_size,
-                marker_seconds=self._marker_seconds,
-                now=int(time.time()),
-            )
-            lane.sent = False
-            try:
-                async with asyncio.timeout_at(soon):
-                    return batch if await self._attempt(lane, flight, batch, soon) else None
-            except TROUBLE as error:
-                if lane.sent and await self._was_applied(lane, flight, deadline):
-                    return batch
-                lane.failures += 1
-                await pause_or_give_up(self._servers, error, lane.failures, deadline)
-
-    async def _attempt(self, lane: Lane, flight: str, batch: Batch, deadline: float) -> bool:
-        """One WATCH ... EXEC; False if EXEC says that a watched key was changed."""
-        async with self._servers.connection(flight) as connection:
-            # MULTI comes before the writes are sent: were it refused (an ACL), they would be made one by one.
-            replies = await exchange(connection, [*batch.reads(flight), ("MULTI",)])
-            raise_for(replies)
-            writes = batch.apply(replies[:-1])
-            if not writes:
-                await exchange(connection, [("DISCARD",)])
+    async def _attempt(self, lane: Lane, flight: str, batch: Batch, deadline: float) -> bool | _Failure:
+        """One WATCH ... EXEC; False if another writer changed a watched key, so that nothing was applied."""
+        in_doubt = False
+        try:
+            async with asyncio.timeout_at(deadline), self._servers.connection(flight) as connection:
+                # MULTI before the writes: if Redis refused it (an ACL), the writes would be made one by one.
+                replies = await exchange(connection, [*batch.reads(flight), ("MULTI",)])
+                raise_for(replies)
+                writes = batch.apply(replies[:-1])
+                if not writes:
+                    await exchange(connection, [("DISCARD",)])
+                    await self._replicated(connection, flight, deadline)
+                    return True
+                lane.number += 1
+                writes += [("SET", flight, b"%d|" % lane.number, "EX", _FLIGHT_SECONDS), ("EXEC",)]
+                in_doubt = True
+                replies = await exchange(connection, writes)
+                in_doubt = False
+                raise_for(replies)
+                if replies[-1] is None:
+                    return False
+                for reply in replies[-1]:
+                    if isinstance(reply, ResponseError):
+                        _log.critical("a transaction was applied in part: %s", reply)
+                        raise StoreError("a part of the change was refused by Redis")
                 await self._replicated(connection, flight, deadline)
-                return True
-            lane.number += 1
-            writes += [("SET", flight, b"%d|" % lane.number, "EX", _FLIGHT_SECONDS), ("EXEC",)]
-            lane.sent = True
-            replies = await exchange(connection, writes)
-            lane.sent = False
-            raise_for(replies)
-            if replies[-1] is None:
-                return False
-            for reply in replies[-1]:
-                if isinstance(reply, ResponseError):
-                    _log.critical("a transaction was applied in part: %s", reply)
-                    raise StoreError("a part of the change was refused by Redis")
-            await self._replicated(connection, flight, deadline)
+        except TROUBLE as error:
+            return _Failure(error, in_doubt)
         return True
 
     async def _replicated(self, connection: AbstractConnection, flight: str, deadline: float) -> None:
-        """Wait until enough Redis replicas have all that was written so far to the server of `connection`.
+        """Wait until enough Redis replicas have everything written so far to the server of `connection`.
 
         It must be the connection on which the change was made or found: another one may lead to a new master, whose
-        replicas say nothing of the old one's writes. WAIT speaks of the connection's own last write, hence the write
-        before it. Nobody will ask for the operation id any more, so that is what it goes over.
+        replicas do not tell about the old one's writes. WAIT is about the connection's own last write, hence the SET.
+        It overwrites the operation id, which is not needed any more.
         """
         wanted = self._wait_replicas if self._wait_replicas is not None else int(self._servers.replicated)
         if not wanted:
@@ -187,15 +213,15 @@ class Transactions:
             )
             raise_for(replies)
         except TROUBLE as error:
-            # Not to be tried again: the change is made.
+            # The change is made, so it must not be tried again.
             raise StoreUnavailable(reason(error)) from error
         if replies[1] < wanted:
             raise StoreUnavailable("written, but too few Redis replicas have it")
 
     async def _was_applied(self, lane: Lane, flight: str, deadline: float) -> bool:
-        """Whether the last transaction of the lane was applied; if not, it will not be any more.
+        """Whether the last transaction of the lane was applied; if not, it never will be.
 
-        The transaction watches `flight`, so appending to it first decides the matter, and reading it then tells.
+        The transaction watches `flight`: after the APPEND it can no longer succeed, and GET tells whether it has.
         """
         question: list[Command] = [("APPEND", flight, "?"), ("GET", flight), ("EXPIRE", flight, _FLIGHT_SECONDS)]
         while True:
@@ -216,7 +242,7 @@ class Transactions:
 
 
 def fail(operations: Sequence[Operation], error: Exception) -> None:
-    """Raise `error` where an operation is still waited for."""
+    """Raise `error` in every caller that still waits."""
     for operation in operations:
         if not operation.done.done():
             operation.done.set_exception(error)

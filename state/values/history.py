@@ -1,4 +1,4 @@
-"""The decisions of a user as Redis lists them: one compact JSON array per decision, oldest first."""
+"""The decisions of a user in a Redis list, oldest first: one compact JSON array per decision."""
 
 from typing import Annotated
 
@@ -11,10 +11,10 @@ __all__ = ["Entry", "decode", "encode"]
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
-    """One decision. In Redis it is the array of these fields in this order, for names would outweigh the values.
+    """One decision. In Redis it is an array of these fields in this order: names would take more space than values.
 
-    `ts` in Unix seconds, `hour_of_day` the context's, `task_age_days` as it was sent. `day_of_week` and `exploring` are
-    null for a policy to which neither means anything. Later fields are appended.
+    `ts` is in Unix seconds, `hour_of_day` from the context, `task_age_days` as it was sent. `day_of_week` and
+    `exploring` are null for a policy that uses neither. New fields are appended.
     """
 
     ts: Annotated[int, Meta(ge=0, lt=253_402_300_800)]  # before the year 10000
@@ -34,7 +34,7 @@ _decode = msgspec.json.Decoder(Entry).decode
 
 
 def decode(key: str, entries: list[bytes]) -> list[Entry]:
-    """The entries of the list `key`. Raises CorruptState, naming the key and the position, for one that is none."""
+    """The entries of the list `key`. Raises CorruptState, which names the key and the position, for an invalid one."""
     found = []
     for position, entry in enumerate(entries):
         try:

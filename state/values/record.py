@@ -15,7 +15,7 @@ __all__ = ["FIELDS", "META", "Meta", "Record", "decode", "encode", "encode_meta"
 
 FIELDS: Final = (b"A", b"b", b"meta")
 
-# The layout readers in other languages go by. Later fields are appended, never inserted.
+# The layout is public: readers in other languages use it. New fields are appended, never inserted.
 META: Final = np.dtype(
     [
         ("pulls", "<u8"),
@@ -25,20 +25,22 @@ META: Final = np.dtype(
         ("last_updated", "<i8"),
     ]
 )
-# struct reads the same layout 5 times faster than a numpy record does.
+# The same layout; struct reads it 5 times faster than numpy.
 _meta: Final = struct.Struct("<QQQdq")
-# No count ever comes near, and one more must still fit.
+# No real count comes near this limit, and a count plus 1 must still fit.
 _COUNTS: Final = 2**63
 _YEAR_10000: Final = 253_402_300_800
 _FLOAT64: Final = np.dtype("<f8")
-# How far rounding may bring A below the identity or out of symmetry: absolutely, since the first system may have
-# written it with few digits, and in relation to its largest eigenvalue.
+# Rounding may bring A so far below the identity or out of symmetry: absolutely, since the first system may have written
+# few digits, and relative to the largest eigenvalue.
 _ROUNDING: Final = (1e-6, 1e-9)
 
 
 class Meta(msgspec.Struct, frozen=True):
-    """Counters of one user under one policy; `last_updated` in Unix seconds, 0 for never. `later` keeps what a newer
-    version appended."""
+    """Counters of one user under one policy; `last_updated` is in Unix seconds, 0 for never.
+
+    `later` keeps the bytes that a newer version appended.
+    """
 
     pulls: int = 0
     explore_count: int = 0
@@ -48,7 +50,7 @@ class Meta(msgspec.Struct, frozen=True):
     later: bytes = b""
 
     def decided(self, now: int, *, explored: bool) -> "Meta":
-        """After one more decision at `now` (Unix seconds)."""
+        """The counters after one more decision at `now` (Unix seconds)."""
         return Meta(
             self.pulls + 1,
             self.explore_count + explored,
@@ -59,7 +61,7 @@ class Meta(msgspec.Struct, frozen=True):
         )
 
     def rewarded(self, now: int, reward: float) -> "Meta":
-        """After one more `reward` at `now` (Unix seconds)."""
+        """The counters after one more `reward` at `now` (Unix seconds)."""
         return Meta(
             self.pulls,
             self.explore_count,
@@ -79,9 +81,9 @@ class Record(msgspec.Struct, frozen=True):
 
 
 def decode(key: str, d: int, blobs: Sequence[bytes | None]) -> Record | None:
-    """The record in the hash `key`, from its FIELDS; None if there is no such hash.
+    """The record in the values of the FIELDS of the hash `key`; None if all are missing.
 
-    Raises CorruptState, naming the key, if a blob is missing or its length does not fit a model of `d` features.
+    Raises CorruptState, which names the key, if some are missing, A or b does not fit `d` features, or meta is invalid.
     """
     a, b, meta = blobs
     if a is None or b is None or meta is None:
@@ -112,15 +114,15 @@ def decode(key: str, d: int, blobs: Sequence[bytes | None]) -> Record | None:
 
 
 def flaw(record: Record) -> str | None:
-    """Why these numbers are not a model that rewards could have given; None if they could.
+    """Why rewards cannot have led to these numbers; None if they can.
 
     Every model begins with A = I and b = 0, and a reward r for x adds xxᵀ to A and r·x to b. So A is symmetric, no
-    eigenvalue is below 1, and A⁻¹b is finite. Requests do not pay for this test: `decode` does not make it.
+    eigenvalue is below 1, and A⁻¹b is finite. `decode` does not test this, since it would slow down every request.
     """
     a, b = record.a, record.b
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         return "has a number that is not finite"
-    # What the service wrote is symmetric to the last bit, and told so in a tenth of the time.
+    # What the service wrote is symmetric to the last bit: this test takes a tenth of the time of the other.
     if not (np.array_equal(a, a.T) or np.allclose(a, a.T, rtol=_ROUNDING[1], atol=_ROUNDING[1])):
         return "A is not symmetric"
     try:
@@ -129,7 +131,7 @@ def flaw(record: Record) -> str | None:
             return "A is less than the identity, with which every model begins"
         with np.errstate(over="ignore"):
             theta = np.linalg.solve(a, b)
-            # With room to spare: a score must be finite too, and what is learned later.
+            # With room to spare, since scores and later estimates must be finite too.
             if not math.isfinite(theta @ theta):
                 return "A and b give a theta that is out of all proportion"
     except np.linalg.LinAlgError as error:

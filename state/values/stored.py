@@ -1,6 +1,6 @@
-"""A user's key with its value, and the one rule of what may stand there: for import, export and restore.
+"""A user's key with its value, and the one rule of what is valid: for import, export and restore.
 
-Serving decodes by the same functions, less the test of A and b as a whole, which costs more than a decision.
+Requests decode with the same functions, without the test of A and b as a whole, which costs more than a decision.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from state.values import history, record
 
 __all__ = ["LONGEST_HISTORY", "LONGEST_LIFE_MS", "Stored", "check"]
 
-# The most that FEATURE_HISTORY_SIZE and IDEMPOTENCY_TTL_SECONDS take.
+# The largest values of FEATURE_HISTORY_SIZE and IDEMPOTENCY_TTL_SECONDS.
 LONGEST_HISTORY: Final = 10_000
 LONGEST_LIFE_MS: Final = 31_536_000_000
 _LONGEST_ID: Final = 256
@@ -23,9 +23,9 @@ _FINGERPRINT_LENGTH: Final = 32
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """A key of a user, as keys.of names it, and its value: that of a hash, a list or a string.
+    """A key of a user, named by `keys.of(user, kind)`, and its value: a hash, a list or a string.
 
-    A string may have a rest of life, in milliseconds.
+    A string may expire in `expires_ms` milliseconds.
     """
 
     user: str
@@ -35,9 +35,9 @@ class Stored(msgspec.Struct, frozen=True):
 
 
 def check(stored: Stored, sizes: Mapping[str, int]) -> None:
-    """Raise CorruptState, naming the key, unless the value is one that the service could have written there.
+    """Raise CorruptState, which names the key, unless the service could have written this value there.
 
-    `sizes` has the number of features of each policy.
+    `sizes` is the number of features of each policy.
     """
     kind, value = stored.kind, stored.value
     try:

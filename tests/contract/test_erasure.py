@@ -9,9 +9,9 @@ import pytest
 from state import keys
 from state.errors import ConflictError
 from state.redis.connect import open_servers
-from state.redis.servers import exchange
+from state.redis.exchange import exchange
 from state.store import Store
-from state.update.batch import Append, Change, Fields, Hash, List, Once, Values
+from state.update.changes import Append, Change, Fields, Hash, List, Once, Values
 from tests.support.faults import Proxy
 from tests.support.servers import PATIENCE_SECONDS, RedisServer, until_async
 
@@ -89,7 +89,7 @@ async def test_since_when_is_known_once(store: Store, real_redis: RedisServer) -
     assert real_redis.command("GET", keys.INDEXED_SINCE) == "7"
 
 
-async def test_who_is_served_all_the_time_is_erased(store: Store, real_redis: RedisServer) -> None:
+async def test_a_user_that_is_served_all_the_time_is_erased(store: Store, real_redis: RedisServer) -> None:
     """Requests without an idempotency key never make an erasure wait, however many of them there are."""
     busy = [opened(real_redis.url) for _ in range(2)]
     stop = asyncio.Event()
@@ -138,7 +138,7 @@ async def test_a_reward_that_is_first(store: Store, real_redis: RedisServer) -> 
 
 
 async def test_a_lost_reply(real_redis: RedisServer) -> None:
-    """The reply to the removal is lost: what was removed is told all the same."""
+    """The reply to the removal is lost: the removed keys are named all the same."""
     with Proxy(real_redis.port) as proxy:
         store = opened(proxy.url)
         await reward(store, "one")

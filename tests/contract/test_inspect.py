@@ -126,7 +126,7 @@ def test_explains_a_key_that_is_no_model(real_redis: RedisServer) -> None:
 @pytest.mark.parametrize(
     ("field", "blob", "told"),
     [
-        ("b", b"\0" * 39, "b has 39 bytes, which is no number of float64 values"),
+        ("b", b"\0" * 39, "b has 39 bytes, not a multiple of 8"),
         ("b", b"", "b has 0 bytes"),
         ("b", b"\0" * 56, "A has 200 bytes, not the 392 that d = 7 takes"),
         ("A", b"\0" * 199, "A has 199 bytes, not the 200 that d = 5 takes"),

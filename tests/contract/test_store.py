@@ -9,9 +9,11 @@ import pytest
 from state import keys
 from state.errors import ConflictError, CorruptState, KeyReused, StoreError, StoreUnavailable
 from state.redis.connect import open_servers
-from state.redis.servers import Servers, exchange
+from state.redis.exchange import exchange
+from state.redis.servers import Servers
 from state.store import Store
-from state.update.batch import Append, Change, Fields, Hash, List, Once, Operation, Remove, Step, Values
+from state.update.batch import Operation
+from state.update.changes import Append, Change, Fields, Hash, List, Once, Remove, Step, Values
 from state.update.transaction import Flush
 from tests.support.faults import Proxy
 from tests.support.servers import PATIENCE_SECONDS, RedisServer, redis_server, until_async
@@ -115,7 +117,7 @@ async def test_updates_of_one_batch_build_on_each_other(store: Store) -> None:
 
 
 async def test_users_of_one_batch_stay_apart(store: Store) -> None:
-    """Updates of many users in one batch reach each his own hash."""
+    """Updates of many users in one batch each reach the hash of their own user."""
     users = [f"u{number % 50}" for number in range(500)]
     await asyncio.gather(*(add(store, user, amount=int(user[1:])) for user in users))
     assert [await stored(store, f"u{number}") for number in range(50)] == [10 * number for number in range(50)]
@@ -275,7 +277,7 @@ async def test_replace(store: Store, servers: Servers) -> None:
 
 
 async def test_cancelled_before_it_starts(store: Store) -> None:
-    """An update whose caller goes away before its batch starts is not applied; the others are."""
+    """An update that is cancelled before its batch starts is not applied; the others are."""
     tasks = [asyncio.create_task(add(store)) for _ in range(3)]
     await asyncio.sleep(0)
     tasks[1].cancel()
@@ -285,7 +287,7 @@ async def test_cancelled_before_it_starts(store: Store) -> None:
 
 
 async def test_cancelled_callers_leave_nothing_behind(store: Store, servers: Servers) -> None:
-    """However far updates and reads have come when their callers go away, every later one is served."""
+    """Wherever updates and reads are when their callers are cancelled, every later one is served."""
     for turns in range(40):
         tasks: list[asyncio.Task[object]] = [
             asyncio.create_task(work(store)) for _ in range(10) for work in (add, stored)
@@ -347,12 +349,12 @@ async def test_counter_of_a_span(store: Store, servers: Servers) -> None:
     assert [await store.count("c", 3_600) for _ in range(3)] == [1, 2, 3]
     assert await ask(servers, "TTL", "c") in range(1, 3_601)
     await ask(servers, "SET", "c", "text")
-    with pytest.raises(CorruptState, match="c: holds no counter"):
+    with pytest.raises(CorruptState, match="c: is not a counter"):
         await store.count("c", 3_600)
 
 
 async def test_flushes_are_told(servers: Servers) -> None:
-    """Who observes the store is told of each flush: how many went together, and the problem if there was one."""
+    """An observer gets each flush: how many operations went together, and the error if there was one."""
     flushes: list[Flush] = []
     store = Store(
         servers, timeout=PATIENCE_SECONDS, history_size=3, marker_seconds=MARKER_SECONDS, observe=flushes.append
@@ -427,7 +429,7 @@ async def _is(condition: bool) -> bool:
 
 
 async def _conflicting(store: Store, real_redis: RedisServer, users: set[str], times: int) -> dict[str, int]:
-    """Make another writer be first: it writes to `users` after each read of the store, `times` times in all."""
+    """Another writer comes first: it writes to `users` after each read of the store, `times` times in all."""
     attempts = dict.fromkeys(users, 0)
     with real_redis.client() as writer:
 
@@ -452,7 +454,7 @@ async def _conflicting(store: Store, real_redis: RedisServer, users: set[str], t
 
 
 async def test_lost_races_are_tried_again(replica: Callable[..., Store], real_redis: RedisServer) -> None:
-    """A few lost races are tried again, at last each user alone, and nobody notices."""
+    """After a few lost races it is tried again, in the end for each user alone, and no caller notices."""
     flushes: list[Flush] = []
     attempts = await _conflicting(replica(observe=flushes.append), real_redis, {"a", "b"}, 4)
     assert max(attempts.values()) > 4
@@ -461,7 +463,7 @@ async def test_lost_races_are_tried_again(replica: Callable[..., Store], real_re
 
 
 async def test_races_lost_for_ever_are_a_conflict(replica: Callable[..., Store], real_redis: RedisServer) -> None:
-    """When others are always first the update is given up within its time, with nothing written, alone."""
+    """When other writers always come first, the update fails within its time and writes nothing; others succeed."""
     flushes: list[Flush] = []
     store = replica(observe=flushes.append)
     attempts = await _conflicting(store, real_redis, {"a"}, 1_000)
@@ -470,8 +472,8 @@ async def test_races_lost_for_ever_are_a_conflict(replica: Callable[..., Store],
     assert [flush.error for flush in flushes if flush.error] == ["ConflictError"]
 
 
-async def test_one_users_flood_starves_nobody(replica: Callable[..., Store], real_redis: RedisServer) -> None:
-    """While hundreds of updates of one user wait, and a flush of his hangs, another user is served at once."""
+async def test_one_users_flood_starves_no_other(replica: Callable[..., Store], real_redis: RedisServer) -> None:
+    """While hundreds of updates of one user wait, and one of its flushes hangs, another user is served at once."""
     with Proxy(real_redis.port) as proxy:
         store = replica(proxy.url)
         proxy.hold_exec()
@@ -503,17 +505,17 @@ async def test_what_waited_too_long_fails_alone(replica: Callable[..., Store], r
         assert await third == 2
 
 
-async def test_a_flush_that_is_cancelled_leaves_nobody_waiting(
+async def test_a_flush_that_is_cancelled_leaves_no_caller_waiting(
     replica: Callable[..., Store], real_redis: RedisServer
 ) -> None:
-    """When the loop ends a flush its callers are told, and its lane is free again."""
+    """When the loop cancels a flush, its callers get an error, and its lane is free again."""
     with Proxy(real_redis.port) as proxy:
         store = replica(proxy.url)
         proxy.hold_exec()
         task = asyncio.create_task(add(store))
         await until_async(lambda: _is(proxy.held == 1), "EXEC held")
         next(iter(store._flights)).cancel()
-        with pytest.raises(StoreUnavailable, match="the service stops"):
+        with pytest.raises(StoreUnavailable, match="the service is shutting down"):
             await task
         proxy.heal()
         assert len(store._lanes) == 2
@@ -546,7 +548,7 @@ async def test_connections_closed_by_the_server_are_replaced(
 async def test_a_change_in_part_is_an_error_and_loud(
     replica: Callable[..., Store], real_redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Somebody turns the history into a string between read and EXEC: Redis applies the rest, and the log cries."""
+    """Another client turns the history into a string between read and EXEC: Redis applies the rest; it is logged."""
     with Proxy(real_redis.port) as proxy, caplog.at_level(logging.CRITICAL):
         store = replica(proxy.url)
         proxy.hold_exec()

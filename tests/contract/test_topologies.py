@@ -13,7 +13,7 @@ from state.errors import StoreError, StoreUnavailable
 from state.redis.cluster import Cluster as Masters
 from state.redis.connect import open_servers
 from state.store import Store
-from state.update.batch import Append, Change, Fields, Hash, List, Values
+from state.update.changes import Append, Change, Fields, Hash, List, Values
 from tests.support.faults import hasty, waits_in_vain
 from tests.support.servers import (
     PATIENCE_SECONDS,
@@ -31,7 +31,6 @@ from tests.support.servers import (
 pytestmark = pytest.mark.anyio
 
 N = (b"n",)
-# Where no answer can come, see `hasty`.
 # Sentinels that never take a busy server for one that is down.
 NEVER_MS = 3_600_000
 

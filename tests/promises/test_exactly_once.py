@@ -9,17 +9,16 @@ import pytest
 from state import keys
 from state.errors import StoreError, StoreUnavailable
 from state.redis.connect import open_servers
+from state.redis.exchange import exchange
 from state.redis.scan import scan
-from state.redis.servers import exchange
 from state.store import Store
-from state.update.batch import Append, Change, Fields, Hash, List, Once, Values
+from state.update.changes import Append, Change, Fields, Hash, List, Once, Values
 from tests.support.faults import Proxy
 from tests.support.servers import PATIENCE_SECONDS, Cluster, RedisServer, redis_cluster, until_async
 
 pytestmark = pytest.mark.anyio
 
 N = (b"n",)
-# What ends sooner than PATIENCE_SECONDS ends by `Clock`.
 
 
 def key_of(user: str) -> str:

@@ -11,10 +11,10 @@ import pytest
 
 from app.settings import Settings
 from state.errors import StoreUnavailable
-from state.redis.advice import advise, warnings
+from state.redis.advice import advise
 from state.redis.connect import open_servers
 from state.store import Store
-from state.update.batch import Change, Fields, Hash, Values
+from state.update.changes import Change, Fields, Hash, Values
 from tests.support.bodies import reward
 from tests.support.faults import waits_in_vain
 from tests.support.servers import (
@@ -226,11 +226,6 @@ async def test_zero_with_sentinel_or_a_cluster_is_warned_of(caplog: pytest.LogCa
     with redis_sentinel() as group:
         assert await advised(group.url, 0, caplog) == [words]
         assert await advised(group.url, None, caplog) == []
-
-
-def test_no_replica_is_no_warning() -> None:
-    """A single Redis loses nothing by a failover."""
-    assert warnings({"connected_slaves": "0"}, wait_replicas=0) == []
 
 
 def test_the_service_warns_at_its_start() -> None:

@@ -6,8 +6,9 @@ import pytest
 
 from state import keys
 from state.errors import KeyReused
-from state.redis.servers import Command
-from state.update.batch import Append, Batch, Change, Fields, Hash, List, Once, Operation, Remove, Values, Watched
+from state.redis.exchange import Command
+from state.update.batch import Batch, Operation
+from state.update.changes import Append, Change, Fields, Hash, List, Once, Remove, Values, Watched
 
 pytestmark = pytest.mark.anyio
 

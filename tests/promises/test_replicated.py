@@ -12,7 +12,7 @@ from state.errors import StoreUnavailable
 from state.redis.connect import open_servers
 from state.redis.servers import Lend, Servers
 from state.store import Store
-from state.update.batch import Change, Fields, Hash, Once, Values
+from state.update.changes import Change, Fields, Hash, Once, Values
 from tests.support.faults import Proxy, waits_in_vain
 from tests.support.servers import PATIENCE_SECONDS, RedisServer, redis_server, until
 

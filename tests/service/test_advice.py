@@ -87,7 +87,7 @@ async def test_silent_about_a_safe_redis(caplog: pytest.LogCaptureFixture) -> No
 async def test_not_permitted_to_look(caplog: pytest.LogCaptureFixture) -> None:
     """That a user of Redis may not call INFO is no warning: the set-up is just not known."""
     with redis_server(user=("oo", "secret", "~* &* +@all -info")) as server:
-        assert await advised(server.url, caplog) == ["INFO how Redis is set up is not known: NoPermissionError"]
+        assert await advised(server.url, caplog) == ["INFO the settings of Redis are unknown: NoPermissionError"]
 
 
 def test_said_by_the_service_once_redis_is_there() -> None:

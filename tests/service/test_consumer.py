@@ -168,11 +168,10 @@ class Noting:
         self.users: list[str] = []
         self._answer = answer
 
-    async def synced(self, user_id: str, fields: dict[str, str], received_at: float) -> bool:
+    async def synced(self, user_id: str, fields: dict[str, str], received_at: float) -> None:
         self.users.append(user_id)
         if self._answer is not None:
             await self._answer(user_id)
-        return True
 
     async def ping(self) -> None:
         pass
@@ -246,12 +245,11 @@ async def test_sync_is_written_and_an_older_one_does_not_overwrite_it(
         class OldestLast:
             """Lets the first event wait until the second is done."""
 
-            async def synced(self, user_id: str, fields: dict[str, str], received_at: float) -> bool:
+            async def synced(self, user_id: str, fields: dict[str, str], received_at: float) -> None:
                 if fields["n"] == "1":
                     await held.wait()
-                done = await use_case.synced(user_id, fields, received_at)
+                await use_case.synced(user_id, fields, received_at)
                 held.set()
-                return done
 
         async with consuming(nats_at.url, OldestLast(), store.ping) as consumers:
             await js.publish(SYNCED, synced("an}n", n=1, old=True))
@@ -967,11 +965,10 @@ async def test_dead_letter_handed_in_again_is_as_old_as_it_was(nats_at: Server, 
     broken = {"old"}
 
     class Times:
-        async def synced(self, user_id: str, fields: dict[str, str], received_at: float) -> bool:
+        async def synced(self, user_id: str, fields: dict[str, str], received_at: float) -> None:
             seen[user_id] = received_at
             if user_id in broken:
                 raise ConflictError("not now")
-            return True
 
     async with consuming(nats_at.url, Times(), nats_max_deliver=1) as consumers:
         await js.publish(SYNCED, synced("old"))

@@ -37,8 +37,8 @@ def token(signer: Any, subject: Any, kind: str, **claims: Any) -> str:
 
 
 class NoTasks:
-    async def synced(self, user_id: str, fields: dict[str, str], received_at: float) -> bool:
-        return True
+    async def synced(self, user_id: str, fields: dict[str, str], received_at: float) -> None:
+        pass
 
     async def ping(self) -> None:
         pass

@@ -12,7 +12,7 @@ import pytest
 from app.observe.logs import REQUEST_ID
 from state.redis.connect import open_servers
 from state.store import Store
-from state.update.batch import Change, Fields, Hash
+from state.update.changes import Change, Fields, Hash
 from tests.support.bodies import reward, score
 from tests.support.servers import PATIENCE_SECONDS, Server, redis_server, service, until
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from state.errors import StoreUnavailable
-from state.redis.connect import open_servers, place
+from state.redis.connect import open_servers
 from state.store import Store
 from tests.support.servers import (
     HOST,
@@ -26,27 +26,6 @@ from tests.support.servers import (
 )
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("redis://bob:hidden@h:6379/2", "one server at h:6379, database 2"),
-        ("redis://:hidden@[::1]:1?db=3", "one server at [::1]:1, database 3"),
-        ("rediss://h?ssl_ca_certs=/x", "one server over TLS at h, database 0"),
-        (
-            "rediss+sentinel://:hidden@a:1,[::1]:2/my/5?sentinel_password=hidden",
-            "Sentinel over TLS at a:1, [::1]:2, master my, database 5",
-        ),
-        ("redis+sentinel://a/my", "Sentinel at a, master my, database 0"),
-        ("redis+cluster://bob:hidden@a:1,b:2", "a Cluster at a:1, b:2"),
-        ("unix://bob:hidden@/run/r.sock?db=3", "one server at the socket /run/r.sock, database 3"),
-    ],
-)
-def test_place(url: str, shown: str) -> None:
-    """Kind, addresses and database of each form of URL that is taken, and nothing of its credentials."""
-    open_servers(url, size=4, timeout=1)
-    assert place(url) == shown
 
 
 def test_said_at_the_start_and_when_it_cannot_be_reached() -> None:

@@ -22,7 +22,7 @@ from state import keys
 from state.errors import ConflictError
 from state.redis.connect import open_servers
 from state.store import Store
-from state.update.batch import Change, Fields, Hash, Once, Values
+from state.update.changes import Change, Fields, Hash, Once, Values
 from state.values import record
 from state.values.record import Meta, Record
 from tests.support.servers import PATIENCE_SECONDS, redis_cluster, redis_server, until

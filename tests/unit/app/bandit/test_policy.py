@@ -34,14 +34,14 @@ def test_a_policy_learns() -> None:
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.1, 0.5, 1.0])
 def test_exploration_is_counted_as_often_as_it_happens(epsilon: float) -> None:
-    """Of 20,000 seeds a share of epsilon explores, the best candidate among the explored ones as often as any.
+    """Of 5,000 seeds a share of epsilon explores, the best candidate among the explored ones as often as any.
 
     Both are within six standard deviations, odds of 2e-9.
     """
     policy = policies(1.0, epsilon)["egreedy-v1"]
     a, b = policy.prior()
     a, b = policy.learn(a, b, CONTEXT, Task(is_overdue=True), 1.0)
-    n = 20_000
+    n = 5_000
     explored = [choice for seed in range(n) if (choice := policy.decide(a, b, CONTEXT, TASKS, seed)).explored]
     assert abs(len(explored) - n * epsilon) <= 6 * math.sqrt(n * epsilon * (1 - epsilon))
     best = sum(choice.index == 1 for choice in explored)

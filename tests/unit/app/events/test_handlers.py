@@ -22,9 +22,8 @@ class Kept:
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, str], float]] = []
 
-    async def synced(self, user_id: str, fields: dict[str, str], received_at: float) -> bool:
+    async def synced(self, user_id: str, fields: dict[str, str], received_at: float) -> None:
         self.calls.append((user_id, fields, received_at))
-        return True
 
 
 async def test_every_top_level_field_is_kept_as_text() -> None:

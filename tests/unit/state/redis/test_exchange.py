@@ -1,71 +1,74 @@
-"""A connection that is closed under its user: it never goes on with another one in silence."""
+"""An exchange: error replies in their places or raised, and connections that fail meanwhile."""
 
 import asyncio
+from typing import Any
 
 import pytest
-import uvloop
-from redis.exceptions import ConnectionError  # noqa: A004
+from redis.exceptions import ConnectionError, NoPermissionError, ResponseError  # noqa: A004  # redis-py's name
 
-from state.redis.connect import open_servers
-from state.redis.servers import exchange
-from tests.support.servers import PATIENCE_SECONDS
+from state.redis.exchange import exchange, exchange_or_raise, raise_for
 
 pytestmark = pytest.mark.anyio
 
-
-async def test_nothing_is_sent_after_a_close(store_url: str) -> None:
-    """Between WATCH and EXEC a new connection would know nothing of either."""
-    servers = open_servers(store_url, size=4, timeout=PATIENCE_SECONDS)
-    async with servers.connection("k") as connection:
-        assert await exchange(connection, [("WATCH", "k"), ("GET", "k")]) == [b"OK", None]
-        await connection.disconnect(nowait=True)
-        with pytest.raises(ConnectionError, match="was closed"):
-            await exchange(connection, [("SET", "k", "1")])
-    async with servers.connection("k") as connection:
-        assert await exchange(connection, [("GET", "k")]) == [None]
-    await servers.close()
+WRONG = ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value")
+DENIED = NoPermissionError("NOPERM no rights")
 
 
-@pytest.mark.parametrize("turns", [0, 1, 2])
-def test_a_transport_that_was_closed(redis_url: str, turns: int) -> None:
-    """On the loop that serves, what Redis' end closes just before the next command is a failed connection."""
+class Line:
+    """A connection that answers `replies`, one for each command; an exception among them is raised."""
 
-    async def scenario() -> None:
-        servers = open_servers(redis_url, size=4, timeout=PATIENCE_SECONDS)
-        async with servers.connection("k") as connection:
-            await exchange(connection, [("WATCH", "k"), ("GET", "k")])
-            assert connection._writer is not None
-            connection._writer.transport.abort()
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            with pytest.raises(ConnectionError):
-                await exchange(connection, [("MULTI",), ("SET", "k", "1"), ("EXEC",)])
-            await connection.disconnect(nowait=True)
-        async with servers.connection("k") as connection:
-            assert await exchange(connection, [("GET", "k")]) == [None]
-        await servers.close()
+    def __init__(self, *replies: Any, connected: bool = True) -> None:
+        self.is_connected = connected
+        self.written: list[bytes] = []
+        self._replies = list(replies)
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(scenario())
+    async def send_packed_command(self, command: bytes, *, check_health: bool) -> None:
+        assert not check_health  # a PING of redis-py's own would take a reply of ours
+        self.written.append(command)
+
+    async def read_response(self, *, disable_decoding: bool) -> Any:
+        assert disable_decoding
+        reply = self._replies.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        return await reply if asyncio.iscoroutine(reply) else reply
 
 
-@pytest.mark.parametrize("stumble", [AttributeError("no attribute 'read'"), RuntimeError("the handler is closed")])
-async def test_a_close_while_opening_is_a_failed_connection(
-    monkeypatch: pytest.MonkeyPatch, redis_url: str, stumble: Exception
-) -> None:
-    """What redis-py or uvloop then stumbles over is told as what it is, so that it is tried again."""
-    servers = open_servers(redis_url, size=4, timeout=PATIENCE_SECONDS)
-    async with servers.connection("k") as connection:
-        kind = type(connection)
+async def test_one_write_and_every_reply_in_its_place() -> None:
+    """All commands go out at once, and an error reply does not hide those after it."""
+    line = Line(b"OK", DENIED, 3)
+    assert await exchange(line, [("SET", "k", b"\xff"), ("GET", "k"), ("LLEN", 7)]) == [b"OK", DENIED, 3]  # type: ignore[arg-type]  # a stand-in
+    assert line.written == [
+        b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\n\xff\r\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\n*2\r\n$4\r\nLLEN\r\n$1\r\n7\r\n"
+    ]
 
-    async def closed(self: object) -> None:
-        raise stumble
 
-    with monkeypatch.context() as patch:
-        patch.setattr(kind, "connect", closed)
-        with pytest.raises(ConnectionError, match="while it was opened"):
-            async with servers.connection("k"):
-                pass
-    async with servers.connection("k") as connection:
-        assert await exchange(connection, [("PING",)]) == [b"PONG"]
-    await servers.close()
+async def test_a_closed_connection_is_never_reopened() -> None:
+    """Nothing is sent: a new connection would not know what was watched on the old one."""
+    line = Line(b"OK", connected=False)
+    with pytest.raises(ConnectionError, match="was closed"):
+        await exchange(line, [("EXEC",)])  # type: ignore[arg-type]  # a stand-in
+    assert line.written == []
+
+
+@pytest.mark.parametrize("error", [RuntimeError("the handler is closed"), ConnectionError("reset")])
+async def test_a_connection_that_ends_meanwhile(error: Exception) -> None:
+    """Either loop's error is redis-py's ConnectionError, which the callers expect."""
+    with pytest.raises(ConnectionError):
+        await exchange(Line(b"OK", error), [("PING",), ("PING",)])  # type: ignore[arg-type]  # a stand-in
+
+
+async def test_raised_or_not() -> None:
+    """Of error replies all but WRONGTYPE are raised."""
+    assert await exchange_or_raise(Line(WRONG, 1), [("GET", "k"), ("PING",)], 1.0) == [WRONG, 1]  # type: ignore[arg-type]  # a stand-in
+    with pytest.raises(NoPermissionError):
+        await exchange_or_raise(Line(WRONG, DENIED), [("GET", "k"), ("PING",)], 1.0)  # type: ignore[arg-type]  # a stand-in
+    raise_for([1, WRONG, None])
+    with pytest.raises(NoPermissionError):
+        raise_for([1, WRONG, DENIED])
+
+
+async def test_a_reply_that_does_not_come_in_time() -> None:
+    """The time limit is of the whole exchange."""
+    with pytest.raises(TimeoutError):
+        await exchange_or_raise(Line(b"OK", asyncio.sleep(60)), [("PING",), ("PING",)], 0.001)  # type: ignore[arg-type]  # a stand-in

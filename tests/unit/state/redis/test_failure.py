@@ -1,11 +1,20 @@
 """What the log says of a Redis that fails: that it does, how, and that it is over; not once for each request."""
 
+import asyncio
+import errno
+import socket
+import ssl
+
 import pytest
+from redis.asyncio.sentinel import MasterNotFoundError
+from redis.exceptions import AuthenticationError, ConnectionError, MovedError, ReadOnlyError  # noqa: A004  # redis-py's
 
 from state.errors import ConflictError, CorruptState, StoreError, StoreUnavailable
 from state.redis.connect import open_servers
-from state.redis.failure import Outage
+from state.redis.failure import Outage, as_unavailable, cause, pause_or_give_up, reason
+from state.redis.servers import Where
 from state.store import Store
+from tests.unit.state.wire import Wire
 
 pytestmark = pytest.mark.anyio
 
@@ -62,7 +71,7 @@ async def test_a_name_that_nobody_knows(caplog: pytest.LogCaptureFixture) -> Non
         await store.ping()
     await store.close()
     assert caplog.messages == [
-        f"Redis cannot be reached ({name}:6379: its name is not known): requests are answered 503"
+        f"Redis cannot be reached ({name}:6379: the host name is unknown): requests are answered 503"
     ]
 
 
@@ -82,3 +91,88 @@ def test_what_is_watched(caplog: pytest.LogCaptureFixture) -> None:
         ask(CorruptState("k", "x"))
     ask(None)
     assert caplog.messages == ["Redis cannot be reached: requests are answered 503", "Redis answers again"]
+
+
+def noted(error: BaseException, where: str = "", *, tls: bool = False) -> BaseException:
+    note = Where(where)
+    note.tls = tls
+    error.add_note(note)
+    return error
+
+
+def verification() -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, "secret words")
+    error.verify_message = "self-signed certificate"
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ValueError("secret"), ""),
+        (None, ""),
+        (noted(ConnectionError("secret"), "h:1"), " (h:1)"),
+        (noted(OSError(errno.ECONNREFUSED, "secret"), "h:1"), " (h:1: Connection refused)"),
+        (OSError("secret"), ""),
+        (noted(socket.gaierror(-2, "secret"), "h:1"), " (h:1: the host name is unknown)"),
+        (MasterNotFoundError("secret"), " (no sentinel that answers knows a master)"),
+        (verification(), " (the TLS handshake failed: self-signed certificate)"),
+        (ssl.SSLError("secret"), " (the TLS handshake failed: SSLError)"),
+        (
+            noted(TimeoutError(), "h:1", tls=True),
+            " (h:1: the TLS handshake was not finished: does this port speak TLS?)",
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_causes(error: BaseException | None, told: str) -> None:
+    """Address and words of the system, never those of an exception that may quote credentials."""
+    assert cause(error) == told
+    if error is not None:
+        outer = StoreUnavailable("x")
+        outer.__cause__ = error
+        assert cause(outer) == told
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ReadOnlyError("secret"), "Redis refuses: ReadOnlyError"),
+        (AuthenticationError("secret"), "Redis refuses: AuthenticationError"),
+        (TimeoutError("secret"), "Redis did not answer in time"),
+        (OSError("secret"), "Redis cannot be reached"),
+    ],
+)
+def test_reasons(error: Exception, told: str) -> None:
+    """What a client may read."""
+    assert reason(error) == told
+    with pytest.raises(StoreUnavailable, match=f"^{told}$") as raised, as_unavailable():
+        raise error
+    assert raised.value.__cause__ is error
+
+
+@pytest.mark.parametrize(
+    ("error", "failures", "seconds", "again"),
+    [
+        (ConnectionError(), 1, 60.0, True),
+        (ConnectionError(), 2, 60.0, True),
+        (ConnectionError(), 3, 60.0, False),
+        (MovedError("1 h:2"), 9, 60.0, True),
+        (MovedError("1 h:2"), 9, 0.0, False),
+        (TimeoutError(), 1, 60.0, False),
+        (ConnectionError(), 1, 0.009, False),
+    ],
+)
+async def test_tried_again_or_given_up(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, failures: int, seconds: float, again: bool
+) -> None:
+    """Twice, as long as there is time; a slot that moves as often as there is time, a time limit never."""
+    monkeypatch.setattr("state.redis.failure._jitter.uniform", lambda *_: 0.25)
+    wire = Wire()
+    deadline = asyncio.get_running_loop().time() + seconds
+    if again:
+        await pause_or_give_up(wire, error, failures, deadline)
+    else:
+        with pytest.raises(StoreUnavailable):
+            await pause_or_give_up(wire, error, failures, deadline)
+    assert wire.refreshed == 1

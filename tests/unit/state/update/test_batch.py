@@ -9,22 +9,8 @@ from redis.exceptions import ResponseError
 
 from state import keys
 from state.errors import CorruptState, KeyReused
-from state.update.batch import (
-    Append,
-    Batch,
-    Change,
-    Fields,
-    Hash,
-    List,
-    Once,
-    Operation,
-    Read,
-    Remove,
-    Step,
-    Values,
-    Watched,
-    Write,
-)
+from state.update.batch import Batch, Operation
+from state.update.changes import Append, Change, Fields, Hash, List, Once, Read, Remove, Step, Values, Watched, Write
 
 pytestmark = pytest.mark.anyio
 

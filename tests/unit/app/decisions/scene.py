@@ -1,0 +1,84 @@
+"""What decisions are tried with: candidates, an embedded store, and an observer that notes what it gets."""
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from app.bandit.context import Context
+from state.redis.connect import open_servers
+from state.redis.exchange import exchange
+from state.store import Store
+from state.update.changes import Change, Read, Step, Values
+from tests.unit.app.bandit.samples import Task
+
+__all__ = ["CANDIDATES", "CONTEXT", "NOW", "Candidate", "Chance", "Noted", "Twice", "ask", "stored"]
+
+NOW = 1_700_000_000
+CONTEXT = Context(9, 2, {"completion_rate_30d": 0.4})
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    id: str
+    features: Task = Task()
+
+
+CANDIDATES = [Candidate(f"tip-{index}", Task(priority=1 + index % 4)) for index in range(100)]
+
+
+class Chance(random.Random):
+    """Counts how often it is asked."""
+
+    drawn = 0
+
+    def getrandbits(self, k: int, /) -> int:
+        self.drawn += 1
+        return super().getrandbits(k)
+
+
+class Noted:
+    """An observer."""
+
+    def __init__(self) -> None:
+        self.decisions: list[tuple[str, bool]] = []
+        self.rewards: list[tuple[str, float, bool]] = []
+
+    def decided(self, policy: str, *, explored: bool) -> None:
+        self.decisions.append((policy, explored))
+
+    def rewarded(self, policy: str, reward: float, *, replayed: bool) -> None:
+        self.rewards.append((policy, reward, replayed))
+
+
+class Twice(Store):
+    """Runs every step twice, as when another writer came first, and keeps both changes."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.changes: list[tuple[Change[Any], Change[Any]]] = []
+
+    async def update(self, user_id: str, reads: tuple[Read, ...], step: Step[Any], **more: Any) -> Any:
+        def twice(values: Values) -> Change[Any]:
+            self.changes.append((step(values), step(values)))
+            return self.changes[-1][1]
+
+        return await super().update(user_id, reads, twice, **more)
+
+
+@asynccontextmanager
+async def stored() -> AsyncIterator[Twice]:
+    """An embedded store."""
+    store = Twice(open_servers("memory://", size=4, timeout=60.0), timeout=60.0, history_size=10, marker_seconds=60)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def ask(store: Store, *command: bytes | str | int) -> Any:
+    """The reply to a command of another client."""
+    async with store._servers.connection("") as connection:
+        [reply] = await exchange(connection, [command])
+    return reply

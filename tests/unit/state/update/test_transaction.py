@@ -1,0 +1,294 @@
+"""The optimistic update over the embedded store: lost races, lost replies, and how long is waited for what."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from redis.exceptions import ConnectionError, NoPermissionError  # noqa: A004  # redis-py's name
+
+from state import keys
+from state.errors import ConflictError, StoreError, StoreUnavailable
+from state.redis.exchange import exchange
+from state.redis.failure import Outage
+from state.update import transaction
+from state.update.batch import Operation
+from state.update.changes import Append, Change, Fields, Hash, List, Read, Step, Values
+from state.update.transaction import RESERVE, Flush, Lane, Transactions, fail
+from tests.unit.state.wire import CUT, LOSE, Wire
+
+pytestmark = pytest.mark.anyio
+
+TIMEOUT = 100.0
+KEY, PAST = "oo:{u}:p", "oo:{u}:history"
+READS: tuple[Read, ...] = (Hash(KEY, (b"n",)), List(PAST))
+
+
+def add(values: Values) -> Change[int]:
+    number = int(values[KEY][0] or 0) + 1
+    return Change(number, (Fields(KEY, {b"n": b"%d" % number}), Append(PAST, b"e")))
+
+
+class Update:
+    """Transactions over a wire, the flushes they told of, and one lane."""
+
+    def __init__(self, *, wait_replicas: int | None = 0, spans_users: bool = True) -> None:
+        self.wire = Wire(spans_users=spans_users)
+        self.flushes: list[Flush] = []
+        self.lane = Lane("x")
+        self.transactions = Transactions(
+            self.wire,
+            timeout=TIMEOUT,
+            history_size=9,
+            marker_seconds=60,
+            wait_replicas=wait_replicas,
+            observe=self.flushes.append,
+            outage=Outage(),
+        )
+
+    async def make(self, step: Step[Any] = add, *, alone: bool = True) -> object:
+        """The result of one change, and whether it was decided in this flush."""
+        loop = asyncio.get_running_loop()
+        operation = Operation(
+            user="u", deadline=loop.time() + TIMEOUT, done=loop.create_future(), reads=READS, step=step
+        )
+        decided = await self.transactions.commit(self.lane, [operation], alone=alone)
+        return await operation.done if decided else "undecided"
+
+    async def stored(self) -> list[object]:
+        return await self.wire.ask(("HGET", KEY, "n"), ("LLEN", PAST))
+
+    async def rival(self) -> None:
+        """Another writer changes the same key."""
+        await self.wire.ask(("HSET", KEY, "n", 100))
+
+
+@pytest.fixture(autouse=True)
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transaction, "_LONGEST_PAUSE", 0.0)
+    monkeypatch.setattr("state.redis.failure._jitter.uniform", lambda *_: 0.0)
+
+
+async def test_two_round_trips() -> None:
+    """WATCH, reads and MULTI in the first; writes, operation id and EXEC in the second."""
+    update = Update()
+    assert await update.make() == 1
+    assert update.wire.sent == [
+        ["WATCH", "HMGET", "LLEN", "MULTI"],
+        ["HSET", "RPUSH", "LTRIM", "SET", "EXEC"],
+    ]
+    [flush] = update.flushes
+    assert (flush.operations, flush.conflicts, flush.failures, flush.error) == (1, 0, 0, None)
+
+
+async def test_the_operation_id_expires_after_a_day() -> None:
+    """It outlives a clock of Redis that jumps by hours; each transaction of a lane has the next number."""
+    update = Update()
+    await update.make()
+    await update.make()
+    flight = keys.flight("x", None)
+    assert await update.wire.ask(("GET", flight), ("TTL", flight)) == [b"2|", 86_400]
+
+
+async def test_on_a_cluster_it_is_in_the_user_s_slot() -> None:
+    """There a transaction cannot span slots."""
+    update = Update(spans_users=False)
+    await update.make()
+    assert await update.wire.ask(("EXISTS", keys.flight("x", "u"))) == [1]
+
+
+async def test_nothing_to_write() -> None:
+    """A step that writes nothing ends its MULTI, and is not an error."""
+    update = Update()
+    assert await update.make(lambda _: Change("seen")) == "seen"
+    assert update.wire.sent[-1] == ["DISCARD"]
+    assert await update.make() == 1
+
+
+async def test_a_lost_race_is_run_again() -> None:
+    """The step sees what the other writer left; the flush counts the race."""
+    update = Update()
+    update.wire.on("EXEC", update.rival, update.rival)
+    assert await update.make() == 101
+    assert update.flushes[-1].conflicts == 2
+
+
+async def test_races_lost_together_and_alone() -> None:
+    """Together it is given up after three, for each user to go alone; alone after twelve, and then it is an error."""
+    update = Update()
+    update.wire.on("EXEC", *[update.rival] * 15)
+    assert await update.make(alone=False) == "undecided"
+    assert update.flushes[-1].conflicts == 3
+    with pytest.raises(ConflictError):
+        await update.make()
+    assert (update.flushes[-1].conflicts, update.flushes[-1].error) == (12, "ConflictError")
+    assert await update.stored() == [b"100", 0]
+
+
+async def test_cut_before_exec() -> None:
+    """What did not arrive is asked for, and made once."""
+    update = Update()
+    update.wire.on("EXEC", CUT)
+    assert await update.make() == 1
+    assert update.wire.sent[2] == ["APPEND", "GET", "EXPIRE"]
+    assert await update.stored() == [b"1", 1]
+    assert update.flushes[-1].failures == 1
+
+
+async def test_a_lost_reply() -> None:
+    """What was applied is found, and not made again."""
+    update = Update()
+    update.wire.on("EXEC", LOSE)
+    assert await update.make() == 1
+    assert update.wire.sent[2:] == [["APPEND", "GET", "EXPIRE"]]
+    assert await update.stored() == [b"1", 1]
+    assert update.flushes[-1].failures == 0
+
+
+async def test_a_question_that_fails_is_asked_again() -> None:
+    """The outcome stays unknown until there is an answer, whose own loss does no harm."""
+    update = Update()
+    update.wire.on("EXEC", LOSE)
+    update.wire.on("APPEND", CUT, LOSE)
+    assert await update.make() == 1
+    assert await update.stored() == [b"1", 1]
+
+
+async def test_a_failure_before_exec_asks_nothing() -> None:
+    """Nothing was sent that could have been applied; after three failures it is given up."""
+    update = Update()
+    update.wire.on("WATCH", CUT)
+    assert await update.make() == 1
+    assert not any("APPEND" in names for names in update.wire.sent)
+    update.wire.on("WATCH", CUT, CUT, CUT)
+    with pytest.raises(StoreUnavailable, match="cannot be reached"):
+        await update.make()
+    assert (update.flushes[-1].failures, update.flushes[-1].error) == (3, "StoreUnavailable")
+
+
+async def test_refused_as_a_whole() -> None:
+    """An error reply to MULTI keeps the writes from being sent."""
+    update = Update()
+    update.wire.on("MULTI", *[NoPermissionError("NOPERM")] * 3)
+    with pytest.raises(StoreUnavailable, match="Redis refuses: NoPermissionError"):
+        await update.make()
+    assert not any("HSET" in names for names in update.wire.sent)
+
+
+async def test_once_asked_a_late_transaction_is_void() -> None:
+    """The question changes the key that the transaction watches, before it reads it."""
+    update = Update()
+    await update.make()
+    flight = keys.flight("x", None)
+    late = update.wire.connection(flight)
+    async with late as connection:
+        await exchange(connection, [("WATCH", flight)])
+        deadline = asyncio.get_running_loop().time() + TIMEOUT
+        assert await update.transactions._was_applied(update.lane, flight, deadline)
+        replies = await exchange(connection, [("MULTI",), ("SET", "k", 1), ("EXEC",)])
+    assert replies[-1] is None
+    update.lane.number += 1
+    assert not await update.transactions._was_applied(update.lane, flight, deadline)
+    assert await update.wire.ask(("GET", flight), ("TTL", flight)) == [b"1|??", 86_400]
+
+
+async def test_time_is_kept_for_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An attempt has three quarters of the time, and the question all that is left."""
+    limits: list[float | None] = []
+
+    def noted(when: float | None) -> asyncio.Timeout:
+        limits.append(when)
+        return asyncio.Timeout(when)
+
+    monkeypatch.setattr(asyncio, "timeout_at", noted)
+    update = Update()
+    update.wire.on("EXEC", LOSE)
+    now = asyncio.get_running_loop().time()
+    assert await update.make() == 1
+    assert [round((limit or 0.0) - now) for limit in limits] == [round(TIMEOUT * (1 - RESERVE)), TIMEOUT]
+
+
+async def test_a_time_limit_while_exec_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The attempt is cut short, the outcome asked for; not applied, it is given up: there is no time for another."""
+    first = True
+
+    def at_once(when: float | None) -> asyncio.Timeout:
+        nonlocal first
+        limit, first = (asyncio.get_running_loop().time() + 0.01 if first else when), False
+        return asyncio.Timeout(limit)
+
+    monkeypatch.setattr(asyncio, "timeout_at", at_once)
+    update = Update()
+    update.wire.on("EXEC", asyncio.Event().wait)
+    with pytest.raises(StoreUnavailable, match="did not answer in time"):
+        await update.make()
+    assert update.wire.sent[-1] == ["APPEND", "GET", "EXPIRE"]
+    assert await update.stored() == [None, 0]
+
+
+async def test_a_write_refused_within_the_transaction(caplog: pytest.LogCaptureFixture) -> None:
+    """Another client gives the history another type after it was read: it is loud, and never tried again."""
+    update = Update()
+    update.wire.on("EXEC", lambda: update.wire.ask(("SET", PAST, "text")))
+    with pytest.raises(StoreError, match="a part of the change was refused"):
+        await update.make()
+    assert "applied in part" in caplog.text
+    assert len(update.wire.sent) == 2
+
+
+@pytest.mark.parametrize(
+    ("wait", "replicated", "waits"), [(0, True, 0), (None, False, 0), (None, True, 1), (2, False, 2)]
+)
+async def test_replicas_waited_for(
+    monkeypatch: pytest.MonkeyPatch, wait: int | None, replicated: bool, waits: int
+) -> None:
+    """WAIT goes to the connection that wrote, after a write of its own; too few replicas are an error."""
+    asked: list[object] = []
+    enough = True
+
+    async def answered(connection: object, commands: list[tuple[object, ...]]) -> list[object]:
+        if commands[-1][0] != "WAIT":
+            return await exchange(connection, commands)  # type: ignore[arg-type]  # as it came
+        asked.append((commands[0][0], commands[1][1]))
+        assert isinstance(commands[1][1], int)
+        return [b"OK", commands[1][1] - (not enough)]
+
+    monkeypatch.setattr(transaction, "exchange", answered)
+    update = Update(wait_replicas=wait)
+    update.wire.replicated = replicated
+    assert await update.make() == 1
+    assert asked == ([("SET", waits)] if waits else [])
+    if waits:
+        enough = False
+        for step in (add, lambda _: Change("seen")):
+            with pytest.raises(StoreUnavailable, match="too few Redis replicas"):
+                await update.make(step)
+
+
+async def test_a_failure_while_replicas_are_waited_for() -> None:
+    """The change is made, so it is not tried again."""
+    update = Update(wait_replicas=1)
+    update.wire.on("WAIT", CUT)
+    with pytest.raises(StoreUnavailable):
+        await update.make()
+    assert await update.stored() == [b"1", 1]
+
+
+async def test_a_defect_of_ours(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callers get it, and the log has its traceback."""
+    monkeypatch.setattr(transaction, "raise_for", lambda _: 1 / 0)
+    update = Update()
+    with pytest.raises(ZeroDivisionError):
+        await update.make()
+    assert "a flush failed" in caplog.text
+    assert update.flushes[-1].error == "ZeroDivisionError"
+
+
+async def test_only_who_waits_is_failed() -> None:
+    """A caller that went away, or has its result, is left alone."""
+    loop = asyncio.get_running_loop()
+    done = [loop.create_future() for _ in range(2)]
+    operations = [Operation(user="u", deadline=0.0, done=one, reads=(), step=add) for one in done]
+    done[0].set_result(1)
+    fail(operations, ConnectionError("x"))
+    assert done[0].result() == 1
+    assert isinstance(done[1].exception(), ConnectionError)
