@@ -15,7 +15,10 @@ from bench.measure import Load, Run, Target, measure, sampled_memory
 from bench.report import Check, Section, spread
 from bench.users import DECISIONS, POLICY, preload
 from state import keys
-from tests.support.servers import RedisServer, Server, free_port, redis_server, service, until
+from tests.support.processes import Server, free_port
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.service import service
+from tests.support.waiting import until
 
 __all__ = [
     "MODES",

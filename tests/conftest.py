@@ -7,7 +7,9 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from tests.support.servers import RedisServer, Server, redis_server, service
+from tests.support.processes import Server
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.service import service
 
 # CI must give the same verdict twice: no random examples and no verdict by wall time.
 settings.register_profile("local", deadline=None)

@@ -22,7 +22,8 @@ import pytest
 import yaml
 
 from app import __version__
-from tests.support.servers import PATIENCE_SECONDS, ROOT, Server, _http_answers, free_port, program, until
+from tests.support.processes import ROOT, Server, free_port, http_answers, program
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 USER = 65_532
 VENV_BIN = Path(sys.executable).parent
@@ -238,7 +239,7 @@ def test_image_serves_as_a_user_without_rights(prefix: Path) -> None:
     argv = as_nobody(command("CMD"), prefix)
     with tempfile.TemporaryDirectory(prefix="oo-") as name:
         url = f"http://127.0.0.1:{port}"
-        ready = functools.partial(_http_answers, path="/health/ready", status=200)
+        ready = functools.partial(http_answers, path="/health/ready", status=200)
         server = Server(argv, port=port, url=url, directory=Path(name), ready=ready, environ=environ)
         try:
             server.start()

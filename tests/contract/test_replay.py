@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.replay import CONVERSATIONS, Pick, Replay, differences, main, over_http, two_sided
-from tests.support.servers import service
+from tests.support.service import service
 
 
 def replay(conversations: list[Path], **env: str) -> Replay:

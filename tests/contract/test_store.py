@@ -14,7 +14,8 @@ from state.store import Store
 from state.update.batch import Append, Change, Fields, Hash, List, Once, Operation, Remove, Step, Values
 from state.update.transaction import Flush
 from tests.support.faults import Proxy
-from tests.support.servers import PATIENCE_SECONDS, RedisServer, redis_server, until_async
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.waiting import PATIENCE_SECONDS, until_async
 
 pytestmark = pytest.mark.anyio
 

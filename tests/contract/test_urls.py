@@ -11,7 +11,9 @@ from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection
 
 from state.redis.connect import open_servers
 from state.redis.servers import exchange
-from tests.support.servers import PATIENCE_SECONDS, ROOT, RedisServer, free_port, redis_server, until_async
+from tests.support.processes import ROOT, free_port
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.waiting import PATIENCE_SECONDS, until_async
 
 pytestmark = pytest.mark.anyio
 

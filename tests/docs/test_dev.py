@@ -11,7 +11,8 @@ from types import ModuleType
 
 import pytest
 
-from tests.support.servers import PATIENCE_SECONDS, ROOT
+from tests.support.processes import ROOT
+from tests.support.waiting import PATIENCE_SECONDS
 
 LOCKS = ["requirements.lock", "requirements-dev.lock", "requirements-build.lock"]
 

@@ -21,17 +21,11 @@ from app.http.api_keys import ROLES, make_key
 from app.settings import Secret, Settings, takes
 from tests.support.bodies import reward, score
 from tests.support.faults import Proxy
-from tests.support.servers import (
-    PATIENCE_SECONDS,
-    RedisServer,
-    Server,
-    _http_answers,
-    free_port,
-    haproxy,
-    redis_server,
-    service,
-    until,
-)
+from tests.support.processes import Server, free_port, http_answers
+from tests.support.proxies import haproxy
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.service import service
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 ROOT = Path(__file__).parent.parent.parent
 README = ROOT / "README.md"
@@ -243,7 +237,7 @@ def test_dev_run_serves(real_redis: RedisServer, tmp_path: Path) -> None:
             port=port,
             url=url,
             directory=tmp_path,
-            ready=functools.partial(_http_answers, path="/health/ready", status=200),
+            ready=functools.partial(http_answers, path="/health/ready", status=200),
             environ={**os.environ, **PATIENT, "PORT": str(port), "DRAIN_SECONDS": "0"},
         )
         try:

@@ -24,7 +24,8 @@ from state.redis.connect import open_servers
 from state.store import Store
 from state.update.batch import Append, Change, Fields, Read, Step, Values
 from tests.support.bodies import POLICIES, reward, score
-from tests.support.servers import PATIENCE_SECONDS, Server
+from tests.support.processes import Server
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.anyio
 

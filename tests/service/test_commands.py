@@ -32,7 +32,9 @@ from state import keys
 from state.transfer import Page
 from state.values.stored import Stored
 from tests.support.bodies import POLICIES, candidate, contents, reward, score
-from tests.support.servers import PATIENCE_SECONDS, RedisServer, Server, free_port, redis_server, until
+from tests.support.processes import Server, free_port
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 ROOT = Path(__file__).parent.parent.parent
 SUFFIXES = {"linucb-v1": "", "egreedy-v1": "_egreedy", "egreedy-v2": "_egreedy_v2"}

@@ -14,8 +14,11 @@ from app.observe.metrics import Metrics
 from app.observe.processes import _forget_the_dead
 from state.update.transaction import Flush
 from tests.support.bodies import POLICIES, reward, score
+from tests.support.processes import Server
+from tests.support.redis_servers import RedisServer, redis_server
 from tests.support.scrape import Scrape, busy_service
-from tests.support.servers import PATIENCE_SECONDS, RedisServer, Server, redis_server, service, until
+from tests.support.service import service
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 pytestmark = pytest.mark.anyio
 

@@ -19,7 +19,10 @@ from uvicorn.server import ServerState
 from app.http.protocol import HttpProtocol
 from tests.promises.test_overload import megabytes
 from tests.support.bodies import reward
-from tests.support.servers import RedisServer, Server, service, until, until_async
+from tests.support.processes import Server
+from tests.support.redis_servers import RedisServer
+from tests.support.service import service
+from tests.support.waiting import until, until_async
 
 pytestmark = pytest.mark.anyio
 

@@ -13,7 +13,9 @@ import pytest
 
 from app.__main__ import listeners
 from app.settings import Secret, Settings, SettingsError, from_environment
-from tests.support.servers import ROOT, RedisServer, free_port, service
+from tests.support.processes import ROOT, free_port
+from tests.support.redis_servers import RedisServer
+from tests.support.service import service
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from app.events.store_gate import StoreGate
 from app.events.waiting import grow, jitter
-from tests.support.servers import PATIENCE_SECONDS, until_async
+from tests.support.waiting import PATIENCE_SECONDS, until_async
 
 pytestmark = pytest.mark.anyio
 
