@@ -125,7 +125,7 @@ def test_documents_name_the_base() -> None:
     pyproject.toml allows."""
     (image,) = [step.rest.partition("=")[2] for step in dockerfile() if step.rest.startswith("PYTHON_IMAGE=")]
     name = image.removeprefix("docker.io/library/")
-    inspected = re.findall(r"imagetools inspect (\S+)", (ROOT / "docs" / "kubernetes.md").read_text())
+    inspected = re.findall(r"imagetools inspect (\S+)", (ROOT / "docs" / "run" / "kubernetes.md").read_text())
     assert inspected == [name]
     oldest = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"].removeprefix(">=")
     version = re.fullmatch(r"python:(\d+\.\d+)-slim-\w+", name)
@@ -213,7 +213,10 @@ def test_prefix_holds_the_locked_packages(prefix: Path) -> None:
     assert installed - locked == {"oo-serving"}
     assert {"litestar", "numpy", "redis"} <= installed
     assert not list(prefix.glob("bin/pip*"))
-    assert list(folder.glob("app/prompts/*")), "the prompts come along"
+    data = {path.relative_to(ROOT) for top in ("app", "state") for path in (ROOT / top).rglob("*.*")}
+    data = {path for path in data if path.suffix not in (".py", ".pyc")}
+    assert {"app/tips/templates/v2.md", "state/inspect.lua"} <= {str(path) for path in data}
+    assert [path for path in data if not (folder / path).is_file()] == []
     assert not list(folder.glob("tests"))
 
 

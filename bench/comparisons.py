@@ -1,4 +1,4 @@
-"""The experiments: what is started, what is alternated with what, and which promise each result is held against."""
+"""What is measured beside what: the servers that are started, the runs that alternate, and the bound of each figure."""
 
 import sys
 import urllib.request
