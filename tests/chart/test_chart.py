@@ -27,7 +27,7 @@ from app import __version__
 from app.settings import Secret, Settings, from_environment
 from app.tips.chat import TIMEOUT_SECONDS
 from app.tips.generate import TRIES
-from tests.support.servers import ROOT, program
+from tests.support.processes import ROOT, program
 
 HELM = ROOT / "helm"
 CASES = sorted(HELM.glob("ci/*-values.yaml"))

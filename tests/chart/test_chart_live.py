@@ -22,20 +22,12 @@ import redis
 
 from app.http.api_keys import ROLES, make_key
 from tests.chart.test_chart import Manifest, one, pods, render
+from tests.support.processes import ROOT, Server, free_port, program
+from tests.support.proxies import haproxy
+from tests.support.redis_groups import redis_cluster, redis_sentinel
+from tests.support.redis_servers import RedisServer, redis_server
 from tests.support.scrape import Scrape
-from tests.support.servers import (
-    PATIENCE_SECONDS,
-    ROOT,
-    RedisServer,
-    Server,
-    free_port,
-    haproxy,
-    program,
-    redis_cluster,
-    redis_sentinel,
-    redis_server,
-    until,
-)
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 REDIS_HOST = "oo-serving-redis:6379"
 

@@ -21,8 +21,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.observe.metrics import Metrics
 from tests.support.bodies import POLICIES, reward, score
+from tests.support.processes import ROOT, Server, free_port, http_answers, program
 from tests.support.scrape import Busy, busy_service
-from tests.support.servers import PATIENCE_SECONDS, ROOT, Server, _http_answers, free_port, program, until
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 pytestmark = pytest.mark.anyio
 
@@ -99,7 +100,7 @@ def prometheus(server: Server) -> Iterator[Server]:
             f"--storage.tsdb.path={directory}/data",
             f"--web.listen-address=127.0.0.1:{port}",
         ]
-        ready = functools.partial(_http_answers, path="/-/ready", status=200)
+        ready = functools.partial(http_answers, path="/-/ready", status=200)
         scraper = Server(argv, port=port, url=f"http://127.0.0.1:{port}", directory=directory, ready=ready)
         try:
             yield scraper.start()

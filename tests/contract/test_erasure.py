@@ -13,7 +13,8 @@ from state.redis.exchange import exchange
 from state.store import Store
 from state.update.changes import Append, Change, Fields, Hash, List, Once, Values
 from tests.support.faults import Proxy
-from tests.support.servers import PATIENCE_SECONDS, RedisServer, until_async
+from tests.support.redis_servers import RedisServer
+from tests.support.waiting import PATIENCE_SECONDS, until_async
 
 pytestmark = pytest.mark.anyio
 

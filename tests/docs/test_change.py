@@ -10,7 +10,7 @@ import pytest
 
 from tests.docs.pages import ROOT, alike, blocks, commands
 from tests.docs.test_run import title
-from tests.support.servers import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS
 
 CHANGE = ROOT / "docs" / "change"
 CONTRIBUTING = (CHANGE / "contributing.md").read_text()

@@ -24,19 +24,13 @@ from tests.docs import test_run
 from tests.docs.pages import PAGES, ROOT, blocks, commands
 from tests.support.bodies import reward, score
 from tests.support.faults import Proxy
-from tests.support.servers import (
-    PATIENCE_SECONDS,
-    RedisServer,
-    Server,
-    _http_answers,
-    free_port,
-    haproxy,
-    nats_server,
-    redis_server,
-    service,
-    until,
-)
+from tests.support.nats_servers import nats_server
+from tests.support.processes import Server, free_port, http_answers
+from tests.support.proxies import haproxy
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.service import service
 from tests.support.standin import completion
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 README: Final = ROOT / "README.md"
 OURS: Final = [README, ROOT / "docs/run/redis.md", *sorted((ROOT / "docs/use").glob("*.md"))]
@@ -212,7 +206,7 @@ def test_dev_run_serves(real_redis: RedisServer, tmp_path: Path) -> None:
             port=port,
             url=url,
             directory=tmp_path,
-            ready=functools.partial(_http_answers, path="/health/ready", status=200),
+            ready=functools.partial(http_answers, path="/health/ready", status=200),
             environ={**os.environ, **PATIENT, "PORT": str(port), "DRAIN_SECONDS": "0"},
         )
         try:

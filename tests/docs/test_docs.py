@@ -19,7 +19,8 @@ from app.messages import classic, tips
 from app.settings import Secret, Settings, takes
 from state import keys
 from tests.docs.pages import ROOT
-from tests.support.servers import PATIENCE_SECONDS, service
+from tests.support.service import service
+from tests.support.waiting import PATIENCE_SECONDS
 
 README: Final = ROOT / "README.md"
 USE: Final = ROOT / "docs/use"

@@ -19,7 +19,10 @@ import pytest
 
 from tests.docs.pages import PAGES, ROOT, Block, alike, anchors, blocks, commands, links
 from tests.support.bodies import reward, score
-from tests.support.servers import PATIENCE_SECONDS, RedisServer, Server, program, redis_server, service
+from tests.support.processes import Server, program
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.service import service
+from tests.support.waiting import PATIENCE_SECONDS
 
 RUN = ROOT / "docs" / "run"
 # The other pages are run by test_commands.py.

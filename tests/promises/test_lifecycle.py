@@ -17,20 +17,11 @@ import pytest
 from app.settings import Settings
 from tests.support.bodies import reward, score
 from tests.support.faults import Proxy
-from tests.support.servers import (
-    PATIENCE_SECONDS,
-    ROOT,
-    RedisServer,
-    Server,
-    ServerError,
-    free_port,
-    program,
-    redis_server,
-    service,
-    until,
-    until_async,
-)
+from tests.support.processes import ROOT, Server, free_port, program
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.service import service
 from tests.support.standin import Asked, stand_in
+from tests.support.waiting import PATIENCE_SECONDS, ServerError, until, until_async
 
 pytestmark = pytest.mark.anyio
 

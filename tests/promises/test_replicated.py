@@ -14,7 +14,8 @@ from state.redis.servers import Lend, Servers
 from state.store import Store
 from state.update.changes import Change, Fields, Hash, Once, Values
 from tests.support.faults import Proxy, waits_in_vain
-from tests.support.servers import PATIENCE_SECONDS, RedisServer, redis_server, until
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 pytestmark = pytest.mark.anyio
 

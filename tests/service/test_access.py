@@ -14,7 +14,10 @@ import pytest
 
 from app.http.api_keys import ROLES, Role, make_key
 from tests.support.bodies import reward, score
-from tests.support.servers import RedisServer, Server, ServerError, free_port, redis_server, service, until
+from tests.support.processes import Server, free_port
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.service import service
+from tests.support.waiting import ServerError, until
 
 KEYS: dict[str, str] = {}
 LINES: list[str] = []

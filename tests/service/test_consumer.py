@@ -30,16 +30,10 @@ from app.settings import Secret, Settings
 from state.errors import ConflictError
 from state.redis.connect import open_servers
 from state.store import Store
-from tests.support.servers import (
-    PATIENCE_SECONDS,
-    RedisServer,
-    Server,
-    certificate,
-    free_port,
-    nats_server,
-    redis_server,
-    until_async,
-)
+from tests.support.nats_servers import nats_server
+from tests.support.processes import Server, free_port
+from tests.support.redis_servers import RedisServer, certificate, redis_server
+from tests.support.waiting import PATIENCE_SECONDS, until_async
 
 pytestmark = pytest.mark.anyio
 

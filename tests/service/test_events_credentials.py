@@ -11,7 +11,8 @@ import pytest
 
 from app.events.consumers import Consumers
 from app.settings import Secret, Settings
-from tests.support.servers import nats_server, until_async
+from tests.support.nats_servers import nats_server
+from tests.support.waiting import until_async
 
 pytestmark = pytest.mark.anyio
 

@@ -14,8 +14,10 @@ import pytest
 from app.main import create_app
 from app.settings import Secret, Settings, SettingsError
 from app.tips.chat import connect
-from tests.support.servers import Server, free_port, service, until_async
+from tests.support.processes import Server, free_port
+from tests.support.service import service
 from tests.support.standin import Asked, StandIn, completion, http, stand_in
+from tests.support.waiting import until_async
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,9 @@ import httpx
 import pytest
 
 from tests.support.bodies import POLICIES, candidate, contents, reward, score, target
-from tests.support.servers import RedisServer, Server, redis_server, service
+from tests.support.processes import Server
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.service import service
 
 LIMIT = 2_097_152
 LONG = "9" * 5_000

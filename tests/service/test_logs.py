@@ -14,7 +14,10 @@ from state.redis.connect import open_servers
 from state.store import Store
 from state.update.changes import Change, Fields, Hash
 from tests.support.bodies import reward, score
-from tests.support.servers import PATIENCE_SECONDS, Server, redis_server, service, until
+from tests.support.processes import Server
+from tests.support.redis_servers import redis_server
+from tests.support.service import service
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 TIME = re.compile(r"2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 

@@ -11,8 +11,11 @@ import httpx
 import pytest
 
 from tests.support.bodies import POLICIES, reward, score
+from tests.support.processes import Server
+from tests.support.redis_servers import RedisServer, redis_server
 from tests.support.scrape import Scrape, busy_service
-from tests.support.servers import PATIENCE_SECONDS, RedisServer, Server, redis_server, service, until
+from tests.support.service import service
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 pytestmark = pytest.mark.anyio
 

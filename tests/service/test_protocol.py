@@ -14,7 +14,10 @@ import pytest
 
 from tests.promises.test_overload import megabytes
 from tests.support.bodies import reward
-from tests.support.servers import RedisServer, Server, service, until
+from tests.support.processes import Server
+from tests.support.redis_servers import RedisServer
+from tests.support.service import service
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,10 @@ from schemathesis.core.failures import FailureGroup
 from schemathesis.core.result import Ok
 from schemathesis.generation import GenerationMode
 
-from tests.support.servers import PATIENCE_SECONDS, redis_server, service, until
+from tests.support.redis_servers import redis_server
+from tests.support.service import service
 from tests.support.standin import Asked, completion, http, stand_in
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,9 @@ import sys
 import httpx
 import pytest
 
-from tests.support.servers import ROOT, RedisServer, free_port, service
+from tests.support.processes import ROOT, free_port
+from tests.support.redis_servers import RedisServer
+from tests.support.service import service
 
 
 @pytest.mark.parametrize("host", ["not a host", "256.1.1.1", "8.8.8.8", "x" * 70])

@@ -19,18 +19,12 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as Sent
 
 from app.http.api_keys import make_key
 from tests.support.bodies import reward, score
-from tests.support.servers import (
-    PATIENCE_SECONDS,
-    ROOT,
-    Server,
-    ServerError,
-    free_port,
-    nats_server,
-    redis_server,
-    service,
-    until_async,
-)
+from tests.support.nats_servers import nats_server
+from tests.support.processes import ROOT, Server, free_port
+from tests.support.redis_servers import redis_server
+from tests.support.service import service
 from tests.support.standin import Asked, completion, http, stand_in
+from tests.support.waiting import PATIENCE_SECONDS, ServerError, until_async
 
 pytestmark = pytest.mark.anyio
 

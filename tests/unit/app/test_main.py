@@ -10,7 +10,7 @@ from app.__main__ import listeners
 from app.bandit.catalog import policies
 from app.main import create_app, from_environment
 from app.settings import Secret, Settings, SettingsError
-from tests.support.servers import free_port
+from tests.support.processes import free_port
 from tests.unit.app.serving import REWARD, SCORE, serving
 
 pytestmark = pytest.mark.anyio

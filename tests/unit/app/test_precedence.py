@@ -14,8 +14,8 @@ from app.settings import Secret, Settings
 from app.tips.chat import connect
 from app.tips.prompts import Message
 from tests.support.bodies import POLICIES, reward, score
-from tests.support.servers import PATIENCE_SECONDS
 from tests.support.standin import completion
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.anyio
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from app.settings import Secret, Settings, SettingsError, from_environment
-from tests.support.servers import ROOT
+from tests.support.processes import ROOT
 
 
 @pytest.mark.parametrize(

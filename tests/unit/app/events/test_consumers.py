@@ -13,7 +13,8 @@ from app.events.consumers import MAX_SAID, Consumers
 from app.events.pull import Pull
 from app.messages.health import ConsumerHealth
 from app.settings import Secret, Settings, SettingsError
-from tests.support.servers import PATIENCE_SECONDS, free_port, until_async
+from tests.support.processes import free_port
+from tests.support.waiting import PATIENCE_SECONDS, until_async
 
 pytestmark = pytest.mark.anyio
 

@@ -13,7 +13,7 @@ from app.events.delivery import Delivery
 from app.events.handlers import Event, Malformed
 from app.events.store_gate import StoreGate
 from state.errors import ConflictError, StoreUnavailable
-from tests.support.servers import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS
 from tests.unit.app.events.fakes import FakeClient, Observed, event, settle
 
 pytestmark = pytest.mark.anyio

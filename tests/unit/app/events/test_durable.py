@@ -18,7 +18,7 @@ from app.events.durable import Consumer, api_of
 from app.events.durable_config import wanted
 from app.events.pull import Pull
 from app.settings import Settings
-from tests.support.servers import until_async
+from tests.support.waiting import until_async
 from tests.unit.app.events.fakes import FakeClient, Observed
 
 pytestmark = pytest.mark.anyio

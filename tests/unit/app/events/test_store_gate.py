@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 import pytest
 
 from app.events.store_gate import StoreGate
-from tests.support.servers import PATIENCE_SECONDS, until_async
+from tests.support.waiting import PATIENCE_SECONDS, until_async
 
 pytestmark = pytest.mark.anyio
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from app.events.waiting import backoff, end, jitter, within
-from tests.support.servers import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.anyio
 

@@ -13,7 +13,7 @@ from app.observe.tracing import Tracing
 from state.errors import KeyReused
 from state.redis.connect import open_servers
 from state.store import Store
-from state.update.batch import Change, Values
+from state.update.changes import Change, Values
 
 pytestmark = pytest.mark.anyio
 

@@ -21,8 +21,9 @@ from app.settings import Secret
 from app.tips.chat import ChatClient, connect
 from app.tips.errors import LlmFailed, LlmNotConfigured, LlmUnavailable
 from app.tips.prompts import Message
-from tests.support.servers import free_port, until_async
+from tests.support.processes import free_port
 from tests.support.standin import Asked, StandIn, completion, http, stand_in
+from tests.support.waiting import until_async
 
 pytestmark = pytest.mark.anyio
 

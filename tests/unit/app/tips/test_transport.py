@@ -10,8 +10,9 @@ import httpx
 import pytest
 
 from app.tips.transport import Connections
-from tests.support.servers import free_port, until_async
+from tests.support.processes import free_port
 from tests.support.standin import Asked, StandIn, http, stand_in
+from tests.support.waiting import until_async
 
 pytestmark = pytest.mark.anyio
 
