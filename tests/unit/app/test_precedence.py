@@ -11,10 +11,7 @@ import pytest
 from app.main import create_app
 from app.precedence import Precedence
 from app.settings import Secret, Settings
-from app.tips.chat import connect
-from app.tips.prompts import Message
 from tests.support.bodies import POLICIES, reward, score
-from tests.support.standin import completion
 from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.anyio
@@ -86,30 +83,6 @@ async def test_cancelled_one_leaves_its_turn() -> None:
         await turns(20)
     await second
     assert first.cancelled()
-
-
-async def test_call_gives_way() -> None:
-    """No call to the language model is sent while a decision is in hand."""
-    precedence = Precedence(longest_seconds=PATIENCE_SECONDS)
-    asked: list[Any] = []
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        asked.append(request)
-        return httpx.Response(200, content=completion("hello"))
-
-    async with connect(
-        url="http://llm.test",
-        key=Secret("sk-test"),
-        max_concurrency=1,
-        queue_seconds=PATIENCE_SECONDS,
-        transport=httpx.MockTransport(answer),
-        precedence=precedence,
-    ) as client:
-        with precedence:
-            calling = asyncio.create_task(client.chat([Message("user", "Hi")]))
-            await turns(50)
-            assert not asked
-        assert (await calling).content == "hello"
 
 
 class Watched(Precedence):

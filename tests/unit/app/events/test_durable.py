@@ -68,6 +68,7 @@ class FakeServer(FakeClient):
         self.durables: dict[str, ConsumerConfig] = {}
         self.info: dict[str, Any] = {"num_pending": 5}
         self.refuses: Exception | None = None
+        self.breaks: Exception | None = None
         self.looks = 0
         self.domain: str | None = None
 
@@ -85,6 +86,8 @@ class FakeServer(FakeClient):
 
     async def consumer_info(self, stream: str, durable: str) -> ConsumerInfo:
         assert durable == "oo-serving-signals"
+        if self.breaks is not None:
+            raise self.breaks
         if stream not in self.durables:
             raise NotFoundError
         return ConsumerInfo(
@@ -116,7 +119,7 @@ class Made:
         return cast("Pull", self.pulls[-1])
 
     async def looked(self, problem: str | None) -> None:
-        """Wait until this is the problem and two more looks have not changed it."""
+        """Wait until this is the problem and more looks have not changed it."""
 
         async def told() -> bool:
             return self.consumer.problem == problem
@@ -124,10 +127,10 @@ class Made:
         await until_async(told, f"{problem} instead of {self.consumer.problem}")
         before = self.server.looks
 
-        async def twice() -> bool:
-            return self.server.looks >= before + 6
+        async def more() -> bool:
+            return self.server.looks >= before + 4
 
-        await until_async(twice, "two more looks")
+        await until_async(more, "more looks")
         assert self.consumer.problem == problem
 
 
@@ -194,6 +197,23 @@ async def test_trouble_with_one_stream_is_not_that_of_others() -> None:
             "durable oo-serving-signals on stream full cannot be looked at: maximum consumers limit reached"
         )
         assert [pull.stream for pull in made.pulls] == ["B"]
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (TimeoutError(), "durable oo-serving-signals on stream A cannot be looked at: TimeoutError"),
+        (NoRespondersError(), "the server has no JetStream"),
+    ],
+)
+async def test_failed_look_at_a_durable_ends_nothing(error: Exception, problem: str) -> None:
+    """What is pulled from stays; without JetStream, that is the problem and not the durable."""
+    server = FakeServer(A="signals.>", dlq="dlq.signals.>")
+    async with consuming(server) as made:
+        await made.looked(None)
+        server.breaks = error
+        await made.looked(problem)
+        assert (list(made.consumer.pulls), [pull.running for pull in made.pulls]) == (["A"], [True])
 
 
 async def test_existing_durable_is_used_as_it_is() -> None:

@@ -17,13 +17,14 @@ import httpx
 import msgspec
 import pytest
 
+from app.precedence import Precedence
 from app.settings import Secret
 from app.tips.chat import ChatClient, connect
 from app.tips.errors import LlmFailed, LlmNotConfigured, LlmUnavailable
 from app.tips.prompts import Message
 from tests.support.processes import free_port
 from tests.support.standin import Asked, StandIn, completion, http, stand_in
-from tests.support.waiting import until_async
+from tests.support.waiting import PATIENCE_SECONDS, until_async
 
 pytestmark = pytest.mark.anyio
 
@@ -373,3 +374,21 @@ async def test_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{free_port()}")
     async with asking(lambda *_: http(completion("x"))) as (_, llm):
         assert (await llm.chat(HELLO)).content == "x"
+
+
+async def test_call_gives_way() -> None:
+    """No call to the language model is sent while a decision is in hand."""
+    precedence = Precedence(longest_seconds=PATIENCE_SECONDS)
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, content=completion("hello"))
+
+    async with client(transport=httpx.MockTransport(answer), precedence=precedence) as llm:
+        with precedence:
+            calling = asyncio.create_task(llm.chat(HELLO))
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert not asked
+        assert (await calling).content == "hello"

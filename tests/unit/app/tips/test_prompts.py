@@ -73,6 +73,7 @@ def test_untrusted_texts(version: str, title: str) -> None:
     system, user = prompt.messages(n=3, tasks=tasks)
     assert data(user.content)["tasks"] == tasks
     assert user.content.count("</data>") == 1
+    assert {"<", ">"}.isdisjoint(user.content.partition("<data>")[2].rpartition("</data>")[0])
     assert system == prompt.messages(n=3)[0]
 
 
