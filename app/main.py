@@ -140,9 +140,7 @@ def from_environment() -> ASGIApp:
 
 def _servers(settings: Settings) -> Servers:
     if settings.redis_url.reveal() == "memory://" and (settings.workers > 1 or wait_replicas_of(settings)):
-        raise SettingsError(
-            "REDIS_URL: memory:// is for one process; WORKERS and REDIS_WAIT_REPLICAS need a Redis"
-        )
+        raise SettingsError("REDIS_URL: memory:// is for one process; WORKERS and REDIS_WAIT_REPLICAS need a Redis")
     try:
         return open_servers(
             settings.redis_url.reveal(), size=settings.redis_pool_size, timeout=settings.store_timeout_seconds
@@ -174,7 +172,7 @@ def _tracing() -> "Tracing | None":
     if not wants_traces(os.environ):
         return None
     try:
-        from app.observe.tracing import Tracing  # noqa: PLC0415
+        from app.observe.tracing import Tracing  # noqa: PLC0415  # slow, and needed only with an exporter
 
         return Tracing(__version__, named=names_service(os.environ))
     except ValueError as error:
