@@ -208,7 +208,7 @@ def _serve(together: ExitStack) -> int:
     os.environ.pop(_SHARED, None)
     if settings.workers > 1:
         os.environ[_SHARED] = together.enter_context(_metrics_directory())
-    from app.main import create_app  # noqa: PLC0415
+    from app.main import create_app  # noqa: PLC0415  # it imports prometheus_client
 
     app = create_app(settings)
     sockets = [together.enter_context(bound) for bound in listeners(settings.host, settings.port)]

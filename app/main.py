@@ -172,7 +172,7 @@ def _tracing() -> "Tracing | None":
     if not wants_traces(os.environ):
         return None
     try:
-        from app.observe.tracing import Tracing  # noqa: PLC0415
+        from app.observe.tracing import Tracing  # noqa: PLC0415  # slow, and needed only with an exporter
 
         return Tracing(__version__, named=names_service(os.environ))
     except ValueError as error:

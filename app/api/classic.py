@@ -165,12 +165,12 @@ def _user(raw: str) -> str:
 
 def _idempotency_key(request: AnyRequest) -> str | None:
     """The header Idempotency-Key. Raises Unreadable unless it is 1 to 128 visible ASCII characters, given once."""
-    found = [value for name, value in request.scope["headers"] if name == b"idempotency-key"]
-    if not found:
+    values = [value for name, value in request.scope["headers"] if name == b"idempotency-key"]
+    if not values:
         return None
-    if len(found) > 1 or not _IDEMPOTENCY_KEY.fullmatch(found[0]):
+    if len(values) > 1 or not _IDEMPOTENCY_KEY.fullmatch(values[0]):
         raise Unreadable("the header Idempotency-Key must be 1 to 128 visible ASCII characters, given once")
-    return found[0].decode()
+    return values[0].decode()
 
 
 def _fingerprint(told: RewardRequest) -> bytes:
@@ -182,24 +182,24 @@ def _time(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
-def _statistics_answer(user_id: str, found: Statistics) -> StatisticsAnswer:
-    meta = found.meta
+def _statistics_answer(user_id: str, statistics: Statistics) -> StatisticsAnswer:
+    meta = statistics.meta
     answer = StatisticsAnswer(
         user_id,
         meta.pulls,
         meta.reward_count,
         meta.cumulative_reward,
-        found.mean_reward,
-        found.theta,
+        statistics.mean_reward,
+        statistics.theta,
         _time(meta.last_updated) if meta.last_updated else None,
     )
-    if not found.policy.classic.tells_exploration:
+    if not statistics.policy.classic.tells_exploration:
         return answer
     return msgspec.structs.replace(
         answer,
-        policy=found.policy.id,
-        exploration_rate=found.exploration_rate,
-        feature_labels=found.policy.features.labels,
+        policy=statistics.policy.id,
+        exploration_rate=statistics.exploration_rate,
+        feature_labels=statistics.policy.features.labels,
     )
 
 

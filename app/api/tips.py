@@ -33,7 +33,7 @@ def generate_routes(
         body = await read_body(request, max_body_bytes)
         await precedence.give_way()
         asked = _read(body)
-        found = await while_connected(
+        generated = await while_connected(
             request,
             tips.generate(
                 chat,
@@ -48,9 +48,15 @@ def generate_routes(
             ),
         )
         await precedence.give_way()
-        candidates = [GeneratedCandidate(tip.id, tip.content, tip.rationale) for tip in found.candidates]
+        candidates = [GeneratedCandidate(tip.id, tip.content, tip.rationale) for tip in generated.candidates]
         return Answer(
-            GenerateAnswer(candidates, found.model, found.prompt_version, found.prompt_tokens, found.completion_tokens)
+            GenerateAnswer(
+                candidates,
+                generated.model,
+                generated.prompt_version,
+                generated.prompt_tokens,
+                generated.completion_tokens,
+            )
         )
 
     @get("/prompts", sync_to_thread=False, opt=CLIENT)

@@ -4,7 +4,7 @@ Reading is lenient where the first clients rely on it: unknown fields are ignore
 true. Numbers out of range are refused: one infinite number would spoil a user's model for good.
 """
 
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -24,10 +24,7 @@ __all__ = [
     "ScoreContext",
     "ScoreRequest",
     "StatisticsAnswer",
-    "T",
 ]
-
-T = TypeVar("T")
 
 
 class CandidateFeatures(msgspec.Struct, frozen=True, gc=False):

@@ -1,14 +1,15 @@
 """How a request body is read: strictly, after known faults are mended."""
 
 from collections.abc import Callable
-from typing import Generic
+from typing import Generic, TypeVar
 
 import msgspec
 
-from app.messages.classic import T
 from app.messages.decoding import decoded
 
 __all__ = ["Reader", "Unreadable"]
+
+T = TypeVar("T")
 
 
 class Unreadable(ValueError):

@@ -56,8 +56,8 @@ class Together(Collector):
 
     def collect(self) -> Iterable[Metric]:
         files = [str(path) for path in self._directory.glob("*.db") if _is_filled(path)]
-        found: Iterable[Metric] = multiprocess.MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]  # theirs
-        return found
+        merged: Iterable[Metric] = multiprocess.MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]  # untyped upstream
+        return merged
 
 
 def _is_filled(path: Path) -> bool:

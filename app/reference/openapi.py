@@ -88,18 +88,18 @@ def _open_objects(node: object) -> None:
 
 def _operation(path: str, row: Described, role: str | None) -> dict[str, Any]:
     names = re.findall(r"\{(\w+)\}", path)
-    found: dict[str, Any] = {
+    operation: dict[str, Any] = {
         "operationId": row.name or "_".join(re.findall(r"\w+", re.sub(r"\{\w+\}", "", path))),
         "tags": [row.tag],
         "summary": row.summary,
     }
     if role:
-        found["security"] = [{"key": [role]}, {}]  # {}: without API_KEYS no key is needed
+        operation["security"] = [{"key": [role]}, {}]  # {}: without API_KEYS no key is needed
     parameters = [_user(name) for name in names] + ([_KEY] if row.idempotent else [])
     if parameters:
-        found["parameters"] = parameters
+        operation["parameters"] = parameters
     if row.reads is not None:
-        found["requestBody"] = {"required": True, "content": _content(row.reads)}
+        operation["requestBody"] = {"required": True, "content": _content(row.reads)}
     good: dict[str, Any] = {"description": "Done."}
     if isinstance(row.answers, str):
         schema = {"type": "object"} if row.answers == JSON else {"type": "string"}
@@ -110,13 +110,13 @@ def _operation(path: str, row: Described, role: str | None) -> dict[str, Any]:
     if row.idempotent:
         good["headers"] = {"Idempotent-Replayed": _REPLAYED}
     errors = sorted((*row.errors, *(refusals(role) if role else ())), key=lambda error: error.status)
-    found["responses"] = {"200": good}
-    found["responses"] |= {str(error.status): _failure(error) for error in errors}
+    operation["responses"] = {"200": good}
+    operation["responses"] |= {str(error.status): _failure(error) for error in errors}
     if row.unwell is not None:
         headers = {"Retry-After": _RETRY_AFTER}
         unwell = {"description": "The service cannot serve now.", "content": _content(row.unwell), "headers": headers}
-        found["responses"]["503"] = unwell
-    return found
+        operation["responses"]["503"] = unwell
+    return operation
 
 
 def _user(name: str) -> dict[str, Any]:
@@ -136,5 +136,5 @@ def _content(message: msgspec.Struct) -> Mapping[str, Any]:
 
 
 def _failure(failure: Failure) -> dict[str, Any]:
-    found = {"description": failure.meaning, "content": _content(ErrorAnswer(failure.detail))}
-    return found | ({"headers": {"Retry-After": _RETRY_AFTER}} if failure.status in (429, 503) else {})
+    response = {"description": failure.meaning, "content": _content(ErrorAnswer(failure.detail))}
+    return response | ({"headers": {"Retry-After": _RETRY_AFTER}} if failure.status in (429, 503) else {})
