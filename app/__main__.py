@@ -1,6 +1,6 @@
 """`python -m app`: the service, as the environment's settings say. With a word after it: a command for operators."""
 
-# ruff: noqa: E402 (a signal may come while the rest is imported)
+# ruff: noqa: E402  # a signal may arrive while the rest is imported
 
 import sys
 
@@ -33,28 +33,29 @@ from app.settings import SettingsError, from_environment
 
 _log: Final = logging.getLogger("oo")
 _SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
-# Longest a worker may keep its parent waiting for a sign of life: one that starts on a busy machine has none yet, and
-# killed after uvicorn's 5 s it would never have.
+# A worker that does not answer its parent for this long is ended. uvicorn's 5 s are too short: on a busy machine a
+# worker would be ended again and again before it has started.
 _WORKER_SECONDS: Final = 30
 _STOPS: Final = frozenset({signal.SIGTERM, signal.SIGINT})
-# What a machine says that has no such family of addresses.
+# Errors of a machine that lacks a family of addresses.
 _LACKING: Final = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 class _Workers(Multiprocess):
     """uvicorn's supervisor, with three differences.
 
-    It would replace all workers on SIGHUP, at the price of connections; ours are told of it. It would wait for a worker
-    that starts, and a stop would wait with it. And a worker that starts would answer Ctrl-C with a traceback.
+    On SIGHUP uvicorn 0.54 replaces all workers, which cuts connections; here each worker gets the signal. uvicorn waits
+    for a worker that starts, and does not stop meanwhile; here it does not wait. And in uvicorn a worker that starts
+    answers Ctrl-C with a traceback.
     """
 
     def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
         super().__init__(config, sockets)
-        # Until when a worker that starts may be silent, by process id; 0 once it has answered.
+        # The time until which a starting worker may be silent, by process id; 0 once it has answered.
         self._silent_until: dict[int, float] = {}
-        # The first worker would start this helper of multiprocessing, which then lets the signal in again.
+        # Else the first worker would start this helper of multiprocessing, which unblocks the signal.
         resource_tracker.ensure_running()
-        # A worker inherits this, so it cannot be interrupted before it serves; the signal is looked for below.
+        # Workers inherit this, so that none is interrupted before it serves; `handle_signals` polls for the signal.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
     def handle_signals(self) -> None:
@@ -69,12 +70,12 @@ class _Workers(Multiprocess):
                 os.kill(worker.pid, signal.SIGHUP)
 
     def keep_subprocess_alive(self) -> None:
-        # Each is asked, also if the first does not answer.
+        # sum() and not all(): each worker is asked, even if the first does not answer.
         if sum(self._would_answer(worker) for worker in self.processes) == len(self.processes):
             super().keep_subprocess_alive()
 
     def _would_answer(self, worker: Process) -> bool:
-        """Whether a worker has answered once or has ended; one that stays silent too long is ended."""
+        """Whether a worker has answered once or has ended. One that is silent for too long is ended."""
         if worker.pid is None or worker.exitcode is not None:
             return True
         until = self._silent_until.get(worker.pid)
@@ -92,14 +93,14 @@ class _Workers(Multiprocess):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which says where it serves."""
+    """uvicorn's server, which logs its address."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        # From here on uvicorn's handlers stop it in order; after that, uvicorn raises the signal again.
+        # From here on uvicorn's handlers stop the server in order and then raise the signal again.
         _start.over = True
         await super().startup(sockets)
         if self.started:
-            _log.info("serves on %s", _where(self.config))
+            _log.info("serving on %s", _where(self.config))
 
 
 def _where(config: uvicorn.Config) -> str:
@@ -108,7 +109,7 @@ def _where(config: uvicorn.Config) -> str:
 
 
 def _end_command(*_: object) -> None:
-    """Whatever ends a command leaves as little behind as Ctrl-C, also where that is ignored: a script's `&` does so."""
+    """End a command by SIGTERM as cleanly as by Ctrl-C, even where SIGINT is ignored, as after `&` in a script."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.raise_signal(signal.SIGINT)
@@ -117,7 +118,7 @@ def _end_command(*_: object) -> None:
 def main() -> int:
     if len(sys.argv) > 1:
         return _command(sys.argv[1:])
-    # By default it ends a process. Each one that serves, this one or its children, lets it in once it can take it.
+    # SIGHUP would end the process. Each process that serves unblocks it once it has a handler.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     with ExitStack() as together:
         try:
@@ -128,37 +129,37 @@ def main() -> int:
 
 
 def _command(words: list[str]) -> int:
-    from app.commands.cli import run  # noqa: PLC0415  # the service need not know them
+    from app.commands.cli import run  # noqa: PLC0415  # only commands need these modules
 
-    # asyncio of Python 3.11 complains of itself if a connection is given up in the moment in which it is made.
+    # asyncio of Python 3.11 logs an error if a connection is given up while it is being made.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    logging.getLogger("oo.store").setLevel(logging.ERROR)  # its warnings are for operators of the service
+    logging.getLogger("oo.store").setLevel(logging.ERROR)  # a command reports errors itself
     try:
         signal.signal(signal.SIGTERM, _end_command)
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         return run(words)
-    except KeyboardInterrupt:  # before the command had begun
+    except KeyboardInterrupt:  # before the command has begun
         return INTERRUPTED
 
 
 def listeners(host: str, port: int) -> list[socket.socket]:
-    """Sockets bound to all addresses that `host` stands for; connections are refused until a server listens on them.
+    """Sockets bound to all addresses of `host`. Connections are refused until a server listens on them.
 
-    An address of a family that the machine lacks is passed over if there is another. Raises SettingsError.
+    Addresses of a family that the machine lacks are skipped if there are others. Raises SettingsError.
     """
     bound: list[socket.socket] = []
     trouble: OSError | UnicodeError | None = None
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, _, protocol, _, address in dict.fromkeys(found):
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, _, protocol, _, address in dict.fromkeys(addresses):
             try:
                 bound.append(_bound(family, protocol, address))
             except OSError as error:
                 if error.errno not in _LACKING:
                     raise
                 trouble = error
-    except (OSError, UnicodeError) as error:  # UnicodeError: of what can be no name
+    except (OSError, UnicodeError) as error:  # UnicodeError: `host` is not a valid name
         while bound:
             bound.pop().close()
         trouble = error
@@ -175,7 +176,7 @@ def _bound(family: socket.AddressFamily, protocol: int, address: tuple[str | int
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            # Else :: would take the port of 0.0.0.0 too.
+            # Or :: would also take the port of 0.0.0.0.
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         made.bind(address)
     except OSError:
@@ -185,14 +186,14 @@ def _bound(family: socket.AddressFamily, protocol: int, address: tuple[str | int
 
 
 def _metrics_directory() -> tempfile.TemporaryDirectory[str]:
-    """A new directory, which is removed also if a signal ends the start. Raises SettingsError."""
+    """A new directory, removed even if a signal ends the start. Raises SettingsError."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
     try:
         made = tempfile.TemporaryDirectory(prefix="oo-metrics-")
         _start.clean_up = made.cleanup
     except OSError as error:
         raise SettingsError(
-            f"WORKERS: more than 1 needs a directory it can write to, at /tmp or in TMPDIR ({error.strerror})"
+            f"WORKERS: more than 1 needs a writable directory, at /tmp or in TMPDIR ({error.strerror})"
         ) from None
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
@@ -202,8 +203,8 @@ def _metrics_directory() -> tempfile.TemporaryDirectory[str]:
 def _serve(together: ExitStack) -> int:
     settings = from_environment(os.environ)
     set_up(settings.log_level, settings.log_format)
-    # Where several processes keep their metrics together, new for each start; prometheus_client reads the variable
-    # when it is imported.
+    # Several processes keep their metrics in a directory that is new for each start. prometheus_client reads the
+    # variable when it is imported.
     os.environ.pop(_SHARED, None)
     if settings.workers > 1:
         os.environ[_SHARED] = together.enter_context(_metrics_directory())

@@ -1,4 +1,4 @@
-"""What is started and stopped with the process, and what it says at its start."""
+"""What starts and stops with the process, and what the process logs at its start."""
 
 import asyncio
 import gc
@@ -34,7 +34,7 @@ _NOTE_SECONDS: Final = 10.0
 
 
 class Parts(NamedTuple):
-    """What is started and stopped with the process."""
+    """The parts that start and stop with the process."""
 
     settings: Settings
     servers: Servers
@@ -48,8 +48,8 @@ class Parts(NamedTuple):
 
     @asynccontextmanager
     async def lifespan(self, _: Litestar) -> AsyncIterator[None]:
-        _say_what_is_risky(self.settings)
-        self.access.say_if_nobody_is_let_in()
+        _warn_of_risks(self.settings)
+        self.access.warn_if_locked()
         _read_keys_again_on_hangup(self.access)
         self.draining.on_sigterm()
         self.consumers.start()
@@ -58,9 +58,9 @@ class Parts(NamedTuple):
             asyncio.create_task(self.metrics.keep_settled()),
             asyncio.create_task(_note_index(self.store)),
         ]
-        # What is there at the start stays: the collector need not look at it again and again.
+        # What exists at the start stays: the garbage collector need not visit it again and again.
         gc.freeze()
-        # Nor at requests in flight, which leave it nothing: with Python's 700 it would stop all else for a millisecond,
+        # Requests leave no cycles. With Python's default of 700 a collection would stop everything for a millisecond,
         # ten times a second, while tips are generated.
         gc.set_threshold(20_000)
         try:
@@ -76,33 +76,33 @@ class Parts(NamedTuple):
 
 
 def wait_replicas_of(settings: Settings) -> int | None:
-    """How many replicas a write waits for; None if the servers decide."""
+    """How many replicas a write waits for; None if that depends on the kind of Redis."""
     return None if settings.redis_wait_replicas == "auto" else settings.redis_wait_replicas
 
 
-def _say_what_is_risky(settings: Settings) -> None:
+def _warn_of_risks(settings: Settings) -> None:
     if settings.redis_url.reveal() == "memory://":
-        _log.warning("REDIS_URL is memory://: all state is in this process only and GONE when it stops")
+        _log.warning("REDIS_URL is memory://: all state is in this process only and is LOST when it stops")
     else:
         _log.info("Redis: %s", place(settings.redis_url.reveal()))
     if not settings.api_keys:
         _log.warning("API_KEYS is empty: everyone who can reach this service may use and reset it")
         if settings.rate_limit_per_second:
-            _log.warning("RATE_LIMIT_PER_SECOND has no effect: without API_KEYS there is nobody to count for")
+            _log.warning("RATE_LIMIT_PER_SECOND has no effect: it counts requests per API key, and API_KEYS is empty")
 
 
 async def _advise(servers: Servers, settings: Settings) -> None:
-    """Say what Redis is set up to lose, once it is there. It must not end the service, whatever happens to it."""
+    """Warn of what Redis may lose as it is configured, once it answers. No failure of this ends the service."""
     if settings.redis_url.reveal() == "memory://":
         return
     try:
         await advise(servers, patience=settings.store_timeout_seconds, wait_replicas=wait_replicas_of(settings))
-    except Exception:  # noqa: BLE001
-        _log.exception("Redis could not be asked how it is set up")
+    except Exception:  # noqa: BLE001  # advice must not end the service
+        _log.exception("cannot ask Redis how it is configured")
 
 
 async def _note_index(store: Store) -> None:
-    """Have Redis remember since when idempotency keys are in their user's index, as soon as it answers."""
+    """Have Redis remember since when idempotency keys are indexed by user, as soon as it answers."""
     while True:
         try:
             await store.note_index()
@@ -115,5 +115,5 @@ async def _note_index(store: Store) -> None:
 def _read_keys_again_on_hangup(access: Access) -> None:
     if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGHUP"):
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, access.read_again)
-        # app.__main__ held it back until now, and Ctrl-C from a worker.
+        # app.__main__ has blocked SIGHUP until now, and in a worker SIGINT too.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP, signal.SIGINT})

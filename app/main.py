@@ -1,4 +1,4 @@
-"""The composition root: here, and only here, the parts are made and put together."""
+"""The composition root: the only place where the parts are made and put together."""
 
 import logging
 import os
@@ -34,8 +34,9 @@ from app.http.errors import answer_to
 from app.http.gate import Gate
 from app.observe.logs import set_up
 from app.observe.metrics import Metrics
+from app.observe.otel import names_service, wants_traces
 from app.precedence import Precedence
-from app.settings import Settings, SettingsError, wants_traces
+from app.settings import Settings, SettingsError
 from app.tips import prompts
 from app.tips.chat import connect
 from app.tips.chat import untraced as untraced_call
@@ -51,8 +52,7 @@ __all__ = ["create_app", "from_environment"]
 
 _log: Final = logging.getLogger("oo")
 
-
-# Requests per connection to Redis that may wait before others are refused: some batches' worth.
+# Requests per connection to Redis that may wait before others are refused: some batches of them.
 _WAITING_PER_CONNECTION: Final = 16
 
 
@@ -63,9 +63,9 @@ def create_app(
     chance: random.Random | None = None,
     llm_transport: httpx.AsyncBaseTransport | None = None,
 ) -> ASGIApp:
-    """The service as an ASGI application. Nothing connects before its start.
+    """The service as an ASGI application. It connects to nothing before its start.
 
-    `clock`, `chance` and `llm_transport` stand in for the time, the randomness and the network in tests. Raises
+    Tests replace the time, the randomness and the network by `clock`, `chance` and `llm_transport`. Raises
     SettingsError for settings that do not fit together.
     """
     servers = _servers(settings)
@@ -125,9 +125,9 @@ def create_app(
 
 
 def from_environment() -> ASGIApp:
-    """The service as the environment says, for each of several worker processes to make its own.
+    """The service by the settings in the environment. Each of several worker processes calls this.
 
-    A file of keys may have gone bad since the start: such a process ends, and its parent tries again.
+    If the file of API keys has become invalid since the start, the process ends, and its parent starts another.
     """
     settings = environment.from_environment(os.environ)
     set_up(settings.log_level, settings.log_format)
@@ -140,7 +140,7 @@ def from_environment() -> ASGIApp:
 
 def _servers(settings: Settings) -> Servers:
     if settings.redis_url.reveal() == "memory://" and (settings.workers > 1 or wait_replicas_of(settings)):
-        raise SettingsError("REDIS_URL: memory:// is one process's alone; WORKERS and REDIS_WAIT_REPLICAS need a Redis")
+        raise SettingsError("REDIS_URL: memory:// is for one process; WORKERS and REDIS_WAIT_REPLICAS need a Redis")
     try:
         return open_servers(
             settings.redis_url.reveal(), size=settings.redis_pool_size, timeout=settings.store_timeout_seconds
@@ -154,26 +154,26 @@ def _prompts(settings: Settings) -> prompts.Prompts:
         return prompts.load(settings.default_prompt_version)
     except prompts.UnknownPrompt as error:
         raise SettingsError(f"DEFAULT_PROMPT_VERSION: {error}") from None
-    except ValueError as error:  # a file that is not a prompt
+    except ValueError as error:  # from a template that is not a valid prompt
         raise SettingsError(str(error)) from None
 
 
 def _metrics(rows: Mapping[str, Policy]) -> Metrics:
     explorers = {row.id: row.explorer for row in rows.values()}
     epsilons = {name: each.epsilon for name, each in explorers.items() if isinstance(each, EpsilonGreedy)}
-    metrics = Metrics(__version__, tuple(rows), epsilons)
-    # And of no route: what is refused before it is read.
+    metrics = Metrics(__version__, tuple(rows), epsilons, shared=os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
+    # "" is the route of requests that are refused before they are read.
     metrics.expect(["", *(f"/{verb}{row.classic.route}" for verb in ("score", "reward") for row in rows.values())])
     return metrics
 
 
 def _tracing() -> "Tracing | None":
-    """What makes traces, if the environment says where to. It is not even imported otherwise. Raises SettingsError."""
+    """Tracing, imported only if the environment names an exporter. Raises SettingsError."""
     if not wants_traces(os.environ):
         return None
     try:
         from app.observe.tracing import Tracing  # noqa: PLC0415
 
-        return Tracing(__version__)
+        return Tracing(__version__, named=names_service(os.environ))
     except ValueError as error:
-        raise SettingsError(f"a variable OTEL_... does not fit: {error}") from None
+        raise SettingsError(f"a variable OTEL_... is not valid: {error}") from None

@@ -1,4 +1,4 @@
-"""Decisions go first: what can wait runs between them, one step at a time."""
+"""Decisions go first: work that can wait runs between them, one step at a time."""
 
 import asyncio
 from contextlib import suppress
@@ -6,14 +6,14 @@ from typing import Final
 
 __all__ = ["Precedence"]
 
-# So that decisions without an end do not keep the rest from being done.
+# Under constant load there is always a decision in hand, and other work must go on all the same.
 LONGEST_SECONDS: Final = 0.003
 
 
 class Precedence:
-    """Who decides is within (`with precedence:`); who can wait calls `give_way` before each step of its work.
+    """Decision handlers enter the block (`with precedence:`); other work calls `give_way` before each of its steps.
 
-    All share one event loop, so a decision waits for the step that runs, and for no more than that one.
+    All share one event loop, so a decision waits for the step that is running and for no other.
     """
 
     def __init__(self, longest_seconds: float = LONGEST_SECONDS) -> None:
@@ -33,15 +33,15 @@ class Precedence:
             self._clear.set()
 
     async def give_way(self) -> None:
-        """Wait until no decision is in hand, `longest_seconds` at most, and until those have run who came before."""
+        """Wait for one's turn, then until no decision is in hand or `longest_seconds` have passed."""
         until = asyncio.get_running_loop().time() + self._longest
         async with self._turn:
-            # What has just arrived is not within yet.
+            # A request that has just arrived has not entered the block yet.
             await asyncio.sleep(0)
             if self._clear.is_set():
                 return
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(until):
-                    # More than once: the next decision may have begun before this task ran.
+                    # In a loop: the next decision may have begun before this task ran.
                     while not self._clear.is_set():
                         await self._clear.wait()

@@ -1,33 +1,26 @@
-"""The environment, read once at start into one frozen value.
+"""The settings, read once at start from the environment into one frozen value.
 
-A setting is a field of `Settings`: the variable is its name in capitals, its type and bounds are what the
-variable takes, its description is the row in the README. Nothing else in the service reads the environment.
+A setting is a field of `Settings`: the variable is its name in capitals, its type and bounds are what the variable
+takes, and its description is what the documents say of it. The variables of OpenTelemetry are in `app.observe.otel`.
+Only `app.__main__`, `app.main` and `app.commands.cli` touch `os.environ`; all else is given what it needs.
 """
 
-import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, get_type_hints
-from urllib.parse import unquote
+from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 import msgspec.inspect
 from msgspec import Meta
 
-__all__ = ["Secret", "Settings", "SettingsError", "from_environment", "takes", "wants_traces"]
-
-
-# Of OpenTelemetry's variables those whose values its SDK would end in a traceback for.
-_NUMBER: Final = re.compile(r"OTEL_(BSP_[A-Z_]+|[A-Z_]+_LIMIT)")
-_HEADERS: Final = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
-_HEADER: Final = re.compile(r"""[ \t]*[A-Za-z0-9!#$%&'*+.^_`|~-]+[ \t]*=[ \t!#-+\--:<-\[\]-~]*""")
+__all__ = ["Secret", "Settings", "SettingsError", "from_environment", "takes"]
 
 
 class SettingsError(Exception):
-    """A variable has a value the service cannot start with; the message is one line that names it."""
+    """A variable has a value that the service cannot start with. The message is one line that names the variable."""
 
 
 class Secret:
-    """Text that never shows itself: its repr and str are masked, `reveal` hands it to the code that needs it."""
+    """Text that is masked in its repr and str; `reveal` returns it to the code that needs it."""
 
     __slots__ = ("_text",)
 
@@ -61,7 +54,7 @@ def says(text: str) -> Meta:
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything an operator can set; `from_environment` makes one and refuses what does not fit."""
+    """Everything an operator can set. `from_environment` makes one."""
 
     host: Annotated[str, says("address to listen on")] = "127.0.0.1"
     port: Annotated[Port, says("port to listen on")] = 8000
@@ -161,7 +154,7 @@ def _secret(type_: type, value: object) -> object:
 
 
 def takes(type_: msgspec.inspect.Type) -> str:  # noqa: PLR0911  # one line for each type
-    """What a variable of this type takes, in words."""
+    """The values that a variable of this type takes, in words."""
     match type_:
         case msgspec.inspect.Metadata(type=inner):
             return takes(inner)
@@ -193,9 +186,9 @@ def _word(text: str, type_: msgspec.inspect.Type) -> str:
 def from_environment(environ: Mapping[str, str]) -> Settings:
     """Read every setting from `environ`; an empty variable counts as not set.
 
-    White space around a value does not count, as the line break of a mounted file; nor does case in words of choice.
-    Raises SettingsError naming the first variable that does not fit, what it takes, and what it was; a secret takes
-    any text.
+    White space around a value is ignored, such as the line break of a mounted file; so is case where there are words
+    to choose from. Raises SettingsError for the first variable that does not fit, with what it takes and what it was. A
+    secret takes any text.
     """
     values: dict[str, Any] = {}
     for name, hint in get_type_hints(Settings, include_extras=True).items():
@@ -209,44 +202,3 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         except msgspec.ValidationError:
             raise SettingsError(f"{variable}: takes {takes(described)}, not {text!r}") from None
     return Settings(**values)
-
-
-def wants_traces(environ: Mapping[str, str]) -> bool:
-    """Whether OpenTelemetry's standard variables name an exporter; the SDK reads the others of them itself.
-
-    Raises SettingsError for an exporter, protocol or address that the service has no use for, and for what it would end
-    in a traceback for, or log though it is secret.
-    """
-    exporter = environ.get("OTEL_TRACES_EXPORTER", "")
-    variable = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
-    endpoint = environ.get(variable, "")
-    if not endpoint:
-        variable = "OTEL_EXPORTER_OTLP_ENDPOINT"
-        endpoint = environ.get(variable, "")
-    if exporter not in ("", "none", "otlp"):
-        raise SettingsError(f"OTEL_TRACES_EXPORTER: takes otlp or none, not {exporter!r}")
-    if environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or exporter == "none" or not (exporter or endpoint):
-        return False
-    if endpoint and not endpoint.startswith(("http://", "https://")):
-        raise SettingsError(f"{variable}: takes http://host:port or https://host:port")
-    for name in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
-        if environ.get(name, "") not in ("", "http/protobuf"):
-            raise SettingsError(f"{name}: takes http/protobuf, not {environ[name]!r}")
-    _check_what_the_sdk_reads(environ)
-    return True
-
-
-def _check_what_the_sdk_reads(environ: Mapping[str, str]) -> None:
-    for name, text in environ.items():
-        least = 1 if name.startswith("OTEL_BSP_") else 0
-        if text and _NUMBER.fullmatch(name) and not (text.isdecimal() and len(text) < 19 and int(text) >= least):
-            raise SettingsError(f"{name}: takes a whole number, {least} or more, not {text!r}")
-    for name in _HEADERS:
-        if not all(map(_is_header, environ.get(name, "").split(","))):
-            raise SettingsError(f"{name}: takes name=value pairs with commas between them, values percent-encoded")
-
-
-def _is_header(pair: str) -> bool:
-    """Whether the SDK takes it and HTTP can carry it."""
-    value = unquote(pair.partition("=")[2].strip())
-    return not pair.strip() or bool(_HEADER.fullmatch(pair) and value.isascii() and value.isprintable())

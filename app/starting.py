@@ -1,4 +1,4 @@
-"""What a signal does to a process that does not serve yet: it ends at once, in good order.
+"""What a signal does to a process that is not serving yet: the process ends at once, in good order.
 
 The first process of a container has no default action for SIGTERM: the kernel drops the signal unless there is a
 handler. So this module is imported before all others, and imports next to nothing.
@@ -6,10 +6,11 @@ handler. So this module is imported before all others, and imports next to nothi
 
 import os
 import signal
+from typing import Final
 
 __all__ = ["INTERRUPTED", "Start"]
 
-INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
+INTERRUPTED: Final = 130  # the exit code of a program ended by Ctrl-C
 
 
 def _nothing() -> None:
@@ -17,11 +18,11 @@ def _nothing() -> None:
 
 
 class Start:
-    """Handles SIGTERM and SIGINT, until uvicorn's handlers take over and again after they are gone.
+    """Handles SIGTERM and SIGINT before uvicorn's handlers take over, and after they are removed.
 
-    While the process starts, a signal ends it with `code`. `over` is set once it serves: then uvicorn stops it, and
-    raises the signal again when that is done, which is a success. `clean_up` removes what a process that ends before
-    that would leave behind.
+    While the process starts, a signal ends it with `code`, after `clean_up` has removed what it would leave behind.
+    `over` is set once the process serves: from then on uvicorn stops it and then raises the signal again, which ends
+    the process with success.
     """
 
     def __init__(self, code: int) -> None:
@@ -30,7 +31,7 @@ class Start:
         self.clean_up = _nothing
 
     def watch(self) -> None:
-        """Handle both signals from now on; SIGINT only if it is not ignored, as in a script's background."""
+        """Handle both signals from now on; SIGINT not if it is ignored, as in the background of a script."""
         signal.signal(signal.SIGTERM, self._stop)
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, self._stop)
@@ -38,6 +39,6 @@ class Start:
     def _stop(self, *_: object) -> None:
         if self.over:
             raise SystemExit(0)
-        # No exception: half of an import may swallow it, or print it.
+        # Not an exception: an import in progress might swallow or print it.
         self.clean_up()
         os._exit(self._code)

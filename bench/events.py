@@ -22,7 +22,10 @@ from nats.js import JetStreamContext
 from bench import report
 from bench.measure import machine, require
 from bench.report import Check, Section, spread
-from tests.support.servers import nats_server, redis_server, service, until_async
+from tests.support.nats_servers import nats_server
+from tests.support.redis_servers import redis_server
+from tests.support.service import service
+from tests.support.waiting import until_async
 
 LIMIT_SECONDS = 2.0  # for 1,000 events and one replica
 

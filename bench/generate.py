@@ -19,7 +19,8 @@ from typing import Any
 from bench import report
 from bench.measure import Load, Run, Target, machine, measure, require
 from bench.report import Check, Section, spread
-from tests.support.servers import redis_server, service
+from tests.support.redis_servers import redis_server
+from tests.support.service import service
 from tests.support.standin import Asked, completion, http, stand_in
 
 TIPS = json.dumps([{"id": str(index), "content": "Take a walk before lunch."} for index in range(3)])

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from tests.support.servers import ServerError, program
+from tests.support.processes import program
+from tests.support.waiting import ServerError
 
 __all__ = ["Load", "Run", "Target", "machine", "measure", "require", "sampled_memory"]
 

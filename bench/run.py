@@ -25,7 +25,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench import decide, events, experiments, generate, report
+from bench import comparisons, decide, events, generate, report
 from bench.measure import Load, Target, machine, require
 
 
@@ -33,7 +33,7 @@ def _arguments(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="./dev bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--modes", default=",".join(experiments.MODES), help="of " + ", ".join(experiments.MODES))
+    parser.add_argument("--modes", default=",".join(comparisons.MODES), help="of " + ", ".join(comparisons.MODES))
     parser.add_argument("--rounds", type=int, default=5, help="runs of each, medians are shown (5)")
     parser.add_argument("--seconds", type=int, default=5, help="of one run (5)")
     parser.add_argument("--connections", type=int, default=32, help="that wrk keeps busy (32)")
@@ -60,9 +60,9 @@ def _arguments(words: list[str]) -> argparse.Namespace:
         options.soak = options.soak or 300
         options.many = options.many or 1_000_000
         options.workers = options.workers or "1,2"
-    unknown = set(options.modes.split(",")) - set(experiments.MODES)
+    unknown = set(options.modes.split(",")) - set(comparisons.MODES)
     if unknown:
-        parser.error(f"--modes takes {', '.join(experiments.MODES)}, not {', '.join(sorted(unknown))}")
+        parser.error(f"--modes takes {', '.join(comparisons.MODES)}, not {', '.join(sorted(unknown))}")
     return options
 
 
@@ -72,21 +72,21 @@ def _plan(options: argparse.Namespace) -> list[Callable[[], list[report.Section]
     modes, rounds = options.modes.split(","), options.rounds
     if options.against:
         target = Target("server", options.against, options.pid, options.redis_pid)
-        return [lambda: experiments.one_server(target, modes, rounds, load)]
+        return [lambda: comparisons.one_server(target, modes, rounds, load)]
     wishes: list[tuple[object, Callable[[], list[report.Section]]]] = [
-        (options.half, lambda: experiments.half_load(rounds, load)),
-        (options.workers, lambda: experiments.workers([int(n) for n in options.workers.split(",")], rounds, load)),
-        (options.replica, lambda: experiments.replica(rounds, load)),
-        (options.redis, lambda: experiments.redis_load(rounds, load)),
-        (options.many, lambda: experiments.many_users(options.many, rounds, load)),
-        (options.soak, lambda: experiments.soak(options.soak, load)),
+        (options.half, lambda: comparisons.half_load(rounds, load)),
+        (options.workers, lambda: comparisons.workers([int(n) for n in options.workers.split(",")], rounds, load)),
+        (options.replica, lambda: comparisons.replica(rounds, load)),
+        (options.redis, lambda: comparisons.redis_load(rounds, load)),
+        (options.many, lambda: comparisons.many_users(options.many, rounds, load)),
+        (options.soak, lambda: comparisons.soak(options.soak, load)),
         (options.peers, decide.beside_peers),
         (options.generate, lambda: generate.slow_model(rounds=rounds)),
         (options.events, lambda: events.written_events(replicas=options.events, rounds=rounds)),
     ]
-    plan = [experiment for wish, experiment in wishes if wish]
+    plan = [measure for wish, measure in wishes if wish]
     if options.all or not plan:
-        plan = [decide.alone, lambda: experiments.against_floor(modes, rounds, load), *plan]
+        plan = [decide.alone, lambda: comparisons.against_floor(modes, rounds, load), *plan]
     return plan
 
 
@@ -99,7 +99,7 @@ def main(words: list[str]) -> int:
         return decide.guard()
     require("redis-server", "wrk", *(["nats-server"] if options.events else []))
     here = machine()
-    sections = (section for experiment in _plan(options) for section in experiment())
+    sections = (section for measure in _plan(options) for section in measure())
     if not (options.json or options.markdown):
         return report.tell(here, sections)
     found = list(sections)

@@ -4,8 +4,8 @@
     python helm/generate.py --check  # name what is stale and exit 1
 
 app/settings.py is the one source for the service's settings, the comments in values.yaml for all else. A key is
-described by the comment above it: "-- " starts the text, "@schema" adds to the type that follows from the default,
-"== " starts a section, and the lines below a section's title introduce it.
+described by the comment above it: "-- " starts the text, "@schema" adds to the type that follows from the default, and
+"== " starts a section.
 """
 
 import json
@@ -28,7 +28,7 @@ Schema = dict[str, Any]
 POD_DEFAULTS = {
     "host": "0.0.0.0",  # noqa: S104 - a pod must be reached from outside
     "nats_durable_prefix": "",  # a pod's release and namespace, which this file does not know
-    "shutdown_seconds": 100,  # /generate asks a model up to 3 times for 30 seconds, and an update shall not cut it off
+    "shutdown_seconds": 100,  # /generate asks a model up to 3 times for 30 seconds, and an update must not cut it off
 }
 
 # What a setting takes beyond what its type says.
@@ -52,41 +52,77 @@ SECRET: Schema = {
     },
 }
 
-INTRODUCTION = """\
-# oo-serving
+# The values that most releases set; the README shows them with their comments.
+FIRST = (
+    "replicaCount",
+    "image.repository",
+    "image.digest",
+    "redis.enabled",
+    "redis.auth.existingSecret",
+    "redis.persistence.size",
+    "secrets.REDIS_URL",
+    "secrets.API_KEYS",
+    "secrets.LITELLM_MASTER_KEY",
+    "secrets.NATS_URL",
+    "config.LITELLM_URL",
+    "resources",
+    "autoscaling.enabled",
+    "keda.enabled",
+    "ingress.enabled",
+    "httpRoute.enabled",
+    "networkPolicy.from",
+    "serviceMonitor.enabled",
+    "prometheusRule.enabled",
+)
 
-Contextual bandits as a service: stateless replicas over state shared in Redis.
+INTRODUCTION = """\
+# The Helm chart
+
+<!-- every command needs: Kubernetes -->
 
 ```console
 helm install oo ./helm --set image.repository=registry.example/oo-serving
 helm test oo
 ```
 
-This gives two replicas and a small Redis with its data on a volume. `docs/run/kubernetes.md` tells how to upgrade, scale,
-rotate secrets, back up, and move to a Redis that survives a node. `ci/` has values for common cases.
+This gives two replicas and a small Redis with its data on a volume. [On Kubernetes](../docs/run/kubernetes.md) tells
+how to build the image, upgrade, scale, rotate secrets, back up, and move to a Redis that survives the loss of a node.
 
+Every value has a comment in [`values.yaml`](values.yaml), which `helm show values ./helm` prints. Helm refuses a
+value that does not fit [`values.schema.json`](values.schema.json), with a sentence that names it. This file and the
+schema are written from `values.yaml` by `python helm/generate.py`, and the settings in `values.yaml` from
+`app/settings.py`.
+"""
+
+UPGRADING = """\
 ## Upgrading
 
-The durable consumers of a release are named after its namespace and name: `prod_oo-signals` and `prod_oo-feedback` for
-the release `oo` in `prod`. They were `oo-serving-…` for every release, so two releases on one NATS shared them, and
-each got a part of the events. A release that has such durables can keep them:
+The durable consumers of a release are named after its namespace and name: `prod_oo-signals` and `prod_oo-feedback`
+for the release `oo` in `prod`. In 0.1.0 they were `oo-serving-…` for every release, so two releases on one NATS
+shared them, and each got a part of the events. A release that has such durables can keep them:
 
 ```yaml
 config:
   NATS_DURABLE_PREFIX: oo-serving  # for one release only
 ```
 
-Otherwise the upgrade makes new durables, and the old ones stay with the events they have not delivered:
+Otherwise the upgrade makes new durables, and the old ones keep the events that they have not delivered. What to do
+depends on the retention of the stream:
 
-- A stream with the retention `limits` gives the new durables all events it still holds. That does no harm: an older
-  synchronisation does not overwrite a newer one, and feedback is only logged. Afterwards delete the old durables.
-- A stream with the retention `interest` gives a new durable only what arrives later, and keeps what the old one has not
-  delivered. Let the old release work off what is pending before the upgrade, and delete the old durables after it.
-- A stream with the retention `workqueue` refuses a second durable for the same subjects, and `/health` says so. Delete
-  the old durables; the new ones get everything that was pending.
-
-This file and `values.schema.json` are written from `values.yaml` by `python helm/generate.py`.
+- `limits`: the new durables get all events that the stream still holds. That does no harm: an older synchronisation
+  does not overwrite a newer one, and feedback is only logged. Delete the old durables after the upgrade.
+- `interest`: a new durable gets only what arrives later. Let the old release work off what is pending before the
+  upgrade, and delete the old durables after it.
+- `workqueue`: the stream refuses a second durable for the same subjects, and `/health` says so. Delete the old
+  durables; the new ones get everything that was pending.
 """
+
+
+SCHEMA_HEAD: Schema = {
+    "$schema": "http://json-schema.org/draft-07/schema#",
+    "title": "Values of the oo-serving chart",
+    "definitions": {"secret": SECRET},
+}
 
 
 class SourceError(Exception):
@@ -151,17 +187,15 @@ def with_settings(text: str) -> str:
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One value a user can set: its dotted name, what it takes, its default and its meaning."""
+    """One value a user can set: its dotted name, its default and its meaning."""
 
     name: str
-    takes: str
     default: str
     text: str
 
 
 class Section(msgspec.Struct, frozen=True):
     title: str
-    text: str
     line: int
     rows: list[Row]
 
@@ -189,29 +223,6 @@ def base(value: Any) -> Schema:
     return {"type": kinds[type(value)]} if value is not None else {}
 
 
-def takes(schema: Schema) -> str:  # noqa: PLR0911 - one line for each kind
-    """What a value takes, in a few words."""
-    if "$ref" in schema:
-        return "`value`, or `existingSecret` and `key`"
-    if "enum" in schema:
-        return " \\| ".join(f"`{choice}`" for choice in schema["enum"])
-    if "anyOf" in schema:
-        return " or ".join(takes(choice) for choice in schema["anyOf"])
-    kind = schema["type"]
-    words = " or ".join(word for word in kind if word != "null") if isinstance(kind, list) else str(kind)
-    if kind == "array":
-        item = schema["items"]["type"]
-        words = f"list of {' or '.join(item) if isinstance(item, list) else item}"
-    low, high = schema.get("minimum"), schema.get("maximum")
-    if low is not None and high is not None:
-        return f"{words}, {low} to {high}"
-    if low is not None:
-        return f"{words}, {low} or more"
-    if "exclusiveMinimum" in schema:
-        return f"{words}, above {schema['exclusiveMinimum']}" + (f", at most {high}" if high is not None else "")
-    return words
-
-
 def walk(node: yaml.MappingNode, lines: list[str], path: str, sections: list[Section]) -> Schema:
     """The schema of a mapping; a row for each leaf goes into the section it stands in."""
     properties: Schema = {}
@@ -234,7 +245,7 @@ def walk(node: yaml.MappingNode, lines: list[str], path: str, sections: list[Sec
         properties[key.value] = {"description": text, **schema}
         section = next(section for section in reversed(sections) if section.line < key.start_mark.line)
         default = json.dumps(value, ensure_ascii=False) if value not in (None, "") else ""
-        section.rows.append(Row(name, takes(schema), f"`{default}`" if default else "", text))
+        section.rows.append(Row(name, f"`{default}`" if default else "", text))
     # Helm takes a key away that is set to null, and a template would then read it as 0.
     required = [name for name, schema in properties.items() if "null" not in schema.get("type", [])]
     return {"type": "object", "additionalProperties": False, "required": required, "properties": properties}
@@ -244,33 +255,37 @@ def outputs() -> dict[Path, str]:
     """Every generated file and what should be in it."""
     values = with_settings((CHART / "values.yaml").read_text())
     lines = values.splitlines()
-    sections = []
-    for number, line in enumerate(lines):
-        if line.startswith("# == "):
-            text = []
-            for following in lines[number + 1 :]:
-                if not following.startswith("# "):
-                    break
-                text.append(following.removeprefix("# "))
-            sections.append(Section(line.removeprefix("# == "), " ".join(text), number, []))
+    sections = [
+        Section(line.removeprefix("# == "), number, []) for number, line in enumerate(lines) if line.startswith("# == ")
+    ]
     root = yaml.compose(values)
     assert isinstance(root, yaml.MappingNode)  # noqa: S101 - values.yaml is a mapping
     schema = walk(root, lines, "", sections)
-    readme = [INTRODUCTION]
-    for section in sections:
-        readme.append(f"## {section.title}\n")
-        if section.text:
-            readme.append(f"{section.text}\n")
-        readme.append("| value | takes | default | meaning |\n| --- | --- | --- | --- |")
-        readme += [f"| `{row.name}` | {row.takes} | {row.default} | {row.text} |" for row in section.rows]
-        readme.append("")
-    head: Schema = {"$schema": "http://json-schema.org/draft-07/schema#", "title": "Values of the oo-serving chart"}
-    head |= {"definitions": {"secret": SECRET}}
     return {
         CHART / "values.yaml": values,
-        CHART / "README.md": "\n".join(readme),
-        CHART / "values.schema.json": json.dumps(head | schema, indent=2, ensure_ascii=False) + "\n",
+        CHART / "README.md": readme(sections),
+        CHART / "values.schema.json": json.dumps(SCHEMA_HEAD | schema, indent=2, ensure_ascii=False) + "\n",
     }
+
+
+def readme(sections: list[Section]) -> str:
+    """The chart's README: the first values with their comments, where the others are, and the examples in ci/."""
+    rows = {row.name: row for section in sections for row in section.rows}
+    lines = [INTRODUCTION, "## Values to set first\n", "| value | default | meaning |\n| --- | --- | --- |"]
+    for name in FIRST:
+        if name not in rows:
+            raise SourceError(f"values.yaml: {name} is missing, which the README shows")
+        default = "" if "existingSecret" in rows[name].default else rows[name].default
+        lines.append(f"| `{name}` | {default} | {rows[name].text} |")
+    lines += ["\n## All values\n", "| section of `values.yaml` | values |\n| --- | --- |"]
+    for section in sections:
+        names = dict.fromkeys(row.name.partition(".")[0] for row in section.rows)
+        lines.append(f"| {section.title} | {', '.join(f'`{name}`' for name in names)} |")
+    lines += ["\n## Examples\n", "| values | case |\n| --- | --- |"]
+    for path in sorted((CHART / "ci").glob("*.yaml")):
+        case = path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+        lines.append(f"| [`ci/{path.name}`](ci/{path.name}) | {case} |")
+    return "\n".join([*lines, "", UPGRADING])
 
 
 def stale() -> list[str]:

@@ -1,40 +1,56 @@
-"""Fixtures for every test: the event loop, a real Redis, and how hard hypothesis tries."""
+"""For every test: the event loop, a real Redis, the time limit, and how hard Hypothesis tries."""
 
 import os
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
-from tests.support.servers import RedisServer, Server, redis_server, service
+from tests.support import timeouts
+from tests.support.processes import Server
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.service import service
 
-# CI must give the same verdict twice: no random examples and no verdict by wall time.
+# CI must give the same verdict twice: no random examples, and no example fails because it was slow.
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, database=None, max_examples=100)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
-# A script that runs the tests in the background has them ignore Ctrl-C, and every program they start would do so too.
+# A script that runs the tests in the background makes them ignore Ctrl-C, and the programs they start would do so too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_timeout_set_timer(settings: Any) -> bool:
+    """Replace the timer of pytest-timeout, whose exception uvloop swallows; `settings` are that plugin's."""
+    timeouts.start(settings.timeout)
+    return True
+
+
+def pytest_timeout_cancel_timer() -> bool:
+    """Stop the timer that the hook above started."""
+    timeouts.cancel()
+    return True
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> tuple[str, dict[str, bool]]:
-    """Tests marked `anyio` run on the loop that serves; uvloop fails in its own ways."""
+    """Tests marked `anyio` run on uvloop, as the service does; it fails in its own ways."""
     return "asyncio", {"use_uvloop": True}
 
 
 @pytest.fixture(scope="session")
 def session_redis() -> Iterator[RedisServer]:
-    """One redis-server for the whole run; use `real_redis` or `redis_url`, which empty it first."""
+    """One redis-server for the whole run; tests take `real_redis` or `redis_url`, which empty it first."""
     with redis_server() as server:
         yield server
 
 
 @pytest.fixture
 def real_redis(session_redis: RedisServer) -> RedisServer:
-    """The run's redis-server, emptied for this test. A test that stops or freezes one starts its own."""
+    """The run's redis-server, emptied for this test. A test that stops or freezes a server starts its own."""
     session_redis.command("FLUSHALL")
     return session_redis
 

@@ -1,4 +1,4 @@
-"""The routes: thin handlers, made for each policy from one path table."""
+"""The first API: score, reward and statistics of each policy, and history, reset and erasure of a user."""
 
 import hashlib
 import re
@@ -38,7 +38,7 @@ __all__ = ["classic_routes"]
 
 
 AnyRequest = Request[Any, Any, Any]
-# In a profile a number too large for a float is infinite, so it counts as absent; elsewhere it is refused.
+# A number too large for a float becomes infinite: in a profile it counts as absent, elsewhere it is refused.
 _read_score: Final = Reader(ScoreRequest, untyped=float)
 _read_reward: Final = Reader(RewardRequest, untyped=float)
 _OK: Final = Ok()
@@ -56,7 +56,7 @@ def classic_routes(
     max_body_bytes: int,
     precedence: Precedence,
 ) -> list[HTTPRouteHandler]:
-    """Score, reward and statistics of every policy, history, reset and erase."""
+    """The routes, their paths made from the `classic` part of each policy."""
     routes: list[HTTPRouteHandler] = [
         get("/features/{user_id:str}", opt=READER)(_history(users)),
         post("/reset/{user_id:str}", status_code=200, opt=ADMIN)(_reset(users)),
@@ -72,7 +72,7 @@ def classic_routes(
             get(f"/stats{path}/{{user_id:str}}", opt=READER)(_statistics(users, policy_id)),
         ]
         if path:
-            # A user whose id is the last word of a longer path is a user all the same.
+            # /stats/egreedy is a path of its own to the router; here it means the user `egreedy`.
             shorter, _, user_id = path.rpartition("/")
             routes.append(get(f"/stats{path}", opt=READER)(_statistics_of(users, ids[shorter], user_id)))
     return routes
@@ -153,7 +153,7 @@ def _erase(users: Users) -> Callable[[str], Awaitable[Answer]]:
 
 
 def _user(raw: str) -> str:
-    """The user id in a path, of which the percent-encoding still stands. Raises Unreadable."""
+    """The user id in a path that is still percent-encoded. Raises Unreadable."""
     try:
         user_id = unquote_to_bytes(raw).decode()
     except UnicodeDecodeError:
@@ -174,7 +174,7 @@ def _idempotency_key(request: AnyRequest) -> str | None:
 
 
 def _fingerprint(told: RewardRequest) -> bytes:
-    """What a reward says, whatever the order and spacing of its JSON, in 32 characters."""
+    """32 characters that two rewards share if they say the same, whatever the order and spacing of their JSON."""
     return hashlib.blake2b(_canonical(told), digest_size=16).hexdigest().encode()
 
 

@@ -1,4 +1,4 @@
-"""Is the service alive, is it ready for requests, how is it: three answers for three askers."""
+"""GET /health for people, /health/live for liveness probes, /health/ready for readiness probes."""
 
 import asyncio
 import time
@@ -20,7 +20,6 @@ __all__ = ["health_routes"]
 
 _PING_SECONDS: Final = 0.5
 
-
 # Some load balancers and uptime checks ask with HEAD.
 _ASKED: Final = (HttpMethod.GET, HttpMethod.HEAD)
 _AGAIN: Final = {"Retry-After": str(RETRY_SECONDS)}
@@ -29,7 +28,7 @@ _AGAIN: Final = {"Retry-After": str(RETRY_SECONDS)}
 def health_routes(
     store: Store, nats: Callable[[], NatsHealth], draining: Draining, version: str
 ) -> list[HTTPRouteHandler]:
-    """/health for people, /health/live and /health/ready for probes."""
+    """The three routes. `nats` tells the state of the consumers."""
 
     async def ask_store() -> StoreHealth:
         started = time.perf_counter()
@@ -44,9 +43,9 @@ def health_routes(
 
     @route("/health", http_method=_ASKED)
     async def health() -> Response[HealthAnswer]:
-        found = await ask_store()
-        answer = HealthAnswer(found.ok, version, draining.begun, found, nats(), found.problem or msgspec.UNSET)
-        return Response(answer) if found.ok else Response(answer, status_code=503, headers=_AGAIN)
+        seen = await ask_store()
+        answer = HealthAnswer(seen.ok, version, draining.begun, seen, nats(), seen.problem or msgspec.UNSET)
+        return Response(answer) if seen.ok else Response(answer, status_code=503, headers=_AGAIN)
 
     @route("/health/live", http_method=_ASKED)
     async def live() -> Ok:
@@ -56,9 +55,9 @@ def health_routes(
     async def ready() -> Response[Ok | ErrorAnswer]:
         if draining.begun:
             return Response(ErrorAnswer("stopping"), status_code=503, headers=_AGAIN)
-        found = await ask_store()
-        if not found.ok:
-            return Response(ErrorAnswer(found.problem or "Redis is away"), status_code=503, headers=_AGAIN)
+        seen = await ask_store()
+        if not seen.ok:
+            return Response(ErrorAnswer(seen.problem or "Redis is not available"), status_code=503, headers=_AGAIN)
         return Response(Ok())
 
     return [health, live, ready]

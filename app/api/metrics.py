@@ -17,7 +17,7 @@ __all__ = ["metrics_routes"]
 
 
 def metrics_routes(metrics: Metrics, key: Secret) -> list[HTTPRouteHandler]:
-    """GET /metrics, for whoever has `key` if there is one."""
+    """GET /metrics, which needs `key` as a bearer token unless `key` is empty."""
     wanted = hashlib.sha256(key.reveal().strip().encode(errors="surrogateescape")).digest()
 
     @get("/metrics", sync_to_thread=False)

@@ -1,4 +1,4 @@
-"""GET /schema and GET /schema/openapi.json, and / which leads there."""
+"""GET /schema, GET /schema/openapi.json, and GET /, which redirects to the former."""
 
 import functools
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import msgspec
 from litestar import HttpMethod, Response, route
 from litestar.handlers import HTTPRouteHandler
 
-from app.reference.openapi import _JSON, document
+from app.reference.openapi import JSON, document
 from app.reference.page import POLICY, render
 
 __all__ = ["schema_routes"]
@@ -17,7 +17,7 @@ _ASKED: Final = (HttpMethod.GET, HttpMethod.HEAD)
 
 
 def schema_routes(others: Sequence[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
-    """GET /schema and GET /schema/openapi.json, which show `others` and themselves, and GET /, which leads there."""
+    """The reference of `others` and of itself, as a page and as a document, made when it is first asked for."""
 
     @functools.cache
     def shown() -> dict[str, Any]:
@@ -37,9 +37,9 @@ def schema_routes(others: Sequence[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
 
     @route("/schema/openapi.json", http_method=_ASKED, sync_to_thread=False)
     def raw() -> Response[bytes]:
-        return Response(encoded(), media_type=_JSON)
+        return Response(encoded(), media_type=JSON)
 
-    # Relative, so that it leads to the page under a prefix too.
+    # A relative address: a proxy may have removed a prefix.
     @route("/", http_method=_ASKED, status_code=307, sync_to_thread=False)
     def front() -> Response[bytes]:
         return Response(b"", status_code=307, media_type="text/plain", headers={"Location": "schema"})

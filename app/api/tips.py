@@ -1,4 +1,4 @@
-"""The routes of generation: tips from the language model, and the prompts there are."""
+"""POST /generate, tips from the language model, and GET /prompts, the versions of its prompt."""
 
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ def generate_routes(
     precedence: Precedence,
     observer: tips.Observer | None = None,
 ) -> list[HTTPRouteHandler]:
-    """POST /generate and GET /prompts."""
+    """Both routes. `precedence` lets decisions go first; `observer` counts generations."""
 
     @post("/generate", status_code=200, opt=CLIENT)
     async def generate(request: Request[Any, Any, Any]) -> Answer:

@@ -1,4 +1,4 @@
-"""The commands that move state: import from the first system, export to a file, restore from it."""
+"""The commands `import`, `export` and `restore`: state of the first system, to a file, and from that file."""
 
 import argparse
 import os
@@ -11,6 +11,7 @@ import msgspec
 
 from app.bandit.catalog import SIZES, policies
 from app.commands import backup, first_system
+from app.commands.backup_writer import ODD, Writer
 from app.commands.first_system import Unusable
 from app.commands.terminal import FAILED, PATIENCE, complain, connected, progress_bar, say
 from app.settings import Settings
@@ -33,6 +34,7 @@ _OF_VERSION_1: Final = (
 
 
 async def import_state(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Write the first system's models to Redis; the exit code."""
     rows = policies(settings.alpha, settings.epsilon)
     ids = _read_ids(arguments.ids) if arguments.ids else None
     problems = list(ids.problems) if ids else []
@@ -70,25 +72,23 @@ async def import_state(arguments: argparse.Namespace, settings: Settings) -> int
 
 
 async def export_state(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Write all users to a file; the exit code."""
     left_out: list[str] = []
     async with connected(settings) as servers:
         transfer, users = _whole_users(servers)
-        writer = backup.Writer(arguments.file)
-        try:
-            with Sorter() as sorter, progress_bar() as progress:
-                task = progress.add_task("export: look for users", total=await transfer.count())
-                async for count, odd in transfer.list_all(sorter, _FIXED):
-                    left_out += (f"{name}: left out: {backup.ODD}" for name in odd)
-                    progress.advance(task, count)
-                progress.reset(task, description="export", total=sorter.count())
-                wanted = ((user, [kind for kind, _ in rows]) for user, rows in sorter)
-                async for group in users.read(wanted):
-                    for found in group:
-                        left_out += writer.write(found)
-                    progress.advance(task, len(group))
+        with Writer(arguments.file) as writer, Sorter() as sorter, progress_bar() as progress:
+            writer.begin()
+            task = progress.add_task("export: look for users", total=await transfer.count())
+            async for count, odd in transfer.list_all(sorter, _FIXED):
+                left_out += (f"{name}: left out: {ODD}" for name in odd)
+                progress.advance(task, count)
+            progress.reset(task, description="export", total=sorter.count())
+            wanted = ((user, [kind for kind, _ in rows]) for user, rows in sorter)
+            async for group in users.read(wanted):
+                for found in group:
+                    left_out += writer.write(found)
+                progress.advance(task, len(group))
             size = writer.finish()
-        finally:
-            writer.give_up()
     for line in left_out:
         complain(line)
     counted = f"{writer.users:,} users: {_counted(writer.counts)}"
@@ -99,6 +99,7 @@ async def export_state(arguments: argparse.Namespace, settings: Settings) -> int
 
 
 async def restore_state(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Write the users of a file to Redis; the exit code."""
     done = _Restored()
     async with connected(settings) as servers:
         transfer, users = _whole_users(servers)
@@ -107,7 +108,7 @@ async def restore_state(arguments: argparse.Namespace, settings: Settings) -> in
                 complain(f"{arguments.file}: {_OF_VERSION_1}")
             size = os.fstat(file.fileno()).st_size
             task = progress.add_task("restore", total=2 * size)
-            # To its end before anything is written: half a backup must not be restored.
+            # Read it to its end before writing anything: half a backup must not be restored.
             for _ in backup.read(file):
                 progress.update(task, completed=file.tell())
             if arguments.overwrite:
@@ -140,7 +141,7 @@ async def _restore_batch(batch: list[backup.Read], users: Users, there: Sorter |
 
 
 class _Restored(msgspec.Struct):
-    """What a restore has come to, in users and in keys."""
+    """What a restore has done so far: users and keys restored, users there already, users left out."""
 
     users: int = 0
     keys: int = 0
@@ -149,7 +150,7 @@ class _Restored(msgspec.Struct):
 
 
 def _bounded(users: Iterable[backup.Read]) -> Iterator[list[backup.Read]]:
-    """The users in groups of some bytes; one that is large may have more."""
+    """The users in groups of at most _BATCH users and, unless one user is larger, _BATCH_BYTES."""
     batch: list[backup.Read] = []
     size = 0
     for user in users:

@@ -1,35 +1,54 @@
-"""What there is of one user, for a person at a terminal."""
+"""The command `show`: all there is of one user, for a person at a terminal."""
 
+import argparse
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
+from app.bandit.catalog import policies
 from app.bandit.policy import Policy
 from app.bandit.ridge import Singular, Vector
+from app.commands.terminal import FAILED, PATIENCE, connected, plain
+from app.settings import Settings
 from state import keys
 from state.errors import CorruptState
-from state.transfer import Page
+from state.transfer import Page, Transfer
 from state.values import history, record
 from state.values.stored import Stored
 
-__all__ = ["picture", "plain"]
+__all__ = ["picture", "show_user"]
 
 _BAR: Final = 16
 _ENTRIES: Final = 10
+# A file has no edge at which a line would have to be broken.
+_WIDE: Final = 10_000
 
 
-def picture(user_id: str, page: Page, policies: Mapping[str, Policy]) -> tuple[RenderableType, bool]:
-    """All of it, and whether there is anything and all of it could be read."""
+async def show_user(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Print what there is of a user; the exit code."""
+    rows = policies(settings.alpha, settings.epsilon)
+    async with connected(settings) as servers:
+        page = await Transfer(servers, patience=PATIENCE).fetch(arguments.user, keys.fixed(rows))
+    shown, whole = picture(arguments.user, page, rows)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _WIDE
+    console.print(shown)
+    return 0 if whole else FAILED
+
+
+def picture(user_id: str, page: Page, rows: Mapping[str, Policy]) -> tuple[RenderableType, bool]:
+    """All there is of a user, and whether there is anything and all of it could be read."""
     parts: list[RenderableType] = [Text(plain(user_id), "bold")]
     problems = [f"{key}: holds a value of another type" for key in page.odd]
     for stored in page.found:
         try:
-            parts += ["", *_part(stored, policies)]
+            parts += ["", *_part(stored, rows)]
         except CorruptState as error:
             problems.append(str(error))
     if not page.found and not problems:
@@ -38,19 +57,14 @@ def picture(user_id: str, page: Page, policies: Mapping[str, Policy]) -> tuple[R
     return Group(*parts), bool(page.found) and not problems
 
 
-def plain(text: str) -> str:
-    """Text that does nothing to a terminal."""
-    return "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in text)
-
-
-def _part(stored: Stored, policies: Mapping[str, Policy]) -> Iterator[RenderableType]:
+def _part(stored: Stored, rows: Mapping[str, Policy]) -> Iterator[RenderableType]:
     key = keys.of(stored.user, stored.kind)
     if isinstance(stored.value, list):
         yield from _history(key, stored.value)
     elif isinstance(stored.value, dict) and stored.kind == keys.SYNC:
         yield from _sync(stored.value)
     elif isinstance(stored.value, dict):
-        yield from _model(key, stored.value, policies[stored.kind])
+        yield from _model(key, stored.value, rows[stored.kind])
 
 
 def _model(key: str, fields: Mapping[bytes, bytes], policy: Policy) -> Iterator[RenderableType]:
@@ -70,7 +84,7 @@ def _model(key: str, fields: Mapping[bytes, bytes], policy: Policy) -> Iterator[
 
 
 def _chart(labels: Sequence[str], theta: Vector) -> Table:
-    """θ with a bar for each number, from the middle to the left or right."""
+    """θ, each number with a bar to the left (negative) or to the right."""
     largest = max(float(np.abs(theta).max()), 1e-12)
     table = Table.grid(padding=(0, 1))
     for label, value in zip(labels, theta.tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""What commands say at a terminal, and how they reach Redis."""
+"""How commands write to a terminal and reach Redis."""
 
 import sys
 from collections.abc import AsyncIterator
@@ -8,32 +8,39 @@ from typing import Final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from app.commands import show
 from app.settings import Settings, SettingsError
 from state.redis.connect import open_servers
 from state.redis.servers import Servers
 
-__all__ = ["FAILED", "PATIENCE", "complain", "connected", "progress_bar", "say"]
+__all__ = ["FAILED", "INTERRUPTED", "PATIENCE", "USAGE", "complain", "connected", "plain", "progress_bar", "say"]
 
+# Exit codes.
 FAILED: Final = 1
-# A page of keys may be some megabytes, and no client waits for an answer.
+USAGE: Final = 2
+INTERRUPTED: Final = 130
+# Seconds for a round trip to Redis: a page of keys may have some megabytes, and no client waits for an answer.
 PATIENCE: Final = 30.0
 _EMBEDDED: Final = "memory://"
 
 
+def plain(text: str) -> str:
+    """The text without anything that controls a terminal."""
+    return "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in text)
+
+
 def say(text: str) -> None:
-    """A result, in one line."""
-    sys.stdout.write(f"{show.plain(text)}\n")
+    """Write a result, one line."""
+    sys.stdout.write(f"{plain(text)}\n")
 
 
 def complain(text: str, code: int = FAILED) -> int:
-    """Say what is wrong, in one line; the exit code that tells of it."""
-    sys.stderr.write(f"{show.plain(text)}\n")
+    """Write what is wrong, one line, to stderr; returns `code`, the exit code that says so."""
+    sys.stderr.write(f"{plain(text)}\n")
     return code
 
 
 def progress_bar() -> Progress:
-    """A bar on a terminal, and nothing elsewhere."""
+    """A progress bar if stderr is a terminal, and nothing otherwise."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
@@ -41,10 +48,10 @@ def progress_bar() -> Progress:
 
 @asynccontextmanager
 async def connected(settings: Settings, *, embedded: bool = False) -> AsyncIterator[Servers]:
-    """The servers that the settings name. Raises SettingsError, also for the embedded store unless it is wanted."""
+    """The servers that REDIS_URL names. Raises SettingsError, also for memory:// unless `embedded`."""
     url = settings.redis_url.reveal()
     if url == _EMBEDDED and not embedded:
-        raise SettingsError("REDIS_URL is memory://: such state is in the process that serves, out of reach from here")
+        raise SettingsError("REDIS_URL is memory://: that state is inside the process that serves, out of reach")
     try:
         servers = open_servers(url, size=settings.redis_pool_size, timeout=settings.store_timeout_seconds)
     except ValueError as error:

@@ -1,7 +1,15 @@
-"""nats-py's client, made to go on after an event or credentials that it cannot read, and the addresses that it takes.
+"""nats-py's client, made to survive events and credentials that it cannot read, and the addresses that it takes.
 
-nats-py ends the reading of its connection at the first such event, without a word: nothing arrives any more, over any
-subscription, and with the event in a stream it is the same after each start.
+In nats-py 2.16 each of these silently ends the reading of a connection, or blocks the event loop. If the event is in a
+stream, it happens again after every start. Only the last has been reported, as far as its issues can be searched.
+
+- An inline status that is not UTF-8, or a header block without a line end: `_process_headers` raises UnicodeDecodeError
+  or IndexError before its `try`. Ours can go when it returns None instead.
+- A subject that is not UTF-8, which nats-server lets pass. `_build_message` can go when nats-py replaces such bytes.
+- A form feed or vertical tab in a subject: nats-py's parser takes it for a separator, nats-server takes only space and
+  tab. `_Parser` can go when the parser agrees with the server.
+- A file of credentials without a JWT, which is read at its end forever. `_readable` can go with the first release that
+  has https://github.com/nats-io/nats.py/pull/1020.
 """
 
 from pathlib import Path
@@ -16,18 +24,18 @@ from app.settings import Secret, SettingsError
 
 __all__ = ["Connection", "servers"]
 
-# A subject may have them, for the server; nats-py takes them for the blanks between the parts of a line.
+# nats-server takes them as part of a subject, nats-py as the blanks between the parts of a line.
 _BLANKS: Final = b"\v\f"
 _CREDENTIALS: Final = (b"BEGIN NATS USER JWT", b"BEGIN USER NKEY SEED")
 _NO_BLANKS: Final = bytes.maketrans(_BLANKS, b"??")
 
 
 def servers(urls: Secret) -> list[str]:
-    """The servers in NATS_URL, none if it is empty; raises SettingsError if nats-py could never connect to one."""
-    found = [url.strip() for url in urls.reveal().split(",") if url.strip()]
-    if (urls and not found) or not all(map(_is_address, found)):
+    """The servers in NATS_URL, [] if it is empty; raises SettingsError if nats-py could never connect to one."""
+    listed = [url.strip() for url in urls.reveal().split(",") if url.strip()]
+    if (urls and not listed) or not all(map(_is_address, listed)):
         raise SettingsError("NATS_URL: takes nats://host:port or tls://host:port, separated by commas")
-    return found
+    return listed
 
 
 def _is_address(url: str) -> bool:
@@ -37,15 +45,15 @@ def _is_address(url: str) -> bool:
     except ValueError:
         return False
     known = url.startswith(("nats://", "tls://")) or "://" not in url
-    # A slash, a question mark or a hash in a password would cut the address off there.
+    # In a password, a slash, question mark or hash would cut off the address there.
     return known and bool(parts.hostname) and port != 0 and not (parts.path.strip("/") or parts.query or parts.fragment)
 
 
 class Connection(Client):
-    """A client for which no bytes in an event's headers or subject are too strange, nor in a file of credentials.
+    """A client that goes on reading after any bytes in an event's headers or subject.
 
-    Headers that cannot be read count as none; in a subject, what is no UTF-8 is replaced. No subject that means
-    something to the service looks like that.
+    Headers that cannot be read count as none. In a subject, bytes that are not UTF-8 become U+FFFD; no subject of the
+    service has any.
     """
 
     def __init__(self) -> None:
@@ -54,7 +62,7 @@ class Connection(Client):
 
     @property
     def reads(self) -> bool:
-        """Whether anything that the server sends will be noticed."""
+        """Whether the client still reads what the server sends."""
         return self._reading_task is not None and not self._reading_task.done()
 
     def _read_creds_user_nkey(self, creds: Any) -> bytearray:
@@ -65,10 +73,10 @@ class Connection(Client):
 
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
         try:
-            found: dict[str, str] | None = await super()._process_headers(headers)
+            parsed: dict[str, str] | None = await super()._process_headers(headers)
         except (UnicodeDecodeError, IndexError):
             return None
-        return found
+        return parsed
 
     def _build_message(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
@@ -77,10 +85,10 @@ class Connection(Client):
 
 
 def _readable(creds: str) -> str:
-    """The path of credentials, once they are whole: in others nats-py looks for ever, and the loop with it."""
-    found = Path(creds).read_bytes()
-    if not all(part in found for part in _CREDENTIALS):
-        raise Error(f"NATS_CREDS: {creds} has not both a user's JWT and seed")
+    """The path of credentials that are complete; raises Error for others, which would block the loop forever."""
+    text = Path(creds).read_bytes()
+    if not all(part in text for part in _CREDENTIALS):
+        raise Error(f"NATS_CREDS: {creds} lacks a user's JWT or seed")
     return creds
 
 
@@ -98,7 +106,7 @@ class _Parser(Parser):
             data = b""
 
     def _mended(self) -> bool:
-        """Whether the line at which reading stopped had blanks in its subject, which are others now."""
+        """Replace what nats-py takes for blanks in the line at which reading stopped; whether there was any."""
         if self.state != AWAITING_CONTROL_LINE:
             return False
         line, end, rest = self.buf.partition(b"\r\n")

@@ -1,6 +1,6 @@
 """The service's events: a supervised connection to NATS and the two durable consumers that all replicas share.
 
-NATS is optional: nothing here is waited for by the rest of the service, and no trouble here reaches it.
+NATS is optional: the rest of the service waits for nothing here and is not affected by any failure here.
 """
 
 import asyncio
@@ -15,32 +15,33 @@ from urllib.parse import unquote
 import nats.errors
 from nats.aio.client import Client
 
-from app.events import handlers as events
 from app.events.client import Connection, servers
 from app.events.counts import Counts, Observer, Trace, untraced
 from app.events.durable import LEAVE_SECONDS, SUBJECTS, Consumer, api_of
+from app.events.handlers import TaskSync, handle
 from app.events.pull import Pull
 from app.events.store_gate import StoreGate
-from app.events.waiting import end, grow, jitter, within
+from app.events.waiting import backoff, end, within
 from app.messages.health import ConsumerHealth, NatsHealth, State
 from app.settings import Settings
 
 __all__ = ["Consumers"]
 
-log = logging.getLogger("oo.events")
+_log: Final = logging.getLogger("oo.events")
 RECONNECT_SECONDS: Final = 2
-PING_SECONDS: Final = 10  # a server that answers none of three in a row is given up
+PING_SECONDS: Final = 10  # the connection is given up when three pings in a row are not answered
 WATCH_SECONDS: Final = 5.0
-GIVE_UP_SECONDS: Final = 120.0  # without a connection: then a new client is made
+GIVE_UP_SECONDS: Final = 120.0  # without a connection, until a new client is made
+FIRST_PAUSE_SECONDS: Final = 2.0  # between two clients
 LONGEST_PAUSE_SECONDS: Final = 30.0
-STOP_SECONDS: Final = 6.0  # beyond the grace period, to say goodbye
-MAX_SAID: Final = 8  # different lines about one outage
+STOP_SECONDS: Final = 6.0  # beyond the grace period, to disconnect
+MAX_SAID: Final = 8  # different log lines about one outage
 
 
 class Consumers:
-    """All that has to do with events: `start` returns at once, `health` tells, `stop` ends within its grace period.
+    """All that has to do with events: `start` returns at once, `stop` ends within its grace period.
 
-    `tasks` is the use-case behind the events; `ping` asks the store and raises while it is away; `observer` counts.
+    `sync` is the use-case behind the events; `ping` asks the store and raises while it is away; `observer` counts.
     `trace` is put around each delivery. `first_nak_seconds` is the delay after a first failed one; it doubles with each
     further one, up to a minute. Raises SettingsError if NATS_URL cannot be used.
     """
@@ -48,7 +49,7 @@ class Consumers:
     def __init__(
         self,
         settings: Settings,
-        tasks: events.TaskSync,
+        sync: TaskSync,
         ping: Callable[[], Awaitable[object]],
         *,
         observer: Observer | None = None,
@@ -58,29 +59,29 @@ class Consumers:
         self._trace = trace
         self._settings = settings
         self._servers = servers(settings.nats_url)
-        self._use_case = tasks
+        self._sync = sync
         self._gate = StoreGate(ping)
         self._first_nak_seconds = first_nak_seconds
-        self._in_hand: set[asyncio.Task[None]] = set()
+        self._deliveries: set[asyncio.Task[None]] = set()
         self._consumers = {name: Consumer(name, settings, Counts(name, observer), self._pull) for name in SUBJECTS}
         self._client: Client | None = None
         self._problem: str | None = None
         self._said: set[str] = set()
-        self._task: asyncio.Task[None] | None = None
+        self._running: asyncio.Task[None] | None = None
         self._deadline: float | None = None
 
     def start(self) -> None:
-        """Connect and consume in the background, for as long as it takes and as often as it takes."""
+        """Connect and consume in the background, and do so again whenever the connection is lost."""
         if self._servers:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+            self._running = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self, grace_seconds: float) -> None:
-        """Take no more events, finish those in hand within `grace_seconds`, give back the others, disconnect."""
-        if self._task is None:
+        """Take no more events, finish those in hand within `grace_seconds`, give back the rest, and disconnect."""
+        if self._running is None:
             return
         self._deadline = time.monotonic() + grace_seconds
         self._gate.close()
-        await end([self._task], grace_seconds + STOP_SECONDS)
+        await end([self._running], grace_seconds + STOP_SECONDS)
 
     def health(self) -> NatsHealth:
         """The part `nats` of `/health`."""
@@ -113,31 +114,31 @@ class Consumers:
             client,
             stream,
             durable,
-            handle=lambda event: events.handle(event, self._use_case),
+            handle=lambda event: handle(event, self._sync),
             gate=self._gate,
             counts=counts,
-            tasks=self._in_hand,
+            running=self._deliveries,
             first_nak_seconds=self._first_nak_seconds,
             trace=self._trace,
             api=api_of(self._settings.nats_jetstream_domain),
         )
 
     async def _run(self) -> None:
-        pause = 1.0
+        failures = 0
         while True:
             client = Connection()
             closed = asyncio.Event()
             try:
                 await self._connect(client, closed)
-                pause = 1.0
+                failures = 0
                 work = [self._watch(client, closed), *(consumer.run(client) for consumer in self._consumers.values())]
                 await self._first_to_end(work, LEAVE_SECONDS)
-            except Exception as error:  # noqa: BLE001 (whatever ends a connection, there will be another)
+            except Exception as error:  # noqa: BLE001  # whatever ends a connection, another one is made
                 self._trouble(error)
             finally:
                 await self._leave(client)
-            pause = grow(pause, LONGEST_PAUSE_SECONDS)
-            await asyncio.sleep(jitter(pause))
+            await asyncio.sleep(backoff(failures, first=FIRST_PAUSE_SECONDS, longest=LONGEST_PAUSE_SECONDS))
+            failures += 1
 
     async def _first_to_end(self, work: Iterable[Coroutine[Any, Any, None]], patience: float) -> None:
         """Run all until one ends or raises, then end the others."""
@@ -150,7 +151,7 @@ class Consumers:
             await end(tasks, patience)
 
     async def _connect(self, client: Client, closed: asyncio.Event) -> None:
-        """Connect, waiting for a server as long as there is none; nats-py reconnects later on its own."""
+        """Connect, waiting until there is a server; afterwards nats-py reconnects on its own."""
 
         async def on_error(error: Exception) -> None:
             self._trouble(error)
@@ -161,7 +162,7 @@ class Consumers:
         async def on_connect() -> None:
             self._said.clear()
             self._problem = None
-            log.info("NATS: connected")
+            _log.info("NATS: connected")
             for consumer in self._consumers.values():
                 for pull in consumer.pulls.values():
                     pull.ask_again()
@@ -186,7 +187,7 @@ class Consumers:
         await on_connect()
 
     async def _watch(self, client: Connection, closed: asyncio.Event) -> None:
-        """Raise when nats-py gave the connection up, or should have: an error it does not expect ends its work."""
+        """Raise when nats-py has given the connection up, or should have: some errors end its reading silently."""
         seen = time.monotonic()
         while True:
             with suppress(TimeoutError):
@@ -197,28 +198,28 @@ class Consumers:
             if client.is_closed or time.monotonic() > seen + GIVE_UP_SECONDS:
                 raise nats.errors.ConnectionClosedError
             if client.is_connected and not client.reads:
-                raise nats.errors.Error("connected, but nothing is read any more")
+                raise nats.errors.Error("connected, but the client has stopped reading")
 
     async def _leave(self, client: Connection) -> None:
-        if self._deadline is not None and self._in_hand:
-            await asyncio.wait(self._in_hand, timeout=max(self._deadline - time.monotonic(), 0))
-            for task in self._in_hand:
+        if self._deadline is not None and self._deliveries:
+            await asyncio.wait(self._deliveries, timeout=max(self._deadline - time.monotonic(), 0))
+            for task in self._deliveries:
                 task.cancel()
-            if self._in_hand:
-                await asyncio.wait(self._in_hand, timeout=1.0)
+            if self._deliveries:
+                await asyncio.wait(self._deliveries, timeout=1.0)
         if client.is_connected and client.reads:
             with suppress(Exception):
                 await within(1.5, client.flush())
-        # Also if the server does not answer: a client that is not closed would go on for ever.
+        # Even if the server does not answer: a client that is not closed would go on forever.
         with suppress(Exception):
             await within(0.5, client.close())
 
     def _trouble(self, error: Exception) -> None:
-        """Keep it for `/health`, and log it once per outage."""
+        """Keep the error for `/health`, and log it once per outage."""
         self._problem = self._without_secrets(f"{type(error).__name__}: {error}", type(error).__name__)
         if self._deadline is None and self._problem not in self._said and len(self._said) < MAX_SAID:
             self._said.add(self._problem)
-            log.warning("NATS: %s", self._problem)
+            _log.warning("NATS: %s", self._problem)
 
     def _without_secrets(self, text: str, otherwise: str) -> str:
         for server in self._servers:

@@ -1,4 +1,4 @@
-"""What a consumer counts, and who is told of it."""
+"""What a consumer counts, and the protocols of those who observe it."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -10,22 +10,23 @@ __all__ = ["Counts", "Observer", "Trace", "untraced"]
 
 
 class Observer(Protocol):
-    """Is told what became of each delivery, and how many events wait in the streams."""
+    """Is told the outcome of each delivery, and how many events wait in the streams."""
 
     def event(self, consumer: str, happening: Happening) -> None: ...
     def pending(self, consumer: str, events: int) -> None: ...
 
 
-# Around each delivery, by subject and headers; yields headers for the dead letter that may come of it.
+# Put around each delivery, with its subject and headers; yields headers for a dead letter.
 Trace = Callable[[str, Mapping[str, str]], AbstractContextManager[Mapping[str, str]]]
 
 
 def untraced(_subject: str, _headers: Mapping[str, str]) -> AbstractContextManager[Mapping[str, str]]:
+    """A `Trace` that records nothing."""
     return nullcontext({})
 
 
 class Counts:
-    """What became of a consumer's deliveries in this process; `last_at` is when the last arrived, in Unix seconds."""
+    """The outcomes of a consumer's deliveries in this process; `last_at` is when the last arrived, in Unix seconds."""
 
     def __init__(self, consumer: str, observer: Observer | None) -> None:
         self._consumer = consumer

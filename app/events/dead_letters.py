@@ -1,4 +1,4 @@
-"""What is published to `dlq.<subject>` of an event that cannot be handled, and how old one is that comes back."""
+"""Dead letters: what is published to `dlq.<subject>` for an event that cannot be handled."""
 
 import re
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ PUBLISH_SECONDS: Final = 5.0
 _STORED_AT: Final = "Dlq-Stored-At"
 _TIME: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-# Headers that NATS itself reads: in a dead letter they would be taken for instructions a second time.
+# NATS acts on these headers; in a dead letter it would do so a second time.
 _SPECIAL: Final = ("nats-", "status", "description")
 
 
 def stored_at(msg: Msg) -> datetime:
-    """When a stream first took the event: a dead letter that is handed in again is no newer than it was.
+    """When a stream first took the event; a dead letter that is published again keeps that time.
 
-    From 1970 to the time of its stream, whatever the header says.
+    Between 1970 and the time of its present stream, whatever its header says.
     """
     taken: datetime = msg.metadata.timestamp
     try:
@@ -41,7 +41,7 @@ def _own_headers(msg: Msg, reason: str) -> dict[str, str]:
         "Dlq-Sequence": str(meta.sequence.stream),
         "Dlq-Delivered": str(meta.num_delivered),
         _STORED_AT: stored_at(msg).strftime(_TIME),
-        # The time too: a stream that was deleted and made anew counts from 1 again.
+        # With the time, since a stream that was deleted and made again counts from 1.
         "Nats-Msg-Id": f"dlq.{meta.stream}.{meta.sequence.stream}.{meta.timestamp.timestamp():.6f}",
     }
 
@@ -49,8 +49,10 @@ def _own_headers(msg: Msg, reason: str) -> dict[str, str]:
 def dead_letter(
     msg: Msg, reason: str, max_payload: int, more: Mapping[str, str] | None = None
 ) -> tuple[dict[str, str], bytes]:
-    """Headers (`more` among them) and body of the dead letter, cut to what the server takes: beyond it, it ends the
-    connection."""
+    """Headers, `more` among them, and body of the dead letter.
+
+    Both are cut to `max_payload` bytes: the server closes a connection that sends more.
+    """
     own = _own_headers(msg, reason) | dict(more or {})
     originals = {
         f"Original-{name}" if name.lower().startswith(_SPECIAL) else name: value
@@ -74,7 +76,7 @@ class _Reply(msgspec.Struct):
 
 
 async def publish(client: Client, subject: str, headers: dict[str, str], body: bytes) -> None:
-    """Hand a dead letter to its stream; raises unless that has it, whatever else may answer there."""
+    """Publish a dead letter; raises unless a stream acknowledged it, whatever else may answer there."""
     reply = await client.request(subject, body, timeout=PUBLISH_SECONDS, headers=headers)
     acknowledged = msgspec.json.decode(reply.data, type=_Reply)
     if acknowledged.error is not None or acknowledged.seq == 0:

@@ -1,4 +1,4 @@
-"""What the service does with an event: one table from subject to message type and handler. It knows no NATS."""
+"""What the service does with an event: one table from subject to message type and handler. It does not know NATS."""
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,7 +12,7 @@ from app.messages.events import TaskSynced, TipFeedback
 
 __all__ = ["HANDLERS", "MAX_EVENT_BYTES", "MAX_FIELDS", "Event", "Malformed", "TaskSync", "handle"]
 
-log = logging.getLogger("oo.events")
+_log: Final = logging.getLogger("oo.events")
 MAX_EVENT_BYTES: Final = 262_144
 MAX_FIELDS: Final = 1_000
 
@@ -42,29 +42,29 @@ class TaskSync(Protocol):
 
 
 def _text(raw: msgspec.Raw) -> str:
-    """A JSON value as text: a string as it is, everything else in its JSON form, so no number loses a digit."""
+    """A JSON value as text: a string as it is, anything else in its JSON form, so that no number loses a digit."""
     encoded = bytes(raw)
     return msgspec.json.decode(encoded, type=str) if encoded.startswith(b'"') else encoded.decode()
 
 
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-async def _task_synced(event: Event, message: TaskSynced, tasks: TaskSync) -> None:
+async def _task_synced(event: Event, message: TaskSynced, sync: TaskSync) -> None:
     fields = decoded(_fields.decode, event.body)
     if len(fields) > MAX_FIELDS:
         raise Malformed(f"{len(fields)} fields, more than {MAX_FIELDS}")
-    await tasks.synced(message.user_id, {name: _text(raw) for name, raw in fields.items()}, event.stored_at)
+    await sync.synced(message.user_id, {name: _text(raw) for name, raw in fields.items()}, event.stored_at)
 
 
-async def _tip_feedback(event: Event, message: TipFeedback, _tasks: TaskSync) -> None:
-    # The ids alone: whatever else people write into such an event does not belong into a log.
+async def _tip_feedback(event: Event, message: TipFeedback, _sync: TaskSync) -> None:
+    # Only the ids: the rest of such an event may hold what people wrote, which does not belong in a log.
     at = datetime.fromtimestamp(event.stored_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    log.info("tip feedback", extra={"user_id": message.user_id, "tip_id": message.tip_id, "stored_at": at})
+    _log.info("tip feedback", extra={"user_id": message.user_id, "tip_id": message.tip_id, "stored_at": at})
 
 
 class Handler(NamedTuple):
-    """How the events of one subject are read and what is done with them."""
+    """How the events of one subject are read and handled."""
 
     message: type[msgspec.Struct]
     run: Callable[[Event, Any, TaskSync], Awaitable[None]]
@@ -76,8 +76,8 @@ HANDLERS: Final[Mapping[str, Handler]] = {
 }
 
 
-async def handle(event: Event, tasks: TaskSync) -> None:
-    """Do what the table says; an event whose subject is not in it is done already.
+async def handle(event: Event, sync: TaskSync) -> None:
+    """Do what the table says; an event with another subject needs no work.
 
     Raises Malformed, and what `TaskSync` raises.
     """
@@ -88,7 +88,7 @@ async def handle(event: Event, tasks: TaskSync) -> None:
         raise Malformed(f"{len(event.body)} bytes, more than {MAX_EVENT_BYTES}")
     try:
         message = decoded(lambda body: msgspec.json.decode(body, type=handler.message), event.body)
-        await handler.run(event, message, tasks)
+        await handler.run(event, message, sync)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Malformed(str(error)) from None
     except RecursionError:

@@ -1,28 +1,31 @@
-"""Waiting with pauses that grow, and for tasks that may not end."""
+"""How long to wait between attempts, and how to end tasks that may ignore a cancellation."""
 
 import asyncio
 import random
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
-__all__ = ["end", "grow", "jitter", "within"]
+__all__ = ["backoff", "end", "jitter", "within"]
 
 
-def grow(pause: float, longest: float) -> float:
-    """The pause after `pause`: twice as long, up to `longest`."""
-    return min(2 * pause, longest)
+def backoff(failures: int, *, first: float, longest: float) -> float:
+    """Seconds to wait after `failures` failed attempts (0 or more) before the last one.
+
+    `first`, doubled for each of them, at most `longest`, with jitter.
+    """
+    return jitter(min(first * 2.0 ** min(failures, 64), longest))
 
 
 def jitter(seconds: float) -> float:
-    """About `seconds`, so that replicas do not all come at once."""
-    return seconds * random.uniform(0.75, 1.25)  # noqa: S311 (spreads replicas, protects nothing)
+    """`seconds`, up to a quarter more or less, so that replicas do not act at the same moment."""
+    return seconds * random.uniform(0.75, 1.25)  # noqa: S311  # it spreads replicas and protects nothing
 
 
 async def end(tasks: Iterable[asyncio.Task[None]], patience: float) -> None:
-    """Cancel tasks, after `patience` seconds again and again, until all have ended.
+    """Cancel tasks and wait until all have ended; cancel them again after `patience` seconds, then every 0.1 s.
 
-    A cancellation can get lost: in `asyncio.wait_for` before Python 3.12 if it comes together with the result, which
-    nats-py waits for everywhere, and in nats-py itself. A TaskGroup would then wait for ever.
+    One cancellation can get lost: in nats-py, and before Python 3.12 in `asyncio.wait_for`, which nats-py uses
+    everywhere, if it comes together with the result. A TaskGroup would then wait forever.
     """
     left = {task for task in tasks if not task.done()}
     while left:
@@ -33,10 +36,10 @@ async def end(tasks: Iterable[asyncio.Task[None]], patience: float) -> None:
 
 
 async def within(seconds: float, work: Coroutine[Any, Any, None]) -> None:
-    """Do `work` in a task of its own, and end it after `seconds`. Raises what `work` raises, but no TimeoutError.
+    """Run `work` in a task of its own and cancel it after `seconds`. Raises what `work` raises, but no TimeoutError.
 
-    For what a cancelled task does at its end: there `asyncio.timeout` of Python before 3.11.4 raises CancelledError
-    when the time is over, and what should come next is left out.
+    Use it for the clean-up of a cancelled task: before Python 3.11.4 `asyncio.timeout` raises CancelledError there
+    when the time is over, and the rest of the clean-up is skipped.
     """
     task = asyncio.get_running_loop().create_task(work)
     try:

@@ -1,7 +1,7 @@
-"""Who may call what: keys with roles, known by their SHA-256 alone.
+"""Who may call what: API keys with roles. The service knows only the SHA-256 of each key.
 
-A client scores, rewards and generates; a reader reads statistics and history; an admin resets and erases. Without any
-key the service is open to everyone.
+A client scores, rewards and generates; a reader reads statistics and history; an admin resets and erases. If no keys
+are set, the service is open to everyone.
 """
 
 import asyncio
@@ -24,30 +24,26 @@ __all__ = ["ADMIN", "CHALLENGE", "CLIENT", "KEY_NAME", "READER", "Access"]
 
 _log: Final = logging.getLogger("oo.access")
 
-
-# What a route's `opt` says of who may call it; a route that says nothing is open to everyone.
+# The `opt` of a route: the role that its callers need. A route without one is open to everyone.
 CLIENT: Final[Mapping[str, Role]] = {"role": "client"}
 READER: Final[Mapping[str, Role]] = {"role": "reader"}
 ADMIN: Final[Mapping[str, Role]] = {"role": "admin"}
 
-
-# Longer than this nobody waits to learn whether he asks too often.
+# A request waits at most this long for the rate limit.
 _LIMIT_SECONDS: Final = 0.25
 
-
-# Where the state of a request holds the name of the key it came with.
+# Under this name the state of a request holds the name of its key.
 KEY_NAME: Final = "key_name"
 
-
-# What a 401 says of how to do better.
+# Tells the client of a 401 which kind of credentials to send.
 CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
 
 
 class Access:
-    """Asks every route's caller for a key with the role that the route wants, and counts its requests.
+    """Checks that each request has a key with the role that its route needs, and limits the rate of each key.
 
-    `setting` is API_KEYS, `per_second` how many requests a key may send (0: any number), `on_unknown` is called when
-    Redis could not tell how many it sent. Raises SettingsError.
+    `setting` is API_KEYS. A key may send `per_second` requests (0: any number). `on_unknown` is called when Redis could
+    not count one. Raises SettingsError.
     """
 
     def __init__(self, setting: str, store: Store, per_second: int, on_unknown: Callable[[], None]) -> None:
@@ -61,22 +57,23 @@ class Access:
     def is_open(self) -> bool:
         return not self._setting
 
-    def say_if_nobody_is_let_in(self) -> None:
+    def warn_if_locked(self) -> None:
+        """Log a warning if API_KEYS is set but has no key, so that every request is refused."""
         if not self._keys and not self.is_open:
-            _log.warning("API_KEYS has 0 keys: everyone is answered 401")
+            _log.warning("API_KEYS has no keys: every request is answered 401")
 
     def read_again(self) -> None:
-        """Take over what API_KEYS says now; what cannot be read changes nothing."""
+        """Read API_KEYS again. If that fails, the keys stay as they are."""
         try:
             self._keys = read_keys(self._setting)
         except SettingsError as error:
-            _log.error("%s; the keys stay as they were", error)
+            _log.error("%s; the keys stay as they are", error)
         else:
             _log.warning("API_KEYS read again: %d keys", len(self._keys))
-            self.say_if_nobody_is_let_in()
+            self.warn_if_locked()
 
     async def guard(self, connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-        """Litestar's guard: 401 without a known key, 403 for one of another role, 429 for one that asks too often."""
+        """Litestar's guard: 401 without a known key, 403 for another role, 429 for a key that asks too often."""
         wanted: Role | None = handler.opt.get("role")
         if wanted is None or self.is_open:
             return
@@ -92,16 +89,16 @@ class Access:
             )
 
     def _find(self, header: str) -> Key | None:
-        """The key of a request; every known one is compared, so that the time tells nothing."""
+        """The key of a request. All known keys are compared, so that the time it takes reveals nothing."""
         digest = bearer_digest(header)
-        found = None
+        match = None
         for key in self._keys:
             if hmac.compare_digest(key.digest, digest):
-                found = key
-        return found
+                match = key
+        return match
 
     async def _is_too_often(self, key: Key) -> bool:
-        """Whether the key has used up this second, all replicas together. If Redis cannot tell, it has not."""
+        """Whether the key has used up this second, over all replicas. False if Redis cannot tell."""
         try:
             async with asyncio.timeout(_LIMIT_SECONDS):
                 return await self._store.count(keys.rate(key.name), 1) > self._per_second

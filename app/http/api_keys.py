@@ -1,4 +1,4 @@
-"""API keys: how they are made, written down and read."""
+"""API keys: how they are made, written and read."""
 
 import hashlib
 import re
@@ -18,7 +18,7 @@ _LINE: Final = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,64}):(?P<role>client|reade
 
 
 class Key(msgspec.Struct, frozen=True):
-    """A key's name, role and SHA-256 (32 bytes); the key itself is known to its owner only."""
+    """The name, role and SHA-256 (32 bytes) of a key. Only its owner knows the key itself."""
 
     name: str
     role: Role
@@ -26,7 +26,7 @@ class Key(msgspec.Struct, frozen=True):
 
 
 def make_key(name: str, role: str) -> tuple[str, str]:
-    """A new key, and the line to put into API_KEYS. Raises SettingsError for a name or role that cannot be."""
+    """A new key, and the line to put into API_KEYS. Raises SettingsError for an invalid name or role."""
     key = secrets.token_urlsafe(32)
     line = f"{name}:{role}:{hashlib.sha256(key.encode()).hexdigest()}"
     if not _LINE.fullmatch(line):
@@ -37,8 +37,8 @@ def make_key(name: str, role: str) -> tuple[str, str]:
 def read_keys(setting: str) -> list[Key]:
     """The keys of API_KEYS: lines `name:role:sha256`, or the path of a file with such lines.
 
-    A line may hold several, with commas between them; from a # on it is a comment. Raises SettingsError, naming the
-    line by its number.
+    A line may hold several keys separated by commas; a # begins a comment. Raises SettingsError with the number of the
+    line.
     """
     text = setting
     if setting.startswith(("/", "./", "../")):
@@ -46,19 +46,19 @@ def read_keys(setting: str) -> list[Key]:
             text = Path(setting).read_text("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            raise SettingsError(f"API_KEYS: the file it names cannot be read: {why}") from None
-    found_keys: list[Key] = []
+            raise SettingsError(f"API_KEYS: cannot read the file: {why}") from None
+    read: list[Key] = []
     entries = ((number, entry) for number, line in enumerate(text.splitlines(), 1) for entry in _entries(line))
     for number, entry in entries:
-        found = _LINE.fullmatch(entry)
-        if found is None:
+        match = _LINE.fullmatch(entry)
+        if match is None:
             raise SettingsError(f"API_KEYS: line {number} is not name:role:sha256 with a role of {', '.join(ROLES)}")
-        role: Any = found["role"]
-        key = Key(found["name"], role, bytes.fromhex(found["digest"]))
-        if any(known.digest == key.digest for known in found_keys):
-            raise SettingsError(f"API_KEYS: line {number} is a key that another line has already")
-        found_keys.append(key)
-    return found_keys
+        role: Any = match["role"]
+        key = Key(match["name"], role, bytes.fromhex(match["digest"]))
+        if any(known.digest == key.digest for known in read):
+            raise SettingsError(f"API_KEYS: line {number} repeats a key of another line")
+        read.append(key)
+    return read
 
 
 def _entries(line: str) -> list[str]:
@@ -66,7 +66,7 @@ def _entries(line: str) -> list[str]:
 
 
 def bearer_digest(header: str) -> bytes:
-    """The SHA-256 of the bearer token in a header Authorization, to compare in constant time; b"" if it has none."""
+    """The SHA-256 of the bearer token in an Authorization header, or b"" without one. Compare it in constant time."""
     scheme, _, token = header.partition(" ")
     stripped = token.strip(" \t")
     return hashlib.sha256(stripped.encode("latin-1")).digest() if stripped and scheme.lower() == "bearer" else b""

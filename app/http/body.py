@@ -1,4 +1,4 @@
-"""Bodies in and answers out at the cost of their bytes: half of what the framework's own would take per request."""
+"""Request bodies and answers, at half the cost per request of the framework's own."""
 
 import asyncio
 from collections.abc import Coroutine, Sequence
@@ -18,11 +18,11 @@ _JSON: Final = (b"content-type", b"application/json")
 
 
 class TooLarge(ValueError):
-    """A body is longer than it may be."""
+    """A body is longer than the limit."""
 
 
 class ClientGone(Exception):
-    """The client went away before its request was complete or answered; nobody waits for an answer."""
+    """The client disconnected before its request was complete or answered."""
 
 
 class Answer(ASGIResponse):
@@ -41,12 +41,12 @@ class Answer(ASGIResponse):
 async def read_body(request: Request[Any, Any, Any], longest: int) -> bytes:
     """The body of a request, of at most `longest` bytes. Raises TooLarge or ClientGone."""
     for name, value in request.scope["headers"]:
-        if name == b"content-length" and int(value) > longest:  # before any of it is sent
+        if name == b"content-length" and int(value) > longest:  # before the client sends any of it
             raise _too_large(longest)
     event = await request.receive()
     if event["type"] == "http.request" and not event["more_body"] and len(event["body"]) <= longest:
         return event["body"]
-    # Not a list of its parts: those of a stranger may be of two bytes each, and cost thirty times that.
+    # Not a list of parts: a client may send parts of two bytes, and each would take thirty times that.
     body = bytearray()
     while event["type"] == "http.request":
         body += event["body"]
@@ -63,24 +63,24 @@ def _too_large(longest: int) -> TooLarge:
 
 
 async def while_connected(request: Request[Any, Any, Any], work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, which is cancelled if the client goes away first: no server does that by itself.
+    """The result of `work`, which is cancelled if the client disconnects first: no server does that by itself.
 
     The request's body must have been read. Raises ClientGone, and what `work` raises.
     """
     working = asyncio.create_task(work)
-    gone = asyncio.create_task(_gone(request))
+    gone = asyncio.create_task(_disconnected(request))
     try:
         await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            raise ClientGone("the client went away")
+            raise ClientGone("the client disconnected")
         return working.result()
     finally:
-        # Not left to themselves: a cancelled call gives back its connection before the request ends.
+        # Wait for both: a cancelled call must give back its connection before the request ends.
         working.cancel()
         gone.cancel()
         await asyncio.wait({working, gone})
 
 
-async def _gone(request: Request[Any, Any, Any]) -> None:
+async def _disconnected(request: Request[Any, Any, Any]) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""A stop in order: first "not ready", so that load balancers turn away, then no more connections, then the rest."""
+"""Shutting down in order: first "not ready", so that load balancers look elsewhere, then no new connections."""
 
 import asyncio
 import signal
@@ -9,9 +9,9 @@ __all__ = ["Draining"]
 
 
 class Draining:
-    """Whether a stop was asked for, and how much of its time is left.
+    """Whether the service is shutting down, and how much time is left.
 
-    A stop says "not ready" for `drain_seconds` and then has `shutdown_seconds` for what is in hand.
+    It is "not ready" for `drain_seconds`, and then has `shutdown_seconds` for the requests and events in flight.
     """
 
     def __init__(self, drain_seconds: float, shutdown_seconds: float) -> None:
@@ -24,17 +24,17 @@ class Draining:
         return self._deadline is not None
 
     def begin(self, drain_seconds: float = 0.0) -> None:
-        """Be not ready from now on."""
+        """Be "not ready" from now on."""
         self._deadline = asyncio.get_running_loop().time() + drain_seconds + self._shutdown_seconds
 
     def seconds_left(self) -> float:
-        """For what is still to be brought to an end; never none at all."""
+        """The seconds left for what is in flight, at least 1."""
         if self._deadline is None:
             return self._shutdown_seconds
         return max(1.0, self._deadline - asyncio.get_running_loop().time())
 
     def on_sigterm(self) -> None:
-        """Drain before the server's own handler of SIGTERM runs; a second SIGTERM runs it at once."""
+        """Drain before the server's own handler of SIGTERM runs. A second SIGTERM runs it at once."""
         if threading.current_thread() is not threading.main_thread():
             return
         stop: Any = signal.getsignal(signal.SIGTERM)

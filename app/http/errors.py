@@ -1,4 +1,4 @@
-"""The one table from exception to HTTP status, and the answer made of it: JSON with `detail`."""
+"""The table from exception to HTTP status, and the answer: JSON with `detail`."""
 
 import logging
 import math
@@ -31,7 +31,7 @@ STATUS: Final[Mapping[type[Exception], int]] = {
     LlmFailed: 502,
     CorruptState: 500,
     StoreError: 500,
-    ClientGone: 499,  # nobody reads it
+    ClientGone: 499,  # for the log: the client has disconnected
 }
 RETRY_SECONDS: Final = 1
 
@@ -39,7 +39,7 @@ RETRY_SECONDS: Final = 1
 def answer_to(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorAnswer]:
     """The answer to a request that ended in `error`.
 
-    What is in no table is answered 500 without a word about its cause, which is logged.
+    An unexpected error is answered 500 and logged; the answer does not reveal its cause.
     """
     headers: dict[str, str] = {}
     known = next((STATUS[type_] for type_ in type(error).__mro__ if type_ in STATUS), None)
@@ -49,7 +49,7 @@ def answer_to(request: Request[Any, Any, Any], error: Exception) -> Response[Err
         status, detail, headers = error.status_code, error.detail, dict(error.headers or {})
     else:
         status, detail = 500, "internal server error"
-        route = request.scope.get("path_template") or "a path of no route"
+        route = request.scope.get("path_template") or "an unknown path"
         _log.error("%s %s failed", request.method, route, exc_info=error)
     if status == 503:
         headers["Retry-After"] = str(math.ceil(getattr(error, "retry_after", None) or RETRY_SECONDS))

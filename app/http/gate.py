@@ -1,4 +1,4 @@
-"""The first and last code a request meets: it is let in or refused, named, timed and counted."""
+"""The outermost layer of a request: admit or refuse it, give it an id, time it and count it."""
 
 import asyncio
 import itertools
@@ -23,15 +23,17 @@ __all__ = ["Gate"]
 
 _log: Final = logging.getLogger("oo.access")
 _BUSY: Final = msgspec.json.encode(ErrorAnswer("too many requests at once"))
-_STOPPED: Final = msgspec.json.encode(ErrorAnswer("the service stops"))
+_STOPPED: Final = msgspec.json.encode(ErrorAnswer("the service is shutting down"))
 _NO_ROUTE: Final = msgspec.json.encode(ErrorAnswer("Not Found"))
 _ALWAYS: Final = ("/health", "/metrics")
 _REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
 class Gate:
-    """Lets at most `most` requests through to `app` at once; those after it are answered 503 before anything of them is
-    read. Probes always pass. `log` says which requests leave a line: all, those that fail, or none."""
+    """Lets at most `most` requests through to `app` at once and answers the others 503 without reading their bodies.
+
+    Probes always pass. `log` says which requests leave a line: all, those that fail, or none.
+    """
 
     def __init__(
         self, app: ASGIApp, most: int, metrics: Metrics, draining: Draining, log: Literal["all", "errors", "off"]
@@ -48,7 +50,7 @@ class Gate:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        # Undecoded: an id with a slash in it is still one part of the path, and the handler sees what is not UTF-8.
+        # Undecoded: an id with a slash in it stays one part of the path, and the handler sees bytes that are not UTF-8.
         scope["path"] = scope["raw_path"].decode("latin-1")
         request_id = self._request_id(scope)
         REQUEST_ID.set(request_id.decode())
@@ -60,7 +62,7 @@ class Gate:
             if event["type"] == "http.response.start":
                 status = event["status"]
                 event["headers"] = [*event["headers"], (b"x-request-id", request_id)]
-                if self._draining.begun:  # who keeps the connection would find it closed with his next request
+                if self._draining.begun:  # or a client's next request would meet a closed connection
                     event["headers"] = [*event["headers"], (b"connection", b"close")]
             await send(event)
 
@@ -74,7 +76,7 @@ class Gate:
             else:
                 await (_misspelt(scope["path"]) or self._app)(scope, receive, send_named)
         except asyncio.CancelledError:
-            # The server does so to what a stop has waited for in vain, and would answer 500.
+            # uvicorn cancels requests when a stop has waited long enough for them, and would answer 500.
             if status:
                 raise
             await _refuse(send_named, _STOPPED)
@@ -90,7 +92,7 @@ class Gate:
                 _log_request(scope, route, status, seconds)
 
     def _request_id(self, scope: HTTPScope) -> bytes:
-        """The client's X-Request-ID if it can stand in a header and a log line, or one of our own."""
+        """The client's X-Request-ID if it is safe in a header and a log line, or a new one."""
         for name, value in scope["headers"]:
             if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
                 return value
@@ -115,7 +117,7 @@ async def _refuse(send: Send, body: bytes) -> None:
 
 
 def _misspelt(path: str) -> ASGIApp | None:
-    """What answers a path that Litestar would take for another: a rule of a proxy in front would not meet it."""
+    """What answers a path that Litestar would take for another one: a proxy's rule for that one would not apply."""
     if "//" in path:
         return _no_route
     return _without_slash if path[-1] == "/" and path != "/" else None
@@ -126,7 +128,7 @@ async def _no_route(_: Scope, __: Receive, send: Send) -> None:
 
 
 async def _without_slash(scope: Scope, __: Receive, send: Send) -> None:
-    """Lead to the path without its last slash, as the first system did; relatively, for there may be a prefix."""
+    """Redirect to the path without its last slash. The address is relative: a proxy may have removed a prefix."""
     last = scope["path"].split("/")[-2]
     query = scope.get("query_string", b"")
     location = f"../{last}".encode("latin-1") + (b"?" + query if query else b"")

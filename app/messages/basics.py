@@ -1,4 +1,4 @@
-"""What the messages of every API share: the rule for user ids, bounds of numbers, and the answer to an error."""
+"""What the messages of all APIs share: the rule for user ids, bounds of numbers, and the answer to an error."""
 
 import sys
 from typing import Annotated, Any
@@ -19,12 +19,12 @@ Profile = Annotated[dict[str, Any], Meta(extra_json_schema={"$ref": "#/component
 
 
 class Ok(msgspec.Struct, frozen=True):
-    """It is done."""
+    """Done."""
 
     ok: bool = True
 
 
 class ErrorAnswer(msgspec.Struct, frozen=True):
-    """What was wrong."""
+    """The reason, in one sentence."""
 
     detail: str

@@ -1,10 +1,10 @@
-"""The messages on the wire, as msgspec Structs with their bounds, and how request bodies are read.
+"""The messages of the first API: score, reward, statistics, history.
 
-Reading is lenient where the first clients rely on it: unknown fields are ignored, "3" and 3.0 pass for 3, "true" for
-true. What is out of range or not finite is refused, since one such number would spoil a user's A for good.
+Reading is lenient where the first clients rely on it: unknown fields are ignored, "3" and 3.0 are read as 3, "true" as
+true. Numbers out of range are refused: one infinite number would spoil a user's model for good.
 """
 
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class CandidateFeatures(msgspec.Struct, frozen=True, gc=False):
-    """What is known of a task: its age in days, its priority from 1 (low) to 4 (urgent)."""
+    """The features of a task: its age in days, its priority from 1 (low) to 4 (urgent)."""
 
     hour_of_day: Hour = 12
     is_overdue: bool = False
@@ -50,27 +50,28 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
 
 
 class ScoreContext(msgspec.Struct, frozen=True, gc=False):
-    """The moment: hour of the day and day of the week, 0 being the first."""
+    """The moment: hour of the day and day of the week, both from 0."""
 
     hour_of_day: Hour = 12
     day_of_week: Weekday = 0
 
 
 class ProfileFeatures(msgspec.Struct, frozen=True):
-    """What is known of a user's last 30 days, for `egreedy-v2`. A value out of range counts as the nearest in range,
-    one that is not a number as absent; other fields are ignored."""
+    """A user's last 30 days, for the policies that use them. A value out of range counts as the nearest in range, and
+    one that is not a number as absent. Other fields are ignored."""
 
-    # For the reference alone: a profile is read as it comes, since no value in it is refused.
+    # Only the reference uses this type. A profile is read as it is: no value in it is refused.
 
     completion_rate_30d: Annotated[
         Annotated[float, Meta(ge=0, le=1)] | None, Meta(description="Share of tips that were done; absent: 0.")
     ] = None
     dismiss_rate_30d: Annotated[
-        Annotated[float, Meta(ge=0, le=1)] | None, Meta(description="Share of tips that were dismissed; absent: 0.")
+        Annotated[float, Meta(ge=0, le=1)] | None,
+        Meta(description="Share of tips that were dismissed; absent: 0."),
     ] = None
     mean_dwell_ms_30d: Annotated[
         Annotated[float, Meta(ge=0, le=600_000)] | None,
-        Meta(description="Mean time for which a tip was looked at, in milliseconds; absent: 0."),
+        Meta(description="Mean time that the user looked at a tip, in milliseconds; absent: 0."),
     ] = None
     preferred_hour: Annotated[
         Annotated[float, Meta(ge=0, le=24)] | None,
@@ -99,7 +100,7 @@ class ScoreAnswer(msgspec.Struct, frozen=True):
 
 
 class RewardRequest(msgspec.Struct, frozen=True):
-    """What became of a tip: +1 done, +0.5 helpful, 0 snoozed, -0.5 not helpful, -1 dismissed."""
+    """The outcome of a tip: +1 done, +0.5 helpful, 0 snoozed, -0.5 not helpful, -1 dismissed."""
 
     user_id: UserId
     tip_id: TipId
@@ -109,22 +110,16 @@ class RewardRequest(msgspec.Struct, frozen=True):
     profile_features: Profile = None
 
 
-_THETA: Final = (
-    "One weight for each feature. `linucb-v1`: hour_sin, hour_cos, is_overdue, task_age, priority, in this order; the "
-    "other policies name theirs in `feature_labels`."
-)
-
-
 class StatisticsAnswer(msgspec.Struct, frozen=True):
-    """What a policy has learned about a user; `policy`, `exploration_rate` and `feature_labels` for policies that
-    explore by chance."""
+    """What a policy has learned about a user. Policies that explore by chance also have `policy`, `exploration_rate`
+    and `feature_labels`."""
 
     user_id: str
     pulls: int
     reward_count: int
     cumulative_reward: float
     estimated_mean_reward: float
-    theta: Annotated[list[float], Meta(description=_THETA)]
+    theta: list[float]
     last_updated: Time | None
     policy: str | msgspec.UnsetType = msgspec.UNSET
     exploration_rate: float | msgspec.UnsetType = msgspec.UNSET
@@ -132,7 +127,7 @@ class StatisticsAnswer(msgspec.Struct, frozen=True):
 
 
 class HistoryFeatures(msgspec.Struct, frozen=True):
-    """The context's hour and what was known of the chosen candidate."""
+    """The hour of the context, and the features of the chosen candidate."""
 
     hour_of_day: int
     is_overdue: bool
@@ -160,6 +155,6 @@ class HistoryAnswer(msgspec.Struct, frozen=True):
 
 
 class ErasedAnswer(msgspec.Struct, frozen=True):
-    """The names of the keys in Redis that were the user's, and are no more."""
+    """The names of the removed keys in Redis."""
 
     removed: list[str]

@@ -1,8 +1,7 @@
-"""JSON that others sent, decoded strictly first, and once more with its known faults mended if that fails.
+"""JSON from clients, decoded strictly, and if that fails once more with its known faults mended.
 
 Three faults are common and harmless: a byte-order mark before the text, half of a surrogate pair (a text cut in the
-middle of an emoji), and Python's NaN and Infinity where the message has a place for any value. Everything else stays
-an error.
+middle of an emoji), and Python's NaN and Infinity where a message allows any value. Everything else is an error.
 """
 
 import re
@@ -17,23 +16,22 @@ T = TypeVar("T")
 
 _MARK: Final = b"\xef\xbb\xbf"
 _BACKSLASH: Final = rb"\\"  # as JSON writes it
-_STAND_IN: Final = b"\xff\xff"  # of the same length, and never in UTF-8
+_STAND_IN: Final = b"\xff\xff"  # as long, and never in UTF-8
 _HIGH: Final = rb"\\u[dD][89abAB][0-9a-fA-F]{2}"
 _LOW: Final = rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _HALF: Final = re.compile(rb"(?<!%b)%b|%b(?!%b)" % (_HIGH, _LOW, _HIGH, _LOW))
 # Up to the next constant that stands outside every string.
 _CONSTANT: Final = re.compile(rb'((?:[^"NI-]++|"(?:[^"\\]++|\\.)*+"|-(?!Infinity))*+)(?:NaN|-?Infinity)', re.DOTALL)
 _MOST_CONSTANTS: Final = 100
-# No string can hold it, since JSON wants a tab in a string escaped; so it is found again for certain.
+# No JSON string contains it, since a tab in a string must be escaped; so it marks the places safely.
 _ABSENT: Final = b"\t\rnull\r\t"
 _top: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def decoded(decode: Callable[[bytes], T], body: bytes, *, loose: str | None = None) -> T:
-    """What `decode` makes of `body`, or of the mended body if that is not JSON; raises what `decode` raises.
+    """`decode(body)`, or `decode` of the mended body if that is not JSON. Raises what `decode` raises.
 
-    A body that is well formed is decoded once and costs nothing more. A user id is not mended: such a message raises
-    msgspec.ValidationError.
+    A well-formed body is decoded once. A user id is never mended: such a message raises msgspec.ValidationError.
     """
     try:
         return decode(body)
@@ -45,7 +43,7 @@ def decoded(decode: Callable[[bytes], T], body: bytes, *, loose: str | None = No
             raise
         message = decode(better)
     if "\ufffd" in getattr(message, "user_id", ""):
-        # Ids that were cut at different emoji would become one user.
+        # Two ids cut at different emoji would become one user.
         raise msgspec.ValidationError("half of a surrogate pair - at `$.user_id`")
     return message
 
@@ -53,8 +51,8 @@ def decoded(decode: Callable[[bytes], T], body: bytes, *, loose: str | None = No
 def mended(body: bytes, *, loose: str | None = None) -> bytes:
     """`body` without a byte-order mark, and with U+FFFD for each half of a surrogate pair.
 
-    If `loose` names a field of the outermost object that is an object itself, NaN and Infinity become null within it,
-    provided that there are at most 100 and none stands elsewhere. Takes a time linear in the body's length.
+    If `loose` names a field of the outermost object that is itself an object, NaN and Infinity in it become null,
+    provided that there are at most 100 and none elsewhere. The time is linear in the length of the body.
     """
     body = body.removeprefix(_MARK)
     if _STAND_IN[:1] in body:
@@ -70,9 +68,9 @@ def mended(body: bytes, *, loose: str | None = None) -> bytes:
 def _without_constants(body: bytes, loose: str) -> bytes:
     parts: list[bytes] = []
     at = 0
-    while found := _CONSTANT.match(body, at):
-        parts.append(found[1])
-        at = found.end()
+    while match := _CONSTANT.match(body, at):
+        parts.append(match[1])
+        at = match.end()
         if len(parts) > _MOST_CONSTANTS:
             return body
     parts.append(body[at:])

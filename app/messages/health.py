@@ -1,8 +1,10 @@
-"""GET /health: how the service, its store and its consumers are."""
+"""GET /health: the state of the service, its store and its consumers."""
 
 from typing import Literal
 
 import msgspec
+
+from app.messages.basics import Time
 
 __all__ = ["ConsumerHealth", "HealthAnswer", "NatsHealth", "State", "StoreHealth"]
 
@@ -14,7 +16,7 @@ class ConsumerHealth(msgspec.Struct, frozen=True):
     """One consumer as `/health` shows it; the counts are of this process, `pending` is of the stream."""
 
     state: State
-    last_msg_ts: str | None
+    last_msg_ts: Time | None
     processed: int
     errors: int
     dead_lettered: int
@@ -24,14 +26,14 @@ class ConsumerHealth(msgspec.Struct, frozen=True):
 
 
 class NatsHealth(msgspec.Struct, frozen=True):
-    """The part `nats` of `/health`; whatever it says, the service is healthy."""
+    """The part `nats` of `/health`. The service is healthy whatever it says."""
 
     enabled: bool
     consumers: dict[str, ConsumerHealth]
 
 
 class StoreHealth(msgspec.Struct, frozen=True):
-    """Whether Redis answers, and how fast or why not."""
+    """Whether Redis answers: how fast, or why not."""
 
     ok: bool
     milliseconds: float | None = None
@@ -39,7 +41,7 @@ class StoreHealth(msgspec.Struct, frozen=True):
 
 
 class HealthAnswer(msgspec.Struct, frozen=True):
-    """How the service is. `ok` is whether it can serve, and `detail` why not; NATS has no say in that."""
+    """The state of the service. `ok` says whether it can serve, and `detail` why not; NATS does not count."""
 
     ok: bool
     version: str

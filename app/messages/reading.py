@@ -1,4 +1,4 @@
-"""How a request body is read: strictly, with its known faults mended, and with one word for what is wrong."""
+"""How a request body is read: strictly, after known faults are mended."""
 
 from collections.abc import Callable
 from typing import Generic
@@ -12,23 +12,23 @@ __all__ = ["Reader", "Unreadable"]
 
 
 class Unreadable(ValueError):
-    """A body is not the message it should be; the text says where and why."""
+    """A body is not a valid message. The text says where and why."""
 
 
 class Reader(Generic[T]):
-    """Reads bodies of one type; `untyped` makes a float of a number where any type may stand.
+    """Reads bodies of one type; `untyped` converts numbers where any type is allowed.
 
-    What `app.decoding` mends is taken: in a profile NaN counts as absent.
+    Bodies with the faults that `app.messages.decoding` mends are read too: in a profile NaN counts as absent.
     """
 
     def __init__(self, type_: type[T], *, untyped: Callable[[str], float] | None = None) -> None:
         self._decode = msgspec.json.Decoder(type_, strict=False, float_hook=untyped).decode
 
     def __call__(self, body: bytes) -> T:
-        """The message in `body`. Raises Unreadable, saying what is wrong and where."""
+        """The message in `body`. Raises Unreadable with what is wrong and where."""
         try:
             if not body.isascii():
-                body.decode()  # the decoder does not look into fields that are ignored
+                body.decode()  # msgspec does not check fields that it ignores
             return decoded(self._decode, body, loose="profile_features")
         except msgspec.ValidationError as error:
             raise Unreadable(str(error)) from None

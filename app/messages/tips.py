@@ -11,7 +11,7 @@ __all__ = ["GenerateAnswer", "GenerateContext", "GenerateRequest", "GeneratedCan
 
 
 class GenerateContext(msgspec.Struct, frozen=True):
-    """What the language model is told: the user's tasks, the moment, and anything else."""
+    """The input of the language model: the user's tasks, the moment, and anything else."""
 
     tasks: list[dict[str, Any]] = []
     hour_of_day: Hour = 12
@@ -20,7 +20,7 @@ class GenerateContext(msgspec.Struct, frozen=True):
 
 
 class GenerateRequest(msgspec.Struct, frozen=True):
-    """Make `n` candidates for this user; `profile_features` is taken and not shown to the model."""
+    """Make `n` candidates for this user. `profile_features` is accepted, but the model does not see it."""
 
     user_id: UserId
     context: GenerateContext = msgspec.field(default_factory=GenerateContext)
@@ -30,7 +30,7 @@ class GenerateRequest(msgspec.Struct, frozen=True):
 
 
 class GeneratedCandidate(msgspec.Struct, frozen=True):
-    """A tip the language model made."""
+    """A tip from the language model."""
 
     id: str
     content: str
@@ -39,7 +39,7 @@ class GeneratedCandidate(msgspec.Struct, frozen=True):
 
 
 class GenerateAnswer(msgspec.Struct, frozen=True):
-    """The tips and what they cost, tokens summed over all tries."""
+    """The tips, and the tokens they cost, summed over all tries."""
 
     candidates: list[GeneratedCandidate]
     model: str
@@ -49,7 +49,7 @@ class GenerateAnswer(msgspec.Struct, frozen=True):
 
 
 class PromptList(msgspec.Struct, frozen=True):
-    """The prompt versions, and which is used when a request names none."""
+    """The prompt versions, and the one that is used when a request names none."""
 
     versions: list[str]
     default: str

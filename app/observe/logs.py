@@ -1,4 +1,4 @@
-"""Log lines: JSON for machines, readable for a person at a terminal; each with the id of the request it belongs to."""
+"""Log lines: JSON for machines, text for a person at a terminal; each with the id of its request."""
 
 import contextvars
 import logging
@@ -11,24 +11,24 @@ import msgspec
 __all__ = ["REQUEST_ID", "TRACE_ID", "set_up"]
 
 REQUEST_ID: Final[contextvars.ContextVar[str | None]] = contextvars.ContextVar("request_id", default=None)
-# Set only while traces are made: the trace in which the request is found.
+# The trace that the request belongs to; set only while traces are made.
 TRACE_ID: Final[contextvars.ContextVar[str | None]] = contextvars.ContextVar("trace_id", default=None)
 
 _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 
 
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
-    """What the line's author added, and the request it belongs to."""
-    found = {name: value for name, value in vars(record).items() if name not in _OWN}
+    """The fields that the caller added, and the ids of the request and its trace."""
+    extra = {name: value for name, value in vars(record).items() if name not in _OWN}
     for variable in (REQUEST_ID, TRACE_ID):
         value = variable.get()
         if value is not None:
-            found.setdefault(variable.name, value)
-    return found
+            extra.setdefault(variable.name, value)
+    return extra
 
 
 def _one_line(value: object) -> str:
-    """As it is, unless it holds what could pass for another line."""
+    """The value as text, escaped if it could be taken for another line."""
     text = str(value)
     return text if text.isprintable() else ascii(text)
 
@@ -62,6 +62,6 @@ def set_up(level: str, form: Literal["auto", "json", "text"]) -> None:
     handler.setFormatter(_Readable() if readable else _Json())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
-    # They tell of every call, in words that hold URLs.
+    # They log every call, with its URL.
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))

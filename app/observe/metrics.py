@@ -1,174 +1,114 @@
-"""What the service counts, for Prometheus. No user id, key or text is ever a label.
+"""What the service counts, for Prometheus. `app.observe.series` names and describes each metric.
 
-With several processes (WORKERS > 1) prometheus_client shares the numbers through files, as long as
-PROMETHEUS_MULTIPROC_DIR is set before this module is imported; a scrape of any process then tells of all.
+With several processes (WORKERS > 1) prometheus_client shares the numbers through files, provided that
+PROMETHEUS_MULTIPROC_DIR is set before it is imported; a scrape of any process then covers all of them.
 """
 
 import asyncio
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Final
 
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    generate_latest,
-)
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 
 from app.messages.events import Happening
 from app.messages.health import NatsHealth
-from app.observe.processes import _SETTLE_SECONDS, _forget_the_dead, _Times, _Together
+from app.observe import series
+from app.observe.processes import SETTLE_SECONDS, Times, Together, forget_the_dead
 from state.update.transaction import Flush
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
 # Litestar adds the charset.
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST.partition("; charset=")[0]
-_SECONDS: Final = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5)
-_LLM_SECONDS: Final = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 90.0)
-_BATCHES: Final = (1, 2, 4, 8, 16, 32, 64)
-
-
-# The rewards the clients know; any other number counts as the nearest of them.
-_REWARDS: Final = ("-1", "-0.5", "0", "0.5", "1")
-
-
-# Clients may send any word as a method, and each would be a time series.
-_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-
-
-# What a rule asks for must be there before it happens, or the first time goes unseen.
-_FLUSH_ERRORS: Final = ("StoreUnavailable", "ConflictError", "StoreError")
-_OUTCOMES: Final = ("ok", "cancelled", "LlmNotConfigured", "LlmUnavailable", "LlmFailed")
-_HAPPENINGS: Final[tuple[Happening, ...]] = ("processed", "failed", "dead_lettered")
 
 
 class Metrics:
-    """All metrics of a process, in a registry of their own. It is what the observers of the other modules ask for.
+    """All metrics of a process, in a registry of their own. It implements the observers of the other modules.
 
-    `policies` are counted by id; `epsilons` says of those that explore with what probability.
+    `policies` are the ids that decisions are counted under; `epsilons` are the probabilities of those that explore.
+    `shared` is the directory in which several processes keep their numbers, None for a process alone.
     """
 
-    def __init__(self, version: str, policies: Sequence[str], epsilons: Mapping[str, float]) -> None:
-        self._shared = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    def __init__(
+        self, version: str, policies: Sequence[str], epsilons: Mapping[str, float], *, shared: str | None = None
+    ) -> None:
+        self._shared = shared
         registry = self._registry = CollectorRegistry()
-        if not self._shared:
+        if not shared:
             ProcessCollector(registry=registry)
-        self._requests = Histogram(
-            "oo_http_request_seconds",
-            "Requests by route template and status, and how long they took",
-            ("method", "route", "status"),
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self._refused = Counter(
-            "oo_http_requests_refused", "Requests answered 503 because too many were in hand", registry=registry
-        )
-        self._inside = Gauge(
-            "oo_http_requests_inflight", "Requests in hand", multiprocess_mode="livesum", registry=registry
-        )
-        self._most = Gauge(
-            "oo_http_requests_inflight_limit",
-            "Requests in hand from which on others are refused",
-            multiprocess_mode="livesum",
-            registry=registry,
-        )
-        decisions = Counter("oo_decisions", "Decisions", ("policy", "explored"), registry=registry)
-        rewards = Counter(
-            "oo_rewards", "Rewards, by the nearest of the known values", ("policy", "value"), registry=registry
-        )
-        replayed = Counter(
-            "oo_rewards_replayed", "Rewards whose idempotency key was known", ("policy",), registry=registry
-        )
-        epsilon = Gauge(
-            "oo_policy_epsilon",
-            "Probability with which a policy explores",
-            ("policy",),
-            multiprocess_mode="max",
-            registry=registry,
-        )
-        batch = Histogram(
-            "oo_store_batch_operations", "Operations of a transaction", buckets=_BATCHES, registry=registry
-        )
-        flush = Histogram("oo_store_flush_seconds", "Time from reading to commit", buckets=_SECONDS, registry=registry)
-        self._conflicts = Counter(
-            "oo_store_conflicts", "Transactions another writer was faster than", registry=registry
-        )
-        self._retries = Counter("oo_store_retries", "Transactions tried again after a failure", registry=registry)
-        self._store_errors = Counter(
-            "oo_store_errors",
-            "Flushes that failed, ConflictError after too many lost races",
-            ("error",),
-            registry=registry,
-        )
-        self._events = Counter(
-            "oo_events", "Deliveries of events by what became of them", ("consumer", "outcome"), registry=registry
-        )
-        self._pending = Gauge(
-            "oo_events_pending",
-            "Events in the stream that no replica was given yet",
-            ("consumer",),
-            multiprocess_mode="mostrecent",
-            registry=registry,
-        )
-        self._running = Gauge(
-            "oo_events_running",
-            "Processes that are connected to NATS and take events",
-            ("consumer",),
-            multiprocess_mode="livesum",
-            registry=registry,
-        )
-        self._generations = Counter("oo_llm_generations", "Generations by outcome", ("outcome",), registry=registry)
-        self._tries = Counter("oo_llm_tries", "Calls to the language model", registry=registry)
-        self._tokens = Counter("oo_llm_tokens", "Tokens by kind", ("kind",), registry=registry)
-        self._llm_seconds = Histogram(
-            "oo_llm_generation_seconds", "Time of a generation, all tries", buckets=_LLM_SECONDS, registry=registry
-        )
-        self._uncounted = Counter(
-            "oo_rate_limit_unknown", "Requests let through because Redis could not count them", registry=registry
-        )
-        build = Gauge(
-            "oo_build_info", "The version that runs", ("version",), multiprocess_mode="max", registry=registry
-        )
-        build.labels(version).set(1)
-        # Looked up once, so that counting is one addition; and so there from the start, at 0.
+        self._nats: Callable[[], NatsHealth] | None = None
+        self._count_http(registry)
+        self._count_decisions(registry, policies, epsilons)
+        self._count_store(registry)
+        self._count_events(registry)
+        self._count_generations(registry)
+        series.BUILD.made(registry).labels(version).set(1)
+
+    def _count_http(self, registry: CollectorRegistry) -> None:
+        self._requests = series.REQUESTS.made(registry)
+        self._routes: dict[tuple[str, str, int], Times] = {}
+        self._refused = series.REFUSED.made(registry)
+        self._uncounted = series.UNCOUNTED.made(registry)
+        self._inside = series.INSIDE.made(registry)
+        self._most = series.MOST.made(registry)
+        self.inside = 0  # the gate counts in these two
+        self.most = 0
+
+    def _count_decisions(
+        self, registry: CollectorRegistry, policies: Sequence[str], epsilons: Mapping[str, float]
+    ) -> None:
+        decisions = series.DECISIONS.made(registry)
+        rewards = series.REWARDS.made(registry)
+        replayed = series.REPLAYED.made(registry)
+        epsilon = series.EPSILON.made(registry)
+        # Looked up once, so that counting is one addition. It also creates each series at 0.
         self._decisions = {
             policy: (decisions.labels(policy, "false"), decisions.labels(policy, "true")) for policy in policies
         }
-        self._rewards = {policy: [rewards.labels(policy, value) for value in _REWARDS] for policy in policies}
+        self._rewards = {
+            policy: [rewards.labels(policy, value) for value in series.REWARD_VALUES] for policy in policies
+        }
         self._replayed = {policy: replayed.labels(policy) for policy in policies}
         for policy, value in epsilons.items():
             epsilon.labels(policy).set(value)
-        for error in _FLUSH_ERRORS:
+
+    def _count_store(self, registry: CollectorRegistry) -> None:
+        self._batch = Times(series.BATCH.made(registry), series.BATCH.bounds)
+        self._flush = Times(series.FLUSH.made(registry), series.FLUSH.bounds)
+        self._conflicts = series.CONFLICTS.made(registry)
+        self._retries = series.RETRIES.made(registry)
+        self._store_errors = series.STORE_ERRORS.made(registry)
+        for error in series.FLUSH_ERRORS:
             self._store_errors.labels(error)
-        for outcome in _OUTCOMES:
+
+    def _count_events(self, registry: CollectorRegistry) -> None:
+        self._events = series.EVENTS.made(registry)
+        self._pending = series.PENDING.made(registry)
+        self._running = series.RUNNING.made(registry)
+
+    def _count_generations(self, registry: CollectorRegistry) -> None:
+        self._generations = series.GENERATIONS.made(registry)
+        self._tries = series.TRIES.made(registry)
+        self._tokens = series.TOKENS.made(registry)
+        self._llm_seconds = series.GENERATION_SECONDS.made(registry)
+        for outcome in series.OUTCOMES:
             self._generations.labels(outcome)
-        for kind in ("prompt", "completion"):
+        for kind in series.TOKEN_KINDS:
             self._tokens.labels(kind)
-        self._batch = _Times(batch, _BATCHES)
-        self._flush = _Times(flush, _SECONDS)
-        self._routes: dict[tuple[str, str, int], _Times] = {}
-        self._nats: Callable[[], NatsHealth] | None = None
-        self.inside = 0  # the gate's own count
-        self.most = 0
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request by its route template, "" for a path that no route has."""
+        """Count a request by its route template, or "" if no route has its path."""
         times = self._routes.get((method, route, status)) or self._of(method, route, status)
         times.observe(seconds)
 
     def refused(self) -> None:
-        """Count a request that was not let in."""
+        """Count a request that was refused because too many were in flight."""
         self._refused.inc()
 
     def uncounted(self) -> None:
-        """Count a request that the rate limit could not tell of."""
+        """Count a request that the rate limit could not check."""
         self._uncounted.inc()
 
     def decided(self, policy: str, *, explored: bool) -> None:
@@ -176,7 +116,7 @@ class Metrics:
         self._decisions[policy][explored].inc()
 
     def rewarded(self, policy: str, reward: float, *, replayed: bool) -> None:
-        """Count a reward (-1..1) that was learned, or that was known."""
+        """Count a reward (-1..1) that was learned, or replayed."""
         (self._replayed[policy] if replayed else self._rewards[policy][round((reward + 1) * 2)]).inc()
 
     def flushed(self, flush: Flush) -> None:
@@ -191,11 +131,11 @@ class Metrics:
             self._store_errors.labels(flush.error).inc()
 
     def event(self, consumer: str, happening: Happening) -> None:
-        """Count what became of a delivery."""
+        """Count a delivery by its outcome."""
         self._events.labels(consumer, happening).inc()
 
     def pending(self, consumer: str, events: int) -> None:
-        """Note how many events wait in the streams."""
+        """Note how many events wait in the stream."""
         self._pending.labels(consumer).set(events)
 
     def generated(
@@ -209,38 +149,38 @@ class Metrics:
         self._llm_seconds.observe(seconds)
 
     def expect(self, routes: Iterable[str]) -> None:
-        """Let failures of POST to these routes be there at 0, for an increase is seen only of what was there before."""
+        """Create the failures of POST to these routes at 0, or increase() misses the first of each."""
         for route, status in product(routes, (500, 503)):
             self._of("POST", route, status)
 
     def watch(self, nats: Callable[[], NatsHealth]) -> None:
-        """Ask `nats` with each scrape how the consumers are."""
+        """Read the consumers' state from `nats` at each scrape."""
         self._nats = nats
         for consumer in nats().consumers:
-            for happening in _HAPPENINGS:
+            for happening in series.HAPPENINGS:
                 self._events.labels(consumer, happening)
 
     async def keep_settled(self) -> None:
-        """Let the other processes know what was counted here, until cancelled. Alone, a process has nobody to tell."""
+        """Share the numbers of this process with the others, until cancelled. A process alone returns at once."""
         while self._shared:
             self._settle()
-            await asyncio.sleep(_SETTLE_SECONDS)
+            await asyncio.sleep(SETTLE_SECONDS)
 
     def text(self) -> bytes:
-        """All of it in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         self._settle()
         if not self._shared:
             return generate_latest(self._registry)
         directory = Path(self._shared)
-        _forget_the_dead(directory)
+        forget_the_dead(directory)
         together = CollectorRegistry()
-        together.register(_Together(directory))
+        together.register(Together(directory))
         return generate_latest(together)
 
-    def _of(self, method: str, route: str, status: int) -> _Times:
-        key = (method if method in _METHODS else "other", route, status)
+    def _of(self, method: str, route: str, status: int) -> Times:
+        key = (method if method in series.METHODS else "other", route, status)
         if key not in self._routes:
-            self._routes[key] = _Times(self._requests.labels(key[0], route or "(none)", str(status)), _SECONDS)
+            self._routes[key] = Times(self._requests.labels(key[0], route or "(none)", str(status)), series.SECONDS)
         return self._routes[key]
 
     def _settle(self) -> None:

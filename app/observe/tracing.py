@@ -1,14 +1,15 @@
-"""Traces, by OpenTelemetry: a span for each request, use of the store, call to the language model, and event.
+"""Traces, by OpenTelemetry: a span for each request, call of the store, call to the language model, and event.
 
-Imported only if an exporter is configured (`app.settings.wants_traces`); its own settings are the standard variables,
-read by the SDK. No span holds a path, a user id, a text, or the words of an error.
+Imported only if an exporter is configured (`app.observe.otel.wants_traces`). No span holds a path, a user id, a text or
+the message of an error.
 """
 
 import asyncio
-import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import wraps
+from inspect import iscoroutinefunction
 from typing import Any, Final, TypeVar
 
 from litestar.enums import ScopeType
@@ -23,7 +24,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from app.observe.logs import TRACE_ID
 from state.store import Store
-from state.update.changes import Once, Read, Step, Values
+from state.update.changes import Read, Step, Values
 
 __all__ = ["Tracing"]
 
@@ -31,21 +32,25 @@ T = TypeVar("T")
 
 _W3C: Final = TraceContextTextMapPropagator()
 _CONTEXT: Final = frozenset(_W3C.fields)
-# Asked every few seconds by machines: nobody looks for their traces.
+# Machines ask for these every few seconds; their traces would bury the others.
 _UNSEEN: Final = ("/health", "/metrics")
 _REDIS: Final = {"db.system.name": "redis"}
 _CHAT: Final = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "tip-generator"}
+# Methods of Store that serve no request, or only a probe.
+_UNTRACED: Final = frozenset({"ping", "note_index", "close"})
 # Longest a stop waits for a collector.
 _GOODBYE_SECONDS: Final = 1.0
 
 
 class Tracing:
-    """Makes spans and sends them in batches from a thread of its own, until `close`."""
+    """Makes spans and sends them in batches from a thread of its own, until `close`.
 
-    def __init__(self, version: str) -> None:
-        named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    `named` says that the environment names the service. Raises ValueError for variables that the SDK cannot read.
+    """
+
+    def __init__(self, version: str, *, named: bool) -> None:
         resource = {"service.version": version} | ({} if named else {"service.name": "oo-serving"})
-        # At exit it would wait for the collector; `close` does so with a limit.
+        # The provider's own shutdown at exit would wait for the collector without a limit; `close` has one.
         self._provider = TracerProvider(resource=Resource.create(resource), shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("oo-serving", version)
@@ -54,7 +59,7 @@ class Tracing:
     def span(
         self, name: str, kind: SpanKind, attributes: Mapping[str, str], parent: Context | None = None
     ) -> Iterator[Span]:
-        """A span within the current one, or within `parent`; an error is told by its type, for its words may quote."""
+        """A span within the current one or `parent`. An error is recorded by its type: its message may quote a user."""
         with self._tracer.start_as_current_span(
             name, parent, kind, attributes, record_exception=False, set_status_on_exception=False
         ) as span:
@@ -98,10 +103,15 @@ class Tracing:
         return traced
 
     def store(self, *arguments: Any, **keywords: Any) -> Store:
-        """A Store, made of the same arguments, with a span for each use of it."""
-        store = _TracedStore(*arguments, **keywords)
-        store.tracing = self
+        """A Store, made of the same arguments, with a span for each call of it."""
+        traced = _TracedStore(*arguments, **keywords)
+        traced.tracing = self
+        store: Store = traced
         return store
+
+    def store_call(self, name: str) -> AbstractContextManager[Span]:
+        """A span around a call of the store."""
+        return self.span(f"store {name}", SpanKind.CLIENT, _REDIS)
 
     @contextmanager
     def llm_call(self) -> Iterator[Mapping[str, str]]:
@@ -123,68 +133,56 @@ class Tracing:
             yield onward
 
     async def close(self) -> None:
-        """Send what is left, if the collector takes it within a second."""
+        """Send the remaining spans, if the collector takes them within a second."""
         loop = asyncio.get_running_loop()
         sent = asyncio.Event()
 
         def say_goodbye() -> None:
             self._provider.shutdown()
-            with suppress(RuntimeError):  # too late: nobody waits any more
+            with suppress(RuntimeError):  # too late: the loop is closed
                 loop.call_soon_threadsafe(sent.set)
 
-        # A thread of a pool would be waited for at exit.
+        # Python waits at exit for threads of a pool, but not for this one.
         threading.Thread(target=say_goodbye, daemon=True).start()
         with suppress(TimeoutError):
             async with asyncio.timeout(_GOODBYE_SECONDS):
                 await sent.wait()
 
 
-class _TracedStore(Store):
-    """The store with a span for each wait for it."""
+async def _update(self: Any, user_id: str, reads: tuple[Read, ...], step: Step[T], **keywords: Any) -> T:
+    """Store.update in a span that says how often `step` was applied: 0 if the idempotency key was known."""
+    attempts = 0
 
-    tracing: Tracing
+    def counted(values: Values) -> Any:
+        nonlocal attempts
+        attempts += 1
+        return step(values)
 
-    async def update(
-        self,
-        user_id: str,
-        reads: tuple[Read, ...],
-        step: Step[T],
-        *,
-        once: Once[T] | None = None,
-    ) -> T:
-        attempts = 0
+    with self.tracing.store_call("update") as span:
+        try:
+            result: T = await Store.update(self, user_id, reads, counted, **keywords)
+        finally:
+            span.set_attribute("oo.store.attempts", attempts)
+        return result
 
-        def counted(values: Values) -> Any:
-            nonlocal attempts
-            attempts += 1
-            return step(values)
 
-        with self._span("update") as span:
-            try:
-                return await super().update(user_id, reads, counted, once=once)
-            finally:
-                # How often it was applied to what Redis held; 0 if the idempotency key was known.
-                span.set_attribute("oo.store.attempts", attempts)
+def _in_span(name: str, method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
+    @wraps(method)
+    async def call(self: Any, *arguments: Any, **keywords: Any) -> Any:
+        with self.tracing.store_call(name):
+            return await method(self, *arguments, **keywords)
 
-    async def wipe(self, user_id: str, wiped: Any) -> None:
-        with self._span("wipe"):
-            await super().wipe(user_id, wiped)
+    return call
 
-    async def read(self, key: str, fields: tuple[bytes, ...]) -> Sequence[bytes | None]:
-        with self._span("read"):
-            return await super().read(key, fields)
 
-    async def history(self, user_id: str) -> list[bytes]:
-        with self._span("history"):
-            return await super().history(user_id)
-
-    async def erase(self, user_id: str, fixed: Sequence[str], *, thorough: bool = False) -> list[str]:
-        with self._span("erase"):
-            return await super().erase(user_id, fixed, thorough=thorough)
-
-    async def count(self, key: str, seconds: int) -> int:
-        with self._span("count"):
-            return await super().count(key, seconds)
-
-    def _span(self, what: str) -> AbstractContextManager[Span]:
-        return self.tracing.span(f"store {what}", SpanKind.CLIENT, _REDIS)
+# Store with each public coroutine in a span, those that are added to it later too.
+_TracedStore: Final[Any] = type(
+    "_TracedStore",
+    (Store,),
+    {
+        name: _in_span(name, method)
+        for name, method in vars(Store).items()
+        if iscoroutinefunction(method) and not name.startswith("_") and name not in _UNTRACED
+    }
+    | {"update": _update},
+)

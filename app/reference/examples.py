@@ -1,7 +1,7 @@
-"""What each route is for, reads and answers, with an example of each: the rows of the OpenAPI document.
+"""The rows of the OpenAPI document: what each route is for, with an example of what it reads and answers.
 
-An example is the message itself, so its type says which schema the route has. Read from the first row to the last, the
-examples are one conversation with a fresh service.
+An example is the message itself, so its type says which schema the route has. From the first row to the last, the
+examples are one conversation with a fresh service. Those of the policies are computed from the catalog.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,9 @@ from typing import Final, Literal
 import msgspec
 
 from app import __version__
+from app.bandit.catalog import policies
+from app.bandit.context import Context
+from app.bandit.policy import Policy
 from app.messages.basics import ErrorAnswer, Ok
 from app.messages.classic import (
     Candidate,
@@ -26,8 +29,9 @@ from app.messages.classic import (
 )
 from app.messages.health import HealthAnswer, NatsHealth, StoreHealth
 from app.messages.tips import GenerateAnswer, GenerateContext, GeneratedCandidate, GenerateRequest, PromptList
+from state import keys
 
-__all__ = ["INTRODUCTION", "ROUTES", "Described", "Failure", "Tag", "refusals"]
+__all__ = ["IDEMPOTENCY_KEY", "INTRODUCTION", "ROUTES", "THETA", "Described", "Failure", "Tag", "refusals"]
 
 Tag = Literal["decisions", "generation", "operation", "reference"]
 
@@ -41,9 +45,12 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Described(msgspec.Struct, frozen=True, kw_only=True):
-    """One route. `reads` and `answers` are examples; an answer that is text is the media type of something else than a
-    message. `errors` has one row per status; `unwell` is what answers 503 instead of an error. `name` is the
-    operation's id where the path does not say what it does."""
+    """One route.
+
+    `reads` and `answers` are examples; an answer that is not a message is given by its media type. `errors` has one row
+    per status. `unwell` is an example of what answers 503 instead of an error. `name` is the operation's id where the
+    path does not say what it does.
+    """
 
     tag: Tag
     summary: str
@@ -57,21 +64,21 @@ class Described(msgspec.Struct, frozen=True, kw_only=True):
 
 INTRODUCTION: Final = (
     "Contextual bandits as a service: send the candidates and the moment, get one of them; later send a reward.\n\n"
-    "Every error is JSON with `detail`: 404 for a path that is no route, 405 for another method, 408 for a request "
-    "that does not arrive in time, and those listed with each route. Every answer to a request has an "
-    "`X-Request-ID`: the request's, or a new one.\n\n"
-    "Unknown fields are ignored; a number as text or 3.0 passes for 3, and `true` as text for true. A user id in a "
-    "path is percent-encoded, a slash in it too.\n\n"
-    "A service that has API_KEYS wants one of them as a bearer token, of the role that the route names. One that has "
-    "none is open to everyone.\n\n"
-    "`GET /` leads to `/schema`. Health and reference can be asked with HEAD too: the answer has no body then."
+    "Every error is JSON with `detail`: 404 for an unknown path, 405 for another method, 408 for a request that does "
+    "not arrive in time, and those listed with each route. Every answer has an `X-Request-ID`: the request's, or a new "
+    "one.\n\n"
+    "Unknown fields are ignored. For the number 3, 3.0 and the text `3` are accepted too, and for true the text "
+    "`true`. Percent-encode a user id in a path, slashes included.\n\n"
+    "If the service has API_KEYS, send one of them as a bearer token; it must have the role that the route names. "
+    "Without API_KEYS the service is open to everyone.\n\n"
+    "`GET /` leads to `/schema`. Health and reference answer HEAD too, without a body."
 )
 
-_UNREADABLE: Final = "The request is not what the route takes; nothing was changed."
-_ODD: Final = "A key in Redis holds what this service never writes; it is left as it is."
+_UNREADABLE: Final = "The request is not valid; nothing was changed."
+_ODD: Final = "A key in Redis holds a value that this service never writes. It is left as it is."
 _AGAIN: Final = (
-    "Redis is away or too slow, or there are too many requests: try again. A write cut short may have happened all the "
-    "same; a reward with an Idempotency-Key can be repeated until it is answered."
+    "Redis is not available or too slow, or there are too many requests: try again. A write that was cut short may "
+    "have happened nevertheless; a reward with an Idempotency-Key can be sent again safely."
 )
 
 _TOO_LONG: Final = Failure(413, "The body is longer than MAX_BODY_BYTES.", "the body is longer than 2097152 bytes")
@@ -82,27 +89,33 @@ _NO_USER: Final = Failure(422, _UNREADABLE, "the user id in the path must have 1
 _STORE_AWAY: Final = Failure(503, _AGAIN, "Redis cannot be reached")
 _BUSY: Final = Failure(503, "There are too many requests: try again.", "too many requests at once")
 _MODEL_FAILED: Final = Failure(
-    502, "The language model answered, but nothing usable.", "the LLM proxy answered 500: out of tokens"
+    502,
+    "The language model answered with an error, or with nothing usable.",
+    "the LLM proxy answered 500: out of tokens",
 )
 _MODEL_AWAY: Final = Failure(
-    503, "The language model is away, too slow or busy: try again.", "the LLM proxy did not answer in time"
+    503, "The language model is not available, too slow or too busy: try again.", "the LLM proxy did not answer in time"
 )
+
+_ODD_HISTORY: Final = Failure(500, _ODD, f"{keys.history('ann')}: entry 0: Expected `array`, got `object`")
 
 _NO_METRICS: Final = Failure(
     401,
-    "The service has a METRICS_KEY, which did not come as a bearer token.",
+    "The service has a METRICS_KEY, and the request did not send it as a bearer token.",
     "METRICS_KEY is needed as a bearer token",
 )
 _NO_KEY: Final = Failure(
-    401, "The service has API_KEYS, none of which came as a bearer token.", "an API key is needed as a bearer token"
+    401,
+    "The service has API_KEYS, and the request sent none of them as a bearer token.",
+    "an API key is needed as a bearer token",
 )
 _TOO_OFTEN: Final = Failure(
-    429, "The key has used up this second: try again.", "this key may send 1 requests per second"
+    429, "The key has sent too many requests in this second: try again.", "this key may send 1 requests per second"
 )
 
 
 def refusals(role: str) -> tuple[Failure, ...]:
-    """The errors of every route that wants a key of this role."""
+    """The errors of every route that needs a key with this role."""
     return _NO_KEY, Failure(403, "The key has another role.", f"this needs a key with the role {role}"), _TOO_OFTEN
 
 
@@ -120,124 +133,105 @@ _REWARD: Final = RewardRequest(
     "ann", "rent", 1.0, _FEATURES, day_of_week=1, profile_features={"completion_rate_30d": 0.5, "preferred_hour": 9}
 )
 _TIME: Final = "2026-11-23T12:47:24Z"
-_STATISTICS: Final = StatisticsAnswer("ann", 1, 1, 1.0, 1.0, [], _TIME)
+IDEMPOTENCY_KEY: Final = "5f0c2c1e-rent"
+
+# With the default alpha, and none that explores by chance: the conversation goes the same way each time.
+_POLICIES: Final = tuple(policies(epsilon=0.0).values())
+_CONTEXT: Final = Context(_SCORE.context.hour_of_day, _SCORE.context.day_of_week, _SCORE.profile_features)
+
+THETA: Final = (
+    "One weight for each feature. "
+    + "".join(
+        f"`{policy.id}`: {', '.join(policy.features.labels)}, in this order; "
+        for policy in _POLICIES
+        if not policy.classic.tells_exploration
+    )
+    + "the other policies name theirs in `feature_labels`."
+)
 
 
-def _history(score: float, policy: str | None = None) -> HistoryEntry:
+def _first_score(policy: Policy) -> float:
+    tasks = [candidate.features for candidate in _SCORE.candidates]
+    return policy.decide(*policy.prior(), _CONTEXT, tasks, seed=0).score
+
+
+def _first_theta(policy: Policy) -> list[float]:
+    learned = policy.learn(*policy.prior(), _CONTEXT, _FEATURES, _REWARD.reward)
+    theta: list[float] = policy.estimate(*learned).tolist()
+    return theta
+
+
+def _history(policy: Policy) -> HistoryEntry:
     features = HistoryFeatures(hour_of_day=9, is_overdue=True, task_age_days=3.0, priority=4)
-    if policy is None:
-        return HistoryEntry(_TIME, features, score, "rent")
+    entry = HistoryEntry(_TIME, features, _first_score(policy), "rent")
+    if not policy.classic.tells_exploration:
+        return entry
     features = msgspec.structs.replace(features, day_of_week=1, exploring=False)
-    return HistoryEntry(_TIME, features, score, "rent", policy)
+    return msgspec.structs.replace(entry, features=features, policy=policy.id)
 
 
-def _odd(policy: str) -> Failure:
-    return Failure(500, _ODD, f"oo:{{ann}}:{policy}: field meta is missing")
+def _odd(policy: Policy) -> Failure:
+    return Failure(500, _ODD, f"{keys.record('ann', policy.id)}: field meta is missing")
 
 
-def _score(policy: str, which: str, score: float) -> Described:
-    text = f"pick a candidate by `{policy}`{which}"
-    answers = ScoreAnswer("rent", score, policy)
+def _score(policy: Policy) -> Described:
+    role = policy.classic.role
     return Described(
         tag="decisions",
-        summary=text,
+        summary=f"pick a candidate by `{policy.id}`" + (f", {role}" if role else ""),
         reads=_SCORE,
-        answers=answers,
+        answers=ScoreAnswer("rent", _first_score(policy), policy.id),
         errors=(_TOO_LONG, _NO_CANDIDATES, _odd(policy), _STORE_AWAY),
     )
 
 
-def _reward(policy: str) -> Described:
-    text = f"tell `{policy}` what became of a tip"
-    errors = (_TOO_LONG, _NO_REWARD, _odd(policy), _STORE_AWAY)
-    return Described(tag="decisions", summary=text, reads=_REWARD, answers=Ok(), errors=errors, idempotent=True)
+def _reward(policy: Policy) -> Described:
+    return Described(
+        tag="decisions",
+        summary=f"tell `{policy.id}` the outcome of a tip",
+        reads=_REWARD,
+        answers=Ok(),
+        errors=(_TOO_LONG, _NO_REWARD, _odd(policy), _STORE_AWAY),
+        idempotent=True,
+    )
 
 
-def _statistics(policy: str, labels: tuple[str, ...], theta: list[float]) -> Described:
-    answers = msgspec.structs.replace(_STATISTICS, theta=theta)
-    if labels:
-        answers = msgspec.structs.replace(answers, policy=policy, exploration_rate=0.0, feature_labels=labels)
-    text = f"what `{policy}` has learned about a user"
-    return Described(tag="decisions", summary=text, answers=answers, errors=(_NO_USER, _odd(policy), _STORE_AWAY))
+def _statistics(policy: Policy) -> Described:
+    answers = StatisticsAnswer("ann", 1, 1, 1.0, 1.0, _first_theta(policy), _TIME)
+    if policy.classic.tells_exploration:
+        answers = msgspec.structs.replace(
+            answers, policy=policy.id, exploration_rate=0.0, feature_labels=policy.features.labels
+        )
+    return Described(
+        tag="decisions",
+        summary=f"what `{policy.id}` has learned about a user",
+        answers=answers,
+        errors=(_NO_USER, _odd(policy), _STORE_AWAY),
+    )
 
 
-_WEEK: Final = ("hour_sin", "hour_cos", "is_overdue", "task_age", "priority", "dow_sin", "dow_cos")
-_PROFILE: Final = (
-    "completion_rate_30d",
-    "dismiss_rate_30d",
-    "mean_dwell_norm",
-    "preferred_hour_alignment",
-    "tip_volume_norm",
-)
+def _erased() -> list[str]:
+    records = [keys.record("ann", policy.id) for policy in _POLICIES]
+    markers = [keys.marker("ann", policy.id, IDEMPOTENCY_KEY) for policy in _POLICIES]
+    return sorted([*records, *markers, keys.history("ann"), keys.index("ann")])
+
 
 ROUTES: Final[Mapping[str, Described]] = {
-    "POST /score": _score("linucb-v1", "", 1.7349351572897471),
-    "POST /score/egreedy": _score("egreedy-v1", ", the active policy", 0.0),
-    "POST /score/egreedy/v2": _score("egreedy-v2", ", the shadow policy", 0.0),
-    "POST /reward": _reward("linucb-v1"),
-    "POST /reward/egreedy": _reward("egreedy-v1"),
-    "POST /reward/egreedy/v2": _reward("egreedy-v2"),
-    "GET /stats/{user_id}": _statistics(
-        "linucb-v1",
-        (),
-        [0.1763358556574932, -0.17633585565749307, 0.24937655860349128, 0.024937655860349132, 0.24937655860349128],
-    ),
-    "GET /stats/egreedy/{user_id}": _statistics(
-        "egreedy-v1",
-        _WEEK,
-        [
-            0.14113907808114728,
-            -0.14113907808114717,
-            0.19960079840319364,
-            0.01996007984031936,
-            0.1996007984031936,
-            0.15605418811737115,
-            0.12444906224725225,
-        ],
-    ),
-    "GET /stats/egreedy/v2/{user_id}": _statistics(
-        "egreedy-v2",
-        _WEEK + _PROFILE,
-        [
-            0.11295635482213219,
-            -0.11295635482213223,
-            0.1597444089456869,
-            0.015974440894568693,
-            0.15974440894568692,
-            0.12489320806198553,
-            0.09959900985958683,
-            0.07987220447284345,
-            0.0,
-            0.0,
-            0.1597444089456869,
-            0.0,
-        ],
-    ),
+    **{f"POST /score{policy.classic.route}": _score(policy) for policy in _POLICIES},
+    **{f"POST /reward{policy.classic.route}": _reward(policy) for policy in _POLICIES},
+    **{f"GET /stats{policy.classic.route}/{{user_id}}": _statistics(policy) for policy in _POLICIES},
     "GET /features/{user_id}": Described(
         tag="decisions",
         name="history",
         summary="the last decisions for a user, oldest first",
-        answers=HistoryAnswer(
-            "ann", [_history(1.7349351572897471), _history(0.0, "egreedy-v1"), _history(0.0, "egreedy-v2")]
-        ),
-        errors=(_NO_USER, Failure(500, _ODD, "oo:{ann}:history: entry 0: Expected `array`, got `object`"), _STORE_AWAY),
+        answers=HistoryAnswer("ann", [_history(policy) for policy in _POLICIES]),
+        errors=(_NO_USER, _ODD_HISTORY, _STORE_AWAY),
     ),
     "DELETE /users/{user_id}": Described(
         tag="decisions",
         name="erase_user",
-        summary="remove everything there is of a user, and say what it was",
-        answers=ErasedAnswer(
-            [
-                "oo:{ann}:egreedy-v1",
-                "oo:{ann}:egreedy-v1:once:5f0c2c1e-rent",
-                "oo:{ann}:egreedy-v2",
-                "oo:{ann}:egreedy-v2:once:5f0c2c1e-rent",
-                "oo:{ann}:history",
-                "oo:{ann}:linucb-v1",
-                "oo:{ann}:linucb-v1:once:5f0c2c1e-rent",
-                "oo:{ann}:once",
-            ]
-        ),
+        summary="remove all data of a user, and list the removed keys",
+        answers=ErasedAnswer(_erased()),
         errors=(_NO_USER, _STORE_AWAY),
     ),
     "POST /reset/{user_id}": Described(
@@ -259,13 +253,13 @@ ROUTES: Final[Mapping[str, Described]] = {
     "GET /prompts": Described(
         tag="generation",
         name="prompt_versions",
-        summary="the prompt versions there are",
+        summary="the prompt versions",
         answers=PromptList(["v1", "v2"], "v1"),
         errors=(_BUSY,),
     ),
     "GET /health": Described(
         tag="operation",
-        summary="how the service, its store and its consumers are",
+        summary="the state of the service, its store and its consumers",
         answers=HealthAnswer(
             ok=True,
             version=__version__,
@@ -282,10 +276,12 @@ ROUTES: Final[Mapping[str, Described]] = {
             detail="Redis did not answer in time",
         ),
     ),
-    "GET /health/live": Described(tag="operation", summary="is the process alive? For a liveness probe", answers=Ok()),
+    "GET /health/live": Described(
+        tag="operation", summary="whether the process is alive, for a liveness probe", answers=Ok()
+    ),
     "GET /health/ready": Described(
         tag="operation",
-        summary="should it get requests? For a readiness probe and load balancers",
+        summary="whether it should get requests, for a readiness probe and load balancers",
         answers=Ok(),
         unwell=ErrorAnswer("stopping"),
     ),

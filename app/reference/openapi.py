@@ -1,4 +1,4 @@
-"""The OpenAPI document and the page that shows it, made once from the routes, their descriptions and the messages."""
+"""The OpenAPI document, made from the routes, their descriptions and the messages."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,26 +9,26 @@ from litestar.handlers import HTTPRouteHandler
 
 from app import __version__
 from app.messages.basics import ErrorAnswer, UserId
-from app.messages.classic import ProfileFeatures
-from app.reference.examples import INTRODUCTION, ROUTES, Described, Failure, refusals
+from app.messages.classic import ProfileFeatures, StatisticsAnswer
+from app.reference.examples import IDEMPOTENCY_KEY, INTRODUCTION, ROUTES, THETA, Described, Failure, refusals
 
-__all__ = ["document"]
+__all__ = ["JSON", "document"]
 
 _REF: Final = "#/components/schemas/{name}"
-_JSON: Final = "application/json"
+JSON: Final = "application/json"
 
 
 _KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "A reward with a key that was used before is answered as it was then, and not counted again.",
+    "description": "A reward with a key that was used before gets the same answer again, and is not learned twice.",
     "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
-    "example": "5f0c2c1e-rent",
+    "example": IDEMPOTENCY_KEY,
 }
 
 
 _REPLAYED: Final = {
-    "description": "`true` if a reward with this Idempotency-Key had been counted before.",
+    "description": "`true` if a reward with this Idempotency-Key had been learned before.",
     "schema": {"const": "true"},
 }
 
@@ -41,7 +41,7 @@ _RETRY_AFTER: Final = {
 
 
 def document(routes: Sequence[HTTPRouteHandler]) -> dict[str, Any]:
-    """An OpenAPI 3.1 document of those of `routes` that have a description, in the order of the descriptions."""
+    """An OpenAPI 3.1 document of the described `routes`, in the order of the descriptions."""
     roles = {
         f"{method} {path.replace(':str}', '}')}": route.opt.get("role")
         for route in routes
@@ -52,11 +52,13 @@ def document(routes: Sequence[HTTPRouteHandler]) -> dict[str, Any]:
     messages = {type(message) for row in described.values() for message in (row.reads, row.answers, row.unwell)}
     types = sorted((type_ for type_ in messages if issubclass(type_, msgspec.Struct)), key=lambda type_: type_.__name__)
     _, schemas = msgspec.json.schema_components([*types, ErrorAnswer, ProfileFeatures], ref_template=_REF)
+    # Only the catalog knows the features of the policies.
+    schemas[StatisticsAnswer.__name__]["properties"]["theta"]["description"] = THETA
     paths: dict[str, dict[str, Any]] = {}
     for name, row in described.items():
         method, _, path = name.partition(" ")
         paths.setdefault(path, {})[method.lower()] = _operation(path, row, roles[name])
-    found = {
+    made = {
         "openapi": "3.1.0",
         "info": {"title": "oO Serving", "version": __version__, "description": INTRODUCTION},
         "paths": paths,
@@ -68,12 +70,12 @@ def document(routes: Sequence[HTTPRouteHandler]) -> dict[str, Any]:
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "One of the API_KEYS."}},
         },
     }
-    _open_objects(found)
-    return found
+    _open_objects(made)
+    return made
 
 
 def _open_objects(node: object) -> None:
-    """Say of objects of which no field is known that they may have any: some generators take them for empty ones."""
+    """Let objects without known fields have any: some generators would take them for empty ones."""
     if isinstance(node, dict):
         if node.get("type") == "object" and not {"properties", "additionalProperties", "$ref"} & node.keys():
             node["additionalProperties"] = True
@@ -92,15 +94,15 @@ def _operation(path: str, row: Described, role: str | None) -> dict[str, Any]:
         "summary": row.summary,
     }
     if role:
-        found["security"] = [{"key": [role]}, {}]  # without API_KEYS none is wanted
+        found["security"] = [{"key": [role]}, {}]  # {}: without API_KEYS no key is needed
     parameters = [_user(name) for name in names] + ([_KEY] if row.idempotent else [])
     if parameters:
         found["parameters"] = parameters
     if row.reads is not None:
         found["requestBody"] = {"required": True, "content": _content(row.reads)}
-    good: dict[str, Any] = {"description": "It is done."}
+    good: dict[str, Any] = {"description": "Done."}
     if isinstance(row.answers, str):
-        schema = {"type": "object"} if row.answers == _JSON else {"type": "string"}
+        schema = {"type": "object"} if row.answers == JSON else {"type": "string"}
         good["content"] = {row.answers: {"schema": schema}}
     else:
         good["content"] = _content(row.answers)
@@ -112,7 +114,7 @@ def _operation(path: str, row: Described, role: str | None) -> dict[str, Any]:
     found["responses"] |= {str(error.status): _failure(error) for error in errors}
     if row.unwell is not None:
         headers = {"Retry-After": _RETRY_AFTER}
-        unwell = {"description": "It cannot serve now.", "content": _content(row.unwell), "headers": headers}
+        unwell = {"description": "The service cannot serve now.", "content": _content(row.unwell), "headers": headers}
         found["responses"]["503"] = unwell
     return found
 
@@ -129,7 +131,7 @@ def _user(name: str) -> dict[str, Any]:
 
 def _content(message: msgspec.Struct) -> Mapping[str, Any]:
     return {
-        _JSON: {"schema": {"$ref": _REF.format(name=type(message).__name__)}, "example": msgspec.to_builtins(message)}
+        JSON: {"schema": {"$ref": _REF.format(name=type(message).__name__)}, "example": msgspec.to_builtins(message)}
     }
 
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document as one HTML page: no script, nothing to load, and a policy under which nothing could be."""
+"""The OpenAPI document as one HTML page without a script, under a policy that lets nothing be loaded."""
 
 import base64
 import hashlib
@@ -43,11 +43,11 @@ POLICY: Final = (
     f"default-src 'none'; style-src 'sha256-{_DIGEST}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _HOST: Final = "http://localhost:8000"
-_UNBOUNDED: Final = 1e300  # bounds beyond say no more than that a number is finite
+_UNBOUNDED: Final = 1e300  # a bound beyond this only says that a number is finite
 
 
 def render(document: Node) -> str:
-    """The page that shows an OpenAPI document as `app.openapi.document` makes it."""
+    """The page of an OpenAPI document that `app.reference.openapi.document` has made."""
     info = document["info"]
     return "".join(
         [
@@ -77,7 +77,7 @@ def _operations(document: Node) -> Iterator[str]:
             yield _operation(method, path, operation)
 
 
-# An id stands within what is folded away: a link to it then unfolds it.
+# An id is on an element inside `details`: following a link to it unfolds them.
 
 
 def _operation(method: str, path: str, operation: Node) -> str:
@@ -142,7 +142,7 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def _type(schema: Node) -> str:
-    """A schema in a few words, with links to the messages it names."""
+    """A schema in a few words, with links to the messages it refers to."""
     if "$ref" in schema:
         name = escape(schema["$ref"].rpartition("/")[2])
         return f'<a href="#{name}">{name}</a>'
@@ -175,12 +175,12 @@ def _text(text: str) -> str:
 
 
 def _json(value: object) -> str:
-    """JSON as a person reads it: short messages and lists of plain values on one line."""
+    """JSON for people: short messages and lists of plain values on one line."""
     line = json.dumps(value, ensure_ascii=False)
     if len(line) <= 90:
         return line
     return re.sub(
         r"\[[^][{}]*\]",
-        lambda found: re.sub(r"\s+", " ", found[0]).replace("[ ", "[").replace(" ]", "]"),
+        lambda match: re.sub(r"\s+", " ", match[0]).replace("[ ", "[").replace(" ]", "]"),
         json.dumps(value, indent=2, ensure_ascii=False),
     )

@@ -1,4 +1,4 @@
-"""The chat-completion format: a request as JSON, and what an answer to it says. It knows no HTTP."""
+"""The chat-completion format: a request as JSON, and what an answer to it says. It does not know HTTP."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -15,13 +15,13 @@ TEMPERATURE: Final = 0.7
 
 
 class NoCompletion(ValueError):
-    """An answer is something else; the message says what, with words of the answer in it."""
+    """An answer is not a chat completion; the message says what it is, in words of the answer."""
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """What the model said: its text ("" if it said nothing), its name and the tokens it took.
+    """What the model said: its text ("" if there is none), its name and the tokens used.
 
-    `stopped` says why the text is not all that the model would have said, None if it is.
+    `stopped` says why the text was cut short, None if the model ended it.
     """
 
     content: str
@@ -59,7 +59,7 @@ _DECODER: Final = msgspec.json.Decoder(_Completion)
 _TEXTS: Final = ("text", "output_text")
 _CUT: Final = "the reply was cut off at the token limit"
 _REFUSED: Final = "the language model refused"
-# The second name of each is what some providers say and not every proxy translates.
+# Some providers have names of their own, which not every proxy translates.
 _STOPPED: Final = {
     "length": _CUT,
     "max_tokens": _CUT,
@@ -78,7 +78,7 @@ def read(body: bytes) -> Reply:
     try:
         answer = decoded(_DECODER.decode, body)
     except (ValueError, RecursionError) as error:
-        raise NoCompletion(f"no chat completion: {error}") from None
+        raise NoCompletion(f"something that is not a chat completion: {error}") from None
     if answer.error and not answer.choices:
         raise NoCompletion("an error")
     choice = answer.choices[0] if answer.choices else _Choice()
@@ -94,7 +94,7 @@ def read(body: bytes) -> Reply:
 
 
 def _text(content: str | list[Any] | None) -> str:
-    """A message's text; of a list of parts the text ones, since reasoning models send their thoughts in others."""
+    """A message's text; of a list of parts only the text ones, since reasoning models put their thoughts in others."""
     if isinstance(content, list):
         texts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") in _TEXTS]
         return "".join(text for text in texts if isinstance(text, str))
@@ -108,16 +108,16 @@ def _stopped(choice: _Choice, message: _Message) -> str | None:
 
 
 def said(body: bytes) -> str:
-    """The message in an error's body, in any of the forms proxies use, else the body as text; on one line."""
+    """The message in an error's body, in any of the forms that proxies use, else the whole body; on one line."""
     text = " ".join(body.decode("utf-8", "replace").split())
     try:
-        found = decoded(msgspec.json.decode, body)
+        message = decoded(msgspec.json.decode, body)
     except (ValueError, RecursionError):
         return text
     for name in ("error", "message", "detail"):
-        if isinstance(found, dict) and found.get(name):
-            found = found[name]
-    return " ".join(found.split()) if isinstance(found, str) else text
+        if isinstance(message, dict) and message.get(name):
+            message = message[name]
+    return " ".join(message.split()) if isinstance(message, str) else text
 
 
 def _count(value: object) -> int:

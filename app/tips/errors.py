@@ -2,7 +2,7 @@
 
 LlmError
 ├── LlmNotConfigured   no key: nothing was asked
-├── LlmUnavailable     not reachable, too slow, too busy: worth trying again, after `retry_after` seconds if known
+├── LlmUnavailable     not reachable, too slow or too busy: try again, after `retry_after` seconds if known
 └── LlmFailed          it answered, but with an error or with something that is not a chat completion
 """
 
@@ -10,7 +10,7 @@ __all__ = ["LlmError", "LlmFailed", "LlmNotConfigured", "LlmUnavailable"]
 
 
 class LlmError(Exception):
-    """No reply came; `detail` says why, in one line for the client."""
+    """There is no usable reply; `detail` says why, in one line for the client."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -18,7 +18,7 @@ class LlmError(Exception):
 
 
 class LlmNotConfigured(LlmError):
-    """The service was started without what it needs to ask the language model."""
+    """The service has no key for the language model."""
 
 
 class LlmUnavailable(LlmError):

@@ -1,9 +1,9 @@
-"""Generate tips: a prompt, a chat, a strict reading of the reply, and a correction when it cannot be read."""
+"""Generate tips: fill the prompt, ask the model, read the reply, and ask for a correction if it cannot be read."""
 
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -14,13 +14,13 @@ from app.tips.reply import BadReply, Tip, read
 
 __all__ = ["TRIES", "Generated", "Observer", "generate"]
 
-TRIES = 3
-ECHO_CHARACTERS = 8_000
-log = logging.getLogger("oo.llm")
+TRIES: Final = 3
+ECHO_CHARACTERS: Final = 8_000
+_log: Final = logging.getLogger("oo.llm")
 
 
 class Generated(msgspec.Struct, frozen=True):
-    """The tips and what they cost: tokens over all `tries`, `model` as the proxy named it."""
+    """The tips and what they cost: tokens summed over all `tries`, `model` as the proxy named it."""
 
     candidates: list[Tip]
     model: str
@@ -31,7 +31,7 @@ class Generated(msgspec.Struct, frozen=True):
 
 
 class Observer(Protocol):
-    """Is told of every generation: what came of it ("ok", "cancelled" or the name of an LlmError) and what it took."""
+    """Is told of every generation: its outcome ("ok", "cancelled" or the name of an LlmError) and what it cost."""
 
     def generated(
         self, outcome: str, *, tries: int, prompt_tokens: int, completion_tokens: int, seconds: float
@@ -50,11 +50,11 @@ async def generate(
     extra: Mapping[str, Any] | None = None,
     observer: Observer | None = None,
 ) -> Generated:
-    """Ask for `n` tips and read them, with at most two corrections of a reply that cannot be read.
+    """Ask for `n` tips and read them; a reply that cannot be read is corrected at most twice.
 
-    `hour_of_day` is 0..23, `day_of_week` 0..6 from Monday. Raises UnknownPrompt, LlmNotConfigured, LlmUnavailable, or
-    LlmFailed, the last also when the third reply is still unreadable, and at once when a reply that cannot be read was
-    cut off at the token limit or is a refusal: the same question would be paid for again in vain.
+    `hour_of_day` is 0..23, `day_of_week` 0..6 from Monday. Raises UnknownPrompt, LlmNotConfigured, LlmUnavailable or
+    LlmFailed. The last is also raised when the third reply cannot be read, and at once when a reply that cannot be read
+    was cut off or is a refusal: asking again would cost as much and end the same way.
     """
     prompt = prompts.get(prompt_version)
     messages = prompt.messages(n=n, tasks=tasks, hour_of_day=hour_of_day, day_of_week=day_of_week, extra=extra)
@@ -80,7 +80,7 @@ async def generate(
                 return Generated(candidates, reply.model, prompt.version, prompt_tokens, completion_tokens, tries)
     except LlmError as error:
         outcome = type(error).__name__
-        tries -= isinstance(error, LlmNotConfigured)  # nobody was asked
+        tries -= isinstance(error, LlmNotConfigured)  # the model was not asked
         raise
     finally:
         seconds = time.perf_counter() - started
@@ -92,7 +92,7 @@ async def generate(
                 completion_tokens=completion_tokens,
                 seconds=seconds,
             )
-        log.log(
+        _log.log(
             logging.INFO if outcome in ("ok", "cancelled") else logging.WARNING,
             "generate outcome=%s prompt=%s tries=%d prompt_tokens=%d completion_tokens=%d ms=%.0f",
             outcome,
@@ -105,7 +105,7 @@ async def generate(
 
 
 def _correction(content: str, error: BadReply) -> list[Message]:
-    """The bad reply, bounded so that a runaway one does not fill the model's context, and what to do instead."""
+    """The bad reply, cut so that a very long one does not fill the model's context, and what to do instead."""
     return [
         # Some providers refuse an assistant's turn without text.
         Message("assistant", content[:ECHO_CHARACTERS] or "(empty)"),

@@ -1,30 +1,30 @@
-"""Prompt versions: one Markdown file each in this directory, its name without `.md` is the version.
+"""Prompt versions: each is a Markdown file in `templates/`, named by the version.
 
 A file is a sentence on what the version is for, then a `# System` and a `# User` part. `{{name}}` stands for a value;
-the names are those of `PLACEHOLDERS`. Task texts and extra context come from outside, so they are put in as JSON that
-cannot close the `<data>` tag around it, and what was put in is never looked at for placeholders again.
+the names are those of `PLACEHOLDERS`. Task texts and extra context come from outside. They are inserted as JSON that
+cannot close the `<data>` tag around it, and placeholders in them are not replaced.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 __all__ = ["PLACEHOLDERS", "WEEKDAYS", "Message", "Prompt", "Prompts", "UnknownPrompt", "load"]
 
-WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-PARTS_OF_DAY = ("night", "morning", "afternoon", "evening")
-PLACEHOLDERS = frozenset({"n", "weekday", "hour", "part_of_day", "tasks", "extra"})
+WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+PARTS_OF_DAY: Final = ("night", "morning", "afternoon", "evening")
+PLACEHOLDERS: Final = frozenset({"n", "weekday", "hour", "part_of_day", "tasks", "extra"})
 
-_PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
-_FILE = re.compile(r"[^\n#]+\n+# System\n+(?P<system>.+?)\n+# User\n+(?P<user>.+?)\s*", re.DOTALL)
+_PLACEHOLDER: Final = re.compile(r"\{\{(\w+)\}\}")
+_FILE: Final = re.compile(r"[^\n#]+\n+# System\n+(?P<system>.+?)\n+# User\n+(?P<user>.+?)\s*", re.DOTALL)
 
 
 class UnknownPrompt(ValueError):
-    """No prompt has this version; the message says which there are."""
+    """There is no prompt of this version; the message says which there are."""
 
     def __init__(self, version: str, known: Sequence[str]) -> None:
         super().__init__(f"unknown prompt version {version[:64]!r}, there are {', '.join(known)}")
@@ -72,7 +72,7 @@ class Prompt(msgspec.Struct, frozen=True):
 
 
 class Prompts(msgspec.Struct, frozen=True):
-    """Every version there is, by name, and the one used when a request names none."""
+    """Every version by name, and the one used when a request names none."""
 
     default: str
     versions: dict[str, Prompt]
@@ -86,12 +86,12 @@ class Prompts(msgspec.Struct, frozen=True):
 
 
 def load(default: str, directory: Traversable | None = None) -> Prompts:
-    """Read every version of `directory` (this package's own if None).
+    """Read every version in `directory`, by default in `templates/`.
 
-    Raises UnknownPrompt if `default` is not among them, ValueError naming the file that has not the form of a prompt.
+    Raises UnknownPrompt if `default` is not among them, and ValueError, which names the file, if one is not a prompt.
     """
-    found = (files("app.tips") / "templates" if directory is None else directory).iterdir()
-    texts = {f.name.removesuffix(".md"): _read(f) for f in found if f.name.endswith(".md")}
+    there = (files("app.tips") / "templates" if directory is None else directory).iterdir()
+    texts = {f.name.removesuffix(".md"): _read(f) for f in there if f.name.endswith(".md")}
     # v2 before v10: shorter names first.
     in_order = sorted(texts, key=lambda name: (len(name), name))
     prompts = Prompts(default, {version: _parse(version, texts[version]) for version in in_order})
@@ -103,13 +103,13 @@ def _read(file: Traversable) -> str:
     try:
         return file.read_text("utf-8")
     except UnicodeDecodeError:
-        raise ValueError(f"prompt {file.name}: is not UTF-8") from None
+        raise ValueError(f"prompt {file.name}: not UTF-8") from None
 
 
 def _parse(version: str, text: str) -> Prompt:
     match = _FILE.fullmatch(text)
     if match is None:
-        raise ValueError(f"prompt {version}.md: wants a sentence, then '# System' and '# User' parts")
+        raise ValueError(f"prompt {version}.md: expected a sentence, then a '# System' and a '# User' part")
     unknown = set(_PLACEHOLDER.findall(text)) - PLACEHOLDERS
     if unknown:
         raise ValueError(f"prompt {version}.md: unknown placeholder {{{{{min(unknown)}}}}}")

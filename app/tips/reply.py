@@ -1,16 +1,18 @@
-"""Read the tips in a language model's reply: the last array that stands outside every thought."""
+"""Read the tips in a language model's reply: the last JSON array outside of its thoughts."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final, get_args
 
 import msgspec
 
+from app.messages.basics import TipId
 from app.messages.decoding import decoded
 from app.tips.thoughts import spans
 
 __all__ = ["BadReply", "Tip", "read"]
 
-LONGEST_ID = 256
+# A reward must be able to name the tip.
+LONGEST_ID: Final[int] = get_args(TipId)[1].max_length
 
 
 class Tip(msgspec.Struct, frozen=True):
@@ -32,12 +34,12 @@ class _Item(msgspec.Struct):
 
 
 def read(text: str, n: int, *, whole: bool = True) -> list[Tip]:
-    """The first `n` tips of the last JSON array of objects with text in `content` that stands in `text`.
+    """The first `n` tips of the last JSON array in `text`, of objects with text in `content`.
 
-    What surrounds the array does not matter (a sentence, a Markdown fence of any kind); an array inside another JSON
-    value does not count, nor does one in a model's thoughts: see `app.thoughts`. Of a text that is not `whole` an array
-    does not count either if a value after it was begun: that may have been the answer. Raises BadReply. Reads every
-    character a few times at most, and gives up after `OPENINGS` brackets and tags.
+    What surrounds the array does not matter, such as a sentence or a Markdown fence. An array inside another JSON value
+    does not count, nor one in the model's thoughts (see `app.tips.thoughts`). If the text is not `whole`, an array does
+    not count either when another value begins after it: that one may have been the answer. Reads each character a few
+    times at most, and stops after `OPENINGS` brackets and tags. Raises BadReply.
     """
     wrong = "it holds no JSON array"
     items: list[_Item] | None = None
@@ -61,7 +63,7 @@ def read(text: str, n: int, *, whole: bool = True) -> list[Tip]:
     return _tips(items[:n])
 
 
-_ITEMS = msgspec.json.Decoder(list[_Item])
+_ITEMS: Final = msgspec.json.Decoder(list[_Item])
 
 
 def _items(text: str) -> list[_Item]:
@@ -79,7 +81,7 @@ def _items(text: str) -> list[_Item]:
 
 
 def _tips(items: Sequence[_Item]) -> list[Tip]:
-    """Give every item an id of its own: `tip-{index}` if it has none, and a number after one that is taken."""
+    """Give every item an id of its own: `tip-{index}` if it has none, with a number if it is taken."""
     ids = [_id(item.id) for item in items]
     taken = {f"tip-{index}" for index, id_ in enumerate(ids) if id_ is None}
     tips = []
@@ -98,7 +100,7 @@ def _tips(items: Sequence[_Item]) -> list[Tip]:
 
 
 def _id(value: object) -> str | None:
-    """A text, or a number as text, that a reward can name later; None for anything else."""
+    """An id that a reward can name later: a text, or a whole number as text; None for anything else."""
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     return text if isinstance(text, str) and 0 < len(text) <= LONGEST_ID else None
 

@@ -1,4 +1,9 @@
-"""An httpx transport with a connection for each call in flight, for callers that bound the calls themselves."""
+"""An httpx transport with one connection for each call in flight, for callers that bound their calls themselves.
+
+It replaces the pool of httpx 0.28 (httpcore 1.0), which goes through all of its connections whenever a call begins or
+ends: a third of a call's processor time when there are 32. It can go if a release of httpcore with
+https://github.com/encode/httpcore/pull/1035 is fast enough.
+"""
 
 import ssl
 import time
@@ -9,21 +14,17 @@ import httpx
 
 __all__ = ["Connections"]
 
-# As long as httpx would use one again; after that it only takes room here, and at a proxy that may have left it.
+# As long as httpx keeps an idle connection.
 IDLE_SECONDS: Final = 5.0
 
 
 class Connections(httpx.AsyncBaseTransport):
-    """A connection for each call in flight, the one used last first.
-
-    httpx's pool compares all of its idle connections whenever a call begins or ends, which takes a third of the
-    processor time of a call when there are 32. How many there can be, the caller bounds.
-    """
+    """One connection for each call in flight; the one used last is used first. Idle ones are closed by later calls."""
 
     def __init__(self, tls: ssl.SSLContext) -> None:
         self._tls = tls
         self._all: set[httpx.AsyncHTTPTransport] = set()
-        # With the time of its last use, the latest at the end.
+        # Each with the time of its last use, the latest at the end.
         self._idle: list[tuple[httpx.AsyncHTTPTransport, float]] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -58,7 +59,7 @@ class Connections(httpx.AsyncBaseTransport):
 
 
 class _Body(httpx.AsyncByteStream):
-    """An answer's body; its connection is idle again when it is closed."""
+    """The body of an answer; closing it makes the connection idle."""
 
     def __init__(self, body: Any, free: Callable[[], None]) -> None:
         self._body = body

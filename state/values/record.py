@@ -3,6 +3,7 @@
 import math
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -34,6 +35,9 @@ _FLOAT64: Final = np.dtype("<f8")
 # Rounding may bring A so far below the identity or out of symmetry: absolutely, since the first system may have written
 # few digits, and relative to the largest eigenvalue.
 _ROUNDING: Final = (1e-6, 1e-9)
+# Within these, A's condition and b's size are far from where arithmetic fails.
+_WELL_CONDITIONED: Final = 1e9
+_MODERATE: Final = 1e100
 
 
 class Meta(msgspec.Struct, frozen=True):
@@ -119,11 +123,14 @@ def flaw(record: Record) -> str | None:
     Every model begins with A = I and b = 0, and a reward r for x adds xxᵀ to A and r·x to b. So A is symmetric, no
     eigenvalue is below 1, and A⁻¹b is finite. `decode` does not test this, since it would slow down every request.
     """
-    a, b = record.a, record.b
+    return None if _is_plainly_sound(record.a, record.b) else _reason(record.a, record.b)
+
+
+def _reason(a: NDArray[np.float64], b: NDArray[np.float64]) -> str | None:
+    """The first test that A and b fail, or None."""
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         return "has a number that is not finite"
-    # What the service wrote is symmetric to the last bit: this test takes a tenth of the time of the other.
-    if not (np.array_equal(a, a.T) or np.allclose(a, a.T, rtol=_ROUNDING[1], atol=_ROUNDING[1])):
+    if not np.allclose(a, a.T, rtol=_ROUNDING[1], atol=_ROUNDING[1]):
         return "A is not symmetric"
     try:
         eigenvalues = np.linalg.eigvalsh(a)
@@ -137,6 +144,27 @@ def flaw(record: Record) -> str | None:
     except np.linalg.LinAlgError as error:
         return f"A and b give no estimate: {error}"
     return None
+
+
+def _is_plainly_sound(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
+    """Whether A and b pass every test of `flaw` by one Cholesky decomposition, as nearly all models do.
+
+    It succeeds only if no eigenvalue is below 1 - 1e-6. Then |A⁻¹b| is about |b| at most, and since A is
+    well-conditioned, solving for it does not fail.
+    """
+    # The comparisons are false for NaN and infinity. Written by the service, A is symmetric to the last bit.
+    if not (np.abs(a).max() < _WELL_CONDITIONED and np.abs(b).max() < _MODERATE and a.tobytes() == a.T.tobytes()):
+        return False
+    try:
+        np.linalg.cholesky(a - _almost_identity(len(b)))
+    except np.linalg.LinAlgError:
+        return False
+    return True
+
+
+@lru_cache
+def _almost_identity(d: int) -> NDArray[np.float64]:
+    return (1 - _ROUNDING[0]) * np.eye(d)
 
 
 def encode_meta(meta: Meta) -> dict[bytes, bytes]:

@@ -27,7 +27,7 @@ from app import __version__
 from app.settings import Secret, Settings, from_environment
 from app.tips.chat import TIMEOUT_SECONDS
 from app.tips.generate import TRIES
-from tests.support.servers import ROOT, program
+from tests.support.processes import ROOT, program
 
 HELM = ROOT / "helm"
 CASES = sorted(HELM.glob("ci/*-values.yaml"))
@@ -1163,7 +1163,7 @@ def test_commands_in_the_documentation_use_values_there_are() -> None:
     """Every `--set` in the documentation names a value of the chart."""
     schema = json.loads((HELM / "values.schema.json").read_text())
     used = set()
-    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), HELM / "README.md"]:
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), HELM / "README.md"]:
         used |= {(path.name, name) for name in re.findall(r"--set(?:-string|-file)? ([A-Za-z_.]+)=", path.read_text())}
     assert any(name == "kubernetes.md" for name, _ in used)
     for place, name in sorted(used):
@@ -1178,7 +1178,7 @@ def test_commands_in_the_documentation_use_values_there_are() -> None:
 
 def test_ports_in_the_documentation_fit_the_urls() -> None:
     """The ports that a command in the documentation lets through are those of the URL shown before it."""
-    first, *rest = (ROOT / "docs" / "kubernetes.md").read_text().split(" networkPolicy.redis.ports='{")
+    first, *rest = (ROOT / "docs" / "run" / "kubernetes.md").read_text().split(" networkPolicy.redis.ports='{")
     assert len(rest) == 2
     for before, after in itertools.pairwise([first, *rest]):
         url = re.findall(r"(rediss?(?:\+cluster)?://\S+:\d+[^\s'`]*)", before)[-1]
@@ -1189,7 +1189,7 @@ def test_ports_in_the_documentation_fit_the_urls() -> None:
 
 def test_yaml_in_the_documentation_is_valid() -> None:
     """Values shown in the documentation install; objects shown there are valid and restricted."""
-    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "kubernetes.md").read_text(), flags=re.DOTALL)
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "run" / "kubernetes.md").read_text(), flags=re.DOTALL)
     assert len(blocks) > 3
     for block in blocks:
         shown = yaml.safe_load(block)
@@ -1204,5 +1204,7 @@ def test_yaml_in_the_documentation_is_valid() -> None:
 
 def test_sentences_in_the_documentation_are_those_shown() -> None:
     """The refusal that the documentation shows is the one a user gets."""
-    (shown,) = re.findall(r"```text\n(.*?)\n```", (ROOT / "docs" / "kubernetes.md").read_text(), flags=re.DOTALL)
+    (shown,) = re.findall(
+        r"```text\n(.*?)\n```", (ROOT / "docs" / "run" / "kubernetes.md").read_text(), flags=re.DOTALL
+    )
     assert shown in refusal({"redis": {"enabled": False}})

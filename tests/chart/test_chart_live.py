@@ -22,20 +22,12 @@ import redis
 
 from app.http.api_keys import ROLES, make_key
 from tests.chart.test_chart import Manifest, one, pods, render
+from tests.support.processes import ROOT, Server, free_port, program
+from tests.support.proxies import haproxy
+from tests.support.redis_groups import redis_cluster, redis_sentinel
+from tests.support.redis_servers import RedisServer, redis_server
 from tests.support.scrape import Scrape
-from tests.support.servers import (
-    PATIENCE_SECONDS,
-    ROOT,
-    RedisServer,
-    Server,
-    free_port,
-    haproxy,
-    program,
-    redis_cluster,
-    redis_sentinel,
-    redis_server,
-    until,
-)
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 REDIS_HOST = "oo-serving-redis:6379"
 
@@ -400,7 +392,7 @@ def test_rolling_update_loses_no_request() -> None:
 
 def documented(part: str) -> str:
     """The one script of docs/run/kubernetes.md, run there in a pod with `sh -c`, that contains `part`."""
-    scripts = re.findall(r"-- sh -c '([^']+)'", (ROOT / "docs" / "kubernetes.md").read_text())
+    scripts = re.findall(r"-- sh -c '([^']+)'", (ROOT / "docs" / "run" / "kubernetes.md").read_text())
     (found,) = [script for script in scripts if part in script]
     return str(found)
 
@@ -459,7 +451,7 @@ def test_documented_backup_is_restored(tmp_path: Path) -> None:
 def rotation() -> list[list[str]]:
     """The words of each redis-cli command that rotates the password of an external Redis, in order."""
     text = (
-        (ROOT / "docs" / "kubernetes.md")
+        (ROOT / "docs" / "run" / "kubernetes.md")
         .read_text()
         .partition("two passwords at once")[2]
         .partition("Several API keys")[0]

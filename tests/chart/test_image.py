@@ -22,7 +22,8 @@ import pytest
 import yaml
 
 from app import __version__
-from tests.support.servers import PATIENCE_SECONDS, ROOT, Server, _http_answers, free_port, program, until
+from tests.support.processes import ROOT, Server, free_port, http_answers, program
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 USER = 65_532
 VENV_BIN = Path(sys.executable).parent
@@ -124,7 +125,7 @@ def test_documents_name_the_base() -> None:
     pyproject.toml allows."""
     (image,) = [step.rest.partition("=")[2] for step in dockerfile() if step.rest.startswith("PYTHON_IMAGE=")]
     name = image.removeprefix("docker.io/library/")
-    inspected = re.findall(r"imagetools inspect (\S+)", (ROOT / "docs" / "kubernetes.md").read_text())
+    inspected = re.findall(r"imagetools inspect (\S+)", (ROOT / "docs" / "run" / "kubernetes.md").read_text())
     assert inspected == [name]
     oldest = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"].removeprefix(">=")
     version = re.fullmatch(r"python:(\d+\.\d+)-slim-\w+", name)
@@ -212,7 +213,10 @@ def test_prefix_holds_the_locked_packages(prefix: Path) -> None:
     assert installed - locked == {"oo-serving"}
     assert {"litestar", "numpy", "redis"} <= installed
     assert not list(prefix.glob("bin/pip*"))
-    assert list(folder.glob("app/prompts/*")), "the prompts come along"
+    data = {path.relative_to(ROOT) for top in ("app", "state") for path in (ROOT / top).rglob("*.*")}
+    data = {path for path in data if path.suffix not in (".py", ".pyc")}
+    assert {"app/tips/templates/v2.md", "state/inspect.lua"} <= {str(path) for path in data}
+    assert [path for path in data if not (folder / path).is_file()] == []
     assert not list(folder.glob("tests"))
 
 
@@ -238,7 +242,7 @@ def test_image_serves_as_a_user_without_rights(prefix: Path) -> None:
     argv = as_nobody(command("CMD"), prefix)
     with tempfile.TemporaryDirectory(prefix="oo-") as name:
         url = f"http://127.0.0.1:{port}"
-        ready = functools.partial(_http_answers, path="/health/ready", status=200)
+        ready = functools.partial(http_answers, path="/health/ready", status=200)
         server = Server(argv, port=port, url=url, directory=Path(name), ready=ready, environ=environ)
         try:
             server.start()

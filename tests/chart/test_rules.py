@@ -21,8 +21,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.observe.metrics import Metrics
 from tests.support.bodies import POLICIES, reward, score
+from tests.support.processes import ROOT, Server, free_port, http_answers, program
 from tests.support.scrape import Busy, busy_service
-from tests.support.servers import PATIENCE_SECONDS, ROOT, Server, _http_answers, free_port, program, until
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 pytestmark = pytest.mark.anyio
 
@@ -31,8 +32,8 @@ GROUPS = yaml.safe_load(RULES.read_text())["groups"]
 ALERTS = {rule["alert"]: rule for group in GROUPS for rule in group["rules"] if "alert" in rule}
 BOARD = json.loads((ROOT / "helm" / "files" / "dashboard.json").read_text())
 PANELS = [panel for panel in BOARD["panels"] if panel["type"] != "row"]
-RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
-OBSERVABILITY = (ROOT / "docs" / "observability.md").read_text()
+RUNBOOK = (ROOT / "docs" / "run" / "runbook.md").read_text()
+OBSERVABILITY = (ROOT / "docs" / "run" / "observability.md").read_text()
 # A series, recorded or scraped, with what is asked of its labels.
 SELECTOR = re.compile(r"\b(?:oo_|oo:|process_)[a-z0-9_:]+(?:\{[^}]*\})?")
 
@@ -99,7 +100,7 @@ def prometheus(server: Server) -> Iterator[Server]:
             f"--storage.tsdb.path={directory}/data",
             f"--web.listen-address=127.0.0.1:{port}",
         ]
-        ready = functools.partial(_http_answers, path="/-/ready", status=200)
+        ready = functools.partial(http_answers, path="/-/ready", status=200)
         scraper = Server(argv, port=port, url=f"http://127.0.0.1:{port}", directory=directory, ready=ready)
         try:
             yield scraper.start()

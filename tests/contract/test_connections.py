@@ -8,7 +8,7 @@ from redis.exceptions import ConnectionError  # noqa: A004
 
 from state.redis.connect import open_servers
 from state.redis.exchange import exchange
-from tests.support.servers import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.anyio
 

@@ -13,7 +13,8 @@ from state.redis.exchange import exchange
 from state.store import Store
 from state.update.changes import Append, Change, Fields, Hash, List, Once, Values
 from tests.support.faults import Proxy
-from tests.support.servers import PATIENCE_SECONDS, RedisServer, until_async
+from tests.support.redis_servers import RedisServer
+from tests.support.waiting import PATIENCE_SECONDS, until_async
 
 pytestmark = pytest.mark.anyio
 
@@ -105,13 +106,15 @@ async def test_a_user_that_is_served_all_the_time_is_erased(store: Store, real_r
         return bool(real_redis.command("EXISTS", KEY))
 
     tasks = [asyncio.create_task(score(one)) for one in busy for _ in range(2)]
-    for _ in range(10):
-        await until_async(served, "the user served")
-        assert KEY in await store.erase("ann", FIXED)
-    stop.set()
-    await asyncio.gather(*tasks)
-    for one in busy:
-        await one.close()
+    try:
+        for _ in range(10):
+            await until_async(served, "the user served again")
+            assert KEY in await store.erase("ann", FIXED)
+    finally:
+        stop.set()
+        await asyncio.gather(*tasks)
+        for one in busy:
+            await one.close()
 
 
 async def test_a_reward_that_is_first(store: Store, real_redis: RedisServer) -> None:

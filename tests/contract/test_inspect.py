@@ -14,7 +14,7 @@ from app.bandit.policy import Policy
 from app.bandit.ridge import Matrix, Vector
 from state import keys
 from state.values.record import META
-from tests.support.servers import RedisServer
+from tests.support.redis_servers import RedisServer
 
 SCRIPT = Path(__file__).parent.parent.parent / "state" / "inspect.lua"
 KEY = "oo:{ann}:egreedy-v1"

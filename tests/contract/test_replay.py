@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.replay import CONVERSATIONS, Pick, Replay, differences, main, over_http, two_sided
-from tests.support.servers import service
+from tests.support.service import service
 
 
 def replay(conversations: list[Path], **env: str) -> Replay:
@@ -29,25 +29,20 @@ def test_recorded_conversations_are_answered_alike(store_url: str) -> None:
     assert len(found.picks) == 976
 
 
-def test_a_wider_confidence_bound_is_noticed(redis_url: str) -> None:
-    """The comparison sees an alpha that is a tenth too large, in the answers and nowhere else than at LinUCB."""
-    found = replay(CONVERSATIONS[:1], REDIS_URL=redis_url, ALPHA="1.1")
+def test_a_wider_confidence_bound_is_noticed() -> None:
+    """The comparison sees an alpha that is a tenth too large, in the answers of LinUCB and nowhere else."""
+    found = replay(CONVERSATIONS[:1], REDIS_URL="memory://", ALPHA="1.1")
     assert any("POST /score of" in line for line in found.mismatches)
     assert not any("egreedy" in line.split(" of ")[0] for line in found.mismatches)
     assert found.unfair() == []
 
 
-def test_more_exploration_is_noticed(redis_url: str) -> None:
-    """The comparison sees that three times as many decisions explore; no single answer betrays it."""
-    # Twice as many would look like chance about once in 600 replays.
-    found = replay(CONVERSATIONS, REDIS_URL=redis_url, EPSILON="0.3")
-    assert found.mismatches == []
+def test_more_exploration_and_a_shorter_history_are_noticed() -> None:
+    """The comparison sees that three times as many decisions explore, which no single answer betrays, and that full
+    histories lack one decision of a hundred, in the answers that have the history and nowhere else."""
+    # Twice as many explorations would look like chance about once in 600 replays.
+    found = replay(CONVERSATIONS, REDIS_URL="memory://", EPSILON="0.3", FEATURE_HISTORY_SIZE="99")
     assert [line.split(":")[0] for line in found.unfair()] == ["exploring picks"]
-
-
-def test_a_shorter_history_is_noticed(redis_url: str) -> None:
-    """The comparison sees that one decision of a hundred is missing from full histories."""
-    found = replay(CONVERSATIONS[:1], REDIS_URL=redis_url, FEATURE_HISTORY_SIZE="99")
     assert any(".history: 99 items instead of 100" in line for line in found.mismatches)
     assert all("GET /features/{user}" in line for line in found.mismatches)
 

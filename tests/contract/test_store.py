@@ -16,7 +16,8 @@ from state.update.batch import Operation
 from state.update.changes import Append, Change, Fields, Hash, List, Once, Remove, Step, Values
 from state.update.transaction import Flush
 from tests.support.faults import Proxy
-from tests.support.servers import PATIENCE_SECONDS, RedisServer, redis_server, until_async
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.waiting import PATIENCE_SECONDS, until_async
 
 pytestmark = pytest.mark.anyio
 

@@ -15,18 +15,10 @@ from state.redis.connect import open_servers
 from state.store import Store
 from state.update.changes import Append, Change, Fields, Hash, List, Values
 from tests.support.faults import hasty, waits_in_vain
-from tests.support.servers import (
-    PATIENCE_SECONDS,
-    Cluster,
-    RedisServer,
-    Sentinels,
-    free_port,
-    redis_cluster,
-    redis_sentinel,
-    redis_server,
-    until,
-    until_async,
-)
+from tests.support.processes import free_port
+from tests.support.redis_groups import Cluster, Sentinels, redis_cluster, redis_sentinel
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.waiting import PATIENCE_SECONDS, until, until_async
 
 pytestmark = pytest.mark.anyio
 

@@ -25,16 +25,9 @@ from state.users import Users
 from state.values import record
 from state.values.record import Meta, Record
 from state.values.stored import Stored
-from tests.support.servers import (
-    PATIENCE_SECONDS,
-    Cluster,
-    RedisServer,
-    Sentinels,
-    redis_cluster,
-    redis_sentinel,
-    redis_server,
-    until,
-)
+from tests.support.redis_groups import Cluster, Sentinels, redis_cluster, redis_sentinel
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 ROOT = Path(__file__).parent.parent.parent
 USERS = 10_000

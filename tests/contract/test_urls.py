@@ -7,7 +7,8 @@ import pytest
 
 from state.redis.connect import open_servers
 from state.redis.exchange import exchange
-from tests.support.servers import PATIENCE_SECONDS, RedisServer, redis_server, until_async
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.waiting import PATIENCE_SECONDS, until_async
 
 pytestmark = pytest.mark.anyio
 

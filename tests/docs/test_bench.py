@@ -8,7 +8,7 @@ import pytest
 from bench import run
 from bench.measure import require
 
-PAGE = (Path(__file__).parent.parent.parent / "docs" / "performance.md").read_text()
+PAGE = (Path(__file__).parent.parent.parent / "docs" / "change" / "performance.md").read_text()
 
 
 def test_every_measurement_is_documented() -> None:

@@ -1,4 +1,4 @@
-"""The `dev` script: what it says, and that the lock files fit pyproject.toml."""
+"""The `dev` script: its help, errors and choices, and that the lock files fit pyproject.toml."""
 
 import importlib.machinery
 import importlib.util
@@ -11,7 +11,8 @@ from types import ModuleType
 
 import pytest
 
-from tests.support.servers import PATIENCE_SECONDS, ROOT
+from tests.support.processes import ROOT
+from tests.support.waiting import PATIENCE_SECONDS
 
 LOCKS = ["requirements.lock", "requirements-dev.lock", "requirements-build.lock"]
 
@@ -40,18 +41,18 @@ def script(tmp_path: Path) -> ModuleType:
 
 @pytest.mark.parametrize("words", [["--help"], ["-h"], []])
 def test_help_names_every_verb(words: list[str]) -> None:
-    """Help, or no verb at all, lists the verbs with what each does."""
+    """Help, or no verb at all, lists the verbs and says what each does."""
     done = dev(*words)
     assert done.returncode == 0
     for verb in ("run", "test", "check", "e2e", "chaos", "bench", "setup", "lock"):
         assert re.search(rf"^  \./dev {verb} ", done.stdout, re.MULTILINE)
 
 
-def test_unknown_verb_is_one_line() -> None:
-    """A slip is answered with one line and no traceback."""
+def test_an_unknown_verb_is_one_line() -> None:
+    """A mistyped verb is answered with one line and no traceback."""
     done = dev("tset")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "dev: there is no verb 'tset'; './dev --help' lists them\n"
+    assert done.stderr == "dev: 'tset' is not a verb: './dev --help' lists them\n"
 
 
 def test_lock_files_fit(script: ModuleType) -> None:
@@ -60,7 +61,7 @@ def test_lock_files_fit(script: ModuleType) -> None:
 
 
 def test_changed_dependency_makes_lock_files_stale(script: ModuleType) -> None:
-    """A dependency changed in pyproject.toml and not in the lock files is noticed; another change is not."""
+    """A dependency that changed in pyproject.toml only is noticed; a change to anything else is not."""
     path = script.ROOT / "pyproject.toml"
     text = path.read_text()
     path.write_text(text.replace("line-length = 120", "line-length = 119"))
@@ -86,18 +87,50 @@ def test_one_version_in_both_lock_files() -> None:
     assert served <= tested
 
 
+# What is run
+
+
+@pytest.mark.parametrize(
+    ("words", "commands"),
+    [
+        ([], [["pytest"]]),
+        (["-k", "x"], [["pytest", "-k", "x"]]),
+        (["--quick", "-x"], [["pytest", "-x", "tests/unit"]]),
+        (["--cover"], [["coverage", "run", "-m", "pytest"], ["coverage", "report"]]),
+    ],
+)
+def test_quick_and_cover_choose_the_tests(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, words: list[str], commands: list[list[str]]
+) -> None:
+    """--quick runs tests/unit and installs no server, --cover judges the coverage; other words go to pytest."""
+    run: list[list[str]] = []
+    installed: list[list[str]] = []
+
+    def status(*command: str) -> int:
+        run.append(list(command))
+        return 0
+
+    monkeypatch.setattr(script, "fill", lambda _: None)
+    monkeypatch.setattr(script, "install", installed.append)
+    monkeypatch.setattr(script, "status", status)
+    monkeypatch.setattr(script.os, "chdir", lambda _: None)
+    assert script.main(["test", *words]) == 0
+    assert run == commands
+    assert bool(installed) == ("--quick" not in words)
+
+
 # Programs and interpreters
 
 
 def test_every_program_that_a_test_runs_is_installed(script: ModuleType) -> None:
-    """A program that a test runs by its bare name is one that './dev test' installs, or a part of every Debian."""
+    """'./dev test' installs each program that a test runs by its bare name, or every Debian has it."""
     of_every_debian = {"sh", "bash", "chmod", "mount", "sort"}
     named = re.compile(r"""(?:Popen|subprocess\.run)\(\s*\[\s*"([a-z][a-z0-9-]*)""")
     texts = [path.read_text() for path in (ROOT / "tests").rglob("*.py")]
     asked = {name for text in texts for name in named.findall(text)}
     assert "ps" in asked
     assert asked - of_every_debian <= set(script.NEEDS["test"])
-    # Others are run by tests.support.servers.program, or in a shell as a document shows them.
+    # Others are run by tests.support.processes.program, or in a shell as a document shows them.
     assert {"curl", "redis-server"} <= set(script.NEEDS["test"])
 
 
@@ -143,8 +176,8 @@ def test_a_version_names_a_program(script: ModuleType, tmp_path: Path, monkeypat
         (["--python", "/bin/true"], "/bin/true is not a working Python"),
     ],
 )
-def test_what_is_no_interpreter_is_one_line(words: list[str], said: str) -> None:
-    """A word that names no interpreter is answered with one line, before anything is installed."""
+def test_a_wrong_interpreter_is_one_line(words: list[str], said: str) -> None:
+    """A word that does not name an interpreter is answered with one line, before anything is installed."""
     done = dev("test", *words)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"dev: {said}\n")
 

@@ -1,54 +1,51 @@
-"""README.md against the code: commands give what it shows, tables say what is there.
+"""The tables of the documents against the code: settings, routes, fields, errors, keys, policies and features.
 
-Tables are written by `.venv/bin/python -m tests.docs.test_docs`.
+Two are written by `.venv/bin/python -m tests.docs.test_docs`: settings and routes.
 """
 
 import functools
-import os
 import re
-import shlex
-import stat
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Final, get_type_hints
 
 import httpx
 import msgspec
 import pytest
 
-from app.http.api_keys import ROLES, make_key
+from app.bandit.catalog import policies
+from app.bandit.features import Features
+from app.messages import classic, tips
 from app.settings import Secret, Settings, takes
-from tests.support.bodies import reward, score
-from tests.support.faults import Proxy
-from tests.support.servers import (
-    PATIENCE_SECONDS,
-    RedisServer,
-    Server,
-    _http_answers,
-    free_port,
-    haproxy,
-    redis_server,
-    service,
-    until,
-)
+from state import keys
+from tests.docs.pages import ROOT
+from tests.support.service import service
+from tests.support.waiting import PATIENCE_SECONDS
 
-ROOT = Path(__file__).parent.parent.parent
-README = ROOT / "README.md"
-TEXT = README.read_text()
-# A busy machine shall make no request fail that should succeed.
-PATIENT = {"STORE_TIMEOUT_SECONDS": "30"}
-# A time, as text or in Unix seconds.
-TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|\b1[789]\d{8}\b")
-FLOAT = re.compile(r"\d+\.\d+(e[-+]\d+)?")
+README: Final = ROOT / "README.md"
+USE: Final = ROOT / "docs/use"
+RUN: Final = ROOT / "docs/run"
 
 
-def blocks(language: str) -> list[str]:
-    """The fenced blocks of one language, in order."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+def table(text: str) -> list[list[str]]:
+    """The cells of each row of the first table in a text, the heading left out."""
+    lines = text[text.index("\n|") + 1 :].splitlines()
+    rows = lines[2 : next((at for at, line in enumerate(lines) if not line.startswith("|")), len(lines))]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
 
 
-# Tables
+def marked(page: Path, mark: str) -> list[list[str]]:
+    """The rows of the table that stands below `<!-- mark -->`."""
+    _, found, rest = page.read_text().partition(f"<!-- {mark} -->")
+    assert found, f"{page.name} has no place for {mark}"
+    return table(rest)
+
+
+def unquoted(cells: Iterable[str]) -> list[str]:
+    return [cell.strip("`") for cell in cells]
+
+
+# Written tables
 
 
 def default(value: object) -> str:
@@ -97,248 +94,172 @@ def routes_table() -> str:
     return "\n".join(rows)
 
 
-def documents_table() -> str:
-    """One row per page of docs/, with its title."""
-    rows = []
-    for path in sorted((ROOT / "docs").glob("*.md")):
-        title = path.read_text().partition("\n")[0].lstrip("# ")
-        rows.append(f"- [{title}](docs/{path.name})")
-    return "\n".join([*rows, "- [Helm chart](helm/README.md)"])
-
-
-TABLES = {"settings": settings_table, "routes": routes_table, "documents": documents_table}
+WRITTEN: Final = {"settings": (RUN / "settings.md", settings_table), "routes": (USE / "api.md", routes_table)}
 
 
 def place_of(name: str) -> re.Pattern[str]:
     return re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_tables_are_fresh(name: str) -> None:
-    """Every setting, route and document is in the README as the code has it, and none that is not there."""
-    found = place_of(name).search(TEXT)
-    assert found, f"the README has no place for {name}"
-    assert found[0].splitlines() == TABLES[name]().splitlines(), "renew it: .venv/bin/python -m tests.docs.test_docs"
+@pytest.mark.parametrize("name", WRITTEN)
+def test_written_tables_are_fresh(name: str) -> None:
+    """Every setting and route is in its table as the code has it, and none that does not exist."""
+    page, write = WRITTEN[name]
+    found = place_of(name).search(page.read_text())
+    assert found, f"{page.name} has no place for {name}"
+    assert found[0].splitlines() == write().splitlines(), "renew it: .venv/bin/python -m tests.docs.test_docs"
+
+
+# Settings and lengths
+
+
+def test_settings_are_tabled_once() -> None:
+    """No page but docs/run/settings.md has a table of settings."""
+    pages = [README, *(ROOT / "docs").rglob("*.md")]
+    assert [
+        page.name for page in pages if re.search(r"^\| (variable|`[A-Z]+_[A-Z_]+`) \|", page.read_text(), re.MULTILINE)
+    ] == ["settings.md"]
 
 
 @pytest.mark.parametrize(
-    ("page", "prefixes"), [("events", ("NATS_",)), ("generate", ("LITELLM_", "LLM_", "DEFAULT_PROMPT_"))]
+    ("page", "prefixes"), [("events", ("NATS_",)), ("tips", ("LITELLM_", "LLM_", "DEFAULT_PROMPT_"))]
 )
-def test_settings_on_other_pages(page: str, prefixes: tuple[str, ...]) -> None:
-    """A page's own table of settings has all that its subject has, with the defaults that they have."""
-    text = (ROOT / "docs" / f"{page}.md").read_text()
-    table = re.search(r"^\| variable \| default \|.*\n(?:\|.*\n)+", text, re.MULTILINE)
-    assert table
-    rows = re.findall(r"^\| `([A-Z_]+)` \| ([^|]*) \|", table[0], re.MULTILINE)
-    assert len(rows) == len(table[0].splitlines()) - 2
-    assert rows == [(name, default(getattr(Settings(), name.lower()))) for name, _ in rows]
+def test_page_tells_of_the_settings_of_its_subject(page: str, prefixes: tuple[str, ...]) -> None:
+    """The page of a subject says what each of its settings is for, and leads to the table."""
+    text = (USE / f"{page}.md").read_text()
+    assert "../run/settings.md" in text
     own = {name.upper() for name in Settings.__struct_fields__ if name.upper().startswith(prefixes)}
-    assert own <= dict(rows).keys()
+    assert {name for name in own if not re.search(rf"\b{name}\b", text)} == set()
+
+
+def test_named_settings_exist() -> None:
+    """A variable that a page for users or the README names is a setting, or one of those that others read."""
+    others = {"SSL_CERT_FILE", "HTTP_PROXY", "OTEL_"}
+    named = {
+        (page.name, name)
+        for page in [README, *USE.glob("*.md"), *(RUN / f"{name}.md" for name in ("settings", "redis", "replicas"))]
+        for name in re.findall(r"`([A-Z]+_[A-Z_]+)\b", page.read_text())
+    }
+    settings = {name.upper() for name in Settings.__struct_fields__}
+    prefixes = {name.split("_")[0] + "_" for name in settings} | {"DEFAULT_PROMPT_"}
+    assert {(page, name) for page, name in named if name not in settings | others | prefixes} == set()
+    assert len(named) > 20
+
+
+def test_readme_is_short() -> None:
+    """A newcomer reads the README to its end."""
+    assert len(README.read_text().splitlines()) <= 150
+
+
+# The API
+
+
+def named_default(field: msgspec.inspect.Field) -> str:
+    """A field's default as the tables show it."""
+    if field.required:
+        return "required"
+    value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+    if value is None:
+        return "null"
+    if isinstance(value, msgspec.Struct):
+        return "`{}`"
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return f"`{msgspec.json.encode(value).decode()}`"
+
+
+@pytest.mark.parametrize(
+    ("page", "type_"),
+    [
+        ("api", classic.ScoreRequest),
+        ("api", classic.ScoreContext),
+        ("api", classic.Candidate),
+        ("api", classic.CandidateFeatures),
+        ("api", classic.ProfileFeatures),
+        ("api", classic.RewardRequest),
+        ("tips", tips.GenerateRequest),
+        ("tips", tips.GenerateContext),
+    ],
+)
+def test_fields_are_tabled(page: str, type_: type[msgspec.Struct]) -> None:
+    """Every field of a message is in its table with its default, in any order, and none that is not read."""
+    described = msgspec.inspect.type_info(type_)
+    assert isinstance(described, msgspec.inspect.StructType)
+    shown = {cells[0].strip("`"): cells[1] for cells in marked(USE / f"{page}.md", f"fields {type_.__name__}")}
+    assert shown == {field.encode_name: named_default(field) for field in described.fields}
 
 
 def test_every_error_is_explained() -> None:
-    """The README says what each status means that some route answers, and those of what reaches no route."""
-    table = re.search(r"^\| status \| means \|\n(.*?)\n\n", TEXT, re.MULTILINE | re.DOTALL)
-    assert table
-    said = set(re.findall(r"\b[45]\d\d\b", " ".join(row.split("|")[1] for row in table[1].splitlines())))
+    """The page says what each status means that some route answers, and those of what reaches no route."""
+    text = (USE / "api.md").read_text()
+    rows = table(text[text.index("\n| status | means |") :])
+    said = [status for row in rows for status in re.findall(r"\d+", row[0])]
     answered = {status for operation in operations().values() for status in operation["responses"]}
-    assert said == (answered - {"200"}) | {"400", "404", "405", "408", "431"}
+    assert set(said) == (answered - {"200"}) | {"400", "404", "405", "408", "431"}
+    assert len(said) == len(set(said))
 
 
-def test_links_lead_somewhere() -> None:
-    """Every file that a page of ours links to is there."""
-    for page in [README, *sorted((ROOT / "docs").glob("*.md"))]:
-        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
-            assert (page.parent / link).exists(), f"{page.name} links to {link}"
+# Redis
 
 
-# Commands
+def test_keys_are_tabled() -> None:
+    """Every key that the service writes is in the table, under the name that state/keys.py gives it."""
+    ids = list(policies())
+    written = {
+        *(keys.record("<id>", name) for name in ids),
+        keys.history("<id>"),
+        keys.sync("<id>"),
+        keys.index("<id>"),
+        keys.INDEXED_SINCE,
+        f"{keys.of('<id>', '<policy>')}:once:<key>",
+        "oo:flight:...",
+        "oo:rate:<name>",
+    }
+    shown = {name for row in table((RUN / "redis.md").read_text()) for name in re.findall(r"`(oo:[^`]+)`", row[0])}
+    assert shown == {key.replace("%3C", "<").replace("%3E", ">") for key in written}
+    # Those that no function makes of a placeholder.
+    assert keys.marker("ann", ids[0], "k") == f"{keys.of('ann', ids[0])}:once:k"
+    assert keys.flight("lane", None).startswith("oo:flight:")
+    assert keys.rate("name").startswith("oo:rate:name")
 
 
-@pytest.fixture(scope="module")
-def place() -> Iterator[tuple[Server, RedisServer]]:
-    """A service and its Redis, both new."""
-    with redis_server() as store, service({"REDIS_URL": store.url, **PATIENT}) as served:
-        yield served, store
+# Policies
 
 
-@pytest.fixture(scope="module")
-def shell(place: tuple[Server, RedisServer], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment in which localhost:8000 is the service and redis-cli speaks to its Redis."""
-    served, store = place
-    folder = tmp_path_factory.mktemp("bin")
-    for name, words in {
-        "curl": f"--connect-to localhost:8000:127.0.0.1:{served.port}",
-        "redis-cli": f"-p {store.port}",
-    }.items():
-        path = folder / name
-        path.write_text(f'#!/bin/sh\nPATH="$REAL_PATH" exec {name} {words} "$@"\n')
-        path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    return {**os.environ, "REAL_PATH": os.environ["PATH"], "PATH": f"{folder}:{os.environ['PATH']}"}
+def test_policies_are_tabled() -> None:
+    """Each policy is in the table with its paths and the number of its features."""
+    for row, policy in zip(marked(USE / "policies.md", "policies"), policies().values(), strict=True):
+        paths = [f"/{verb}{policy.classic.route}" for verb in ("score", "reward", "stats")]
+        assert unquoted([row[0], *row[1].split(", ")]) == [policy.id, *paths]
+        assert f"(d = {policy.d})" in row[2]
+        setting = "ALPHA" if hasattr(policy.explorer, "alpha") else "EPSILON"
+        assert f"`{setting}`" in row[3]
 
 
-def commands() -> list[tuple[str, str]]:
-    """Every command of the `console` blocks, and what the README shows that it prints."""
-    found: list[tuple[str, str]] = []
-    for block in blocks("console"):
-        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            lines = part.splitlines()
-            end = 1
-            # A quoted argument may go on over several lines.
-            while "\n".join(lines[:end]).count("'") % 2:
-                end += 1
-            found.append(("\n".join(lines[:end]), "\n".join(lines[end:])))
-    return found
+def test_features_are_tabled() -> None:
+    """The table of features has the columns of the largest policy, and each policy has the first of them."""
+    shown = tuple(unquoted(row[0] for row in marked(USE / "policies.md", "features")))
+    seen: list[Features] = [policy.features for policy in policies().values()]
+    assert {len(features.labels) for features in seen} == {5, 7, 12}
+    assert max((features.labels for features in seen), key=len) == shown
+    assert [features.labels for features in seen] == [shown[: features.d] for features in seen]
 
 
-def steady(text: str) -> str:
-    """Text without what differs between runs and machines: times, and digits of a float beyond the ninth."""
-    text = TIME.sub("<time>", text.strip())
-    return FLOAT.sub(lambda number: f"{float(number[0]):.9g}", text)
+# Events
 
 
-def alike(shown: str, printed: str) -> bool:
-    """Whether the output is what is shown, where `...` stands for anything within a line."""
-    pattern = re.escape(steady(shown)).replace(re.escape("..."), ".*")
-    return re.fullmatch(pattern, steady(printed)) is not None
-
-
-def test_commands_print_what_is_shown(shell: dict[str, str]) -> None:
-    """All commands of the README, one after the other as a reader would type them, print what it says."""
-    found = commands()
-    assert len(found) >= 12
-    for command, shown in found:
-        done = subprocess.run(
-            ["bash", "-c", command],
-            cwd=ROOT,
-            env=shell,
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_SECONDS,
-        )
-        assert alike(shown, done.stdout), f"$ {command}\n{done.stdout}\n--- the README shows\n{shown}"
-
-
-def test_what_is_shown_can_be_wrong() -> None:
-    """The comparison lets times, dots and last digits pass, and nothing else."""
-    assert alike('{"a":...,"t":"2026-11-23T12:34:56Z"}', '{"a":[1,2],"t":"2027-01-01T00:00:00Z"}\n')
-    assert alike("1.7349351572897473", "1.7349351572897471")
-    assert not alike("1.73493515", "1.73493516")
-    assert not alike('{"a":1}', '{"a":2}')
-    assert not alike("one ...", "one\ntwo")
-
-
-def test_dev_run_serves(real_redis: RedisServer, tmp_path: Path) -> None:
-    """`./dev run` as the README writes it serves, on the embedded store and on a Redis that is named."""
-    (plain, *_), (redis,), (named,) = (block.splitlines() for block in blocks("sh")[:3])
-    assert redis == "redis-server --appendonly yes"
-    assert plain.startswith("./dev run ")
-    assert "redis://localhost:6379 ./dev run" in named
-    for line in (plain, named.replace("redis://localhost:6379", real_redis.url)):
-        port = free_port()
-        url = f"http://127.0.0.1:{port}"
-        server = Server(
-            ["bash", "-c", line.replace("./dev run", "exec ./dev run")],
-            port=port,
-            url=url,
-            directory=tmp_path,
-            ready=functools.partial(_http_answers, path="/health/ready", status=200),
-            environ={**os.environ, **PATIENT, "PORT": str(port), "DRAIN_SECONDS": "0"},
-        )
-        try:
-            server.start()
-            assert httpx.post(f"{url}/score", json=score("cy"), timeout=PATIENCE_SECONDS).status_code == 200
-        finally:
-            server.stop()
-    assert real_redis.command("EXISTS", "oo:{cy}:linucb-v1") == 1
-
-
-def test_rights_in_redis_are_enough_and_none_too_many() -> None:
-    """With the rights that docs/run/operations.md gives a user of Redis every route that needs Redis works, also when a
-    reply of Redis is lost; nothing is denied, and each of the commands is really used."""
-    text = (ROOT / "docs" / "operations.md").read_text()
-    [command] = re.findall(r"^redis-cli (ACL SETUSER (?:.*\\\n)*.*)$", text, re.MULTILINE)
-    words = shlex.split(command.replace("\\\n", " "))
-    made: dict[str, tuple[str, str]] = {role: make_key(role, role) for role in ROLES}
-    with (
-        redis_server() as store,
-        redis_server("--replicaof", f"127.0.0.1 {store.port}"),
-        Proxy(store.port) as proxy,
-    ):
-        assert store.command(*words)
-        with store.client() as admin:
-            until(lambda: admin.set("warm", 1, px=1) and admin.wait(1, 100) == 1, "replica in sync")
-        environ = {
-            "REDIS_URL": f"redis://oo-serving:PASSWORD@127.0.0.1:{proxy.port}",
-            "REDIS_WAIT_REPLICAS": "1",
-            "API_KEYS": "\n".join(line for _, line in made.values()),
-            "RATE_LIMIT_PER_SECOND": "1000",
-            "FEATURE_HISTORY_SIZE": "1",
-            **PATIENT,
-        }
-        store.command("CONFIG", "RESETSTAT")
-        with (
-            service(environ, ready="/health/ready") as server,
-            httpx.Client(base_url=server.url, timeout=PATIENCE_SECONDS) as client,
-        ):
-            for _ in ("the count of requests", "the score"):
-                proxy.lose_reply()
-            for role, method, path, body, headers in [
-                ("client", "POST", "/score", score("ann"), {}),
-                ("client", "POST", "/score", score("ann"), {}),
-                *[("client", "POST", "/reward", reward("ann"), {"Idempotency-Key": "1"})] * 2,
-                ("reader", "GET", "/stats/ann", None, {}),
-                ("reader", "GET", "/features/ann", None, {}),
-                ("admin", "POST", "/reset/ann", None, {}),
-                ("admin", "DELETE", "/users/ann", None, {}),
-            ]:
-                key = {"Authorization": f"Bearer {made[role][0]}"}
-                answer = client.request(method, path, json=body, headers=key | headers)
-                assert answer.status_code == 200, (path, answer.text)
-            # What INFO is for happens in the background, perhaps later than all of this.
-            until(lambda: "Redis has appendonly no" in server.log, "Redis asked how it is set up")
-        with store.client(decode_responses=True) as admin:
-            used = {name.removeprefix("cmdstat_") for name in admin.info("commandstats")}
-        assert store.command("ACL", "LOG") == []
-    assert {word[1:] for word in words if word.startswith("+")} - used == set()
-
-
-def test_replicas_behind_haproxy(place: tuple[Server, RedisServer]) -> None:
-    """The load balancer's configuration works as written, but for addresses: both replicas serve one user, and one of
-    them may stop without a failed request."""
-    _, store = place
-    (config,) = blocks("haproxy")
-    # On a busy machine Redis may need longer than a probe gives it, and a probe longer than HAProxy gives it: no
-    # replica shall be left for that. This one leaves those that say so, or are gone.
-    asked = "    option httpchk GET /health/ready\n"
-    assert asked in config
-    config = config.replace(asked, f"{asked}    http-check expect ! string stopping\n    timeout check 60s\n")
-    environ = {"REDIS_URL": store.url, **PATIENT}
-    with service(environ) as one, service(environ) as two:
-        for address, replica in (("10.0.0.11:8000", one), ("10.0.0.12:8000", two)):
-            assert address in config
-            config = config.replace(address, f"127.0.0.1:{replica.port}")
-        assert "bind :8000" in config
-        with (
-            haproxy(config.replace("bind :8000", "bind $ADDRESS")) as balancer,
-            httpx.Client(base_url=balancer.url, timeout=PATIENCE_SECONDS) as client,
-        ):
-            until(lambda: client.get("/health/ready").status_code == 200, "a replica behind haproxy")
-
-            def serve(count: int) -> None:
-                for _ in range(count):
-                    assert client.post("/score", json=score("bea")).status_code == 200
-                    assert client.post("/reward", json=reward("bea")).status_code == 200
-
-            serve(20)
-            one.stop()
-            serve(20)
-            stats: dict[str, Any] = client.get("/stats/bea").json()
-    assert (stats["pulls"], stats["reward_count"]) == (40, 40)
+def test_problems_are_those_of_the_code() -> None:
+    """Each problem that docs/use/events.md explains is one that the consumers report."""
+    text = (USE / "events.md").read_text()
+    rows = table(text[text.index("\n| `problem` | what to do |") :])
+    code = " ".join(path.read_text() for path in sorted((ROOT / "app/events").glob("*.py")))
+    # What the code puts in: a subject, and a clause that only some have. The first row has messages of libraries.
+    put_in = re.compile(r"\.\.\.|(?:dlq\.)?signals\.>|(?= and cannot be used)")
+    parts = [part.strip(" :,") for row in rows[1:] for part in put_in.split(row[0].strip("`"))]
+    assert len(parts) > 15
+    assert [part for part in parts if part not in code] == []
 
 
 if __name__ == "__main__":
-    for name, table in TABLES.items():
-        TEXT = place_of(name).sub(f"{table()}\n".replace("\\", r"\\"), TEXT)
-    README.write_text(TEXT)
+    for name, (page, write) in WRITTEN.items():
+        page.write_text(place_of(name).sub(f"{write()}\n".replace("\\", r"\\"), page.read_text()))

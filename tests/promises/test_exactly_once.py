@@ -14,7 +14,9 @@ from state.redis.scan import scan
 from state.store import Store
 from state.update.changes import Append, Change, Fields, Hash, List, Once, Values
 from tests.support.faults import Proxy
-from tests.support.servers import PATIENCE_SECONDS, Cluster, RedisServer, redis_cluster, until_async
+from tests.support.redis_groups import Cluster, redis_cluster
+from tests.support.redis_servers import RedisServer
+from tests.support.waiting import PATIENCE_SECONDS, until_async
 
 pytestmark = pytest.mark.anyio
 

@@ -17,20 +17,11 @@ from state.store import Store
 from state.update.changes import Change, Fields, Hash, Values
 from tests.support.bodies import reward
 from tests.support.faults import waits_in_vain
-from tests.support.servers import (
-    HOST,
-    PATIENCE_SECONDS,
-    RedisServer,
-    Sentinels,
-    Server,
-    free_port,
-    redis_cluster,
-    redis_sentinel,
-    redis_server,
-    service,
-    until,
-    until_async,
-)
+from tests.support.processes import HOST, Server, free_port
+from tests.support.redis_groups import Sentinels, redis_cluster, redis_sentinel
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.service import service
+from tests.support.waiting import PATIENCE_SECONDS, until, until_async
 
 pytestmark = pytest.mark.anyio
 

@@ -16,7 +16,8 @@ from app.tips import chat as llm
 from state.redis.connect import open_servers
 from state.store import Store
 from tests.support.bodies import POLICIES, reward, score
-from tests.support.servers import PATIENCE_SECONDS, Server
+from tests.support.processes import Server
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.anyio
 

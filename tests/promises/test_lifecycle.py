@@ -17,20 +17,11 @@ import pytest
 from app.settings import Settings
 from tests.support.bodies import reward, score
 from tests.support.faults import Proxy
-from tests.support.servers import (
-    PATIENCE_SECONDS,
-    ROOT,
-    RedisServer,
-    Server,
-    ServerError,
-    free_port,
-    program,
-    redis_server,
-    service,
-    until,
-    until_async,
-)
+from tests.support.processes import ROOT, Server, free_port, program
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.service import service
 from tests.support.standin import Asked, stand_in
+from tests.support.waiting import PATIENCE_SECONDS, ServerError, until, until_async
 
 pytestmark = pytest.mark.anyio
 
@@ -101,7 +92,7 @@ def test_probes_without_redis(store: RedisServer) -> None:
 # a library of its own, and a mapped file stays mapped. Elsewhere than on Linux only the log can be seen.
 SEEN = sys.platform == "linux"
 IMPORTS = ["handler", "httptools", "msgspec", "numpy"] if SEEN else []
-POINTS = [*IMPORTS, *(["hiredis", "uvloop"] if SEEN else []), "Started server process", "serves on"]
+POINTS = [*IMPORTS, *(["hiredis", "uvloop"] if SEEN else []), "Started server process", "serving on"]
 CHILDREN = ["child", "child numpy"] if SEEN else []
 WORKERS_POINTS = [*IMPORTS, "Started parent process", *CHILDREN, "Started server process"]
 
@@ -162,7 +153,7 @@ class Starting:
 
     def _is_at(self, point: str) -> bool:
         assert self.process.poll() is None, self.log
-        if " process" in point or point == "serves on":
+        if " process" in point or point == "serving on":
             return point in self.log
         if point == "handler":
             return bool(caught(self.pid) >> (signal.SIGTERM - 1) & 1)
@@ -336,7 +327,7 @@ async def test_what_a_stop_cuts_off(store: RedisServer) -> None:
             await until_async(lambda: asyncio.sleep(0, model.asked), "the model asked")
             os.kill(served.pid, signal.SIGTERM)
             answer = await asked
-            assert (answer.status_code, answer.json()) == (503, {"detail": "the service stops"})
+            assert (answer.status_code, answer.json()) == (503, {"detail": "the service is shutting down"})
             assert answer.headers["retry-after"] == "1"
             assert await asyncio.to_thread(served.wait) == 0
         assert "Traceback" not in served.log
@@ -421,7 +412,7 @@ def test_memory_is_of_one_process() -> None:
         timeout=300,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("REDIS_URL: memory:// is one process's alone")
+    assert done.stderr.startswith("REDIS_URL: memory:// is for one process")
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -442,5 +433,5 @@ def test_workers_need_a_directory() -> None:
         timeout=300,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("WORKERS: more than 1 needs a directory it can write to, at /tmp or in TMPDIR")
+    assert done.stderr.startswith("WORKERS: more than 1 needs a writable directory, at /tmp or in TMPDIR")
     assert len(done.stderr.splitlines()) == 1

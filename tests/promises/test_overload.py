@@ -11,7 +11,10 @@ import httpx
 import pytest
 
 from tests.support.bodies import reward, score
-from tests.support.servers import RedisServer, Server, redis_server, service, until_async
+from tests.support.processes import Server
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.service import service
+from tests.support.waiting import until_async
 
 pytestmark = pytest.mark.anyio
 

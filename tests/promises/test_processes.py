@@ -17,8 +17,10 @@ from app.bandit.ridge import Matrix, Vector
 from state import keys
 from state.values.record import META
 from tests.support.bodies import POLICIES, candidate, reward, score
+from tests.support.processes import Server
+from tests.support.redis_servers import RedisServer
 from tests.support.replay import two_sided
-from tests.support.servers import RedisServer, Server, service
+from tests.support.service import service
 
 pytestmark = pytest.mark.anyio
 

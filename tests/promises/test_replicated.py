@@ -7,13 +7,15 @@ from contextlib import asynccontextmanager
 import pytest
 from redis.asyncio.connection import AbstractConnection
 
+from state import keys
 from state.errors import StoreUnavailable
 from state.redis.connect import open_servers
 from state.redis.servers import Lend, Servers
 from state.store import Store
 from state.update.changes import Change, Fields, Hash, Once, Values
 from tests.support.faults import Proxy, waits_in_vain
-from tests.support.servers import PATIENCE_SECONDS, RedisServer, redis_server, until
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 pytestmark = pytest.mark.anyio
 
@@ -92,7 +94,7 @@ async def test_the_replicas_of_another_master_do_not_count(
 ) -> None:
     """A master wrote a change, or remembered it, and was replaced before a replica had it: it is not acknowledged,
     though the new master has replicas."""
-    once = Once("oo:{ann}:n:once:k", b"this", seen=True)
+    once = Once(keys.marker("ann", "p", "k"), b"this", seen=True)
     if known:
         alone.command("SET", once.key, once.request)
     async with store_on(TakenOver(open_one(alone.url), open_one(followed.url))) as store:
@@ -107,7 +109,7 @@ async def test_the_replicas_of_another_master_do_not_count(
 
 async def test_acknowledged_once_a_replica_has_it(followed: RedisServer) -> None:
     """With a replica in sync changes and their repeats are acknowledged."""
-    once = Once("oo:{ann}:n:once:k", b"this", seen=True)
+    once = Once(keys.marker("ann", "p", "k"), b"this", seen=True)
     async with store_on(open_one(followed.url)) as store:
         assert [await store.update("ann", (Hash(KEY, (b"n",)),), add_one, once=once) for _ in range(2)] == [False, True]
 

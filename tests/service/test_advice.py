@@ -8,17 +8,11 @@ import pytest
 
 from state.redis.advice import advise, warnings
 from state.redis.connect import open_servers
-from tests.support.servers import (
-    PATIENCE_SECONDS,
-    RedisServer,
-    Server,
-    free_port,
-    redis_cluster,
-    redis_server,
-    service,
-    until,
-    until_async,
-)
+from tests.support.processes import Server, free_port
+from tests.support.redis_groups import redis_cluster
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.service import service
+from tests.support.waiting import PATIENCE_SECONDS, until, until_async
 
 pytestmark = pytest.mark.anyio
 

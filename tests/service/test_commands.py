@@ -2,7 +2,6 @@
 
 import base64
 import gzip
-import hashlib
 import io
 import json
 import math
@@ -25,14 +24,14 @@ from rich.console import Console
 
 from app.bandit.catalog import policies
 from app.commands.cli import run
-from app.commands.first_system import Ids, Unusable, read, read_ids
 from app.commands.show import picture
-from app.http.api_keys import read_keys
 from state import keys
 from state.transfer import Page
 from state.values.stored import Stored
 from tests.support.bodies import POLICIES, candidate, contents, reward, score
-from tests.support.servers import PATIENCE_SECONDS, RedisServer, Server, free_port, redis_server, until
+from tests.support.processes import Server, free_port
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 ROOT = Path(__file__).parent.parent.parent
 SUFFIXES = {"linucb-v1": "", "egreedy-v1": "_egreedy", "egreedy-v2": "_egreedy_v2"}
@@ -296,39 +295,6 @@ def test_a_name_that_may_be_two(client: httpx.Client, store: RedisServer, tmp_pa
     code, _, err = operate("import", tmp_path)
     assert (code, err) == (0, "x_egreedy.json: has five features, so it is linucb-v1 of a user 'x_egreedy'\n")
     assert list(contents(store)) == [b"oo:{x_egreedy}:egreedy-v2", b"oo:{x_egreedy}:linucb-v1", b"oo:{y}:egreedy-v1"]
-
-
-def user_of(path: Path, ids: Ids | None) -> str:
-    """The user a file is of, or why none."""
-    path.write_text(json.dumps(model(5)))
-    try:
-        return read(path, policies(1.0, 0.1), ids).stored.user
-    except Unusable as error:
-        return str(error)
-
-
-def test_ids_of_names(tmp_path: Path) -> None:
-    """A list of true ids tells what a name stands for; what it leaves open is not guessed."""
-    ids = read_ids(iter(["a:b\n", "a/c\r\n", "a c\n", "\n", "a_b_c\n", "odd\tü\n", "a:b\n"]))
-    assert ids.problems == ["line 3: 'a c' and others have files of the same name, 'a_c'"]
-    expected = {
-        "a_b": "a:b",
-        "a_b_c": "a_b_c",
-        "odd": "ü",
-        "ann": "ann",
-        "a_c": "its name stands for several users",
-        "a_d": "its name may stand for another user id, and the list has none for it",
-    }
-    assert {name: user_of(tmp_path / f"{name}.json", ids) for name in expected} == expected
-    assert user_of(tmp_path / "a_c.json", None) == "a_c"
-    assert user_of(tmp_path / f"{'x' * 200}.json", read_ids(iter([f"{'x' * 200}\t{'y' * 257}"]))) == "x" * 200
-    twice = read_ids(iter(["one\tann", "two\tann", "three\tbea"]))
-    assert twice.problems == ["line 2: 'ann' has files of two names, 'one' and 'two'"]
-    assert user_of(tmp_path / "two.json", twice) == "its name stands for several users"
-    assert user_of(tmp_path / "bea.json", twice) == "the list has another name for the user id that it would be"
-    assert read_ids(iter(["y" * 257])).problems == ["line 1: a user id has 1 to 256 characters"]
-    (tmp_path / "esc\x1b.json").write_text(json.dumps(model(5)))
-    assert user_of(tmp_path / "esc\x1b.json", None) == "the file name is not a valid user id"
 
 
 def test_collisions_fail_the_import(client: httpx.Client, tmp_path: Path, operate: Operate) -> None:
@@ -698,31 +664,17 @@ def test_a_full_disk_leaves_nothing(client: httpx.Client, store: RedisServer, tm
 
 def test_export_takes_nothing_over(client: httpx.Client, tmp_path: Path, operate: Operate) -> None:
     """What is called `.part` already, a link or a file that others may read, is replaced and not written to."""
+    play(client, "ann")
     other, part = tmp_path / "other", tmp_path / "f.part"
     other.write_text("another's")
     part.symlink_to(other)
+    assert client.post("/score", json=score("ann")).status_code == 200
     assert operate("export", tmp_path / "f")[0] == 0
     assert other.read_text() == "another's"
     part.touch(0o644)
     assert operate("export", tmp_path / "f")[0] == 0
     assert stat.S_IMODE((tmp_path / "f").stat().st_mode) == 0o600
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f", "other"]
-
-
-@pytest.mark.parametrize("name", ["", ".", "folder", "pipe", "null"])
-def test_export_replaces_files_only(
-    name: str, tmp_path: Path, operate: Operate, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A folder, a pipe, a device or no name at all is refused with one line, before anything is read."""
-    monkeypatch.chdir(tmp_path)
-    Path("folder").mkdir()
-    os.mkfifo("pipe")
-    Path("null").symlink_to("/dev/null")
-    with pytest.raises(SystemExit) as stopped:
-        operate("export", name, url="redis://127.0.0.1:1")
-    assert stopped.value.code == 2
-    assert capsys.readouterr().err.startswith(f"python -m app export: argument FILE: {name!r} is ")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "null", "pipe"]
 
 
 # One user
@@ -806,21 +758,6 @@ def test_erase(
     assert statistics(client, erased)[0]["pulls"] == 0
 
 
-def test_erase_asks(
-    client: httpx.Client, store: RedisServer, operate: Operate, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At a terminal erase asks first, and only a yes is one."""
-    play(client, "ann")
-    before = contents(store)
-    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
-    monkeypatch.setattr("builtins.input", lambda _: "")
-    assert operate("erase", "ann") == (1, "", "nothing was removed\n")
-    assert contents(store) == before
-    monkeypatch.setattr("builtins.input", lambda _: " Y ")
-    assert operate("erase", "ann")[0] == 0
-    assert [key for key in contents(store) if b"ann" in key] == []
-
-
 def waits(pid: int) -> bool:
     return subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], check=True, stdout=subprocess.PIPE).stdout[:1] == b"S"
 
@@ -838,7 +775,7 @@ def test_erase_takes_no_answer_for_no(answer: str, code: int, client: httpx.Clie
     ) as process:
         try:
             assert process.stdout
-            question = "Remove everything there is of 'ann'? [y/N] "
+            question = "Remove all there is of 'ann'? [y/N] "
             assert process.stdout.read(len(question)) == question
             until(lambda: waits(process.pid), "it waits for the answer")
             if answer in signal.Signals.__members__:
@@ -855,26 +792,6 @@ def test_erase_takes_no_answer_for_no(answer: str, code: int, client: httpx.Clie
 
 
 # The command line
-
-
-def test_key(operate: Operate) -> None:
-    """A new key is shown once, with the line by which the service knows it."""
-    code, out, _ = operate("key", "phone", "client")
-    key, line = (row.split(": ")[1].strip() for row in out.splitlines())
-    [known] = read_keys(line)
-    assert (code, known.name, known.role) == (0, "phone", "client")
-    assert known.digest == hashlib.sha256(key.encode()).digest()
-    assert operate("key", "phone", "boss")[0] == 2
-
-
-@pytest.mark.parametrize(
-    "words", [["export", "f"], ["restore", "f"], ["import", "."], ["show", "ann"], ["erase", "ann", "--yes"]]
-)
-def test_embedded_store_is_out_of_reach(words: list[str], operate: Operate) -> None:
-    """State of memory:// is in another process: that is said, in one line."""
-    code, out, err = operate(*words, url="memory://")
-    assert (code, out) == (2, "")
-    assert err == "REDIS_URL is memory://: such state is in the process that serves, out of reach from here\n"
 
 
 def test_failures_are_one_line(tmp_path: Path, operate: Operate) -> None:
@@ -897,15 +814,6 @@ def test_failures_are_one_line(tmp_path: Path, operate: Operate) -> None:
     code, _, err = operate("show", "ann", url="http://here")
     assert (code, err.count("\n")) == (2, 1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ann.json", "f"]
-
-
-@pytest.mark.parametrize("words", [["imp"], ["export"], ["show", ""], ["show", "x" * 257], ["show", "\udcff"]])
-def test_wrong_calls_are_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """A command that is none, or lacks something, is refused with one line and exit code 2."""
-    with pytest.raises(SystemExit) as stopped:
-        run(words)
-    assert stopped.value.code == 2
-    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_as_a_program(client: httpx.Client, store: RedisServer) -> None:

@@ -1,4 +1,4 @@
-"""The consumers against a real nats-server and a real Redis: found, handled, failed, kept waiting, stopped."""
+"""The consumers against a real nats-server and a real Redis: events handled, failed, kept waiting, and given back."""
 
 import asyncio
 import json
@@ -13,7 +13,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import msgspec
 import nats
 import pytest
 from nats.aio.msg import Msg
@@ -27,20 +26,14 @@ from app.events.counts import Observer
 from app.events.handlers import TaskSync
 from app.messages.events import Happening
 from app.messages.health import ConsumerHealth
-from app.settings import Secret, Settings, SettingsError
+from app.settings import Secret, Settings
 from state.errors import ConflictError
 from state.redis.connect import open_servers
 from state.store import Store
-from tests.support.servers import (
-    PATIENCE_SECONDS,
-    RedisServer,
-    Server,
-    certificate,
-    free_port,
-    nats_server,
-    redis_server,
-    until_async,
-)
+from tests.support.nats_servers import nats_server
+from tests.support.processes import Server, free_port
+from tests.support.redis_servers import RedisServer, certificate, redis_server
+from tests.support.waiting import PATIENCE_SECONDS, until_async
 
 pytestmark = pytest.mark.anyio
 
@@ -50,7 +43,7 @@ AWAY = "store unavailable: Redis cannot be reached"
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy server is no trouble here: what it is asked too impatiently is asked again, and counted and told again."""
+    """Time-outs are long: on a busy machine, a request that is repeated would be counted and told a second time."""
     monkeypatch.setattr("app.events.dead_letters.PUBLISH_SECONDS", PATIENCE_SECONDS / 2)
     monkeypatch.setattr("app.events.durable.API_SECONDS", PATIENCE_SECONDS / 2)
 
@@ -64,7 +57,7 @@ def nats_at() -> Iterator[Server]:
 
 @pytest.fixture
 async def js(nats_at: Server) -> AsyncIterator[JetStreamContext]:
-    """A connection of the test's own; no stream is there at first."""
+    """A connection of the test's own, to a server without streams."""
     async with connected(nats_at.url) as jetstream:
         for stream in await jetstream.streams_info():
             assert stream.config.name
@@ -81,16 +74,9 @@ async def connected(url: str) -> AsyncIterator[JetStreamContext]:
         await client.close()
 
 
-class Unobserved:
-    """Nobody counts decisions here."""
-
-    def decided(self, policy: str, *, explored: bool) -> None: ...
-    def rewarded(self, policy: str, reward: float, *, replayed: bool) -> None: ...
-
-
 @asynccontextmanager
 async def decisions(redis_url: str) -> AsyncIterator[tuple[Sync, Store]]:
-    """The real use-case over a real store, which may be slow: only a Redis that is not there counts as away."""
+    """The real use-case over a real store, which may be slow: only a missing Redis counts as away."""
     servers = open_servers(redis_url, size=8, timeout=PATIENCE_SECONDS)
     store = Store(servers, timeout=PATIENCE_SECONDS, history_size=10, marker_seconds=60)
     try:
@@ -170,7 +156,7 @@ def synced(user: str, **fields: Any) -> bytes:
 
 
 class Noting:
-    """A use-case that only notes who came; `answer` is awaited first."""
+    """A use-case that only keeps the user ids; `answer` is awaited for each."""
 
     def __init__(self, answer: Callable[[str], Awaitable[None]] | None = None) -> None:
         self.users: list[str] = []
@@ -200,7 +186,7 @@ class Seen:
 
 
 async def test_streams_are_found_by_subject(nats_at: Server, js: JetStreamContext) -> None:
-    """Whatever streams are called and however the subjects are spread over them, each has the durable and is read."""
+    """Every stream that holds some of the subjects gets the durable and is read, whatever its name."""
     await js.add_stream(name="WORK", subjects=["signals.task.*", "orders"])
     await js.add_stream(name="REST", subjects=["signals.tip.>", "feedback.>", "dlq.>"])
     noting = Noting()
@@ -226,7 +212,7 @@ async def test_streams_are_found_by_subject(nats_at: Server, js: JetStreamContex
 
 
 async def test_streams_are_waited_for_or_created(nats_at: Server, js: JetStreamContext) -> None:
-    """A stream that is missing is waited for, and said to be missing; told to, the service creates it and `dlq`."""
+    """A missing stream is reported and waited for; with NATS_CREATE_STREAMS the service makes it and `dlq`."""
     async with consuming(nats_at.url, Noting()) as consumers:
         await reach(consumers, "waiting", lambda health: health.state == "waiting for stream" and health.problem)
         assert "no stream has signals.>" in (signals(consumers).problem or "")
@@ -270,8 +256,8 @@ async def test_sync_is_written_and_an_older_one_does_not_overwrite_it(
     assert len(stored["received_at"]) == len("2026-01-01T00:00:00Z")
 
 
-async def test_malformed_events_are_dead_lettered_and_block_nobody(nats_at: Server, js: JetStreamContext) -> None:
-    """Twenty bad ones among good ones: each is a dead letter with reason, headers and body; all are done."""
+async def test_malformed_events_are_dead_lettered_and_block_no_others(nats_at: Server, js: JetStreamContext) -> None:
+    """Twenty among good ones: each becomes a dead letter with reason, headers and body; the good ones are handled."""
     await js.add_stream(name="S", subjects=["signals.>"])
     await js.add_stream(name="dlq", subjects=["dlq.>"])
     bad = [b"", b"x", b"[]", b"{}", b"\xff", b"[" * 100_000, synced(""), synced("u" * 257), b"null", b'{"user_id": 1}']
@@ -330,7 +316,7 @@ async def raw_publish(server: Server, subject: str, headers: bytes, body: bytes,
 
 @pytest.mark.parametrize("case", UNREADABLE)
 async def test_events_that_nats_py_cannot_read_end_nothing(nats_at: Server, js: JetStreamContext, case: str) -> None:
-    """With headers like that they are malformed or handled like others, with a subject like that nobody's: all done."""
+    """With strange headers they are read by their bodies, with a strange subject they are acked; all are settled."""
     await js.add_stream(name="S", subjects=["signals.>"])
     await js.add_stream(name="dlq", subjects=["dlq.>"])
     subject, headers = UNREADABLE[case]
@@ -352,7 +338,7 @@ async def test_events_that_nats_py_cannot_read_end_nothing(nats_at: Server, js: 
 async def test_client_that_reads_no_more_is_replaced(
     nats_at: Server, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever ended the reading: nats-py still says that it is connected."""
+    """nats-py still says that it is connected when its reading has ended."""
     monkeypatch.setattr("app.events.consumers.WATCH_SECONDS", 0.1)
     await js.add_stream(name="S", subjects=["signals.>"])
     quick = ConsumerConfig(durable_name="oo-serving-signals", filter_subject="signals.>", ack_wait=0.3)
@@ -368,7 +354,7 @@ async def test_client_that_reads_no_more_is_replaced(
 
 
 async def test_flood_of_large_events_passes(nats_at: Server, js: JetStreamContext) -> None:
-    """They are asked for in portions that fit into memory, one right after the other, and hold nobody up for long."""
+    """They are asked for in portions that fit into memory, one right after the other."""
     await js.add_stream(name="S", subjects=["signals.>"])
     await js.add_stream(name="dlq", subjects=["dlq.>"])
     for _ in range(200):
@@ -403,8 +389,8 @@ async def test_failing_event_comes_again_until_its_last_delivery(nats_at: Server
     assert letter.headers["Dlq-Delivered"] == "3"
 
 
-async def test_dead_letter_that_nobody_takes_does_not_end_the_event(nats_at: Server, js: JetStreamContext) -> None:
-    """Without a stream for it the event comes again, until there is one."""
+async def test_dead_letter_without_a_stream_does_not_end_the_event(nats_at: Server, js: JetStreamContext) -> None:
+    """The event comes again until there is a stream for `dlq.>`."""
     await js.add_stream(name="S", subjects=["signals.>"])
     async with consuming(nats_at.url, Noting(), nats_max_deliver=1) as consumers:
         await js.publish(SYNCED, b"bad")
@@ -420,7 +406,7 @@ async def test_dead_letter_that_nobody_takes_does_not_end_the_event(nats_at: Ser
 async def test_existing_durable_is_reported_and_left_as_it_is(
     nats_at: Server, js: JetStreamContext, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its own settings are what counts: dead letters come before its server drops the event silently."""
+    """Its lower limit counts: the dead letter comes before the server would drop the event silently."""
     await js.add_stream(name="S", subjects=["signals.>"])
     await js.add_stream(name="dlq", subjects=["dlq.>"])
     theirs = ConsumerConfig(durable_name="mine-signals", filter_subject="signals.>", max_deliver=2, ack_wait=7.0)
@@ -462,7 +448,7 @@ async def test_what_differs_in_a_durable_is_told(
     setting: dict[str, Any],
     words: str | None,
 ) -> None:
-    """Once in the log and in /health all the time, also what only the server's answer to a request for events tells."""
+    """Once in the log, and in /health all the time; some limits are known only from a refused request for events."""
     monkeypatch.setattr("app.events.durable.LOOK_SECONDS", 0.1)
     await js.add_stream(name="S", subjects=["signals.>"])
     await js.add_stream(name="dlq", subjects=["dlq.>"])
@@ -481,7 +467,7 @@ async def test_what_differs_in_a_durable_is_told(
 
 
 async def add_durable(js: JetStreamContext, stream: str, **settings: Any) -> None:
-    """A durable as the service makes it but for some settings, of which nats-py does not know all."""
+    """A durable as the service makes it but for some settings; nats-py does not know all of them."""
     config: dict[str, Any] = {
         "durable_name": "oo-serving-signals",
         "filter_subject": "signals.>",
@@ -496,7 +482,7 @@ async def add_durable(js: JetStreamContext, stream: str, **settings: Any) -> Non
 
 
 async def test_durable_that_gives_no_bodies_is_not_used(nats_at: Server, js: JetStreamContext) -> None:
-    """Its good events would become empty dead letters. Made anew, it has them all."""
+    """Its good events would become empty dead letters. Deleted and made again, it delivers them all."""
     await js.add_stream(name="S", subjects=["signals.>"])
     await js.add_stream(name="dlq", subjects=["dlq.>"])
     await add_durable(js, "S", headers_only=True)
@@ -515,7 +501,7 @@ async def test_durable_that_gives_no_bodies_is_not_used(nats_at: Server, js: Jet
 async def test_durable_that_becomes_useless_is_left_alone(
     nats_at: Server, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody changes it while it is used: its stream is waited for again."""
+    """When it is changed while in use, its stream is no longer consumed."""
     monkeypatch.setattr("app.events.durable.LOOK_SECONDS", 0.1)
     await js.add_stream(name="S", subjects=["signals.>"])
     async with consuming(nats_at.url, Noting()) as consumers:
@@ -531,7 +517,7 @@ async def test_durable_that_becomes_useless_is_left_alone(
 async def test_trouble_with_one_stream_is_not_that_of_others(
     nats_at: Server, js: JetStreamContext, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One that takes no durable is a problem to tell; the other stream is consumed."""
+    """A stream that takes no durable is reported; the other stream is consumed."""
     await js.add_stream(name="A", subjects=["signals.a.>"], max_consumers=1)
     await js.add_stream(name="B", subjects=["signals.task.>"])
     await js.add_stream(name="dlq", subjects=["dlq.>"])
@@ -548,7 +534,7 @@ async def test_trouble_with_one_stream_is_not_that_of_others(
 
 
 async def test_trouble_in_making_streams_is_told(nats_at: Server, js: JetStreamContext) -> None:
-    """Another stream has the name of one that is missing: the rest goes on."""
+    """When another stream has the name of a missing one, that is reported, and the rest goes on."""
     await js.add_stream(name="S", subjects=["signals.>"])
     await js.add_stream(name="dlq", subjects=["something.else"])
     await js.add_stream(name="feedback", subjects=["something.other"])
@@ -569,7 +555,7 @@ async def test_trouble_in_making_streams_is_told(nats_at: Server, js: JetStreamC
 async def test_full_stream_of_dead_letters_is_told_until_it_takes_one(
     nats_at: Server, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What cannot be handled comes again meanwhile; nothing else would show it."""
+    """Meanwhile events that cannot be handled come again; nothing else would show it."""
     monkeypatch.setattr("app.events.durable.LOOK_SECONDS", 0.1)
     await js.add_stream(name="S", subjects=["signals.>"])
     full = StreamConfig(name="dlq", subjects=["dlq.>"], max_msgs=1, discard=DiscardPolicy.NEW)
@@ -584,7 +570,7 @@ async def test_full_stream_of_dead_letters_is_told_until_it_takes_one(
 
 
 async def test_durable_that_pushes_is_reported_and_not_touched(nats_at: Server, js: JetStreamContext) -> None:
-    """It cannot be pulled from, so its stream counts as one that is waited for."""
+    """It cannot be pulled from, so the state is that of a missing stream."""
     await js.add_stream(name="S", subjects=["signals.>"])
     pushing = ConsumerConfig(durable_name="oo-serving-signals", deliver_subject="elsewhere", filter_subject="signals.>")
     await js.add_consumer("S", pushing)
@@ -595,7 +581,7 @@ async def test_durable_that_pushes_is_reported_and_not_touched(nats_at: Server, 
 
 
 async def test_store_away_costs_no_delivery(nats_at: Server, js: JetStreamContext) -> None:
-    """Even with a single delivery allowed: events wait in hand, none is given up, all are handled afterwards."""
+    """Even when a single delivery is allowed, events wait in hand, and all are handled afterwards."""
     await js.add_stream(name="S", subjects=["signals.>"])
     await js.add_stream(name="dlq", subjects=["dlq.>"])
     with redis_server() as redis:
@@ -622,7 +608,7 @@ async def test_store_away_costs_no_delivery(nats_at: Server, js: JetStreamContex
 async def test_store_that_answers_and_takes_nothing_is_told(
     nats_at: Server, js: JetStreamContext, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A full Redis answers each PING in between: it is a problem as long as an event waits for it."""
+    """A full Redis answers every PING, yet it is a problem as long as an event waits for it."""
     monkeypatch.setattr("app.events.store_gate.SAY_SECONDS", 3_600.0)  # one line, however long three answers take
     await js.add_stream(name="S", subjects=["signals.>"])
     await js.add_stream(name="dlq", subjects=["dlq.>"])
@@ -658,8 +644,8 @@ async def test_store_that_answers_and_takes_nothing_is_told(
 async def test_replica_that_alone_lost_the_store_gives_its_events_to_others(
     nats_at: Server, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a while in hand; that is no failure, though a single delivery is allowed, and it asks for no more."""
-    monkeypatch.setattr("app.events.pull.HOLD_SECONDS", 0.2)
+    """After a while in hand. That is not a failure, even when a single delivery is allowed, and it asks for no more."""
+    monkeypatch.setattr("app.events.delivery.HOLD_SECONDS", 0.2)
     await js.add_stream(name="S", subjects=["signals.>"])
     await js.add_stream(name="dlq", subjects=["dlq.>"])
     noting = Noting()
@@ -787,7 +773,7 @@ def each_timeout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.usefixtures("each_timeout")
 async def test_stop_closes_a_connection_to_a_server_that_hangs() -> None:
-    """The server is told of the end, but its answer is not waited for: no task is left behind."""
+    """A shutdown does not wait for an answer of the server, and leaves no task behind."""
     with nats_server() as server:
         before = asyncio.all_tasks()
         async with consuming(server.url, Noting(), nats_create_streams=True) as consumers:
@@ -803,46 +789,9 @@ async def test_stop_closes_a_connection_to_a_server_that_hangs() -> None:
         await until_async(ended, "no task left")
 
 
-async def test_nothing_is_started_without_a_url() -> None:
-    """An empty NATS_URL turns events off: nothing runs, health says so, a stop is nothing."""
-    async with consuming("", Noting()) as consumers:
-        assert msgspec.to_builtins(consumers.health()) == {"enabled": False, "consumers": {}}
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "nats://host:99999",
-        "nats://host:0",
-        "nats://host:port",
-        "nats://",
-        "nats://:4222",
-        "http://host:4222",
-        "foo://host",
-        "NATS://host",
-        ",",
-        " , ",
-        " ",
-        "nats://host:4222,ws://host:80",
-        "ws://host:80",
-        "nats://oo:s3cret#x@host",
-        "nats://oo:123/s3cret@host",
-        "nats://oo:1?s3cret@host",
-        "nats://oo:s[3cret@host",
-        "nats://host:4222/s3cret",
-    ],
-)
-def test_url_that_cannot_be_used_stops_the_start(url: str) -> None:
-    """With one line that does not repeat it."""
-    noting = Noting()
-    with pytest.raises(SettingsError) as caught:
-        Consumers(Settings(nats_url=Secret(url)), noting, noting.ping)
-    assert str(caught.value) == "NATS_URL: takes nats://host:port or tls://host:port, separated by commas"
-
-
 @pytest.mark.parametrize("password", ["p@ss:w%40rd", "a=b&c;d!$^*()_+{}|~`'\"<>\\.é"])
 async def test_password_is_taken_as_it_is_written(password: str) -> None:
-    """Nothing in it is decoded, and every character but those that docs/use/events.md names may be in it."""
+    """It is not decoded, and may have every character but those that docs/use/events.md names."""
     with nats_server("--user", "oo", "--pass", password) as server:
         url = server.url.replace("//", f"//oo:{password}@")
         async with consuming(url, Noting(), nats_create_streams=True) as consumers:
@@ -851,14 +800,14 @@ async def test_password_is_taken_as_it_is_written(password: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["", "nats://"])
 async def test_address_with_and_without_its_scheme(nats_at: Server, js: JetStreamContext, scheme: str) -> None:
-    """Both are nats-py's."""
+    """Both are taken."""
     url = nats_at.url.replace("nats://", scheme)
     async with consuming(url, Noting(), nats_create_streams=True) as consumers:
         await running(consumers)
 
 
 async def test_server_that_comes_later_is_connected_to() -> None:
-    """Of several servers any will do; until one is there the state is `connecting`, and a stop is quick."""
+    """Any of several servers will do; until one answers the state is `connecting`, and a shutdown is quick."""
     port = free_port()
     urls = f"nats://127.0.0.1:{free_port()}, nats://127.0.0.1:{port}"
     async with asyncio.timeout(45), consuming(urls, Noting(), grace=120) as consumers:
@@ -871,7 +820,7 @@ async def test_server_that_comes_later_is_connected_to() -> None:
 
 
 async def test_refused_credentials_are_tried_again_quietly(caplog: pytest.LogCaptureFixture) -> None:
-    """No flood of lines, and the password is nowhere; with the right one it runs."""
+    """The log has one line, and the password is nowhere; with the right one the consumers run."""
     with nats_server("--user", "oo", "--pass", "right") as server, caplog.at_level(logging.INFO):
         async with consuming(server.url.replace("//", "//oo:wr0ng@"), Noting()) as consumers:
             await reach(consumers, "refused", lambda health: "Authorization" in (health.problem or ""))
@@ -890,7 +839,7 @@ async def _more_than(server: Server, tried: int) -> bool:
 
 
 async def test_server_without_jetstream_is_no_trouble(caplog: pytest.LogCaptureFixture) -> None:
-    """The streams are waited for, and why is said once."""
+    """It is reported once, and the streams are waited for."""
     with nats_server(jetstream=False) as server:
         async with consuming(server.url, Noting()) as consumers:
             await reach(consumers, "found out", lambda health: health.problem == "the server has no JetStream")
@@ -899,7 +848,7 @@ async def test_server_without_jetstream_is_no_trouble(caplog: pytest.LogCaptureF
 
 
 async def test_jetstream_that_goes_away_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The connection is there again, but no stream is: nothing runs."""
+    """After a reconnection to a server without JetStream the state is that of missing streams."""
     monkeypatch.setattr("app.events.durable.LOOK_SECONDS", 0.1)
     monkeypatch.setattr(
         "app.events.durable.API_SECONDS", 5.0
@@ -935,7 +884,7 @@ async def test_server_restarted_in_the_middle() -> None:
 async def test_durable_deleted_in_the_middle_is_made_again(
     nats_at: Server, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its events come again from the first that the stream holds, which handlers allow."""
+    """Its events come again from the first in the stream, which changes nothing."""
     monkeypatch.setattr("app.events.durable.LOOK_SECONDS", 0.2)
     await js.add_stream(name="S", subjects=["signals.>"])
     noting = Noting()
@@ -960,8 +909,8 @@ async def test_connection_over_tls(tmp_path: Any, monkeypatch: pytest.MonkeyPatc
 
 
 async def test_dead_letters_are_handed_in_again_as_documented(nats_at: Server, js: JetStreamContext) -> None:
-    """The program in docs/use/events.md publishes each once more to its subject, and takes it out of the dead letters."""
-    text = (Path(__file__).parent.parent.parent / "docs" / "events.md").read_text()
+    """The program in docs/use/events.md publishes each again to its subject and deletes it from the dead letters."""
+    text = (Path(__file__).parent.parent.parent / "docs" / "use" / "events.md").read_text()
     [program] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     await js.add_stream(name="S", subjects=["signals.>"])
     await js.add_stream(name="dlq", subjects=["dlq.>"])
@@ -1003,7 +952,7 @@ async def test_dead_letters_are_handed_in_again_as_documented(nats_at: Server, j
 
 
 async def test_dead_letter_handed_in_again_is_as_old_as_it_was(nats_at: Server, js: JetStreamContext) -> None:
-    """Its own time counts, also after it failed once more; no header makes an event newer than its stream says."""
+    """It keeps its time, even after it fails again; no header makes an event newer than its stream says."""
     await js.add_stream(name="S", subjects=["signals.>"])
     await js.add_stream(name="dlq", subjects=["dlq.>"])
     seen: dict[str, float] = {}

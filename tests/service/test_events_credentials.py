@@ -11,7 +11,8 @@ import pytest
 
 from app.events.consumers import Consumers
 from app.settings import Secret, Settings
-from tests.support.servers import nats_server, until_async
+from tests.support.nats_servers import nats_server
+from tests.support.waiting import until_async
 
 pytestmark = pytest.mark.anyio
 
@@ -86,7 +87,7 @@ async def test_credentials_from_a_file(tmp_path: Path) -> None:
                 )
 
             async def incomplete() -> bool:
-                return "oo.creds has not both a user's JWT and seed" in await problem(consumers)
+                return "oo.creds lacks a user's JWT or seed" in await problem(consumers)
 
             await until_async(missing, "no credentials yet")
             half = f"-----BEGIN USER NKEY SEED-----\n{seed.decode()}\n------END USER NKEY SEED------\n"

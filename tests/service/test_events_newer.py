@@ -28,7 +28,8 @@ from tests.service.test_consumer import (
     signals,
     synced,
 )
-from tests.support.servers import HOST, Server, free_port, nats_server, newer_nats, program
+from tests.support.nats_servers import nats_server, newer_nats
+from tests.support.processes import HOST, Server, free_port, program
 
 pytestmark = pytest.mark.anyio
 

@@ -11,16 +11,11 @@ import pytest
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig
 
-from tests.support.servers import (
-    PATIENCE_SECONDS,
-    RedisServer,
-    Server,
-    nats_server,
-    redis_server,
-    service,
-    until,
-    until_async,
-)
+from tests.support.nats_servers import nats_server
+from tests.support.processes import Server
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.service import service
+from tests.support.waiting import PATIENCE_SECONDS, until, until_async
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.bodies import POLICIES, contents, reward, score
-from tests.support.servers import RedisServer, Server
+from tests.support.processes import Server
+from tests.support.redis_servers import RedisServer
 
 ROUTES = [(verb, f"/{verb}{suffix}") for verb in ("score", "reward") for suffix in POLICIES.values()]
 VALID = {"score": score(), "reward": reward()}

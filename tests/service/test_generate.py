@@ -2,11 +2,9 @@
 
 import asyncio
 import json
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,10 +13,11 @@ import pytest
 
 from app.main import create_app
 from app.settings import Secret, Settings, SettingsError
-from app.tips import prompts
 from app.tips.chat import connect
-from tests.support.servers import Server, free_port, service, until_async
+from tests.support.processes import Server, free_port
+from tests.support.service import service
 from tests.support.standin import Asked, StandIn, completion, http, stand_in
+from tests.support.waiting import until_async
 
 pytestmark = pytest.mark.anyio
 
@@ -39,7 +38,7 @@ class Running(msgspec.Struct):
         return await self.http.post("/generate", json=ASKED | fields)
 
     def says(self, *replies: str | bytes | None) -> None:
-        """From now on the model gives these replies in turn, the last one for ever; bytes are a whole response."""
+        """The model gives these replies in turn, the last one again and again; bytes are a whole response."""
         self.llm.asked.clear()
 
         async def answer(_: Asked) -> bytes:
@@ -135,8 +134,8 @@ async def test_never_good(one: Running, reply: str | None) -> None:
     ("raw", "status", "says"),
     [
         (http(b'{"choices": []}'), 502, "no usable tips in 3 tries"),
-        (http(b"<html>"), 502, "no chat completion"),
-        (http(b"{" * 99), 502, "no chat completion"),
+        (http(b"<html>"), 502, "not a chat completion"),
+        (http(b"{" * 99), 502, "not a chat completion"),
         (
             http(b'{"error": "key ' + KEY.encode() + b' is bad"}', "401 Unauthorized"),
             502,
@@ -151,7 +150,7 @@ async def test_never_good(one: Running, reply: str | None) -> None:
     ids=lambda value: repr(value)[:20],
 )
 async def test_proxy_failures(one: Running, raw: bytes, status: int, says: str) -> None:
-    """What the proxy does wrong is 502 or 503 with its reason, never a 500 and never the key."""
+    """A failure of the proxy is a 502 or 503 with its reason, never a 500, and never shows the key."""
     one.says(raw)
     response = await one.generate()
     assert response.status_code == status
@@ -212,7 +211,7 @@ async def test_parts_and_refusals(one: Running) -> None:
     ids=repr,
 )
 async def test_bad_requests(one: Running, fields: dict[str, Any]) -> None:
-    """What is out of range or names no prompt is 422, and the model is not asked."""
+    """A value out of range or an unknown prompt is a 422, and the model is not asked."""
     one.says(ARRAY)
     response = await one.generate(**fields)
     assert response.status_code == 422
@@ -307,7 +306,7 @@ async def test_without_key() -> None:
 
 
 async def test_not_reachable_and_default_version() -> None:
-    """Nobody listens at LITELLM_URL: 503 with Retry-After. DEFAULT_PROMPT_VERSION is what /prompts says."""
+    """A proxy that is not reachable is a 503 with Retry-After. DEFAULT_PROMPT_VERSION is what /prompts says."""
     async with running(LITELLM_URL=f"http://127.0.0.1:{free_port()}", DEFAULT_PROMPT_VERSION="v2") as made:
         response = await made.generate()
         assert (response.status_code, "retry-after" in response.headers) == (503, True)
@@ -338,33 +337,3 @@ def test_key_is_in_no_repr() -> None:
     client = connect(url="http://x", key=Secret(KEY), max_concurrency=1, queue_seconds=1)
     assert KEY not in repr(client)
     assert KEY not in repr(Settings(litellm_master_key=Secret(KEY)))
-
-
-# docs/use/tips.md says what is so
-
-GUIDE = (Path(__file__).parent.parent.parent / "docs" / "generate.md").read_text()
-
-
-def shown(pattern: str) -> str:
-    """The part of the guide that the one group of `pattern` matches."""
-    match = re.search(pattern, GUIDE, re.DOTALL)
-    assert match is not None
-    return match[1]
-
-
-async def test_guide_request_and_answer(one: Running) -> None:
-    """The request in the guide gives the answer in the guide."""
-    answer = json.loads(shown(r"```json\n(.*?)```"))
-    said = [{k: v for k, v in tip.items() if k in ("content", "rationale") and v} for tip in answer["candidates"]]
-    said[0]["id"] = "walk"
-    one.says(http(completion(json.dumps(said), tokens=(312, 58), model="gpt-4o-mini")))
-    response = await one.http.post("/generate", content=shown(r"localhost:8000/generate -d '(.*?)'"))
-    assert (response.status_code, response.json()) == (200, answer)
-    assert (await one.http.get("/prompts")).text == shown(r"curl -s localhost:8000/prompts\n([^\n]*)")
-
-
-def test_guide_prompt(tmp_path: Path) -> None:
-    """The prompt in the guide is one that loads, and every placeholder is in the table."""
-    (tmp_path / "v3.md").write_text(shown(r"```markdown\n(.*?)```"))
-    assert prompts.load("v3", tmp_path).get(None).messages(n=1)
-    assert set(re.findall(r"^\| `\{\{(\w+)\}\}` \|", GUIDE, re.MULTILINE)) == prompts.PLACEHOLDERS

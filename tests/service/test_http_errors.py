@@ -10,7 +10,9 @@ import httpx
 import pytest
 
 from tests.support.bodies import POLICIES, candidate, contents, reward, score, target
-from tests.support.servers import RedisServer, Server, redis_server, service
+from tests.support.processes import Server
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.service import service
 
 LIMIT = 2_097_152
 LONG = "9" * 5_000
@@ -228,7 +230,7 @@ def test_a_body_may_be_as_long_as_the_limit_and_no_longer(client: httpx.Client, 
 
 
 def test_unknown_routes_are_404(client: httpx.Client, store: RedisServer) -> None:
-    """What is no route is answered 404 with `detail`, whatever the method."""
+    """An unknown path is answered 404 with `detail`, whatever the method. A slash at its end is dropped."""
     before = contents(store)
     for path in (
         "/nothing",
@@ -242,7 +244,7 @@ def test_unknown_routes_are_404(client: httpx.Client, store: RedisServer) -> Non
         "/reset/a/b",
     ):
         for method in ("GET", "POST", "DELETE"):
-            answer = client.request(method, path)
+            answer = client.request(method, path, follow_redirects=True)
             assert is_error(answer, 404), (method, path, answer.status_code, answer.text)
     assert contents(store) == before
 
@@ -487,7 +489,8 @@ def test_a_store_that_is_away_is_said_so() -> None:
             assert is_error(answer, 503), (method, path, answer.status_code, answer.text)
             assert int(answer.headers["retry-after"]) >= 1
         assert client.post("/score", content=b"{").status_code == 422
-        assert "Redis cannot be reached (Connection refused): requests are answered 503" in served.log
+        address = f"127.0.0.1:{server.port}"
+        assert f"Redis cannot be reached ({address}: Connection refused): requests are answered 503" in served.log
         server.start()
         for method, path, body in requests:
             assert client.request(method, path, json=body).status_code == 200, (method, path)

@@ -15,7 +15,11 @@ import httpx
 import pytest
 
 from tests.support.bodies import reward
-from tests.support.servers import RedisServer, Server, haproxy, nginx, service, until
+from tests.support.processes import Server
+from tests.support.proxies import haproxy, nginx
+from tests.support.redis_servers import RedisServer
+from tests.support.service import service
+from tests.support.waiting import until
 
 
 class Row(NamedTuple):

@@ -1,21 +1,19 @@
 """RATE_LIMIT_PER_SECOND: one count per key, over all replicas that share a Redis."""
 
 import asyncio
-import os
-import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
-from pathlib import Path
 
 import httpx
 import pytest
 
 from app.http.api_keys import make_key
-from app.settings import Settings
 from tests.support.bodies import score
+from tests.support.processes import Server
+from tests.support.redis_servers import RedisServer, redis_server
 from tests.support.scrape import Scrape
-from tests.support.servers import RedisServer, Server, free_port, redis_server, service, until, until_async
+from tests.support.service import service
+from tests.support.waiting import until, until_async
 
 pytestmark = pytest.mark.anyio
 
@@ -26,34 +24,22 @@ NEXT, NEXT_LINE = make_key("one", "client")
 OTHER, OTHER_LINE = make_key("other", "client")
 RATE = "oo:rate:one"
 SETTINGS = {"API_KEYS": f"{ONE_LINE},{NEXT_LINE},{OTHER_LINE}", "RATE_LIMIT_PER_SECOND": str(LIMIT)}
-# The service, but it waits for a count until it has it: no request is let in because the machine is busy.
-PATIENT = "import sys; from app import __main__, access; access._LIMIT_SECONDS = 60; sys.exit(__main__.main())"
+# The service, but it waits for a count until it has it, so that no request is let in because the machine is busy.
+PATIENT = """
+import sys
+from app import __main__
+from app.http import access
+
+access._LIMIT_SECONDS = 60
+sys.exit(__main__.main())
+"""
 
 
 @pytest.fixture(scope="module")
-def replicas(store: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
-    with ExitStack() as stack:
-        started = []
-        for number in range(2):
-            server = patient(store, tmp_path_factory.mktemp(f"replica-{number}"))
-            stack.callback(server.stop)
-            started.append(server.start())
-        yield started
-
-
-def patient(store: RedisServer, directory: Path) -> Server:
-    names = {name.upper() for name in Settings.__struct_fields__}
-    environ = {name: value for name, value in os.environ.items() if name not in names} | SETTINGS
-    port = free_port()
-    environ |= {"REDIS_URL": store.url, "STORE_TIMEOUT_SECONDS": "60", "PORT": str(port), "DRAIN_SECONDS": "0"}
-    command = [sys.executable, "-c", PATIENT]
-    return Server(command, port=port, url=f"http://127.0.0.1:{port}", directory=directory, ready=lives, environ=environ)
-
-
-def lives(server: Server) -> bool:
-    with suppress(httpx.TransportError):
-        return httpx.get(f"{server.url}/health/live", timeout=60).status_code == 200
-    return False
+def replicas(store: RedisServer) -> Iterator[list[Server]]:
+    environ = {**SETTINGS, "REDIS_URL": store.url, "STORE_TIMEOUT_SECONDS": "60"}
+    with service(environ, program=PATIENT) as one, service(environ, program=PATIENT) as two:
+        yield [one, two]
 
 
 def refusals(replicas: list[Server]) -> float:

@@ -1,27 +1,23 @@
 """Log lines as a machine reads them: JSON with the request's id, route, status and time, and nothing of its content."""
 
 import asyncio
-import io
 import json
-import logging
 import re
-import sys
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import httpx
 import pytest
-from litestar import Request
 
-from app.http.errors import answer_to
-from app.observe.logs import REQUEST_ID, set_up
+from app.observe.logs import REQUEST_ID
 from state.redis.connect import open_servers
 from state.store import Store
 from state.update.changes import Change, Fields, Hash
 from tests.support.bodies import reward, score
-from tests.support.servers import PATIENCE_SECONDS, Server, redis_server, service, until
+from tests.support.processes import Server
+from tests.support.redis_servers import redis_server
+from tests.support.service import service
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 TIME = re.compile(r"2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
@@ -128,23 +124,6 @@ def test_a_failure_names_its_route_and_request() -> None:
     assert "ann" not in "".join(map(json.dumps, found))
 
 
-class Terminal(io.StringIO):
-    is_one = True
-
-    def isatty(self) -> bool:
-        return self.is_one
-
-
-def test_an_unexpected_error_is_logged_without_the_path(caplog: pytest.LogCaptureFixture) -> None:
-    """The client is told nothing of it, the log has its traceback and the route, not the path with the user in it."""
-    scope: Any = {"type": "http", "method": "GET", "path": "/stats/W3ird", "path_template": "/stats/{user_id}"}
-    answer = answer_to(Request(scope), RuntimeError("a defect"))
-    assert (answer.status_code, answer.content.detail) == (500, "internal server error")
-    assert "GET /stats/{user_id} failed" in caplog.text
-    assert "RuntimeError: a defect" in caplog.text
-    assert "W3ird" not in caplog.text
-
-
 @pytest.mark.anyio
 async def test_a_flush_belongs_to_no_request() -> None:
     """What the store says while it flushes the changes of several requests carries the id of none of them."""
@@ -166,86 +145,8 @@ async def test_a_flush_belongs_to_no_request() -> None:
     assert set(seen) == {None}
 
 
-@contextmanager
-def terminal(*, is_one: bool = True) -> Iterator[Terminal]:
-    """A stderr that says whether it is a terminal; the logging of the test run is put back afterwards."""
-    root = logging.getLogger()
-    handlers, level, stderr = root.handlers[:], root.level, sys.stderr
-    root.handlers[:] = []
-    logging.captureWarnings(capture=False)
-    sys.stderr = screen = Terminal()
-    screen.is_one = is_one
-    try:
-        yield screen
-    finally:
-        sys.stderr = stderr
-        logging.captureWarnings(capture=False)
-        root.handlers[:] = handlers
-        root.setLevel(level)
-
-
-def test_at_a_terminal_lines_are_readable() -> None:
-    """A person sees time, level, logger, message and what belongs to it; and a traceback below it."""
-    with terminal() as screen:
-        set_up("info", "auto")
-        log = logging.getLogger("oo.test")
-        log.debug("unseen")
-        REQUEST_ID.set("r-1")
-        try:
-            log.info("a %s line", "readable", extra={"status": 200})
-            raise ValueError("broken")
-        except ValueError:
-            log.exception("it failed")
-        finally:
-            REQUEST_ID.set(None)
-    first, second, *traceback = screen.getvalue().splitlines()
-    assert re.fullmatch(r"\d\d:\d\d:\d\d info    oo\.test: a readable line status=200 request_id=r-1", first)
-    assert second.endswith("error   oo.test: it failed request_id=r-1")
-    assert traceback[-1] == "ValueError: broken"
-
-
-@pytest.mark.parametrize(("form", "is_json"), [("json", True), ("text", False), ("auto", True)])
-def test_the_form_and_level_can_be_chosen(form: Literal["json", "text", "auto"], *, is_json: bool) -> None:
-    """LOG_FORMAT is JSON or text, and auto is JSON wherever stderr is no terminal; LOG_LEVEL hides what is less
-    severe."""
-    with terminal(is_one=False) as screen:
-        set_up("error", form)
-        logging.getLogger("oo.test").warning("unseen")
-        logging.getLogger("oo.test").error("seen")
-    [line] = screen.getvalue().splitlines()
-    assert "seen" in line
-    assert line.startswith("{") is is_json
-
-
-def test_a_warning_is_a_line() -> None:
-    """What Python or a library warns of at run time is no text of another form among the lines."""
-    with terminal() as screen, warnings.catch_warnings():
-        warnings.simplefilter("always")
-        set_up("info", "json")
-        warnings.warn("soon to be removed", DeprecationWarning, stacklevel=1)
-    # What else is warned of meanwhile, by a garbage collection for example, is a line of its own.
-    said = [json.loads(line) for line in screen.getvalue().splitlines()]
-    assert [line["level"] for line in said if "soon to be removed" in line["message"]] == ["warning"]
-
-
 def test_lines_before_the_application_is_made_have_the_form_too() -> None:
     """A library may have something to say of the environment while the application is made."""
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_TRACES_SAMPLER": "odd"}
     with service({**environ, "OTEL_BSP_SCHEDULE_DELAY": "3600000"}) as server:
         assert any("sampler odd" in line["message"] for line in lines(server))
-
-
-def test_json_lines_hold_whatever_is_logged() -> None:
-    """A line end in a message does not make two lines, and a value that JSON does not know is written as text."""
-    with terminal() as screen:
-        set_up("info", "json")
-        log = logging.getLogger("oo.test")
-        log.info("two\nlines", extra={"number": 1, "path": RuntimeError("x")})
-        try:
-            raise ValueError("broken\nin two")
-        except ValueError:
-            log.exception("it failed")
-    first, second = screen.getvalue().splitlines()
-    said = json.loads(first)
-    assert (said["message"], said["number"], said["path"]) == ("two\nlines", 1, "x")
-    assert json.loads(second)["exception"].endswith("ValueError: broken\nin two")

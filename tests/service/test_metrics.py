@@ -10,12 +10,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.observe.metrics import Metrics
-from app.observe.processes import _forget_the_dead
-from state.update.transaction import Flush
 from tests.support.bodies import POLICIES, reward, score
+from tests.support.processes import Server
+from tests.support.redis_servers import RedisServer, redis_server
 from tests.support.scrape import Scrape, busy_service
-from tests.support.servers import PATIENCE_SECONDS, RedisServer, Server, redis_server, service, until
+from tests.support.service import service
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 pytestmark = pytest.mark.anyio
 
@@ -288,43 +288,3 @@ def test_the_first_failure_is_an_increase() -> None:
             for route in (f"/score{path}", f"/reward{path}", "(none)"):
                 for status in ("500", "503"):
                     assert seen.total(REQUESTS, method="POST", route=route, status=status) == 0
-
-
-def test_another_user_s_process_is_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a process says of its present stays if the system forbids to ask for it, and goes if there is none."""
-    answers = {1: PermissionError, 2: ProcessLookupError}
-
-    def kill(pid: int, _: int) -> None:
-        raise answers[pid]
-
-    monkeypatch.setattr("app.observe.metrics.os.kill", kill)
-    for pid in answers:
-        (tmp_path / f"gauge_livesum_{pid}.db").touch()
-    _forget_the_dead(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["gauge_livesum_1.db"]
-
-
-def test_observations_fall_into_the_right_buckets() -> None:
-    """A bucket holds what is at most its bound, as in Prometheus' own histograms."""
-    metrics = Metrics("1", ("p",), {})
-    for seconds in (0.001, 0.0011, 2.5, 2.6):
-        metrics.answered("GET", "/x", 200, seconds)
-    text = metrics.text().decode()
-    for bound, count in (("0.001", 1), ("0.002", 2), ("1.0", 2), ("2.5", 3), ("+Inf", 4)):
-        label = f'le="{bound}",method="GET",route="/x",status="200"'
-        assert f"oo_http_request_seconds_bucket{{{label}}} {count}.0\n" in text
-    assert metrics.text().decode().count(" 4.0\n") == text.count(" 4.0\n")
-
-
-def test_flushes_and_unknown_words_are_bounded() -> None:
-    """However many methods clients invent, they are one series."""
-    metrics = Metrics("1", ("p",), {})
-    for number in range(100):
-        metrics.answered(f"METHOD{number}", "", 404, 0.001)
-    metrics.flushed(Flush(3, 0.002, 2, 1, "ConflictError"))
-    text = metrics.text().decode()
-    assert 'oo_http_request_seconds_count{method="other",route="(none)",status="404"} 100.0' in text
-    assert "METHOD" not in text
-    assert 'oo_store_errors_total{error="ConflictError"} 1.0' in text
-    assert "oo_store_conflicts_total 2.0" in text
-    assert "oo_store_retries_total 1.0" in text

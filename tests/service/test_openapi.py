@@ -28,8 +28,11 @@ from app.messages.classic import CandidateFeatures
 from app.reference.examples import ROUTES
 from app.settings import Secret, Settings
 from app.tips import chat as llm
-from tests.support.servers import PATIENCE_SECONDS, RedisServer, Server, free_port, service
+from tests.support.processes import Server, free_port
+from tests.support.redis_servers import RedisServer
+from tests.support.service import service
 from tests.support.standin import Asked, completion, http, stand_in
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.anyio
 

@@ -1,6 +1,5 @@
 """What reaches the service before a request is one: heads and bodies that never end, and what is no HTTP."""
 
-import asyncio
 import hashlib
 import socket
 import threading
@@ -8,20 +7,17 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from select import select
-from typing import Any
 
 import httpx
 import msgspec
 import pytest
-import uvicorn
-from uvicorn.server import ServerState
 
-from app.http.protocol import HttpProtocol
 from tests.promises.test_overload import megabytes
 from tests.support.bodies import reward
-from tests.support.servers import RedisServer, Server, service, until, until_async
-
-pytestmark = pytest.mark.anyio
+from tests.support.processes import Server
+from tests.support.redis_servers import RedisServer
+from tests.support.service import service
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -136,61 +132,6 @@ def test_an_idle_connection(hurried: Server) -> None:
             one, other = (stack.enter_context(connection(hurried)) for _ in range(2))
             other.sendall(b"\r\n")
         assert (one.recv(1), other.recv(1)) == (b"", b"")
-
-
-class Silent(asyncio.Transport):
-    """A transport that keeps what is written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written: list[Any] = []
-
-    def write(self, data: Any) -> None:
-        self.written.append(data)
-
-    def is_closing(self) -> bool:
-        return False
-
-    def pause_reading(self) -> None:
-        """As flow control will have it."""
-
-    resume_reading = close = abort = pause_reading
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-
-async def test_the_time_of_a_request_ends_with_it() -> None:
-    """However many pieces a request comes in: once it is there, no time-out is left that would end its connection, and
-    the time of one that waits behind another begins when that is answered."""
-
-    async def hello(_: Any, __: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    config = uvicorn.Config(hello, log_config=None, proxy_headers=False)
-    config.load()
-    state, transport = ServerState(), Silent()
-    protocol = HttpProtocol(config=config, server_state=state, app_state={}, seconds=3_600)
-
-    def waits() -> bool:
-        return protocol._late is not None
-
-    protocol.connection_made(transport)
-    assert waits()
-    first = START + b"{" + b" " * 9
-    for at in range(len(first)):
-        protocol.data_received(first[at : at + 1])
-        assert waits() == (at + 1 < len(first))
-    protocol.data_received(START + b"{")
-    assert (transport.written, waits()) == ([], False)
-    while state.tasks:
-        await asyncio.wait(state.tasks)
-    await until_async(lambda: asyncio.sleep(0, waits()), "the time of the second runs")
-    protocol.connection_lost(ConnectionResetError())
-    while state.tasks:
-        await asyncio.wait(state.tasks)
-    assert not waits()
 
 
 def test_a_body_that_would_be_too_long(served: Server) -> None:

@@ -1,6 +1,7 @@
 """The service against its own OpenAPI document: it takes what the document says, and answers as it says."""
 
 import asyncio
+from itertools import count
 from typing import Any
 
 import pytest
@@ -12,8 +13,10 @@ from schemathesis.core.failures import FailureGroup
 from schemathesis.core.result import Ok
 from schemathesis.generation import GenerationMode
 
-from tests.support.servers import PATIENCE_SECONDS, redis_server, service, until
+from tests.support.redis_servers import redis_server
+from tests.support.service import service
 from tests.support.standin import Asked, completion, http, stand_in
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 pytestmark = pytest.mark.anyio
 
@@ -27,6 +30,10 @@ CHOOSY = {"positive_data_acceptance"}
 
 async def tip(_: Asked) -> bytes:
     return http(completion('[{"content": "Walk."}]'))
+
+
+_KEY = "Idempotency-Key"
+_numbers = count()
 
 
 def converse(url: str, mode: GenerationMode) -> tuple[set[str], list[str]]:
@@ -60,6 +67,8 @@ def ask(operation: Any, mode: GenerationMode, names: set[str]) -> None:
     )
     @given(case=operation.as_strategy(generation_mode=mode))
     def answers(case: schemathesis.Case[Any]) -> None:
+        if mode is GenerationMode.POSITIVE and case.headers and _KEY in case.headers:
+            case.headers[_KEY] = f"key-{next(_numbers)}"  # one stands for one request, and no schema can say so
         taken: list[Any] = []
 
         def answered() -> bool:

@@ -13,17 +13,11 @@ import pytest
 from state.errors import StoreUnavailable
 from state.redis.connect import open_servers
 from state.store import Store
-from tests.support.servers import (
-    HOST,
-    PATIENCE_SECONDS,
-    certificate,
-    free_port,
-    redis_cluster,
-    redis_sentinel,
-    redis_server,
-    service,
-    until,
-)
+from tests.support.processes import HOST, free_port
+from tests.support.redis_groups import redis_cluster, redis_sentinel
+from tests.support.redis_servers import certificate, redis_server
+from tests.support.service import service
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 pytestmark = pytest.mark.anyio
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 
-from tests.support.servers import RedisServer
+from tests.support.redis_servers import RedisServer
 
 __all__ = ["POLICIES", "candidate", "contents", "reward", "score", "target"]
 

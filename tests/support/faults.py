@@ -14,7 +14,9 @@ from contextlib import contextmanager, suppress
 from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 from state.store import Store
-from tests.support.servers import PATIENCE_SECONDS, RedisServer, free_port, until_async
+from tests.support.processes import free_port
+from tests.support.redis_servers import RedisServer
+from tests.support.waiting import PATIENCE_SECONDS, until_async
 
 __all__ = ["Proxy", "hasty", "waits_in_vain"]
 

@@ -13,8 +13,12 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.bodies import POLICIES, reward, score
-from tests.support.servers import PATIENCE_SECONDS, RedisServer, Server, nats_server, redis_server, service, until_async
+from tests.support.nats_servers import nats_server
+from tests.support.processes import Server
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.service import service
 from tests.support.standin import Asked, completion, http, stand_in
+from tests.support.waiting import PATIENCE_SECONDS, until_async
 
 __all__ = ["Busy", "Scrape", "busy_service"]
 

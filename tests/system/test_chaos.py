@@ -13,7 +13,8 @@ from state import keys
 from state.values import record
 from state.values.record import Meta, Record
 from tests.support.bodies import POLICIES
-from tests.support.servers import RedisServer, service
+from tests.support.redis_servers import RedisServer
+from tests.support.service import service
 from tests.system.chaos.__main__ import holding
 from tests.system.chaos.clients import USERS
 from tests.system.chaos.judge import SIZES, Holding, Ledger, Slot, draw_reward, judge

@@ -25,7 +25,9 @@ from state.store import Store
 from state.update.changes import Change, Fields, Hash, Once, Values
 from state.values import record
 from state.values.record import Meta, Record
-from tests.support.servers import PATIENCE_SECONDS, redis_cluster, redis_server, until
+from tests.support.redis_groups import redis_cluster
+from tests.support.redis_servers import redis_server
+from tests.support.waiting import PATIENCE_SECONDS, until
 from tests.system.chaos.judge import SIZES, Holding, Ledger, Reward, Slot, Verdict, draw_reward, judge
 
 __all__ = ["try_moving"]

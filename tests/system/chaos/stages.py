@@ -15,18 +15,12 @@ import redis
 
 from state import keys
 from tests.support.faults import Proxy
-from tests.support.servers import (
-    Cluster,
-    RedisServer,
-    Server,
-    ServerError,
-    haproxy,
-    redis_cluster,
-    redis_sentinel,
-    redis_server,
-    service,
-    until,
-)
+from tests.support.processes import Server
+from tests.support.proxies import haproxy
+from tests.support.redis_groups import Cluster, redis_cluster, redis_sentinel
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.service import service
+from tests.support.waiting import ServerError, until
 from tests.system.chaos.clients import USERS
 
 __all__ = ["STAGES", "Fault", "Stage"]

@@ -18,7 +18,8 @@ from typing import Any
 
 import httpx
 
-from tests.support.servers import HOST, ROOT, Server, free_port, service
+from tests.support.processes import HOST, ROOT, Server, free_port
+from tests.support.service import service
 
 HERE = Path(__file__).parent.parent
 LOCK = HERE / "requirements.lock"

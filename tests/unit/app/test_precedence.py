@@ -1,4 +1,4 @@
-"""Decisions go first: who gives way waits for them, in turn, and not for ever."""
+"""Decisions go first: other work waits for them, in turn and for a bounded time."""
 
 import asyncio
 import json
@@ -14,8 +14,8 @@ from app.settings import Secret, Settings
 from app.tips.chat import connect
 from app.tips.prompts import Message
 from tests.support.bodies import POLICIES, reward, score
-from tests.support.servers import PATIENCE_SECONDS
 from tests.support.standin import completion
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +27,7 @@ async def turns(count: int) -> None:
 
 
 async def test_waits_for_all_decisions() -> None:
-    """Who gives way goes on when the last decision is done, and not before."""
+    """Work that gives way goes on when the last decision is done, and not before."""
     precedence = Precedence(longest_seconds=PATIENCE_SECONDS)
     with precedence:
         with precedence:
@@ -52,7 +52,7 @@ async def test_next_decision_counts() -> None:
 
 
 async def test_not_for_ever() -> None:
-    """Decisions without an end hold nobody up for longer than they may."""
+    """Under constant decisions other work waits only as long as allowed."""
     precedence = Precedence(longest_seconds=0.001)
     async with asyncio.timeout(PATIENCE_SECONDS):
         with precedence:
@@ -60,7 +60,7 @@ async def test_not_for_ever() -> None:
 
 
 async def test_one_at_a_time() -> None:
-    """Of many that give way only one takes its step between two looks at what has arrived."""
+    """Of many tasks that give way, one runs in each turn of the loop."""
     precedence = Precedence()
     steps: list[int] = []
 
@@ -77,7 +77,7 @@ async def test_one_at_a_time() -> None:
 
 
 async def test_cancelled_one_leaves_its_turn() -> None:
-    """Who is cancelled while giving way keeps no other from going on."""
+    """A task that is cancelled while giving way does not block the others."""
     precedence = Precedence(longest_seconds=PATIENCE_SECONDS)
     with precedence:
         first, second = (asyncio.create_task(precedence.give_way()) for _ in range(2))
@@ -131,7 +131,7 @@ class Watched(Precedence):
 async def test_score_and_reward_are_decisions(
     monkeypatch: pytest.MonkeyPatch, verb: str, path: str, asked: dict[str, Any]
 ) -> None:
-    """Both are in hand from when their bodies are there until their answers, and not before: senders may be slow."""
+    """Each counts from when its body is complete until its answer; not before, since senders may be slow."""
     precedence = Watched()
     monkeypatch.setattr("app.main.Precedence", lambda: precedence)
     arriving: list[int] = []

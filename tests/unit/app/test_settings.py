@@ -1,19 +1,12 @@
 """Settings: every variable of the environment, what it takes, and what is said of one that does not fit."""
 
-import os
-import re
-import socket
-import subprocess
-import sys
+import ast
 from collections.abc import Callable
-from contextlib import ExitStack
 
-import httpx
 import pytest
 
-from app.__main__ import listeners
 from app.settings import Secret, Settings, SettingsError, from_environment
-from tests.support.servers import ROOT, RedisServer, free_port, service
+from tests.support.processes import ROOT
 
 
 @pytest.mark.parametrize(
@@ -43,72 +36,6 @@ def test_one_line_names_the_variable(variable: str, text: str, line: str) -> Non
     with pytest.raises(SettingsError) as caught:
         from_environment({variable: text})
     assert str(caught.value) == line
-
-
-@pytest.mark.parametrize("host", ["not a host", "256.1.1.1", "8.8.8.8", "x" * 70])
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_host_of_another_machine_is_one_line(host: str, workers: str) -> None:
-    """A service that cannot listen at HOST says so before it does anything else."""
-    done = start(HOST=host, PORT=str(free_port()), WORKERS=workers, REDIS_URL="redis://127.0.0.1:1")
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    said = f"HOST and PORT: take an address of this machine and a free port, not {host!r} and "
-    assert done.stderr.startswith(said)
-
-
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_port_in_use_is_one_line(workers: str, store: RedisServer) -> None:
-    """So it is with a PORT on which another process listens."""
-    done = start(PORT=str(store.port), WORKERS=workers, REDIS_URL=store.url)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
-        "HOST and PORT: take an address of this machine and a free port, "
-        f"not '127.0.0.1' and {store.port} (Address already in use)\n"
-    )
-
-
-def start(**environ: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "app"]
-    env = {**os.environ, **environ}
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=300)
-
-
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_host_may_be_a_name(workers: str, store: RedisServer) -> None:
-    """The service listens wherever its name leads; its end leaves nothing open."""
-    environ = {"HOST": "localhost", "WORKERS": workers, "REDIS_URL": store.url, "PYTHONWARNINGS": "always"}
-    with service(environ) as server:
-        assert server.stop() == 0
-        assert re.search(rf"serves? on http://localhost:{server.port}", server.log)
-        assert "unclosed <socket" not in server.log
-
-
-def test_all_addresses_of_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name that stands for several addresses means all of them, of both families, but for what the machine lacks;
-    what was bound is closed if one is in use."""
-    port = free_port()
-    addresses: list[tuple[socket.AddressFamily, str]] = []
-
-    def answers(*_: object, **__: object) -> list[object]:
-        return [(family, socket.SOCK_STREAM, 0, "", (address, port)) for family, address in addresses]
-
-    monkeypatch.setattr("app.__main__.socket.getaddrinfo", answers)
-    addresses[:] = [(socket.AF_INET6, "2001:db8::1"), (socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "127.0.0.1")]
-    with ExitStack() as stack:
-        [bound] = [stack.enter_context(one) for one in listeners("name", port)]
-        assert bound.getsockname() == ("127.0.0.1", port)
-        bound.listen()
-        addresses[:] = [(socket.AF_INET, "127.0.0.2"), (socket.AF_INET, "127.0.0.1")]
-        with pytest.raises(SettingsError, match="Address already in use"):
-            listeners("name", port)
-    addresses[:] = [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")]
-    with ExitStack() as stack:
-        both = [stack.enter_context(one) for one in listeners("name", port)]
-        for one in both:
-            one.listen()
-    assert both[0].family == socket.AF_INET
-    addresses[:] = [(socket.AF_INET6, "2001:db8::1")]
-    with pytest.raises(SettingsError, match="'name'"):
-        listeners("name", port)
 
 
 def test_empty_is_not_set() -> None:
@@ -171,16 +98,26 @@ def test_case_of_a_word_does_not_count(variable: str) -> None:
     assert switch == [True, True, False, False]
 
 
-def test_a_careless_environment_serves(store: RedisServer) -> None:
-    """The service starts with it, and reaches its Redis."""
-    with service(
-        {"REDIS_URL": f" {store.url}\n", "LOG_LEVEL": "INFO\n", "LITELLM_URL": "http://localhost:4000\n"}
-    ) as server:
-        assert httpx.get(f"{server.url}/health", timeout=60).json()["store"]["ok"]
-
-
 def test_secrets_do_not_show() -> None:
     """Neither the repr of a secret nor that of all settings tells it."""
     found = from_environment({"REDIS_URL": "redis://user:hunter2@host:1/0?x=hunter2", "METRICS_KEY": "hunter2"})
     assert "hunter2" not in repr(found) + str(found.redis_url) + f"{found.metrics_key}"
     assert (repr(Secret("")), bool(Secret("")), bool(Secret("x"))) == ("Secret(empty)", False, True)
+
+
+def reads_the_environment(source: str) -> bool:
+    return any(
+        isinstance(node, ast.Attribute) and node.attr in ("environ", "environb", "getenv", "putenv")
+        for node in ast.walk(ast.parse(source))
+    )
+
+
+def test_only_the_entry_points_read_the_environment() -> None:
+    """All else is given its settings: a variable that is read elsewhere would be in no table of the documents."""
+    found = {
+        str(path.relative_to(ROOT))
+        for top in ("app", "state")
+        for path in (ROOT / top).rglob("*.py")
+        if reads_the_environment(path.read_text())
+    }
+    assert found == {"app/__main__.py", "app/main.py", "app/commands/cli.py"}

@@ -8,7 +8,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.support.faults import Proxy
-from tests.support.servers import PATIENCE_SECONDS, RedisServer, redis_cluster, until
+from tests.support.redis_groups import redis_cluster
+from tests.support.redis_servers import RedisServer
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The gate that events wait at while the store is away: it opens when the store answers, and for good at a stop."""
+"""The gate where events wait while the store is away: it opens when the store answers, and for good at shutdown."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -6,10 +6,15 @@ from collections.abc import Awaitable
 import pytest
 
 from app.events.store_gate import StoreGate
-from app.events.waiting import grow, jitter
-from tests.support.servers import PATIENCE_SECONDS, until_async
+from tests.support.waiting import PATIENCE_SECONDS, until_async
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store is asked again and again without a pause."""
+    monkeypatch.setattr("app.events.store_gate.backoff", lambda *_, **__: 0.0)
 
 
 class Asked:
@@ -35,7 +40,7 @@ async def soon(work: Awaitable[object]) -> None:
 
 
 async def test_it_opens_when_the_store_answers() -> None:
-    """Shut, it lets none through and asks again and again; then all pass, and the problem is over."""
+    """While it is shut, events wait and the store is asked again and again; then they pass and the problem is over."""
     asked = Asked()
     gate = StoreGate(asked.ping)
     await soon(gate.passed())
@@ -55,7 +60,7 @@ async def test_it_opens_when_the_store_answers() -> None:
 
 
 async def test_one_probe_for_all_that_failed() -> None:
-    """Many events find the store away at once; it is asked by one of them, and the last words are kept."""
+    """Many events may fail at once: the store is asked by one task, and the last reason is told."""
     asked = Asked()
     gate = StoreGate(asked.ping)
     gate.shut("first")
@@ -71,7 +76,7 @@ async def test_one_probe_for_all_that_failed() -> None:
 
 
 async def test_a_stop_waits_for_no_store() -> None:
-    """Closed, it lets all through though the store is away, ends pauses and the probe, and is never shut again."""
+    """Closed, it lets all pass while the store is away, ends pauses and the probe, and is never shut again."""
     asked = Asked()
     gate = StoreGate(asked.ping)
     gate.shut("away")
@@ -88,7 +93,7 @@ async def test_a_stop_waits_for_no_store() -> None:
 
 
 async def test_what_waits_is_a_problem_though_the_store_answers() -> None:
-    """A store that answers pings and refuses writes leaves the gate open and events waiting: that is told."""
+    """A store that answers pings and refuses writes leaves the gate open and events waiting, which is a problem."""
     asked = Asked()
     asked.answers = True
     gate = StoreGate(asked.ping)
@@ -97,11 +102,3 @@ async def test_what_waits_is_a_problem_though_the_store_answers() -> None:
     with gate.waiting():
         assert told(gate) == "store unavailable: full"
     assert told(gate) is None
-
-
-def test_pauses_grow_to_their_bound_and_spread() -> None:
-    """Twice as long each time, up to the longest; a quarter less or more."""
-    assert [grow(pause, 5.0) for pause in (0.1, 2.0, 4.0, 5.0)] == [0.2, 4.0, 5.0, 5.0]
-    spread = [jitter(1.0) for _ in range(1_000)]
-    assert 0.75 <= min(spread) < 0.85
-    assert 1.15 < max(spread) <= 1.25

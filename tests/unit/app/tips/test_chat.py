@@ -1,4 +1,4 @@
-"""The chat client: what it sends, how it reads an answer, and every way it can fail."""
+"""The chat client: what it sends, how it bounds an answer, and every way it can fail."""
 
 import asyncio
 import gc
@@ -17,12 +17,13 @@ import httpx
 import msgspec
 import pytest
 
-from app.settings import Secret, SettingsError
+from app.settings import Secret
 from app.tips.chat import ChatClient, connect
 from app.tips.errors import LlmFailed, LlmNotConfigured, LlmUnavailable
 from app.tips.prompts import Message
-from tests.support.servers import free_port, until_async
+from tests.support.processes import free_port
 from tests.support.standin import Asked, StandIn, completion, http, stand_in
+from tests.support.waiting import until_async
 
 pytestmark = pytest.mark.anyio
 
@@ -70,31 +71,8 @@ async def test_request_and_reply() -> None:
     }
 
 
-async def test_idle_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many calls at once leave many connections; those that nobody used for a while are closed when a call begins."""
-    together = asyncio.Event()
-
-    async def answer(_: Asked) -> bytes:
-        if server.at_once == 4:
-            together.set()
-        await together.wait()
-        return http(completion("hello"))
-
-    async def one_open() -> bool:
-        return server.open == 1
-
-    async with stand_in(answer) as server, client(server.url) as llm:
-        await asyncio.gather(*(llm.chat(HELLO) for _ in range(4)))
-        await llm.chat(HELLO)
-        assert (server.connections, server.open) == (4, 4)
-        monkeypatch.setattr("app.tips.transport.IDLE_SECONDS", 0.0)
-        await llm.chat(HELLO)
-        await until_async(one_open, "all closed but the one in use")
-        assert server.connections == 5
-
-
 async def test_cookies_are_not_kept() -> None:
-    """What the proxy sets with one user's answer does not go with the next user's call."""
+    """A cookie from one user's answer is not sent with the next user's call."""
     answer = http(completion("hello"), headers="Set-Cookie: session=ann; Path=/")
     async with asking(lambda *_: answer) as (server, llm):
         for _ in range(2):
@@ -112,84 +90,12 @@ async def test_one_connection_for_many_calls() -> None:
         assert server.asked[0].line == "POST /proxy/v1/chat/completions HTTP/1.1"
 
 
-@pytest.mark.parametrize(
-    ("body", "content", "tokens"),
-    [
-        ({"choices": [{"message": {"content": None}}]}, "", (0, 0)),
-        ({"choices": []}, "", (0, 0)),
-        ({"choices": None, "error": None}, "", (0, 0)),
-        ({}, "", (0, 0)),
-        ({"choices": [{}]}, "", (0, 0)),
-        ({"choices": [{"message": {"content": [{"type": "text", "text": "[1]"}]}}]}, "[1]", (0, 0)),
-        (
-            {
-                "choices": [
-                    {
-                        "message": {
-                            "content": [
-                                {"type": "thinking", "thinking": [{"type": "text", "text": "no"}], "text": "no"},
-                                {"type": "text", "text": "["},
-                                {"type": "text", "text": None},
-                                {"type": "image_url", "image_url": {"url": "x"}},
-                                {"text": "no"},
-                                "no",
-                                None,
-                                {"type": "output_text", "text": "1]"},
-                            ]
-                        }
-                    }
-                ]
-            },
-            "[1]",
-            (0, 0),
-        ),
-        ({"choices": [{"message": {"content": []}}]}, "", (0, 0)),
-        ({"choices": [{"message": {"content": "x"}}], "usage": None}, "x", (0, 0)),
-        ({"choices": [{"message": {"content": "x"}}], "usage": [1]}, "x", (0, 0)),
-        (
-            {"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": 4, "completion_tokens": None}},
-            "x",
-            (4, 0),
-        ),
-        (
-            {"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": -4, "completion_tokens": "9"}},
-            "x",
-            (0, 0),
-        ),
-    ],
-)
-async def test_sparse_completions(body: dict[str, Any], content: str, tokens: tuple[int, int]) -> None:
-    """A completion without choices, text, usage or model says nothing, costs nothing and has the usual name."""
-    async with canned(body=msgspec.json.encode(body)) as llm:
-        reply = await llm.chat(HELLO)
-    assert (reply.content, reply.model) == (content, "tip-generator")
-    assert (reply.prompt_tokens, reply.completion_tokens) == tokens
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"<html><body>It works!</body></html>",
-        b"",
-        b"[]",
-        b'"text"',
-        b"null",
-        b'{"choices": {"message": {}}}',
-        b'{"choices": [{"message": {"content": 5}}]}',
-        b'{"choices": [{"message": "text"}]}',
-        b'{"choices": [',
-        b"\xff\xfe",
-        b'{"choices": ' + b"[" * 100_000,
-        b'{"error": {"message": "upstream said no"}}',
-    ],
-)
-async def test_no_completion(body: bytes) -> None:
-    """A 200 that is no chat completion is a failure with the start of what came instead."""
-    async with canned(body=body) as llm:
-        with pytest.raises(LlmFailed, match="the LLM proxy answered with ") as caught:
+async def test_no_completion() -> None:
+    """A 200 that is not a chat completion is a failure with the start of what came instead."""
+    async with canned(body=b"<html>\n" + b"x" * 1_000) as llm:
+        with pytest.raises(LlmFailed, match="the LLM proxy answered with something that is not a chat") as caught:
             await llm.chat(HELLO)
-    assert len(caught.value.detail) < 500
-    assert "\n" not in caught.value.detail
+    assert caught.value.detail.endswith(": <html> " + "x" * 193)
 
 
 @pytest.mark.parametrize("status", [300, 307, 400, 401, 403, 404, 500, 502, 503, 504])
@@ -201,31 +107,18 @@ async def test_error_status(status: int) -> None:
             await llm.chat(HELLO)
 
 
-@pytest.mark.parametrize(
-    ("body", "says"),
-    [
-        (b'{"error": "plain"}', "plain"),
-        (b'{"message": "plain"}', "plain"),
-        (b'{"detail": "plain"}', "plain"),
-        (b'{"detail": [{"loc": 1}]}', '{"detail": [{"loc": 1}]}'),
-        (b"Bad Gateway", "Bad Gateway"),
-        (b"", ""),
-        (b"\xff", "\ufffd"),
-        (b"x " * 1_000_000, ("x " * 100).strip()),
-    ],
-)
-async def test_error_bodies(body: bytes, says: str) -> None:
-    """The message is found in the forms that proxies use; else the body is quoted, 200 characters at most."""
-    async with canned(500, body) as llm:
+async def test_long_error_body() -> None:
+    """An error's body is quoted, 200 characters at most."""
+    async with canned(500, b"x " * 1_000_000) as llm:
         with pytest.raises(LlmFailed) as caught:
             await llm.chat(HELLO)
-    assert caught.value.detail.removeprefix("the LLM proxy answered 500: ").strip() == says
+    assert caught.value.detail == "the LLM proxy answered 500: " + "x " * 100
 
 
 @pytest.mark.parametrize("status", [200, 401, 429])
 @pytest.mark.parametrize("before", ["", "x" * 190])
 async def test_key_is_never_repeated(status: int, before: str, caplog: pytest.LogCaptureFixture) -> None:
-    """The proxy may repeat the key, part of it or its hash: no error and no log line does, cut or not."""
+    """The proxy may repeat the key, part of it or its hash; no error and no log line shows any of them."""
     caplog.set_level(logging.DEBUG)
     digest = hashlib.sha256(KEY.encode()).hexdigest()
     message = f"{before}Bad key {KEY}, Received API Key = sk-...{KEY[-4:]}, Key Hash = {digest}"
@@ -271,16 +164,6 @@ async def test_over_the_limit(header: str, seconds: float | None) -> None:
     assert caught.value.retry_after == seconds
 
 
-async def test_half_an_emoji() -> None:
-    """A reply, or the message of an error, that was cut in the middle of an emoji is read with U+FFFD in its place."""
-    body = b'{"choices": [{"message": {"content": "Hi \\ud83d", "\\ude00": 1}}]}'
-    async with canned(body=body) as llm:
-        assert (await llm.chat(HELLO)).content == "Hi \ufffd"
-    async with canned(500, b'{"error": "no \\ud83d"}') as llm:
-        with pytest.raises(LlmFailed, match=re.escape("no \ufffd")):
-            await llm.chat(HELLO)
-
-
 async def test_retry_after_as_a_date(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Retry-After that is a date counts from now."""
     now = datetime(2026, 2, 28, 23, 59, 59, tzinfo=UTC)
@@ -307,43 +190,8 @@ async def test_key_with_line_end() -> None:
     assert server.asked[0].headers["authorization"] == f"Bearer {KEY}"
 
 
-@pytest.mark.parametrize("key", ["sk-a\nb", "sk-a b", "sk-ü", "a\x00b"])
-def test_bad_key(key: str) -> None:
-    """A key that no header can carry stops the start, unshown."""
-    with pytest.raises(SettingsError, match=r"^LITELLM_MASTER_KEY: takes printable ASCII without blanks$"):
-        client(key=key)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "localhost:4000",
-        "http://",
-        "ftp://x",
-        "http://x:99999",
-        "http://a b",
-        "redis://x",
-        "http://x\n",
-        "x" * 99_999,
-    ],
-)
-def test_bad_url(url: str) -> None:
-    """A LITELLM_URL that is no http(s) URL with a host stops the start with one line."""
-    with pytest.raises(SettingsError, match=r"^LITELLM_URL: takes http://host:port or [^\n]*$"):
-        client(url)
-
-
-@pytest.mark.parametrize("url", ["http://u:pw@x", "http://x?key=pw", "http://x#pw"])
-def test_url_with_secrets(url: str) -> None:
-    """A LITELLM_URL with credentials or a query is refused, unshown."""
-    with pytest.raises(SettingsError, match=r"^LITELLM_URL: takes no credentials") as caught:
-        client(url)
-    assert "pw" not in str(caught.value)
-
-
 async def test_refused() -> None:
-    """Nobody listens: unavailable."""
+    """The connection is refused: unavailable."""
     async with client(f"http://127.0.0.1:{free_port()}") as llm:
         with pytest.raises(LlmUnavailable, match="cannot be reached"):
             await llm.chat(HELLO)
@@ -395,7 +243,7 @@ async def test_time_out_counts_the_whole_call() -> None:
 
 
 async def test_nothing_is_left_to_the_collector() -> None:
-    """What a call took is free when it ends: a collector at work would keep every other request waiting."""
+    """A call leaves no cycles behind: a collection would delay every other request."""
     async with asking(lambda *_: http(completion("x"))) as (_, llm):
         await llm.chat(HELLO)
         gc.collect()
@@ -409,7 +257,7 @@ async def test_nothing_is_left_to_the_collector() -> None:
 
 
 async def test_broken_connection_is_tried_once_more() -> None:
-    """A connection that closes before an answer began is no failure: the call is made again."""
+    """A connection that closes before an answer begins is not a failure: the call is repeated."""
     answers = [http(completion("first")), b"", http(completion("second"))]
     async with asking(lambda server, _: answers[len(server.asked) - 1]) as (server, llm):
         assert (await llm.chat(HELLO)).content == "first"
@@ -418,7 +266,7 @@ async def test_broken_connection_is_tried_once_more() -> None:
 
 
 async def test_broken_twice() -> None:
-    """One more try and no further."""
+    """A call is repeated once."""
     async with asking(lambda *_: b"") as (server, llm):
         with pytest.raises(LlmUnavailable, match="cannot be reached"):
             await llm.chat(HELLO)
@@ -436,7 +284,7 @@ async def test_broken_twice() -> None:
     ],
 )
 async def test_broken_in_an_answer(said: bytes, times: int) -> None:
-    """Once its head is complete a call is not made again: the model was paid for. Before that nobody can tell."""
+    """Once the head of the answer is complete, a call is not repeated: the model was paid for."""
     calls = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -481,69 +329,11 @@ async def test_too_long() -> None:
 
 
 async def test_garbled_encoding() -> None:
-    """An answer said to be compressed that is not: a failure."""
+    """An answer that is not compressed as its header says is a failure."""
     raw = http(b"not gzip", headers="Content-Encoding: gzip")
     async with asking(lambda *_: raw) as (_, llm):
         with pytest.raises(LlmFailed, match="cannot be decoded"):
             await llm.chat(HELLO)
-
-
-async def test_at_most_so_many_at_once() -> None:
-    """Calls beyond the limit wait for their turn; all are answered."""
-    go = asyncio.Event()
-
-    async def wait(_: Asked) -> bytes:
-        if server.at_once == 3:
-            go.set()
-        await go.wait()
-        return http(completion("x"))
-
-    async with stand_in(wait) as server, client(server.url, max_concurrency=3) as llm:
-        replies = await asyncio.gather(*(llm.chat(HELLO) for _ in range(10)))
-    assert len(replies) == 10
-    assert server.most_at_once == 3
-
-
-async def test_calls_start_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Calls made together start one after another, so that their answers do not come all at once."""
-    waits: list[float] = []
-    go = asyncio.Event()
-
-    async def pause(seconds: float) -> None:
-        if seconds:  # else only others get their turn
-            waits.append(seconds)
-            await go.wait()
-
-    async def one_asked() -> bool:
-        return (len(waits), len(server.asked)) == (9, 1)
-
-    # So far apart that it does not matter how long the test takes.
-    monkeypatch.setattr("app.tips.chat.SPACING_SECONDS", 1_000.0)
-    monkeypatch.setattr("app.tips.chat.asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": pause}))
-    async with asking(lambda *_: http(completion("x")), max_concurrency=10) as (server, llm):
-        calls = [asyncio.ensure_future(llm.chat(HELLO)) for _ in range(10)]
-        await until_async(one_asked, "one call made, the others waiting")
-        go.set()
-        await asyncio.gather(*calls)
-    assert [round(seconds / 1_000) for seconds in waits] == list(range(1, 10))
-
-
-async def test_queue_has_an_end() -> None:
-    """A call whose turn does not come in time is unavailable; those before it are not harmed."""
-    go = asyncio.Event()
-
-    async def wait(_: Asked) -> bytes:
-        await go.wait()
-        return http(completion("x"))
-
-    async with stand_in(wait) as server, client(server.url, max_concurrency=1, queue_seconds=0.05) as llm:
-        first = asyncio.ensure_future(llm.chat(HELLO))
-        with pytest.raises(LlmUnavailable, match="too many calls") as caught:
-            await asyncio.gather(first, llm.chat(HELLO))
-        assert caught.value.retry_after == 1
-        go.set()
-        assert (await first).content == "x"
-        assert (await llm.chat(HELLO)).content == "x"
 
 
 async def test_cancelled_calls_give_back_their_turn() -> None:
@@ -578,7 +368,7 @@ async def test_cancelled_calls_give_back_their_turn() -> None:
 
 
 async def test_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a proxy nor a .netrc from the environment gets between: the key goes to LITELLM_URL only."""
+    """Neither a proxy nor a .netrc from the environment is used: the key goes to LITELLM_URL only."""
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{free_port()}")
     async with asking(lambda *_: http(completion("x"))) as (_, llm):

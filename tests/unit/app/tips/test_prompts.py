@@ -77,7 +77,7 @@ def test_untrusted_texts(version: str, title: str) -> None:
 
 
 def test_unknown_version() -> None:
-    """A version that is not there is refused with the names of those that are, bounded in length."""
+    """An unknown version is refused with the names of those there are, in a message of bounded length."""
     with pytest.raises(UnknownPrompt, match=r"unknown prompt version 'v9', there are v1, v2"):
         prompts.load("v1").get("v9")
     with pytest.raises(UnknownPrompt) as caught:
@@ -89,7 +89,7 @@ def test_unknown_version() -> None:
 
 
 def test_wrong_default() -> None:
-    """A default that is not there is found when the prompts are loaded."""
+    """An unknown default is refused when the prompts are loaded."""
     with pytest.raises(UnknownPrompt, match="'v0'"):
         prompts.load("v0")
 
@@ -110,15 +110,15 @@ def test_own_directory(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (GOOD.replace("About", "Über"), r"v1\.md: is not UTF-8"),
-        ("", r"v1\.md: wants a sentence, then '# System' and '# User' parts"),
-        (GOOD.replace("# User", "# Human"), "wants a sentence"),
-        (GOOD.replace("About it.\n", ""), "wants a sentence"),
+        (GOOD.replace("About", "Über"), r"v1\.md: not UTF-8"),
+        ("", r"v1\.md: expected a sentence, then a '# System' and a '# User' part"),
+        (GOOD.replace("# User", "# Human"), "expected a sentence"),
+        (GOOD.replace("About it.\n", ""), "expected a sentence"),
         (GOOD.replace("{{n}}", "{{user_id}}"), r"v1\.md: unknown placeholder \{\{user_id\}\}"),
     ],
 )
 def test_bad_file(tmp_path: Path, text: str, says: str) -> None:
-    """A file that is no prompt stops the load with its name and what is wrong."""
+    """A file that is not a prompt is refused when the prompts are loaded, with its name and what is wrong."""
     (tmp_path / "v1.md").write_text(text, "latin-1")
     with pytest.raises(ValueError, match=says):
         prompts.load("v1", tmp_path)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from state.redis.addresses import addresses, split
-from tests.support.servers import ROOT
+from tests.support.processes import ROOT
 
 TAKEN = [
     ("h", [("h", 7)]),

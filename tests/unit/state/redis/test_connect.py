@@ -10,7 +10,8 @@ from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection
 
 from state.redis.connect import open_servers, place
 from state.redis.exchange import exchange
-from tests.support.servers import PATIENCE_SECONDS, ROOT, free_port
+from tests.support.processes import ROOT, free_port
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.anyio
 

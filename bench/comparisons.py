@@ -1,4 +1,4 @@
-"""The experiments: what is started, what is alternated with what, and which promise each result is held against."""
+"""What is measured beside what: the servers that are started, the runs that alternate, and the bound of each figure."""
 
 import sys
 import urllib.request
@@ -15,7 +15,10 @@ from bench.measure import Load, Run, Target, measure, sampled_memory
 from bench.report import Check, Section, spread
 from bench.users import DECISIONS, POLICY, preload
 from state import keys
-from tests.support.servers import RedisServer, Server, free_port, redis_server, service, until
+from tests.support.processes import Server, free_port
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.service import service
+from tests.support.waiting import until
 
 __all__ = [
     "MODES",

@@ -1,0 +1,129 @@
+"""Writes the file that `restore` reads: gzip over JSON Lines, described in docs/run/moving.md."""
+
+import gzip
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Final, Self
+
+import msgspec
+
+from app import __version__
+from app.bandit.catalog import SIZES
+from app.commands.backup import LONGEST_LINE, VERSION, Footer, Header
+from app.commands.backup_lines import User, key_of, kind_of
+from state import keys
+from state.errors import CorruptState
+from state.users import Found
+from state.values.stored import Stored, check
+
+__all__ = ["ODD", "Writer"]
+
+# Models are nearly random bytes: more effort would take three times as long and save a few per cent.
+_EFFORT: Final = 1
+ODD: Final = "it holds what this service never writes"
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Writer:
+    """Writes a backup to `path`, readable by its owner only. Until it is complete its name ends in `.part`.
+
+    A context manager, which removes the incomplete file. `begin` creates it within the block: a signal may end the
+    export at any moment, also just after the file was created.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._part = path.with_name(f"{path.name}.part")
+        self._begun = False
+        self._open = ExitStack()
+        self._raw: BinaryIO
+        self._file: gzip.GzipFile
+        self.counts: Counter[str] = Counter()
+        self.users = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        try:
+            with suppress(OSError):  # a full disk was reported when it was met
+                self._open.close()
+        finally:
+            if self._begun:
+                self._part.unlink(missing_ok=True)
+
+    def begin(self) -> None:
+        """Create the file and write its first line."""
+        self._begun = True
+        # A file that is there may be a link to another one, or readable by others.
+        self._part.unlink(missing_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        self._raw = self._open.enter_context(os.fdopen(os.open(self._part, flags, 0o600), "wb"))
+        # From Python 3.12 on a GzipFile that is never closed complains when it is collected.
+        self._file = self._open.enter_context(gzip.GzipFile("", "wb", _EFFORT, self._raw))
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self._append(_encode(Header("oo-serving state", VERSION, __version__, now)) + b"\n")
+
+    def write(self, found: Found) -> list[str]:
+        """Append a user; one line for each key that is left out, with the reason for which a restore would refuse it.
+
+        The idempotency keys of a model that is left out are left out too: they would have its rewards ignored when they
+        are sent again.
+        """
+        left_out = [f"{name}: left out: {ODD}" for name in found.odd]
+        lost = {keys.kind_of(name) for name in found.odd}
+        whole: list[Stored] = []
+        for stored in found.stored:
+            try:
+                check(stored, SIZES)
+            except CorruptState as error:
+                left_out.append(f"{keys.of(stored.user, stored.kind)}: left out: {error.problem}")
+                lost.add(stored.kind)
+            else:
+                whole.append(stored)
+        kept = [stored for stored in whole if _policy(stored) not in lost]
+        left_out += [f"{keys.of(found.user, one.kind)}: left out, as its model is" for one in whole if one not in kept]
+        if kept:
+            line = _encode(User(found.user, [key_of(stored) for stored in kept])) + b"\n"
+            if len(line) > LONGEST_LINE:
+                return [*left_out, f"{keys.everything(found.user)}: left out: would be a line of {len(line):,} bytes"]
+            self._append(line)
+            self.users += 1
+            self.counts.update(kind_of(stored.kind) for stored in kept)
+        return left_out
+
+    def finish(self) -> int:
+        """Complete the file and give it its name; its size in bytes."""
+        self._append(_encode(Footer(dict(sorted(self.counts.items())), self.users)) + b"\n")
+        with self._named():
+            self._file.close()
+            self._raw.flush()
+            os.fsync(self._raw.fileno())
+            size = self._raw.tell()
+            self._raw.close()
+        self._part.replace(self._path)
+        return size
+
+    def _append(self, data: bytes) -> None:
+        with self._named():
+            self._file.write(data)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Let an error that writing raises name the file."""
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from None
+
+
+def _policy(stored: Stored) -> str | None:
+    """The policy of an idempotency key."""
+    parts = keys.marker_parts(stored.kind)
+    return parts[0] if parts else None

@@ -1,0 +1,42 @@
+"""The command `erase`: remove all there is of one user."""
+
+import argparse
+import sys
+from typing import Final
+
+from app.bandit.catalog import SIZES
+from app.commands.terminal import FAILED, INTERRUPTED, PATIENCE, USAGE, complain, connected, say
+from app.settings import Settings
+from state import keys
+from state.store import Store
+
+__all__ = ["ask", "erase_user"]
+
+_FIXED: Final = keys.fixed(SIZES)
+
+
+def ask(user: str) -> int:
+    """0 if a person at a terminal agrees to remove all there is of `user`, else the exit code."""
+    if not sys.stdin.isatty():
+        return complain("erase asks first, and here is no terminal: --yes answers", USAGE)
+    code = FAILED
+    try:
+        if input(f"Remove all there is of {user!r}? [y/N] ").strip().lower() in {"y", "yes"}:
+            return 0
+    except (EOFError, KeyboardInterrupt) as end:
+        sys.stderr.write("\n")
+        code = INTERRUPTED if isinstance(end, KeyboardInterrupt) else FAILED
+    return complain("nothing was removed", code)
+
+
+async def erase_user(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Remove all keys of a user and print their names; the exit code."""
+    async with connected(settings) as servers:
+        life = settings.idempotency_ttl_seconds
+        store = Store(servers, timeout=PATIENCE, history_size=1, marker_seconds=life)
+        fixed = [keys.of(arguments.user, kind) for kind in _FIXED]
+        removed = await store.erase(arguments.user, fixed, thorough=arguments.thorough)
+    for key in removed:
+        say(key)
+    say(f"removed: {len(removed):,} keys")
+    return 0

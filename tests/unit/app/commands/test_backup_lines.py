@@ -1,0 +1,44 @@
+"""Keys keep their meaning on the way to a line of a backup and back."""
+
+import msgspec
+import pytest
+
+from app.commands.backup_lines import Key, User, flaw, key_of, kind_of, stored_of
+from state.errors import CorruptState
+from state.values.stored import Stored
+from tests.unit.app.commands.samples import HISTORY, MARKER, broken_model, model
+
+SYNC = Stored("ann", "sync", {b"list": "Einkäufe".encode(), b"raw": b"\xff\x00"})
+
+
+@pytest.mark.parametrize("stored", [model("ann"), HISTORY, MARKER, SYNC])
+def test_a_key_comes_back(stored: Stored) -> None:
+    """Bytes, text, lists and times survive JSON, also where they are not UTF-8."""
+    line = msgspec.json.encode(User("ann", [key_of(stored)]))
+    [key] = msgspec.json.decode(line, type=User).keys
+    assert stored_of("ann", key) == stored
+
+
+def test_text_stays_readable() -> None:
+    """Only what is not UTF-8 is base64."""
+    assert b"Eink\xc3\xa4ufe" in msgspec.json.encode(key_of(SYNC))
+
+
+def test_a_key_has_just_one_value() -> None:
+    """None and two are refused."""
+    for key in (Key(kind="sync"), Key(kind="sync", text="a", entries=["a"]), Key(kind="history", entries=[])):
+        with pytest.raises(CorruptState, match="does not have one value"):
+            stored_of("ann", key)
+
+
+def test_flaws_of_a_user() -> None:
+    """No key, a key twice and a wrong value are flaws of the whole user."""
+    assert flaw([model("ann"), HISTORY, MARKER]) is None
+    assert flaw([]) == "there is no key of this user"
+    assert flaw([HISTORY, HISTORY]) == "oo:{ann}:: a key comes twice"
+    assert "A is less than the identity" in (flaw([HISTORY, broken_model("ann")]) or "")
+
+
+def test_idempotency_keys_count_as_one_kind() -> None:
+    """They have names of their own each; other keys count under their kind."""
+    assert (kind_of(MARKER.kind), kind_of("history")) == ("idempotency", "history")

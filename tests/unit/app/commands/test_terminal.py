@@ -1,0 +1,37 @@
+"""What commands write does nothing to a terminal, and they reach only a Redis that others reach too."""
+
+import msgspec
+import pytest
+
+from app.commands.terminal import complain, connected, plain, progress_bar, say
+from app.settings import Secret, Settings, SettingsError
+
+
+def test_nothing_controls_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Escapes and line ends are shown as such, in results and in complaints."""
+    assert plain("zoë\x1b[2J\n") == "zoë\\x1b[2J\\x0a"
+    say("a\x1b")
+    assert complain("b\r", 3) == 3
+    assert capsys.readouterr() == ("a\\x1b\n", "b\\x0d\n")
+
+
+def test_no_bar_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """A log or a pipe gets no progress bar."""
+    with progress_bar() as progress:
+        progress.advance(progress.add_task("export", total=2))
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.anyio
+async def test_the_embedded_store_is_refused_unless_asked_for() -> None:
+    """memory:// would be a new, empty store; a wrong URL is a setting, too."""
+    settings = Settings()
+    with pytest.raises(SettingsError, match="REDIS_URL is memory://"):
+        async with connected(settings):
+            pass
+    async with connected(settings, embedded=True) as servers:
+        assert servers.spans_users
+    wrong = msgspec.structs.replace(settings, redis_url=Secret("http://here"))
+    with pytest.raises(SettingsError, match="REDIS_URL: "):
+        async with connected(wrong):
+            pass

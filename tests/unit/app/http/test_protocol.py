@@ -1,0 +1,103 @@
+"""How bytes become requests: one at a time, however they are cut, within bounds."""
+
+import asyncio
+
+import pytest
+
+from tests.unit.app.http.wire import CHUNKED, GET, POST, wired
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 40, 10_000])
+async def test_requests_are_read_however_they_are_cut(size: int) -> None:
+    """Bodies of known length, chunked bodies with a trailer and requests without a body, one after another."""
+    data = POST + b"abc" + CHUNKED + b"1\r\nx\r\n2\r\nyz\r\n0\r\nt: 1\r\n\r\n" + b"\r\n\r\n" + GET
+    async with wired() as wire:
+        for at in range(0, len(data), size):
+            wire.send(data[at : at + size])
+        await wire.settle()
+        assert wire.seen == [("POST", "/a", b"abc"), ("POST", "/a", b"xyz"), ("GET", "/a", b"")]
+        assert wire.transport.written.count(b"200 OK") == 3
+        assert not wire.transport.is_closing()
+
+
+async def test_the_next_request_waits_for_the_answer() -> None:
+    """It is not parsed before, so uvicorn's own queue stays empty."""
+    async with wired() as wire:
+        wire.send(POST + b"abc" + GET * 3)
+        assert len(wire.state.tasks) == 1
+        assert not wire.protocol.pipeline
+        await wire.settle()
+        assert len(wire.seen) == 4
+
+
+async def test_reading_pauses_when_too_much_waits() -> None:
+    """More than 16 KiB behind an answer stops reading, until that has been given."""
+    async with wired() as wire:
+        wire.send(GET)
+        wire.send(GET * 800)
+        assert wire.transport.calls == ["pause"]
+        wire.transport.calls.clear()
+        await wire.settle()
+        assert len(wire.seen) == 801
+        assert wire.transport.calls[-1] == "resume"
+
+
+async def test_one_turn_does_a_bounded_amount_of_work() -> None:
+    """A body of very many chunks is parsed over several turns, and read whole."""
+    async with wired() as wire:
+        wire.send(CHUNKED + b"1\r\nx\r\n" * 2_000 + b"0\r\n\r\n")
+        assert wire.state.tasks
+        assert wire.protocol.flow.held
+        await wire.settle()
+        assert [len(body) for _, _, body in wire.seen] == [2_000]
+        assert not wire.protocol.flow.held
+
+
+async def test_an_offered_upgrade_is_ignored() -> None:
+    """The body belongs to the request that offers it, and is not the next request."""
+    upgrade = POST.replace(b"host", b"connection: upgrade\r\nupgrade: h2c\r\nhost")
+    async with wired() as wire:
+        wire.send(upgrade + b"abc")
+        await wire.settle()
+        assert wire.seen == [("POST", "/a", b"abc")]
+        wire.send(GET)
+        await wire.settle()
+        assert wire.seen[1:] == [("GET", "/a", b"")]
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "detail"),
+    [
+        (b"hello\r\n\r\n", 400, "the request is not HTTP"),
+        (b"CONNECT a:1 HTTP/1.1\r\nhost: a\r\n\r\n", 400, "the service is not a proxy"),
+        (GET.replace(b"host", b"x: y\r\nhosts"), 400, "a request needs exactly one Host header"),
+        (GET[:-2] + b"x: y\r\n" * 129, 431, "there are more than 128 headers"),
+        (GET[:-2] + b"x: " + b"y" * 70_000, 431, "the headers are longer than 65536 bytes"),
+        (
+            CHUNKED + b"1;" + b"e" * 70_000,
+            431,
+            "the trailers and chunk extensions are longer than 65536 bytes",
+        ),
+    ],
+)
+async def test_what_is_refused(sent: bytes, status: int, detail: str) -> None:
+    """It is answered in JSON, the application never sees it, and the connection ends."""
+    async with wired() as wire:
+        wire.send(sent)
+        await wire.settle()
+        assert wire.refusal() == (status, detail)
+        assert wire.seen == []
+
+
+async def test_chunks_of_one_byte_are_not_taken_for_headers() -> None:
+    """What stands around chunks may be eight bytes for each byte in them."""
+    async with wired() as wire:
+        wire.send(CHUNKED)
+        for _ in range(50):
+            wire.send(b"1\r\nx\r\n" * 500)
+            await asyncio.sleep(0)
+        wire.send(b"0\r\n\r\n")
+        await wire.settle()
+        assert [len(body) for _, _, body in wire.seen] == [25_000]

@@ -1,0 +1,132 @@
+"""What is started and stopped with the process, and what is logged at its start."""
+
+import asyncio
+import gc
+import logging
+from typing import Any
+
+import pytest
+
+from app.http.api_keys import make_key
+from app.lifespan import Parts, wait_replicas_of
+from app.settings import Secret, Settings
+from state.errors import StoreUnavailable
+
+pytestmark = pytest.mark.anyio
+
+LINE = make_key("a", "admin")[1]
+
+
+class Part:
+    """Any part: it notes what is called; Redis is away for the first `failures` calls."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.calls: list[str] = []
+        self.failures = failures
+
+    def note(self, name: str) -> None:
+        self.calls.append(name)
+
+    async def note_index(self) -> None:
+        self.note("index")
+        if self.failures:
+            self.failures -= 1
+            raise StoreUnavailable("away")
+
+    def warn_if_locked(self) -> None:
+        self.note("locked?")
+
+    def read_again(self) -> None:
+        self.note("read")
+
+    def on_sigterm(self) -> None:
+        self.note("sigterm")
+
+    def seconds_left(self) -> float:
+        return 7.0
+
+    def start(self) -> None:
+        self.note("start")
+
+    async def stop(self, seconds: float) -> None:
+        self.note(f"stop {seconds:g}")
+
+    async def aclose(self) -> None:
+        self.note("aclose")
+
+    async def close(self) -> None:
+        self.note("close")
+
+    async def keep_settled(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.note("settled")
+
+
+async def run(part: Any, **settings: Any) -> None:
+    """Start and stop; the garbage collector's settings are put back."""
+    threshold = gc.get_threshold()
+    parts = Parts(Settings(**settings), part, part, part, part, part, part, part, None)
+    try:
+        async with parts.lifespan(part):
+            for _ in range(5):
+                await asyncio.sleep(0)
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*threshold)
+    await asyncio.sleep(0)
+
+
+async def test_parts_start_and_stop_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events first, then calls to the language model, then the store; what runs in the background is cancelled. Redis
+    is asked again for its index until it answers."""
+    monkeypatch.setattr("app.lifespan._NOTE_SECONDS", 0)
+    part = Part(failures=1)
+    await run(part)
+    part.calls.remove("settled")
+    assert part.calls == ["locked?", "sigterm", "start", "index", "index", "stop 7", "aclose", "close"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said", "unsaid"),
+    [
+        ({}, ["REDIS_URL is memory://", "API_KEYS is empty"], "RATE_LIMIT"),
+        ({"rate_limit_per_second": 5}, ["RATE_LIMIT_PER_SECOND has no effect"], "Redis: "),
+        (
+            {"api_keys": Secret(make_key("a", "admin")[1]), "rate_limit_per_second": 5},
+            ["memory://"],
+            "API_KEYS is empty",
+        ),
+    ],
+)
+async def test_risks_are_told(
+    settings: dict[str, Any], said: list[str], unsaid: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """State that is lost, an open service, a limit without effect; and nothing else."""
+    caplog.set_level(logging.INFO)
+    await run(Part(), **settings)
+    assert all(text in caplog.text for text in said)
+    assert unsaid not in caplog.text
+
+
+async def test_advice_ends_nothing(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever goes wrong with it is logged. Where Redis is, is logged without its password."""
+
+    async def advise(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("app.lifespan.advise", advise)
+    caplog.set_level(logging.INFO)
+    part = Part()
+    await run(part, redis_url=Secret("redis://me:hunter2@localhost:1234"))
+    assert "cannot ask Redis how it is configured" in caplog.text
+    assert "localhost:1234" in caplog.text
+    assert "hunter2" not in caplog.text
+    assert "close" in part.calls
+
+
+def test_how_many_replicas_a_write_waits_for() -> None:
+    """A number, or None where the kind of Redis decides."""
+    assert wait_replicas_of(Settings()) is None
+    assert wait_replicas_of(Settings(redis_wait_replicas=2)) == 2
