@@ -49,6 +49,14 @@ def test_exploration_is_counted_as_often_as_it_happens(epsilon: float) -> None:
     assert all(choice.propensity in (epsilon / 3, epsilon / 3 + (1.0 - epsilon)) for choice in explored)
 
 
+@pytest.mark.parametrize("name", ["linucb-v1", "egreedy-v1"])
+def test_without_exploration_none_is_counted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even for the number at which the part of exploration would begin."""
+    monkeypatch.setattr("app.bandit.policy.uniform", lambda *_: 0.0)
+    policy = policies(1.0, 0.0)[name]
+    assert not policy.decide(*policy.prior(), CONTEXT, TASKS, seed=1).explored
+
+
 def test_a_choice_is_a_function_of_its_seed() -> None:
     """The same seed gives the same choice, other seeds and other policies choose for themselves."""
     one, other = policies(1.0, 1.0)["egreedy-v1"], policies(1.0, 1.0)["egreedy-v2"]

@@ -61,9 +61,11 @@ async def test_the_history_has_what_was_decided_on(policy: str) -> None:
     """The chosen candidate with its own features; the weekday and exploration only where the policy tells of it."""
     candidates = [Candidate("a", Task(True, 3.5, 4)), Candidate("b", Task(False, 0.25, 2))]
     async with stored() as store:
-        decisions = [await decider(store).decide(policy, "u", CONTEXT, candidates) for _ in range(8)]
+        one = decider(store)
+        decisions = [await one.decide(policy, "u", CONTEXT, candidates) for _ in range(10)]
         entries = history.decode("", await store.history("u"))
     tells = policy != "linucb-v1"
+    assert len({decision.candidate_id for decision in decisions}) == 1 + tells
     for decision, entry in zip(decisions, entries, strict=True):
         task = candidates[decision.candidate_id == "b"].features
         assert entry == history.Entry(
