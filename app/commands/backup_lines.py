@@ -1,6 +1,6 @@
-"""One line of a backup: a key, or a user with all keys, between bytes of JSON and what Redis holds.
+"""One line of a backup: a key, or a user with all keys, converted between JSON and what Redis holds.
 
-A line says what a key means, not how Redis or this version lays it out, so that it outlives both.
+A line says what a key means, not how Redis or this version stores it, so that later versions can read it.
 """
 
 from collections.abc import Sequence
@@ -30,14 +30,14 @@ UserId = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
 class Key(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A key. Just one of `blobs`, `texts`, `entries` and `text` is there."""
+    """A key. Exactly one of `blobs`, `texts`, `entries` and `text` is set."""
 
     kind: str
     blobs: dict[str, bytes] | None = None
     texts: dict[str, Text] | None = None
     entries: list[Text] | None = None
     text: Text | None = None
-    # Redis takes no time that ends after 2^63 - 1.
+    # Redis refuses a time that ends after 2^63 - 1.
     expires_in_ms: Annotated[int, Meta(ge=1, le=2**53)] | None = None
 
 
@@ -55,7 +55,7 @@ class User(msgspec.Struct, frozen=True):
 
 
 def flaw(stored: Sequence[Stored]) -> str | None:
-    """Why these are not the keys of a user that the service could have written; None if they are."""
+    """Why the service could not have written these keys of one user; None if it could."""
     if not stored:
         return "there is no key of this user"
     try:
@@ -69,12 +69,12 @@ def flaw(stored: Sequence[Stored]) -> str | None:
 
 
 def kind_of(kind: str) -> str:
-    """What a key counts as; idempotency keys have names of their own each."""
+    """The kind under which a key is counted; idempotency keys, whose names all differ, are one kind."""
     return _MARKERS if keys.is_marker(kind) else kind
 
 
 def key_of(stored: Stored) -> Key:
-    """The key as a line has it. Raises UnicodeDecodeError for a field whose name is not UTF-8."""
+    """The key for a line. Raises UnicodeDecodeError for a field whose name is not UTF-8."""
     kind, value = stored.kind, stored.value
     if isinstance(value, bytes):
         return Key(kind=kind, text=_text(value), expires_in_ms=stored.expires_ms)
@@ -86,7 +86,7 @@ def key_of(stored: Stored) -> Key:
 
 
 def stored_of(user: str, key: Key) -> Stored:
-    """The key as Redis has it. Raises CorruptState unless it has one value."""
+    """The key for Redis. Raises CorruptState unless it has exactly one value."""
     value: dict[bytes, bytes] | list[bytes] | bytes | None = None
     if key.text is not None:
         value = _bytes(key.text)

@@ -1,7 +1,7 @@
-"""The state directory of the first system: one JSON file per user and policy, named after the user id, more or less.
+"""The state directory of the first system: one JSON file per user and policy, named after the user id.
 
-The policy is told by the end of the name, and what a file name could not hold of a user id became `_`. So a name may
-stand for several users; a list of true ids tells which.
+The end of the name tells the policy. Each character of the user id that a file name could not have became `_`, so one
+name may stand for several users; a list of the true ids tells which.
 """
 
 import errno
@@ -32,18 +32,18 @@ _YEAR_10000: Final = 253_402_300_800
 
 
 class Unusable(ValueError):
-    """A file or a line that must be left out, and why."""
+    """A file must be left out; the message says why."""
 
 
 class Imported(msgspec.Struct, frozen=True):
-    """A model to be stored, and what to say about how its name was read, if anything."""
+    """A model to store, and a note for the operator where its file name can be read in two ways."""
 
     stored: Stored
     note: str | None = None
 
 
 class Ids(msgspec.Struct, frozen=True):
-    """True user ids by the name that files have, None for a name of several; these names by id; what was wrong."""
+    """True ids: the id by file name (None for a name of several), the file name by id, and problems of the list."""
 
     names: Mapping[str, str | None]
     name_of: Mapping[str, str]
@@ -71,7 +71,7 @@ _decode: Final = msgspec.json.Decoder(_File, strict=False).decode
 
 
 def read_ids(lines: Iterator[str]) -> Ids:
-    """The list of true ids: one in each line, or the name that its files have, a tab, and the id."""
+    """Read the list of true ids: on each line an id, or the name of its files, a tab and the id."""
     names: dict[str, str | None] = {}
     name_of: dict[str, str] = {}
     problems = []
@@ -93,7 +93,7 @@ def read_ids(lines: Iterator[str]) -> Ids:
 
 
 def files(directory: Path) -> Iterator[Path]:
-    """Whatever has a name like a JSON file in the directory, in no order."""
+    """All entries of the directory whose names end in .json, in no order."""
     with os.scandir(directory) as entries:
         for entry in entries:
             if entry.name.endswith(_JSON):
@@ -101,10 +101,9 @@ def files(directory: Path) -> Iterator[Path]:
 
 
 def read(path: Path, policies: Mapping[str, Policy], ids: Ids | None) -> Imported:
-    """The model in a file, for the user that its name stands for. Raises Unusable.
+    """The model in a file, for the user that the file name stands for. Raises Unusable.
 
-    How many features the model has decides what it is of: `x_egreedy.json` is LinUCB's of a user `x_egreedy` if it has
-    five.
+    The number of features decides the policy: `x_egreedy.json` with five is LinUCB's model of a user `x_egreedy`.
     """
     try:
         found = _decode(_content(path))
@@ -130,7 +129,7 @@ def read(path: Path, policies: Mapping[str, Policy], ids: Ids | None) -> Importe
 
 
 def _content(path: Path) -> bytes:
-    """What a regular file holds. A link is not followed, and a pipe not waited for."""
+    """The content of a regular file. Links are not followed, and opening a pipe does not wait for its writer."""
     try:
         number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -173,7 +172,7 @@ def _record(found: _File) -> Record:
 
 
 def _seconds(when: str | float | None) -> int:
-    """Unix seconds of a time as text or number; 0 for none, as for never."""
+    """Unix seconds of a time given as text or number; 0 (never) if there is none."""
     try:
         if isinstance(when, str) and when:
             moment = datetime.fromisoformat(when)

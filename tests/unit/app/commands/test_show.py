@@ -26,7 +26,7 @@ def test_a_user() -> None:
     assert whole
     assert "linucb-v1\n  3 decisions, 2 rewards, +0.500 each, last never\n" in text
     assert text.count("+0.2500") == 5
-    assert text.count("█" * 16) == 5
+    assert text.count(" " * 16 + "│" + "█" * 16) == 5
     assert "history: the last 1 of 1\n  2026-11-23T12:47:24Z linucb-v1 rent +1.5000" in text
     assert "todo\\x1b[2J" in text
 
