@@ -47,7 +47,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the service bounds by a time of its own has plenty of it: a busy machine shall make no answer another."""
     monkeypatch.setattr("app.api.health._PING_SECONDS", PATIENCE_SECONDS)
     # One test has a call to the language model wait until many other requests are answered.
-    monkeypatch.setattr("app.tips.chat.connect", functools.partial(llm.connect, timeout_seconds=10 * PATIENCE_SECONDS))
+    monkeypatch.setattr("app.main.connect", functools.partial(llm.connect, timeout_seconds=10 * PATIENCE_SECONDS))
 
 
 def tip(_: httpx.Request) -> httpx.Response:
