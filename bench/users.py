@@ -51,7 +51,7 @@ def preload(port: int, users: int, prefix: str = "u") -> None:
     push_head = b"*%d\r\n$5\r\nRPUSH\r\n" % (2 + len(entries))
     with socket.create_connection(("127.0.0.1", port)) as connection:
         replies = connection.makefile("rb")
-        # Redis shall not answer two million times: it says once at the end that all was read.
+        # Redis does not answer each of two million commands: it says once at the end that it has read all.
         connection.sendall(_words(b"CLIENT", b"REPLY", b"OFF"))
         for first in range(0, users, _AT_ONCE):
             parts = []

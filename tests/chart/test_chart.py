@@ -656,7 +656,7 @@ def flows(policy: Manifest, direction: str) -> list[list[Any]]:
     ],
 )
 def test_network_policy_has_the_flows_there_are(name: str, egress: list[list[int]]) -> None:
-    """Requests in; DNS and only the servers in use out. The release's Redis hears its pods alone and calls nobody."""
+    """Requests in; DNS and only the servers in use out. The release's Redis takes connections from its pods only and opens none."""
     policy = one(named(name), "NetworkPolicy", "serving")
     assert flows(policy, "ingress") == [["http"]]
     assert flows(policy, "egress") == egress
@@ -1047,7 +1047,7 @@ def test_password_is_kept_across_upgrades() -> None:
 )
 def test_number_of_replicas_is_kept_across_upgrades(values: Manifest) -> None:
     """Turning an autoscaler on, and every upgrade after that, keeps the pods there are: without a number Kubernetes
-    would go down to 1. A first install, or one that was scaled to 0, starts with the fewest that shall be."""
+    would go down to 1. A first install, or one that was scaled to 0, starts with the minimum."""
 
     def deployment(name: str, replicas: int) -> Manifest:
         return {

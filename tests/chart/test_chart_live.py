@@ -82,7 +82,7 @@ class Release:
         environ = environment(self.manifests, container)
         assert REDIS_HOST in environ["REDIS_URL"]
         environ["REDIS_URL"] = environ["REDIS_URL"].replace(REDIS_HOST, f"127.0.0.1:{self.redis.port}")
-        # A busy machine shall make no request fail that should succeed.
+        # No request may fail because the machine is busy.
         here = {"HOST": "127.0.0.1", "PORT": str(port), "STORE_TIMEOUT_SECONDS": str(PATIENCE_SECONDS)}
         return Server(
             [sys.executable, *container["command"][1:]],
@@ -231,7 +231,7 @@ def test_helm_test_has_a_key_for_each_role() -> None:
 
 
 def test_redis_that_reads_its_file_back_is_left_to_it() -> None:
-    """A Redis that answers LOADING has started and is alive, so that nobody restarts it; it is only not ready."""
+    """A Redis that answers LOADING has started and is alive, so it is not restarted; it is only not ready."""
     slowly = "key-load-delay 10000\nloading-process-events-interval-bytes 1024"
     with release({"redis": {"extraConfig": slowly}}) as found:
         with found.redis.client() as client:
@@ -329,7 +329,7 @@ frontend pods
 backend pods
     balance roundrobin
     option httpchk GET /health/ready
-    # On a busy machine Redis may need longer than a probe gives it: no pod shall be left for that.
+    # On a busy machine Redis may need longer than a probe gives it: the pod must not fail for that.
     http-check expect ! string stopping
     default-server check inter 200ms fall 1 rise 1
 """
@@ -462,7 +462,7 @@ def rotation() -> list[list[str]]:
 def test_documented_rotation_lasts_on_every_server() -> None:
     """The documented commands bring the new password to master, replica and sentinels. Both passwords are good until
     the old one is taken away, and only the new one after that, through a failover and restarts."""
-    # A restart shall be over before the sentinels call it a failure, however busy the machine is.
+    # A restart must be over before the sentinels call it a failure, however busy the machine is.
     with redis_sentinel(down_after_ms=60_000) as group:
 
         def everywhere(servers: list[RedisServer], *words: str) -> None:

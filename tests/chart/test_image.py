@@ -1,4 +1,4 @@
-"""The Dockerfile, linted, and its steps followed outside a container: built, installed, run as nobody in particular."""
+"""The Dockerfile, linted, and its steps followed outside a container: built, installed, run as an arbitrary user."""
 
 import functools
 import json

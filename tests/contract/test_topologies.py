@@ -322,7 +322,7 @@ def notice(sentinels: Sentinels, milliseconds: int) -> None:
 
 async def test_sentinel_failover(sentinels: Sentinels) -> None:
     """The master is killed: refused in time until a replica takes over, then served without a restart. The old master
-    comes back as a replica, and nobody writes to it."""
+    comes back as a replica, and no write goes to it."""
     async with opened(sentinels.url) as store:
         for number in range(1, 11):
             assert await add(store) == number
@@ -355,7 +355,7 @@ async def test_sentinel_that_hangs(sentinels: Sentinels) -> None:
 
 
 async def test_sentinel_that_knows_no_such_name(sentinels: Sentinels) -> None:
-    """A service name nobody knows: refused in time."""
+    """A service name that no sentinel knows is refused in time."""
     async with opened(sentinels.url.replace("mymaster", "other")) as store:
         await refused(store, "cannot be reached")
 
@@ -509,7 +509,7 @@ async def test_cluster_whose_nodes_all_moved(cluster: Cluster) -> None:
 
 
 async def test_cluster_that_is_none(server: RedisServer) -> None:
-    """A server without cluster mode, or nobody there: refused in time."""
+    """A server without cluster mode, or no server at all, is refused in time."""
     for port in (server.port, free_port()):
         async with opened(f"redis+cluster://127.0.0.1:{port}") as store:
             await refused(store, "cannot be reached")

@@ -96,7 +96,7 @@ async def test_replies_nobody_asked_for_are_not_taken_for_others(redis_url: str)
     async with servers.connection("k") as connection:
         await exchange(connection, [("SET", "k", 1)])
         await connection.send_packed_command(b"*2\r\n$4\r\nECHO\r\n$5\r\nstale\r\n")
-        await until_async(connection.can_read, "a reply that nobody reads")
+        await until_async(connection.can_read, "a reply that is not read")
     async with servers.connection("k") as connection:
         assert await exchange(connection, [("GET", "k")]) == [b"1"]
     await servers.close()

@@ -111,7 +111,7 @@ def namespace() -> list[str]:
         if done.returncode == 0:
             return words
         said.append(done.stderr.strip())
-    raise ServerError(f"this system lets nobody make a PID namespace, neither as root nor as a user: {said}")
+    raise ServerError(f"this system allows no PID namespace, neither as root nor as a user: {said}")
 
 
 def children(pid: int) -> list[int]:

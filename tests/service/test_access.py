@@ -156,7 +156,7 @@ def test_the_log_says_whose_key_it_was(guarded: Server) -> None:
 
 
 def test_an_open_service_says_so() -> None:
-    """Without keys everyone may do everything, and the start says so; a limit then has nobody to count for."""
+    """Without keys everyone may do everything, and the start says so; a limit then has no key to count for."""
     with service({"RATE_LIMIT_PER_SECOND": "1"}) as server:
         assert httpx.post(f"{server.url}/reset/ann", timeout=60).status_code == 200
         assert "API_KEYS is empty: everyone who can reach this service may use and reset it" in server.log
@@ -171,7 +171,7 @@ def store() -> Iterator[RedisServer]:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_keys_are_exchanged_without_a_restart(store: RedisServer, tmp_path: Path, workers: str) -> None:
-    """A file that holds comments only lets nobody in. After SIGHUP to the service's process it counts as it is now, and
+    """A file that holds only comments lets no caller in. After SIGHUP to the service's process it counts as it is now, and
     old and new key are valid together; a file with a bad line changes nothing. No request fails meanwhile."""
     path = tmp_path / "keys"
     old, old_line = make_key("phone", "reader")

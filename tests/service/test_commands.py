@@ -45,7 +45,7 @@ PATIENT = {"STORE_TIMEOUT_SECONDS": str(PATIENCE_SECONDS)}
 def client(store: RedisServer, served: Server) -> Iterator[httpx.Client]:
     """A client of the service, whose Redis is empty."""
     store.command("FLUSHALL")
-    # The service closes a connection after 5 s without a request; none shall go out in that very moment.
+    # The service closes a connection after 5 s without a request; none may be sent in that very moment.
     limits = httpx.Limits(keepalive_expiry=1)
     with httpx.Client(base_url=served.url, timeout=PATIENCE_SECONDS, limits=limits) as client:
         yield client

@@ -1,4 +1,4 @@
-"""Bodies nobody would write, thousands of them: never an answer of 5xx, and a refusal changes nothing."""
+"""Thousands of bodies that no client would write: never an answer of 5xx, and a refusal changes nothing."""
 
 import json
 import string

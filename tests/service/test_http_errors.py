@@ -81,7 +81,7 @@ def served(store: RedisServer) -> Iterator[Server]:
 
 @pytest.fixture
 def client(store: RedisServer, served: Server) -> Iterator[httpx.Client]:
-    """A client of the service, of which `ann` has used every policy and nobody else any."""
+    """A client of the service, of which `ann` has used every policy and no other user any."""
     store.command("FLUSHALL")
     with httpx.Client(base_url=served.url, timeout=60, limits=ANEW) as client:
         for suffix in POLICIES.values():

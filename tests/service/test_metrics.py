@@ -238,7 +238,7 @@ def posted(server: Server, number: int) -> bool:
 
 
 def test_refusals_and_odd_methods_are_counted_as_such() -> None:
-    """401, 403, 404 and 405 count with the status the client saw; a method nobody knows counts as "other"."""
+    """401, 403, 404 and 405 count with the status the client saw; an unknown method counts as "other"."""
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # of "abc"
     with service({"API_KEYS": f"me:reader:{digest}"}) as server, asking(server) as client:
         me = {"Authorization": "Bearer abc"}
@@ -268,7 +268,7 @@ def test_store_trouble_is_counted(store: RedisServer) -> None:
 
 
 def test_metrics_want_their_key() -> None:
-    """With METRICS_KEY nobody else may scrape, an API key included; without, everyone may."""
+    """With METRICS_KEY only its bearer may scrape, and an API key does not do; without it, everyone may."""
     with service({"METRICS_KEY": "m-1"}) as server, asking(server) as client:
         for credentials in ("", "Bearer m-2", "m-1", "Bearer ü", "Bearer", "Basic m-1"):
             answer = client.get("/metrics", headers={b"authorization": credentials.encode()})

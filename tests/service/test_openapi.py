@@ -44,7 +44,7 @@ Operation = tuple[str, str, dict[str, Any]]
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the service bounds by a time of its own has plenty of it: a busy machine shall make no answer another."""
+    """What the service bounds by a time of its own has plenty of it: a busy machine must not change an answer."""
     monkeypatch.setattr("app.api.health._PING_SECONDS", PATIENCE_SECONDS)
     # One test has a call to the language model wait until many other requests are answered.
     monkeypatch.setattr("app.main.connect", functools.partial(llm.connect, timeout_seconds=10 * PATIENCE_SECONDS))
@@ -349,7 +349,7 @@ async def test_errors_are_real(document: dict[str, Any], real_redis: RedisServer
 
 
 async def test_refusals_are_real(document: dict[str, Any]) -> None:
-    """A service with keys refuses as documented: nobody without a key, none with another role, none too often."""
+    """A service with keys refuses as documented: a caller without a key, with another role, or that asks too often."""
     made = {role: make_key(role, role) for role in ROLES}
     lines = Secret("\n".join(line for _, line in made.values()))
     headers = {role: {"Authorization": f"Bearer {key}"} for role, (key, _) in made.items()}

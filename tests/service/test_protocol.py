@@ -1,4 +1,4 @@
-"""What reaches the service before a request is one: heads and bodies that never end, and what is no HTTP."""
+"""Bytes that are not a request yet, or never: heads and bodies without an end, and what is not HTTP."""
 
 import hashlib
 import socket

@@ -265,7 +265,7 @@ async def test_an_event_is_followed_to_the_store_and_to_its_dead_letter() -> Non
 
 @pytest.mark.parametrize("listens", [False, True])
 async def test_a_collector_that_is_away_harms_nobody(listens: bool) -> None:
-    """Requests are answered and the service stops in time while nobody takes its spans, refused or not answered."""
+    """Requests are answered and the service stops in time while the collector refuses its spans or does not answer."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         nowhere = f"http://127.0.0.1:{silent.getsockname()[1] if listens else free_port()}"
         environ = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": nowhere}

@@ -106,7 +106,7 @@ class Cluster(msgspec.Struct, frozen=True):
         """The server that now serves the slot of `key`."""
         found = _owner(next(server for server in self.servers if server.running), self.slot(key))
         if not found:
-            raise ServerError(f"nobody serves the slot of {key}")
+            raise ServerError(f"no server has the slot of {key}")
         return self.ids[found]
 
     def move(self, key: str, target: RedisServer, seconds: float = PATIENCE_SECONDS) -> None:

@@ -114,7 +114,7 @@ def test_all_of_a_user_lost(ledger: Ledger, held: Holding) -> None:
 
 
 def test_never_acknowledged(ledger: Ledger, held: Holding) -> None:
-    """A reward nobody acknowledged is a failure, but neither lost nor doubled, be it there or not."""
+    """A reward that was never acknowledged is a failure, but neither lost nor doubled, be it there or not."""
     ledger.acknowledged.remove("r3")
     verdict = judge(ledger, held)
     assert (verdict.unacknowledged, verdict.lost, verdict.doubled, verdict.right) == (1, 0, 0, False)
@@ -127,7 +127,7 @@ def test_never_acknowledged(ledger: Ledger, held: Holding) -> None:
 
 
 def test_idempotency_keys(ledger: Ledger, held: Holding) -> None:
-    """A key of an acknowledged reward that is not remembered is found, and so is one that nobody sent."""
+    """A key of an acknowledged reward that is not remembered is found, and so is one that was never sent."""
     forgotten = keys.marker(*ledger.rewards["r3"].slot, "r3")
     held.markers.remove(forgotten)
     held.markers.add(forgotten + "x")

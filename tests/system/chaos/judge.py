@@ -130,7 +130,7 @@ def _judge_markers(ledger: Ledger, held: Holding, verdict: Verdict) -> None:
 
 
 def _judge_model(slot: Slot, ledger: Ledger, held: Holding, verdict: Verdict) -> None:
-    """Rewards in A, b, the count and the sum. One that nobody acknowledged may be there or not, as its marker says."""
+    """Rewards in A, b, the count and the sum. One that was not acknowledged may be there or not, as its marker says."""
     rewards = [
         reward
         for key, reward in ledger.rewards.items()
@@ -180,7 +180,7 @@ def _judge_scores(ledger: Ledger, held: Holding, verdict: Verdict) -> None:
 
 
 def _model(slot: Slot, held: Holding) -> tuple[Matrix, Vector, NDArray[np.void]]:
-    """A, b and meta as the raw bytes say; those of a user nobody knows, if there are none."""
+    """A, b and meta as the raw bytes say; those of an unknown user if there are none."""
     d = SIZES[slot.policy]
     a, b, meta = held.models.get(slot, (np.eye(d).tobytes(), np.zeros(d).tobytes(), _NOTHING))
     counters: NDArray[np.void] = np.frombuffer(meta[: _META.itemsize], _META)

@@ -100,7 +100,7 @@ def test_swallowed_reply(proxy: Proxy, real_redis: RedisServer) -> None:
 
 @pytest.mark.parametrize("cut", [False, True])
 def test_held_exec_arrives_after_its_sender_has_gone(proxy: Proxy, real_redis: RedisServer, cut: bool) -> None:
-    """An EXEC that is held is applied when it is released, with nobody there to hear of it."""
+    """An EXEC that is held is applied when it is released, though its sender has gone."""
     with connect(proxy) as client:
         proxy.hold_exec()
         hurry(client)

@@ -52,7 +52,7 @@ def test_observe_leaves_its_arguments() -> None:
 
 @pytest.mark.parametrize("damaged", [math.nan, math.inf])
 def test_nothing_is_learned_into_damaged_numbers(damaged: float) -> None:
-    """A reward on top of what is no number would be lost, so it is refused."""
+    """A reward added to NaN or infinity would be lost, so it is refused."""
     with pytest.raises(Singular):
         observe(np.diag([1.0, damaged]), np.zeros(2), np.ones(2), 1.0)
     with pytest.raises(Singular):

@@ -60,7 +60,7 @@ def test_the_idempotency_keys_of_a_lost_model_are_lost(tmp_path: Path) -> None:
 def test_a_signal_just_after_the_file_was_created_leaves_nothing(
     step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A signal may raise KeyboardInterrupt between any two instructions, so also where nobody holds the file yet."""
+    """A signal may raise KeyboardInterrupt between any two instructions, so also before any variable holds the file."""
     act = getattr(os, step)
 
     def interrupted(*arguments: Any) -> Any:

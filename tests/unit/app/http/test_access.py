@@ -94,7 +94,7 @@ async def test_too_often_is_429() -> None:
 
 @pytest.mark.parametrize("trouble", ["fails", "hangs"])
 async def test_a_limit_that_cannot_be_checked_lets_through(trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A slow or missing Redis refuses nobody, and is counted."""
+    """A slow or missing Redis refuses no caller, and is counted."""
     monkeypatch.setattr("app.http.access._LIMIT_SECONDS", 0.01)
     access, store, unknown = made(per_second=1)
     setattr(store, trouble, True)

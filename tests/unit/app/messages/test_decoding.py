@@ -31,7 +31,7 @@ def nested(leaves: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 def halves_replaced(value: Any) -> Any:
-    """`value` as it is to be read: U+FFFD for each half of a pair, null for what is no number."""
+    """`value` as it is to be read: U+FFFD for each half of a pair, null for what is not a number."""
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list):

@@ -182,7 +182,7 @@ async def test_nothing_connects_before_it_is_needed(tmp_path: Path) -> None:
 
 
 async def test_memory_sweeps_now_and_then() -> None:
-    """The embedded store removes expired keys by itself, though nobody asks for them."""
+    """The embedded store removes expired keys by itself, even if they are never read."""
     servers = open_servers("memory://", size=1, timeout=PATIENCE_SECONDS)
     [database] = [servers._pool.connection_kwargs["server"].dbs]  # type: ignore[attr-defined]  # its memory
     async with servers.connection("") as connection:

@@ -50,6 +50,6 @@ def entry_at(ts: int) -> bytes:
     ],
 )
 def test_a_damaged_entry_names_the_key_and_its_place(entry: bytes) -> None:
-    """What is no entry is an error, not a gap."""
+    """An item that is not an entry is an error, not a gap."""
     with pytest.raises(CorruptState, match=r"^oo:\{u\}:history: entry 1: "):
         history.decode("oo:{u}:history", [history.encode(ENTRY), entry])
