@@ -174,6 +174,14 @@ async def test_refused_as_a_whole() -> None:
     assert not any("HSET" in names for names in update.wire.sent)
 
 
+async def test_a_refused_exec_is_not_in_doubt() -> None:
+    """Its error reply says that nothing was applied, so nothing is asked."""
+    update = Update()
+    update.wire.on("EXEC", NoPermissionError("NOPERM"))
+    assert await update.make() == 1
+    assert not any("APPEND" in names for names in update.wire.sent)
+
+
 async def test_once_asked_a_late_transaction_is_void() -> None:
     """The question changes the key that the transaction watches, before it reads it."""
     update = Update()
