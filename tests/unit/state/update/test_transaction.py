@@ -174,6 +174,14 @@ async def test_refused_as_a_whole() -> None:
     assert not any("HSET" in names for names in update.wire.sent)
 
 
+async def test_a_refused_exec_is_not_in_doubt() -> None:
+    """Its error reply says that nothing was applied, so nothing is asked."""
+    update = Update()
+    update.wire.on("EXEC", NoPermissionError("NOPERM"))
+    assert await update.make() == 1
+    assert not any("APPEND" in names for names in update.wire.sent)
+
+
 async def test_once_asked_a_late_transaction_is_void() -> None:
     """The question changes the key that the transaction watches, before it reads it."""
     update = Update()
@@ -209,16 +217,19 @@ async def test_time_is_kept_for_the_question(monkeypatch: pytest.MonkeyPatch) ->
 
 async def test_a_time_limit_while_exec_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """The attempt is cut short, the outcome asked for; not applied, it is given up: there is no time for another."""
-    first = True
+    limits: list[asyncio.Timeout] = []
 
-    def at_once(when: float | None) -> asyncio.Timeout:
-        nonlocal first
-        limit, first = (asyncio.get_running_loop().time() + 0.01 if first else when), False
-        return asyncio.Timeout(limit)
+    def noted(when: float | None) -> asyncio.Timeout:
+        limits.append(asyncio.Timeout(when))
+        return limits[-1]
 
-    monkeypatch.setattr(asyncio, "timeout_at", at_once)
+    async def over() -> None:
+        limits[-1].reschedule(asyncio.get_running_loop().time())
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio, "timeout_at", noted)
     update = Update()
-    update.wire.on("EXEC", asyncio.Event().wait)
+    update.wire.on("EXEC", over)
     with pytest.raises(StoreUnavailable, match="did not answer in time"):
         await update.make()
     assert update.wire.sent[-1] == ["APPEND", "GET", "EXPIRE"]
