@@ -656,7 +656,7 @@ def flows(policy: Manifest, direction: str) -> list[list[Any]]:
     ],
 )
 def test_network_policy_has_the_flows_there_are(name: str, egress: list[list[int]]) -> None:
-    """Requests in; DNS and only the servers in use out. The release's Redis takes connections from its pods only and opens none."""
+    """Requests in; DNS and only the servers in use out. The release's Redis is open to its pods only."""
     policy = one(named(name), "NetworkPolicy", "serving")
     assert flows(policy, "ingress") == [["http"]]
     assert flows(policy, "egress") == egress

@@ -171,7 +171,7 @@ def store() -> Iterator[RedisServer]:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_keys_are_exchanged_without_a_restart(store: RedisServer, tmp_path: Path, workers: str) -> None:
-    """A file that holds only comments lets no caller in. After SIGHUP to the service's process it counts as it is now, and
+    """A file of comments lets no caller in. After SIGHUP to the service's process it counts as it is now, and
     old and new key are valid together; a file with a bad line changes nothing. No request fails meanwhile."""
     path = tmp_path / "keys"
     old, old_line = make_key("phone", "reader")
