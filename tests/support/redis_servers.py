@@ -87,7 +87,7 @@ def redis_server(
 ) -> Iterator[RedisServer]:
     """A redis-server with the command-line arguments `args` ("--maxmemory", "1mb"), without persistence by default.
 
-    `unix`: on a socket file, no port. `tls`: TLS only. `user`: (name, password, ACL rules), and then others may not come
+    `unix`: on a socket file, no port. `tls`: TLS only. `user`: (name, password, ACL rules), and then others cannot come
     in without them. `url` says how to reach it in each case.
     """
     port = port or free_port()
