@@ -21,7 +21,7 @@ import httpx
 from tests.support.processes import HOST, ROOT, Server, free_port
 from tests.support.service import service
 
-HERE = Path(__file__).parent.parent
+HERE = Path(__file__).parent
 LOCK = HERE / "requirements.lock"
 VENV = ROOT / ".cache" / "litellm-venv"
 KEY = "sk-offline-0123456789"
