@@ -70,7 +70,7 @@ def test_a_row_adds_a_policy(tmp_path: Path) -> None:
     catalog = tmp_path / "app" / "bandit" / "catalog.py"
     before, end, after = catalog.read_text().partition("    )\n\n\ndef by_id")
     assert end
-    catalog.write_text(f"{before}{python_block()}{end}{after}")
+    catalog.write_text(f"{before}{python_block().rstrip()},\n{end}{after}")
     done = subprocess.run(
         [sys.executable, "-c", PROBE],
         cwd=tmp_path,
