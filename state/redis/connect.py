@@ -155,6 +155,8 @@ def _open(url: str, size: int, timeout: float) -> Servers:
         "socket_timeout": None,
         "socket_connect_timeout": timeout / 2,
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+        # Or Redis 7.2 and newer would log a refused CLIENT SETINFO for a user with narrow rights.
+        "driver_info": None,
     }
     if not how:
         if kind == "unix" and (parts.hosts or not path):
