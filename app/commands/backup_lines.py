@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from app.bandit.catalog import SIZES
+from app.messages.basics import UserId
 from state import keys
 from state.errors import CorruptState
 from state.values.stored import Stored, check
@@ -26,7 +27,6 @@ class Blob(msgspec.Struct, frozen=True):
 
 
 Text = str | Blob
-UserId = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
 class Key(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
