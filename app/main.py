@@ -6,6 +6,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import httpx
@@ -19,10 +20,10 @@ from app.api.health import health_routes
 from app.api.metrics import metrics_routes
 from app.api.reference import schema_routes
 from app.api.tips import generate_routes
-from app.bandit.catalog import policies
 from app.bandit.explore import EpsilonGreedy
 from app.bandit.policy import Policy
 from app.decisions.decide import Decider
+from app.decisions.models import Models
 from app.decisions.reward import Learner
 from app.decisions.sync import Sync
 from app.decisions.users import Users
@@ -35,6 +36,8 @@ from app.http.gate import Gate
 from app.observe.logs import set_up
 from app.observe.metrics import Metrics
 from app.observe.otel import names_service, wants_traces
+from app.policies.catalog import Catalog, catalog
+from app.policies.reading import BadPolicies
 from app.precedence import Precedence
 from app.settings import Settings, SettingsError
 from app.tips import prompts
@@ -70,7 +73,7 @@ def create_app(
     """
     servers = _servers(settings)
     versions = _prompts(settings)
-    rows = policies(settings.alpha, settings.epsilon)
+    rows = _catalog(settings).policies
     metrics = _metrics(rows)
     tracing = _tracing()
     store = (tracing.store if tracing else Store)(
@@ -81,6 +84,7 @@ def create_app(
         wait_replicas=wait_replicas_of(settings),
         observe=metrics.flushed,
     )
+    models = Models(store, rows)
     access = Access(settings.api_keys.reveal(), store, settings.rate_limit_per_second, metrics.uncounted)
     precedence = Precedence()
     chat = connect(
@@ -100,9 +104,9 @@ def create_app(
     routes = [
         *classic_routes(
             rows.values(),
-            Decider(store, rows, metrics, clock=clock, chance=chance),
-            Learner(store, rows, metrics, clock=clock),
-            Users(store, rows),
+            Decider(models, rows, metrics, clock=clock, chance=chance),
+            Learner(models, rows, metrics, clock=clock),
+            Users(store, models, rows),
             max_body_bytes=settings.max_body_bytes,
             precedence=precedence,
         ),
@@ -149,6 +153,16 @@ def _servers(settings: Settings) -> Servers:
         raise SettingsError(f"REDIS_URL: {error}") from None
 
 
+def _catalog(settings: Settings) -> Catalog:
+    try:
+        own = Path(settings.policies).read_text(encoding="utf-8") if settings.policies else ""
+        return catalog(own, alpha=settings.alpha, epsilon=settings.epsilon)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"POLICIES: {settings.policies}: {getattr(error, 'strerror', 'is not UTF-8')}") from None
+    except BadPolicies as error:
+        raise SettingsError(f"POLICIES: {settings.policies}: {error}") from None
+
+
 def _prompts(settings: Settings) -> prompts.Prompts:
     try:
         return prompts.load(settings.default_prompt_version)
@@ -162,8 +176,9 @@ def _metrics(rows: Mapping[str, Policy]) -> Metrics:
     explorers = {row.id: row.explorer for row in rows.values()}
     epsilons = {name: each.epsilon for name, each in explorers.items() if isinstance(each, EpsilonGreedy)}
     metrics = Metrics(__version__, tuple(rows), epsilons, shared=os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
+    named = [row.classic for row in rows.values() if row.classic is not None]
     # "" is the route of requests that are refused before they are read.
-    metrics.expect(["", *(f"/{verb}{row.classic.route}" for verb in ("score", "reward") for row in rows.values())])
+    metrics.expect(["", *(f"/{verb}{each.route}" for verb in ("score", "reward") for each in named)])
     return metrics
 
 

@@ -103,6 +103,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 86_400
     feature_history_size: Annotated[int, Meta(ge=1, le=10_000, description="decisions kept in a user's history")] = 100
 
+    policies: Annotated[
+        str,
+        says("TOML file with more policies and loops, read again on SIGHUP; empty: only those that are built in"),
+    ] = ""
     alpha: Annotated[float, Meta(ge=0, le=1_000, description="width of LinUCB's confidence bound")] = 1.0
     epsilon: Annotated[float, Meta(ge=0, le=1, description="share of epsilon-greedy decisions that explore")] = 0.1
 

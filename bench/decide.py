@@ -14,10 +14,10 @@ from typing import Final
 
 import msgspec
 
-from app.bandit.catalog import policies
 from app.bandit.context import Context
 from app.bandit.policy import Policy
 from app.bandit.ridge import Matrix, Vector
+from app.policies.catalog import policies
 from bench.report import Check, Section, spread
 
 __all__ = ["alone", "beside_peers", "context", "guard", "learned", "tasks", "time_of"]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from app.bandit.catalog import policies
+from app.policies.catalog import policies
 from bench.decide import context, learned, tasks, time_of
 
 USUAL: Final = {

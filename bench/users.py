@@ -3,8 +3,8 @@
 import socket
 from typing import Final
 
-from app.bandit.catalog import policies
 from app.bandit.ridge import observe, prior
+from app.policies.catalog import policies
 from state import keys
 from state.values import history, record
 

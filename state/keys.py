@@ -13,11 +13,15 @@ from typing import Final
 from urllib.parse import quote, unquote
 
 __all__ = [
+    "COLUMNS",
     "EVERYONE",
     "HISTORY",
     "INDEX",
     "INDEXED_SINCE",
+    "POLICIES",
+    "PRIORS",
     "SYNC",
+    "USED",
     "draft",
     "everything",
     "fixed",
@@ -41,6 +45,14 @@ SYNC: Final = "sync"
 INDEX: Final = "once"
 # String: the Unix time since which every marker is in its user's index.
 INDEXED_SINCE: Final = "oo:indexed-since"
+# Hash: the columns of models by fingerprint.
+COLUMNS: Final = "oo:columns"
+# Hash: the last day on which a replica had a column, by policy and column.
+USED: Final = "oo:columns:used"
+# Set: every policy that there may be models of.
+POLICIES: Final = "oo:policies"
+# Hash: the prior of each policy.
+PRIORS: Final = "oo:priors"
 # The glob pattern of all keys of all users.
 EVERYONE: Final = "oo:{*}:*"
 

@@ -15,11 +15,13 @@ from typing import Any, Final, TypeVar
 from redis.exceptions import ResponseError
 
 from state import keys
+from state.asking import Asker
 from state.erasure import Eraser
 from state.errors import CorruptState, StoreUnavailable
 from state.redis.exchange import Command, exchange, raise_for
-from state.redis.failure import TROUBLE, Outage, pause_or_give_up, reason
+from state.redis.failure import TROUBLE, Outage, reason
 from state.redis.servers import Servers
+from state.shared import Shared
 from state.update.batch import Operation
 from state.update.changes import Change, Once, Read, Remove, Step, Watched
 from state.update.transaction import RESERVE, Flush, Lane, Transactions, fail
@@ -67,6 +69,8 @@ class Store:
             outage=self._outage,
         )
         self._eraser = Eraser(servers, timeout=timeout, marker_seconds=marker_seconds, outage=self._outage)
+        self._asker = Asker(servers, timeout=timeout, outage=self._outage)
+        self.shared = Shared(servers, timeout=timeout, outage=self._outage)
         replica = secrets.token_hex(8)
         if not servers.spans_users:
             keys.flight("", "")  # computes a table once, in a tenth of a second, for which a request would wait
@@ -114,13 +118,13 @@ class Store:
 
     async def read(self, key: str, fields: tuple[bytes, ...]) -> Sequence[bytes | None]:
         """The values of `fields` of the hash `key`, None for a missing one."""
-        values: Sequence[bytes | None] = await self._query(key, ("HMGET", key, *fields))
+        values: Sequence[bytes | None] = await self._asker.ask(key, ("HMGET", key, *fields))
         return values
 
     async def history(self, user_id: str) -> list[bytes]:
         """The entries of a user's history, oldest first."""
         key = keys.history(user_id)
-        entries: list[bytes] = await self._query(key, ("LRANGE", key, -self._history_size, -1))
+        entries: list[bytes] = await self._asker.ask(key, ("LRANGE", key, -self._history_size, -1))
         return entries
 
     async def count(self, key: str, seconds: int) -> int:
@@ -144,7 +148,7 @@ class Store:
 
     async def ping(self) -> None:
         """Check that Redis answers; of a cluster, that one of its masters does."""
-        await self._query("", ("PING",))
+        await self._asker.ask("", ("PING",))
 
     async def close(self) -> None:
         """Wait for flushes that are under way, then close the connections."""
@@ -207,24 +211,3 @@ class Store:
             self._busy -= users
             self._lanes.append(lane)
             self._launch()
-
-    async def _query(self, key: str, command: Command) -> Any:
-        """The reply to a command that changes nothing, so that it can be tried again after a failure."""
-        deadline = asyncio.get_running_loop().time() + self._timeout
-        failures = 0
-        with self._outage.watch():
-            while True:
-                problem: Exception
-                try:
-                    async with asyncio.timeout_at(deadline), self._servers.connection(key) as connection:
-                        [reply] = await exchange(connection, [command])
-                except TROUBLE as error:
-                    problem = error
-                else:
-                    if not isinstance(reply, ResponseError):
-                        return reply
-                    if str(reply).startswith("WRONGTYPE"):
-                        raise CorruptState(key, "holds a value of another type")
-                    problem = reply
-                failures += 1
-                await pause_or_give_up(self._servers, problem, failures, deadline)

@@ -11,10 +11,11 @@ import msgspec
 from litestar import Request, delete, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
+from msgspec.structs import asdict
 
-from app.bandit.context import Context
+from app.bandit.context import NOTHING, Context
 from app.bandit.policy import Policy
-from app.decisions.decide import Decider
+from app.decisions.decide import Candidate, Decider
 from app.decisions.reward import Learner
 from app.decisions.users import Statistics, Users
 from app.http.access import ADMIN, CLIENT, READER
@@ -62,7 +63,7 @@ def classic_routes(
         post("/reset/{user_id:str}", status_code=200, opt=ADMIN)(_reset(users)),
         delete("/users/{user_id:str}", status_code=200, opt=ADMIN)(_erase(users)),
     ]
-    ids = {row.classic.route: row.id for row in policies}
+    ids = {row.classic.route: row.id for row in policies if row.classic is not None}
     for path, policy_id in ids.items():
         routes += [
             post(f"/score{path}", status_code=200, opt=CLIENT)(_score(decider, policy_id, max_body_bytes, precedence)),
@@ -87,8 +88,9 @@ def _score(
             asked = _read_score(body)
             if not asked.candidates:
                 raise Unreadable("No candidates")
-            context = Context(asked.context.hour_of_day, asked.context.day_of_week, asked.profile_features)
-            decision = await decider.decide(policy_id, asked.user_id, context, asked.candidates)
+            context = Context(asdict(asked.context), asked.profile_features or NOTHING)
+            candidates = [Candidate(each.id, asdict(each.features)) for each in asked.candidates]
+            decision = await decider.decide(policy_id, asked.user_id, context, candidates)
             return Answer(ScoreAnswer(decision.candidate_id, decision.score, policy_id))
 
     return score
@@ -101,11 +103,13 @@ def _reward(
         body = await read_body(request, max_body_bytes)
         with precedence:
             told = _read_reward(body)
-            context = Context(told.features.hour_of_day, told.day_of_week, told.profile_features)
+            features = asdict(told.features)
+            moment = {"hour_of_day": features.pop("hour_of_day"), "day_of_week": told.day_of_week}
+            context = Context(moment, told.profile_features or NOTHING)
             key = _idempotency_key(request)
             once = (key, _fingerprint(told)) if key else None
             replayed = await learner.learn(
-                policy_id, told.user_id, context=context, task=told.features, reward=told.reward, once=once
+                policy_id, told.user_id, context=context, features=features, reward=told.reward, once=once
             )
             return Answer(_OK, _REPLAYED if replayed else ())
 
@@ -193,13 +197,14 @@ def _statistics_answer(user_id: str, statistics: Statistics) -> StatisticsAnswer
         statistics.theta,
         _time(meta.last_updated) if meta.last_updated else None,
     )
-    if not statistics.policy.classic.tells_exploration:
+    classic = statistics.policy.classic
+    if classic is None or not classic.tells_exploration:
         return answer
     return msgspec.structs.replace(
         answer,
         policy=statistics.policy.id,
         exploration_rate=statistics.exploration_rate,
-        feature_labels=statistics.policy.features.labels,
+        feature_labels=statistics.policy.labels,
     )
 
 

@@ -1,27 +1,19 @@
-"""The input of a decision: the moment, the user's profile, and the candidates."""
+"""The input of a decision: what is known of the moment and of the user, and the features of each candidate."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final
 
 import msgspec
 
-__all__ = ["Context", "Task"]
+__all__ = ["NOTHING", "Context", "Fields"]
+
+# Fields by name, with values as JSON has them.
+Fields = Mapping[str, object]
+NOTHING: Final[Fields] = {}
 
 
 class Context(msgspec.Struct, frozen=True):
-    """The moment of a decision: hour 0..23, weekday 0..6, and a profile of the user's last 30 days, as it was sent."""
+    """What all candidates of a decision share: the fields of its `moment`, and those of its `user`."""
 
-    hour_of_day: int
-    day_of_week: int
-    profile: Mapping[str, object] | None = None
-
-
-class Task(Protocol):
-    """The features of a candidate: overdue or not, age in days, priority 1..4."""
-
-    @property
-    def is_overdue(self) -> bool: ...
-    @property
-    def task_age_days(self) -> float: ...
-    @property
-    def priority(self) -> int: ...
+    moment: Fields = NOTHING
+    user: Fields = NOTHING

@@ -1,34 +1,55 @@
 """Exploration: from a user's model and k candidates to the probability of choosing each."""
 
 import math
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import msgspec
+import numpy as np
 
-from app.bandit.ridge import Matrix, Singular, Vector, solve, theta
+from app.bandit.ridge import Matrix, Singular, Vector, posterior, solve, theta
 
-__all__ = ["EpsilonGreedy", "Explorer", "Odds", "UpperConfidence"]
+__all__ = [
+    "DRAWS",
+    "EpsilonGreedy",
+    "Explorer",
+    "InverseGap",
+    "Normals",
+    "Odds",
+    "Thompson",
+    "UpperConfidence",
+    "over_distinct",
+]
+
+# Standard normal numbers of a shape.
+Normals = Callable[[tuple[int, int]], Matrix]
 
 
 class Odds(msgspec.Struct, frozen=True):
     """The score and the propensity of each of k candidates; the propensities add up to 1.
 
-    `random` is the part of each propensity that comes from exploration alone.
+    `random` is the part of each propensity that comes from a random choice alone.
     """
 
     scores: Vector
     propensities: list[float]
-    random: float = 0.0
+    random: list[float]
 
 
 class Explorer(Protocol):
     """The odds of the k rows of x (k x d) for A (d x d) and b (d). Raises Singular."""
 
-    def odds(self, a: Matrix, b: Vector, x: Matrix) -> Odds: ...
+    @property
+    def floor(self) -> float:
+        """What all candidates share at least of the probability, each an equal part."""
+
+    def odds(self, a: Matrix, b: Vector, x: Matrix, normals: Normals) -> Odds: ...
 
 
 # Scores of equal rows may differ in their last bits, since linear algebra rounds by position; the first wins.
 _TIE: Final = 1e-12
+# Posterior draws of one decision, of which Thompson sampling takes the shares.
+DRAWS: Final = 64
 
 
 def _first_best(scores: Vector) -> int:
@@ -39,16 +60,15 @@ def _first_best(scores: Vector) -> int:
 
 
 class UpperConfidence(msgspec.Struct, frozen=True):
-    """LinUCB: the first row with the highest x·theta + alpha·sqrt(xᵀA⁻¹x) (Li et al. 2010, Algorithm 1)."""
+    """LinUCB: the first row with the highest x·theta + alpha·sqrt(xᵀA⁻¹x) (Li et al. 2010, Algorithm 1); with
+    probability `floor` any row instead."""
 
     alpha: float
+    floor: float = 0.0
 
-    def odds(self, a: Matrix, b: Vector, x: Matrix) -> Odds:
+    def odds(self, a: Matrix, b: Vector, x: Matrix, normals: Normals) -> Odds:
         means, widths = solve(a, b, x)
-        scores = means + self.alpha * widths
-        propensities = [0.0] * len(scores)
-        propensities[_first_best(scores)] = 1.0
-        return Odds(scores, propensities)
+        return _mostly_best(means + self.alpha * widths, self.floor)
 
 
 class EpsilonGreedy(msgspec.Struct, frozen=True):
@@ -57,9 +77,80 @@ class EpsilonGreedy(msgspec.Struct, frozen=True):
 
     epsilon: float
 
-    def odds(self, a: Matrix, b: Vector, x: Matrix) -> Odds:
+    @property
+    def floor(self) -> float:
+        return self.epsilon
+
+    def odds(self, a: Matrix, b: Vector, x: Matrix, normals: Normals) -> Odds:
+        return _mostly_best(x @ theta(a, b), self.epsilon)
+
+
+class Thompson(msgspec.Struct, frozen=True):
+    """Thompson sampling by draws: a row's propensity is the share of 64 posterior draws in which it is the best.
+
+    `scale` is the standard deviation of a reward; with probability `floor` it is any row instead (Thompson 1933;
+    Agrawal and Goyal 2013, "Thompson sampling for contextual bandits with linear payoffs").
+
+    The propensities are exact given the draws, which the seed determines.
+    """
+
+    scale: float
+    floor: float = 0.0
+
+    def odds(self, a: Matrix, b: Vector, x: Matrix, normals: Normals) -> Odds:
+        means, parts = posterior(a, b, x)
+        count = len(means)
+        draws = means[:, None] + self.scale * (parts @ normals((x.shape[1], DRAWS)))
+        if not np.isfinite(draws).all():
+            raise Singular("a score is not finite")
+        wins = np.bincount(draws.argmax(axis=0), minlength=count)
+        random = self.floor / count
+        shares: list[float] = ((1.0 - self.floor) / DRAWS * wins + random).tolist()
+        return Odds(means, shares, [random] * count)
+
+
+class InverseGap(msgspec.Struct, frozen=True):
+    """Inverse gap weighting: a row whose x·theta is g below the best has 1 / (k + sharpness·g), the first best the rest
+    (Abe and Long 1999; Foster and Rakhlin 2020, "Beyond UCB", SquareCB)."""
+
+    sharpness: float
+
+    @property
+    def floor(self) -> float:
+        return 0.0
+
+    def odds(self, a: Matrix, b: Vector, x: Matrix, normals: Normals) -> Odds:
         scores = x @ theta(a, b)
-        random = self.epsilon / len(scores)
-        propensities = [random] * len(scores)
-        propensities[_first_best(scores)] += 1.0 - self.epsilon
-        return Odds(scores, propensities, random)
+        best = _first_best(scores)
+        parts = 1.0 / (len(scores) + self.sharpness * np.maximum(scores[best] - scores, 0.0))
+        parts[best] = 0.0
+        parts[best] = 1.0 - parts.sum()
+        propensities: list[float] = parts.tolist()
+        return Odds(scores, propensities, [0.0] * len(scores))
+
+
+def _mostly_best(scores: Vector, floor: float) -> Odds:
+    random = [floor / len(scores)] * len(scores)
+    propensities = list(random)
+    propensities[_first_best(scores)] += 1.0 - floor
+    return Odds(scores, propensities, random)
+
+
+def over_distinct(explorer: Explorer, a: Matrix, b: Vector, x: Matrix, normals: Normals) -> Odds:
+    """The odds of the rows of `x`, of which those that are equal bit for bit share what one of them alone would have.
+
+    Otherwise rounding would choose among them, and a candidate that is sent twice would be explored twice as much.
+    """
+    x = x + 0.0  # turns -0.0 into 0.0, which has other bits
+    places: dict[bytes, int] = {}
+    group = [places.setdefault(row.tobytes(), len(places)) for row in x]
+    if len(places) == len(x):
+        return explorer.odds(a, b, x, normals)
+    firsts = [group.index(place) for place in range(len(places))]
+    odds = explorer.odds(a, b, x[firsts], normals)
+    counts = np.bincount(group).tolist()
+    return Odds(
+        odds.scores[group],
+        [odds.propensities[place] / counts[place] for place in group],
+        [odds.random[place] / counts[place] for place in group],
+    )

@@ -1,103 +1,183 @@
-"""What a policy sees: blocks of named columns, joined by `+` and crossed by `*`.
+"""From the fields of a request to base columns: the numbers that policies combine, one row for each candidate."""
 
-A column's label names one number of theta, and d is the number of columns.
-"""
-
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Iterable, Sequence
 from itertools import chain
+from operator import itemgetter
+from typing import Final, Literal
 
+import msgspec
 import numpy as np
 
-from app.bandit.context import Context, Task
+from app.bandit.context import Context, Fields
+from app.bandit.kinds import Alignment, Flag, Kind, Number
 from app.bandit.ridge import Matrix
 
-__all__ = ["Block", "Columns", "Cross", "Features", "Shared"]
+__all__ = ["CONSTANT", "Encoder", "Feature"]
+
+# The label of the column that is always 1; no feature can have this name.
+CONSTANT: Final = "1"
+_SIMPLE: Final = frozenset((int, float, bool))
+# Values of a feature whose columns are kept.
+_SEEN: Final = 512
+_SHORT: Final = 64
 
 
-class Columns:
-    """Some columns: their labels, and their values for each of k candidates."""
+class Feature(msgspec.Struct, frozen=True):
+    """A value of a request, and how it becomes columns.
 
-    def __init__(self, labels: tuple[str, ...]) -> None:
-        self.labels = labels
+    `of` says where the field `field` is. A value that is missing or cannot be read counts as `default`, which is read
+    as a value is (for an alignment it is the column itself); without a default its columns are 0. With `tells_missing`
+    one more column is 1 for such a value. `compared` is the context's field that an alignment compares with.
+    """
 
-    def columns(self, context: Context, tasks: Sequence[Task]) -> Matrix:
-        """The values for k `tasks` in `context`, all finite: k x n, or 1 x n if all candidates share them."""
-        raise NotImplementedError
+    name: str
+    of: Literal["context", "user", "candidate"]
+    field: str
+    kind: Kind
+    default: object = None
+    tells_missing: bool = False
+    compared: str = ""
 
-    def __add__(self, other: "Columns") -> "Features":
-        return Features((*_parts(self), *_parts(other)))
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of its columns."""
+        labels = tuple(self.name + ending for ending in self.kind.endings)
+        return (*labels, f"{self.name}_missing") if self.tells_missing else labels
 
-    def __mul__(self, other: "Columns") -> "Cross":
-        return Cross(self, other)
-
-
-class Shared(Columns):
-    """Columns of the context alone, the same for all candidates."""
-
-    def __init__(self, labels: tuple[str, ...], row: Callable[[Context], tuple[float, ...]]) -> None:
-        super().__init__(labels)
-        self.row = row
-
-    def columns(self, context: Context, tasks: Sequence[Task]) -> Matrix:
-        return np.array([self.row(context)])
-
-
-class Block(Columns):
-    """Columns of each candidate: `values` makes the k x n of them."""
-
-    def __init__(self, labels: tuple[str, ...], values: Callable[[Sequence[Task]], Matrix]) -> None:
-        super().__init__(labels)
-        self._values = values
-
-    def columns(self, context: Context, tasks: Sequence[Task]) -> Matrix:
-        return self._values(tasks)
+    def instead(self) -> tuple[float, ...]:
+        """The columns of a value that cannot be read."""
+        columns: tuple[float, ...] | None = None
+        if isinstance(self.kind, Alignment) and isinstance(self.default, int | float):
+            columns = (float(self.default),)
+        elif self.default is not None:
+            columns = self.kind.columns(self.default)
+        return columns or (0.0,) * len(self.kind.endings)
 
 
-class Cross(Columns):
-    """Every product of a column of `left` with one of `right`, those of the first column of `left` first."""
+class Encoder:
+    """Makes the base columns of `features`: the constant first, then each feature's, in their order."""
 
-    def __init__(self, left: Columns, right: Columns) -> None:
-        super().__init__(tuple(f"{one}*{other}" for one in left.labels for other in right.labels))
-        self._left = left
-        self._right = right
+    def __init__(self, features: Iterable[Feature]) -> None:
+        self.features = tuple(features)
+        self.labels = (CONSTANT, *chain.from_iterable(feature.labels for feature in self.features))
+        places = _places(self.features)
+        self._shared = [_Source(feature, at) for feature, at in places if feature.of != "candidate"]
+        own = [(feature, at) for feature, at in places if feature.of == "candidate"]
+        simple = [(feature, at) for feature, at in own if _is_simple(feature)]
+        self._simple = _Simple(simple) if simple else None
+        self._own = [_Source(feature, at) for feature, at in own if not _is_simple(feature)]
 
-    def columns(self, context: Context, tasks: Sequence[Task]) -> Matrix:
-        left, right = self._left.columns(context, tasks), self._right.columns(context, tasks)
-        products = left[:, :, None] * right[:, None, :]
-        return products.reshape(len(products), -1)
+    def encode(self, context: Context, candidates: Sequence[Fields]) -> tuple[Matrix, list[str]]:
+        """The base columns (k x n, all finite) of k `candidates` in `context`, and the features that could not be read.
+
+        A feature of candidates is named once for each of them that lacks it.
+        """
+        missing: list[str] = []
+        row = [1.0] + [0.0] * (len(self.labels) - 1)
+        moment, user = context.moment, context.user
+        for source in self._shared:
+            fields = moment if source.of_moment else user
+            row[source.at] = source.columns(fields, moment, missing)
+        base = np.empty((len(candidates), len(row)))
+        base[:] = row
+        if self._simple is not None:
+            self._simple.fill(base, candidates, missing)
+        for source in self._own:
+            base[:, source.at] = [source.columns(fields, moment, missing) for fields in candidates]
+        return base, missing
 
 
-class Features(Columns):
-    """Blocks beside each other. Raises ValueError for two columns of one label."""
+class _Source:
+    """A feature, and where its columns are."""
 
-    def __init__(self, blocks: tuple[Columns, ...]) -> None:
-        super().__init__(tuple(chain.from_iterable(block.labels for block in blocks)))
-        self.d = len(self.labels)
-        twice = {label for label in self.labels if self.labels.count(label) > 1}
-        if twice:
-            raise ValueError(f"columns of the same label: {', '.join(sorted(twice))}")
-        self.blocks = blocks
-        ends = np.cumsum([len(block.labels) for block in blocks]).tolist()
-        self._own = [
-            (slice(end - len(block.labels), end), block)
-            for end, block in zip(ends, blocks, strict=True)
-            if not isinstance(block, Shared)
+    def __init__(self, feature: Feature, at: slice) -> None:
+        self.at = at
+        self.of_moment = feature.of == "context"
+        self._feature = feature
+        self._field, self._compared = feature.field, feature.compared
+        none = (0.0,) if feature.tells_missing else ()
+        self._instead = feature.instead() + ((1.0,) if feature.tells_missing else ())
+        self._known = none
+        # Most fields have few values, such as the hours of a day.
+        self._seen: dict[object, tuple[float, ...] | None] = {}
+
+    def columns(self, fields: Fields, moment: Fields, missing: list[str]) -> tuple[float, ...]:
+        value: object = fields.get(self._field)
+        other = moment.get(self._compared) if self._compared else None
+        try:
+            found = self._seen[value, other]
+        except KeyError:
+            found = self._feature.kind.columns(value, other)
+            if len(self._seen) >= _SEEN:
+                self._seen.clear()
+            if type(value) is not str or len(value) <= _SHORT:
+                self._seen[value, other] = found
+        except TypeError:  # a list
+            found = self._feature.kind.columns(value, other)
+        if found is None:
+            missing.append(self._feature.name)
+            return self._instead
+        return found + self._known
+
+
+class _Simple:
+    """Numbers and flags of candidates, all at once: they are most of what candidates have."""
+
+    def __init__(self, features: Sequence[tuple[Feature, slice]]) -> None:
+        self._features = [feature for feature, _ in features]
+        self._fields = [feature.field for feature in self._features]
+        self._get = itemgetter(*self._fields) if len(features) > 1 else None
+        starts = [at.start for _, at in features]
+        # As a slice they are written in place, without a copy.
+        one_run = starts == list(range(starts[0], starts[0] + len(starts)))
+        self._at: slice | list[int] = slice(starts[0], starts[0] + len(starts)) if one_run else starts
+        bounds = [
+            (k.low, k.high) if isinstance(k := feature.kind, Number) else (0.0, 1.0) for feature in self._features
         ]
-        self._rows = [block.row if isinstance(block, Shared) else _zeros(len(block.labels)) for block in blocks]
+        self._low, self._high = np.array(bounds).T.copy()
+        self._span = self._high - self._low
+        self._instead = np.array([feature.instead()[0] for feature in self._features])
 
-    def columns(self, context: Context, tasks: Sequence[Task]) -> Matrix:
-        x = np.empty((len(tasks), self.d))
-        # One write for all shared columns: writing them block by block would cost as much for each.
-        x[:] = tuple(chain.from_iterable([row(context) for row in self._rows]))
-        for at, block in self._own:
-            x[:, at] = block.columns(context, tasks)
-        return x
+    def fill(self, base: Matrix, candidates: Sequence[Fields], missing: list[str]) -> None:
+        """Write the columns of `candidates` into `base`."""
+        count = len(self._fields)
+        try:
+            get, [first] = self._get, self._fields[:1]
+            flat = list(chain.from_iterable(map(get, candidates)) if get else [fields[first] for fields in candidates])
+            plain = _SIMPLE.issuperset(map(type, flat)) and math.isfinite(sum(flat))
+        except (KeyError, OverflowError):
+            plain = False
+        if not plain:
+            self._fill_each(base, candidates, missing)
+            return
+        x = np.fromiter(flat, np.float64, len(flat)).reshape(len(candidates), count)
+        np.minimum(np.maximum(x, self._low, out=x), self._high, out=x)
+        x -= self._low
+        x /= self._span
+        base[:, self._at] = x
+
+    def _fill_each(self, base: Matrix, candidates: Sequence[Fields], missing: list[str]) -> None:
+        for row, fields in enumerate(candidates):
+            values = []
+            for feature, instead in zip(self._features, self._instead.tolist(), strict=True):
+                found = feature.kind.columns(fields.get(feature.field))
+                if found is None:
+                    missing.append(feature.name)
+                values.append(instead if found is None else found[0])
+            base[row, self._at] = values
 
 
-def _parts(columns: Columns) -> tuple[Columns, ...]:
-    return columns.blocks if isinstance(columns, Features) else (columns,)
+def _places(features: Iterable[Feature]) -> list[tuple[Feature, slice]]:
+    at, places = 1, []
+    for feature in features:
+        places.append((feature, slice(at, at + len(feature.labels))))
+        at += len(feature.labels)
+    return places
 
 
-def _zeros(count: int) -> Callable[[Context], tuple[float, ...]]:
-    zeros = (0.0,) * count
-    return lambda _: zeros
+def _is_simple(feature: Feature) -> bool:
+    """Whether one clip, one subtraction and one division make its only column."""
+    return not feature.tells_missing and (
+        isinstance(feature.kind, Flag) or (isinstance(feature.kind, Number) and not feature.kind.log)
+    )

@@ -1,17 +1,18 @@
-"""A policy: the features it sees, how it learns from rewards, and how it explores."""
+"""A policy: the columns it sees, how it learns from rewards, and how it explores."""
 
 import math
 from collections.abc import Sequence
 
 import msgspec
 
-from app.bandit.context import Context, Task
-from app.bandit.explore import Explorer
-from app.bandit.features import Features
+from app.bandit.columns import Columns
+from app.bandit.context import Context, Fields
+from app.bandit.explore import Explorer, Odds, over_distinct
+from app.bandit.features import Encoder
 from app.bandit.ridge import Matrix, Singular, Vector, observe, prior, theta
-from app.bandit.sample import sample, uniform
+from app.bandit.sample import normals, sample, uniform
 
-__all__ = ["Choice", "Classic", "Policy"]
+__all__ = ["Choice", "Classic", "ClassicPolicy", "Policy"]
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -41,36 +42,77 @@ class Classic(msgspec.Struct, frozen=True):
     role: str = ""
 
 
-class Policy(msgspec.Struct, frozen=True):
-    """One row of the catalog; its models are the A (d x d) and b (d) of each user."""
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the catalog; its models are the A (d x d) and b (d) of each user.
+
+    `definitions` say for each column what it is made of: a model knows a column again by its label and definition.
+    `forget` is the weight of the past after each reward, `baseline` is taken off each reward before it is learned, and
+    with `population` a decision starts from what other users taught. Equal candidates share the probability of one,
+    except under the rules of the first system (`classic`).
+    """
 
     id: str
-    features: Features
+    encoder: Encoder
+    columns: Columns
+    definitions: tuple[str, ...]
     explorer: Explorer
-    classic: Classic
+    forget: float = 1.0
+    population: bool = False
+    baseline: float = 0.0
+    classic: Classic | None = None
 
     @property
     def d(self) -> int:
-        return self.features.d
+        return len(self.columns.labels)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the columns, which are those of the numbers of theta."""
+        return self.columns.labels
 
     def prior(self) -> tuple[Matrix, Vector]:
         """A and b of a new user."""
         return prior(self.d)
 
-    def decide(self, a: Matrix, b: Vector, context: Context, tasks: Sequence[Task], seed: int) -> Choice:
-        """Choose one of `tasks` (at least one); `seed` makes all draws. Raises ridge.Singular for a damaged A or b."""
-        odds = self.explorer.odds(a, b, self.features.columns(context, tasks))
+    def see(self, context: Context, candidates: Sequence[Fields]) -> Matrix:
+        """The columns (k x d, all finite) of k `candidates` in `context`."""
+        base, _ = self.encoder.encode(context, candidates)
+        return self.columns.of(base)
+
+    def decide(self, a: Matrix, b: Vector, x: Matrix, seed: int) -> Choice:
+        """Choose one of the rows of `x` (at least one); `seed` makes all draws.
+
+        Raises ridge.Singular for a damaged A or b.
+        """
+        odds = self.odds(a, b, x, seed)
         index, rest = sample(odds.propensities, uniform(seed, self.id, "sample"))
         score = float(odds.scores[index])
         if not math.isfinite(score):
             raise Singular(f"a score is {score}")
         # The beginning of a candidate's part of [0, 1) belongs to exploration.
-        return Choice(index, score, odds.propensities, explored=rest < odds.random)
+        explored = rest < odds.random[index] or (self.classic is None and score < float(odds.scores.max()))
+        return Choice(index, score, odds.propensities, explored=explored)
 
-    def learn(self, a: Matrix, b: Vector, context: Context, task: Task, reward: float) -> tuple[Matrix, Vector]:
-        """New A and b after `task` in `context` earned `reward` (-1..1). Raises ridge.Singular."""
-        return observe(a, b, self.features.columns(context, (task,))[0], reward)
+    def odds(self, a: Matrix, b: Vector, x: Matrix, seed: int) -> Odds:
+        """The scores and propensities of the rows of `x`. Raises ridge.Singular for a damaged A or b."""
+
+        def draws(shape: tuple[int, int]) -> Matrix:
+            return normals(seed, self.id, "draws", shape)
+
+        if self.classic is None:
+            return over_distinct(self.explorer, a, b, x, draws)
+        return self.explorer.odds(a, b, x, draws)
+
+    def learn(self, a: Matrix, b: Vector, x: Vector, reward: float) -> tuple[Matrix, Vector]:
+        """New A and b after the candidate with columns `x` (d) earned `reward`. Raises ridge.Singular."""
+        return observe(a, b, x, reward - self.baseline, self.forget)
 
     def estimate(self, a: Matrix, b: Vector) -> Vector:
         """theta (d), in the order of the labels of the columns. Raises ridge.Singular."""
         return theta(a, b)
+
+
+class ClassicPolicy(Policy, frozen=True, kw_only=True):
+    """A policy of the first system."""
+
+    classic: Classic

@@ -9,7 +9,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Matrix", "Singular", "Vector", "observe", "prior", "solve", "theta"]
+__all__ = ["Matrix", "Singular", "Vector", "faded", "observe", "posterior", "prior", "solve", "theta"]
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -24,15 +24,26 @@ def prior(d: int) -> tuple[Matrix, Vector]:
     return np.eye(d), np.zeros(d)
 
 
-def observe(a: Matrix, b: Vector, x: Vector, reward: float) -> tuple[Matrix, Vector]:
+def observe(a: Matrix, b: Vector, x: Vector, reward: float, forget: float = 1.0) -> tuple[Matrix, Vector]:
     """New A and b after `reward` for features `x` (d); the arguments are not changed.
 
-    Raises Singular if A or b is not finite: the reward would be lost.
+    `forget` (0 < forget <= 1) is the weight of the past: A - I and b are multiplied by it first. So A never falls below
+    I, even in columns that stay 0 (Kulhavy and Zarrop 1993, "On a general concept of forgetting"). Raises Singular if A
+    or b is not finite: the reward would be lost.
     """
+    if forget != 1.0:
+        a, b = faded(a, b, forget)
     a, b = a + np.multiply.outer(x, x), b + reward * x
     if not (_is_finite(b) and np.isfinite(a).all()):
         raise Singular("A or b is not finite")
     return a, b
+
+
+def faded(a: Matrix, b: Vector, weight: float) -> tuple[Matrix, Vector]:
+    """A and b with what was learned multiplied by `weight`."""
+    one = np.eye(len(b))
+    # In this order the diagonal of a column that was always 0 stays exactly 1.
+    return one + weight * (a - one), weight * b
 
 
 def _is_finite(vector: Vector) -> bool:
@@ -66,3 +77,20 @@ def solve(a: Matrix, b: Vector, x: Matrix) -> tuple[Vector, Vector]:
     if not squares.min() >= 0.0:
         raise Singular("A is not positive definite")
     return x @ solved[:, 0], np.sqrt(squares)
+
+
+def posterior(a: Matrix, b: Vector, x: Matrix) -> tuple[Vector, Matrix]:
+    """Means x·theta (k) of the rows of `x` (k x d), and P (k x d) with P Pᵀ = x A⁻¹ xᵀ.
+
+    For standard normal z, x·theta + P z are draws of the rows' scores from the posterior.
+
+    By Cholesky's decomposition A = L Lᵀ, whose result does not depend on signs that a library is free to choose, as
+    that of a singular value decomposition would: P = x L⁻ᵀ, and x·theta = P L⁻¹ b. Raises Singular.
+    """
+    try:
+        lower = np.asarray(np.linalg.cholesky(a), np.float64)
+    except np.linalg.LinAlgError as error:
+        raise Singular(str(error)) from None
+    half = _solve(lower, np.concatenate((b[:, None], x.T), axis=1))
+    parts = np.ascontiguousarray(half[:, 1:].T)
+    return parts @ half[:, 0], parts

@@ -1,4 +1,4 @@
-"""The one place where chance enters a decision: uniform numbers from its seed, and the draw of a candidate."""
+"""The one place where chance enters a decision: random numbers from its seed, and the draw of a candidate."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -7,7 +7,11 @@ from hashlib import blake2b
 from itertools import accumulate
 from typing import Final
 
-__all__ = ["SEED_BITS", "sample", "uniform"]
+import numpy as np
+
+from app.bandit.ridge import Matrix
+
+__all__ = ["SEED_BITS", "normals", "sample", "uniform"]
 
 # Seeds are whole numbers of so many bits.
 SEED_BITS: Final = 64
@@ -18,8 +22,17 @@ def uniform(seed: int, policy: str, purpose: str) -> float:
 
     Numbers of one seed are independent between policies and purposes, since each is a digest of all three.
     """
+    return (_digest(seed, policy, purpose) >> 11) * 2.0**-53
+
+
+def normals(seed: int, policy: str, purpose: str, shape: tuple[int, int]) -> Matrix:
+    """Standard normal numbers, the same on every machine for the same arguments and the same version of numpy."""
+    return np.random.Generator(np.random.PCG64(_digest(seed, policy, purpose))).standard_normal(shape)
+
+
+def _digest(seed: int, policy: str, purpose: str) -> int:
     digest = blake2b(seed.to_bytes(8, "little") + _stream(policy, purpose), digest_size=8).digest()
-    return (int.from_bytes(digest, "little") >> 11) * 2.0**-53
+    return int.from_bytes(digest, "little")
 
 
 @lru_cache(256)

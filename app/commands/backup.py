@@ -11,8 +11,8 @@ from typing import Annotated, BinaryIO, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from app.bandit.catalog import SIZES
 from app.commands.backup_lines import KeyOfUser, User, flaw, kind_of, stored_of
+from app.policies.catalog import SIZES
 from state.errors import CorruptState
 from state.sorter import Sorter
 from state.values.stored import Stored, check

@@ -9,8 +9,8 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from app.bandit.catalog import SIZES
 from app.messages.basics import UserId
+from app.policies.catalog import SIZES
 from state import keys
 from state.errors import CorruptState
 from state.values.stored import Stored, check

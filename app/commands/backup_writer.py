@@ -13,9 +13,9 @@ from typing import BinaryIO, Final, Self
 import msgspec
 
 from app import __version__
-from app.bandit.catalog import SIZES
 from app.commands.backup import LONGEST_LINE, VERSION, Footer, Header
 from app.commands.backup_lines import User, key_of, kind_of
+from app.policies.catalog import SIZES
 from state import keys
 from state.errors import CorruptState
 from state.users import Found

@@ -4,8 +4,8 @@ import argparse
 import sys
 from typing import Final
 
-from app.bandit.catalog import SIZES
 from app.commands.terminal import FAILED, INTERRUPTED, PATIENCE, USAGE, complain, connected, say
+from app.policies.catalog import SIZES
 from app.settings import Settings
 from state import keys
 from state.store import Store

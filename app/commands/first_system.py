@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from app.bandit.policy import Policy
+from app.bandit.policy import ClassicPolicy
 from state.errors import CorruptState
 from state.values import record
 from state.values.record import Record
@@ -100,7 +100,7 @@ def files(directory: Path) -> Iterator[Path]:
                 yield Path(entry.path)
 
 
-def read(path: Path, policies: Mapping[str, Policy], ids: Ids | None) -> Imported:
+def read(path: Path, policies: Mapping[str, ClassicPolicy], ids: Ids | None) -> Imported:
     """The model in a file, for the user that the file name stands for. Raises Unusable.
 
     The number of features decides the policy: `x_egreedy.json` with five is LinUCB's model of a user `x_egreedy`.

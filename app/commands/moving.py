@@ -9,11 +9,11 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from app.bandit.catalog import SIZES, policies
 from app.commands import backup, first_system
 from app.commands.backup_writer import ODD, Writer
 from app.commands.first_system import Unusable
 from app.commands.terminal import FAILED, PATIENCE, complain, connected, progress_bar, say
+from app.policies.catalog import SIZES, policies
 from app.settings import Settings
 from state import keys
 from state.redis.servers import Servers

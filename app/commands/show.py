@@ -10,10 +10,10 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from app.bandit.catalog import policies
 from app.bandit.policy import Policy
 from app.bandit.ridge import Singular, Vector
 from app.commands.terminal import FAILED, PATIENCE, connected, plain
+from app.policies.catalog import policies
 from app.settings import Settings
 from state import keys
 from state.errors import CorruptState
@@ -76,11 +76,11 @@ def _model(key: str, fields: Mapping[bytes, bytes], policy: Policy) -> Iterator[
     except Singular as error:
         raise CorruptState(key, str(error)) from None
     meta = found.meta
-    explored = f" ({meta.explore_count:,} explored)" if policy.classic.tells_exploration else ""
+    explored = f" ({meta.explore_count:,} explored)" if meta.explore_count else ""
     mean = f", {meta.cumulative_reward / meta.reward_count:+.3f} each" if meta.reward_count else ""
     yield Text(policy.id, "bold")
     yield f"  {meta.pulls:,} decisions{explored}, {meta.reward_count:,} rewards{mean}, last {_time(meta.last_updated)}"
-    yield _chart(policy.features.labels, theta)
+    yield _chart(policy.labels, theta)
 
 
 def _chart(labels: Sequence[str], theta: Vector) -> Table:

@@ -3,31 +3,28 @@
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
-from app.bandit.context import Context, Task
+from app.bandit.context import NOTHING, Context, Fields
 from app.bandit.policy import Policy
 from app.bandit.sample import SEED_BITS
-from app.decisions.models import load, naming
+from app.decisions.models import Models, naming
 from state import keys
-from state.store import Store
-from state.update.changes import Append, Change, Fields, Hash, List, Values
+from state.update.changes import Append, Change, Hash, List, Values
+from state.update.changes import Fields as Write
 from state.values import history, record
 from state.values.history import Entry
-from state.values.record import Record
 
 __all__ = ["Candidate", "Decider", "Decision", "Observer"]
 
 
-class Candidate(Protocol):
+class Candidate(msgspec.Struct, frozen=True):
     """What can be chosen."""
 
-    @property
-    def id(self) -> str: ...
-    @property
-    def features(self) -> Task: ...
+    id: str
+    features: Fields = NOTHING
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -46,18 +43,18 @@ class Observer(Protocol):
 
 
 class Decider:
-    """Decides by `policies` with the models in `store`. `clock` gives Unix seconds, `chance` the seeds."""
+    """Decides by `policies` with `models`. `clock` gives Unix seconds, `chance` the seeds."""
 
     def __init__(
         self,
-        store: Store,
+        models: Models,
         policies: Mapping[str, Policy],
         observer: Observer,
         *,
         clock: Callable[[], float] = time.time,
         chance: random.Random | None = None,
     ) -> None:
-        self._store = store
+        self._models = models
         self._policies = policies
         self._observer = observer
         self._clock = clock
@@ -70,37 +67,39 @@ class Decider:
         """
         policy = self._policies[policy_id]
         key, past = keys.record(user_id, policy_id), keys.history(user_id)
-        tasks = [candidate.features for candidate in candidates]
+        x = policy.see(context, [candidate.features for candidate in candidates])
         # Drawn outside the step: when the step runs again after a lost race, it makes the same draws.
         seed = self._chance.getrandbits(SEED_BITS)
         now = int(self._clock())
 
         def step(values: Values) -> Change[Decision]:
-            found, model = load(policy, key, values[key])
+            model = self._models.load(policy, key, values[key])
             with naming(key):
-                choice = policy.decide(model.a, model.b, context, tasks, seed)
-            decision = Decision(candidates[choice.index].id, choice.score, choice.propensity, choice.explored)
+                choice = policy.decide(model.a, model.b, x, seed)
+            chosen = candidates[choice.index]
+            decision = Decision(chosen.id, choice.score, choice.propensity, choice.explored)
             meta = model.meta.decided(now, explored=choice.explored)
-            fields = record.encode_meta(meta) if found else record.encode(Record(model.a, model.b, meta))
-            entry = _entry(policy, context, tasks[choice.index], decision, now)
-            return Change(decision, (Fields(key, fields), Append(past, history.encode(entry))))
+            fields = record.encode_meta(meta) if model.stored else self._models.created(policy, model, meta)
+            entry = _entry(policy, context, chosen.features, decision, now)
+            return Change(decision, (Write(key, fields), Append(past, history.encode(entry))))
 
-        decision = await self._store.update(user_id, (Hash(key, record.FIELDS), List(past)), step)
+        decision = await self._models.update(user_id, (Hash(key, record.FIELDS), List(past)), step)
         self._observer.decided(policy_id, explored=decision.explored)
         return decision
 
 
-def _entry(policy: Policy, context: Context, task: Task, decision: Decision, now: int) -> Entry:
-    tells = policy.classic.tells_exploration
+def _entry(policy: Policy, context: Context, features: Fields, decision: Decision, now: int) -> Entry:
+    tells = policy.classic is not None and policy.classic.tells_exploration
+    said: dict[str, Any] = {**features, **context.moment}
     return Entry(
         ts=now,
         tip_id=decision.candidate_id,
         score=decision.score,
-        hour_of_day=context.hour_of_day,
-        is_overdue=task.is_overdue,
-        task_age_days=task.task_age_days,
-        priority=task.priority,
+        hour_of_day=said["hour_of_day"],
+        is_overdue=said["is_overdue"],
+        task_age_days=said["task_age_days"],
+        priority=said["priority"],
         policy=policy.id,
-        day_of_week=context.day_of_week if tells else None,
+        day_of_week=said["day_of_week"] if tells else None,
         exploring=decision.explored if tells else None,
     )

@@ -1,21 +1,198 @@
-"""The model of a user: decoded from the store's values, with errors that name its key."""
+"""The models of users: stored columns beside those of a policy, and errors that name the key.
 
-from collections.abc import Sequence
+A replica takes the rows and columns that its policy has, leaves the others alone, and adds what is missing. So replicas
+with an old and a new policy file may change one model at the same time, and nothing that was learned is lost.
+"""
+
+from collections.abc import Mapping, Sequence
 from types import TracebackType
+from typing import TypeVar
+
+import msgspec
+import numpy as np
 
 from app.bandit.policy import Policy
-from app.bandit.ridge import Singular
+from app.bandit.ridge import Matrix, Singular, Vector, prior
+from state import keys
 from state.errors import CorruptState
+from state.store import Store
+from state.update.changes import Once, Read, Step
 from state.values import record
+from state.values.columns import MOST, Columns
 from state.values.record import Meta, Record
 
-__all__ = ["load", "naming"]
+__all__ = ["Model", "Models", "naming"]
+
+T = TypeVar("T")
 
 
-def load(policy: Policy, key: str, values: Sequence[bytes | None]) -> tuple[bool, Record]:
-    """Whether the hash `key` exists, by its values, and its model, or that of a new user. Raises CorruptState."""
-    found = record.decode(key, policy.d, values)
-    return (True, found) if found else (False, Record(*policy.prior(), Meta()))
+class _Unknown(Exception):  # not an error: a step asks for what it lacks
+    """A model names columns that this replica has not seen yet."""
+
+    def __init__(self, key: str, fingerprint: bytes) -> None:
+        self.key = key
+        self.fingerprint = fingerprint
+
+
+class _Unpublished(Exception):  # likewise
+    """A model is about to name columns that other replicas could not look up."""
+
+    def __init__(self, columns: Columns) -> None:
+        self.columns = columns
+
+
+class _Fit(msgspec.Struct, frozen=True):
+    """How a policy's columns lie in a model: `columns` of the model after the next reward, and `at` the places in them.
+
+    The model has `there` of the places already, for the policy's columns `own`.
+    """
+
+    columns: Columns
+    fingerprint: bytes
+    at: list[int]
+    own: list[int]
+    there: list[int]
+
+
+class _Own(msgspec.Struct, frozen=True):
+    """A policy's columns, and what its models name them: nothing, for policies of the first version."""
+
+    columns: Columns
+    fingerprint: bytes | None
+
+
+class Model(msgspec.Struct, frozen=True):
+    """A user's model: what is stored, A and b of the policy's columns, the counters, and if the stored columns are not
+    just the policy's own, how these lie among them."""
+
+    stored: Record | None
+    a: Matrix
+    b: Vector
+    meta: Meta
+    fit: _Fit | None = None
+
+
+class Models:
+    """The models in `store` under `policies`, and the columns that they name."""
+
+    def __init__(self, store: Store, policies: Mapping[str, Policy]) -> None:
+        self._store = store
+        self._own = {name: _own(policy) for name, policy in policies.items()}
+        # What other replicas can look up, too.
+        self._known: dict[bytes, Columns] = {}
+        self._fits: dict[tuple[str, bytes], _Fit] = {}
+
+    async def update(self, user_id: str, reads: tuple[Read, ...], step: Step[T], *, once: Once[T] | None = None) -> T:
+        """As `Store.update`, for a step that uses `load`, `created` and `learned`."""
+        while True:
+            try:
+                return await self._store.update(user_id, reads, step, once=once)
+            except _Unknown as asked:
+                await self._look_up(asked.key, asked.fingerprint)
+            except _Unpublished as asked:
+                await self._publish(asked.columns)
+
+    async def read(self, policy: Policy, user_id: str) -> Model:
+        """A user's model under a policy. Raises the store's errors."""
+        key = keys.record(user_id, policy.id)
+        values = await self._store.read(key, record.FIELDS)
+        while True:
+            try:
+                return self.load(policy, key, values)
+            except _Unknown as asked:
+                await self._look_up(asked.key, asked.fingerprint)
+
+    async def publish(self, now: int) -> None:
+        """Note which policies this replica has and, at `now` (Unix seconds), which columns; publish again all that it
+        knows, in case Redis has lost it. Raises the store's errors."""
+        shared = self._store.shared
+        await shared.note_policies(self._own)
+        for own in self._own.values():
+            await self._publish(own.columns)
+        for columns in list(self._known.values()):
+            await shared.publish(columns)
+        await shared.note_used({name: own.columns for name, own in self._own.items()}, now)
+
+    def load(self, policy: Policy, key: str, values: Sequence[bytes | None]) -> Model:
+        """The model in the values of the hash `key`, or that of a new user. Raises CorruptState."""
+        own, fingerprint = self._own[policy.id], values[3]
+        if fingerprint is None or fingerprint == own.fingerprint:
+            stored = record.decode(key, policy.d, values)
+            if stored is None:
+                return Model(None, *policy.prior(), Meta())
+            return Model(stored, stored.a, stored.b, stored.meta)
+        columns = self._known.get(fingerprint)
+        if columns is None:
+            raise _Unknown(key, fingerprint)
+        stored = record.decode(key, len(columns.pairs), values)
+        if stored is None:
+            raise CorruptState(key, "has none of A, b and meta")
+        fit = self._fits.get((policy.id, fingerprint))
+        if fit is None:
+            fit = self._fits[policy.id, fingerprint] = _fit(key, own.columns, columns)
+        a, b = policy.prior()
+        a[np.ix_(fit.own, fit.own)] = stored.a[np.ix_(fit.there, fit.there)]
+        b[fit.own] = stored.b[fit.there]
+        return Model(stored, a, b, stored.meta, fit)
+
+    def created(self, policy: Policy, model: Model, meta: Meta) -> dict[bytes, bytes]:
+        """The fields of a model that did not exist, with the counters `meta`."""
+        return record.encode(Record(model.a, model.b, meta, self._name(policy)))
+
+    def learned(self, policy: Policy, model: Model, x: Vector, reward: float, now: int) -> dict[bytes, bytes]:
+        """The fields of a model that learned at `now` (Unix seconds) that columns `x` (d) earned `reward`.
+
+        Raises Singular.
+        """
+        meta = model.meta.rewarded(now, reward, learned=reward - policy.baseline, forget=policy.forget)
+        if model.fit is None or model.stored is None:
+            a, b = policy.learn(model.a, model.b, x, reward)
+            return record.encode(Record(a, b, meta, self._name(policy)))
+        had, n = len(model.stored.b), len(model.fit.columns.pairs)
+        a, b = prior(n)
+        a[:had, :had], b[:had] = model.stored.a, model.stored.b
+        whole = np.zeros(n)
+        whole[model.fit.at] = x
+        a, b = policy.learn(a, b, whole, reward)
+        return record.encode(Record(a, b, meta, self._named(model.fit.columns, model.fit.fingerprint)))
+
+    def _name(self, policy: Policy) -> bytes | None:
+        own = self._own[policy.id]
+        return None if own.fingerprint is None else self._named(own.columns, own.fingerprint)
+
+    def _named(self, columns: Columns, fingerprint: bytes) -> bytes:
+        """The fingerprint, if all replicas can look it up. Raises _Unpublished."""
+        if fingerprint not in self._known:
+            raise _Unpublished(columns)
+        return fingerprint
+
+    async def _publish(self, columns: Columns) -> None:
+        await self._store.shared.publish(columns)
+        self._known[columns.fingerprint] = columns
+
+    async def _look_up(self, key: str, fingerprint: bytes) -> None:
+        found = await self._store.shared.columns(fingerprint)
+        if found is None:
+            raise CorruptState(key, f"names columns that nobody knows: {fingerprint!r}")
+        self._known[fingerprint] = found
+
+
+def _own(policy: Policy) -> _Own:
+    columns = Columns(tuple(zip(policy.labels, policy.definitions, strict=True)))
+    return _Own(columns, None if policy.classic else columns.fingerprint)
+
+
+def _fit(key: str, own: Columns, columns: Columns) -> _Fit:
+    """How the columns `own` lie in a model that has `columns`. Raises CorruptState if there would be too many."""
+    grown = columns.with_all(own.pairs)
+    if len(grown.pairs) > MOST:
+        raise CorruptState(
+            key, f"would have over {MOST} columns: remove unused ones by `python -m app policies --prune`"
+        )
+    places = {pair: place for place, pair in enumerate(grown.pairs)}
+    at = [places[pair] for pair in own.pairs]
+    kept = [place for place, there in enumerate(at) if there < len(columns.pairs)]
+    return _Fit(grown, grown.fingerprint, at, kept, [at[place] for place in kept])
 
 
 class naming:  # noqa: N801  # used as a statement, `with naming(key)`; contextmanager would cost a microsecond per decision

@@ -4,14 +4,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from app.bandit.context import Context, Task
+from app.bandit.context import Context, Fields
 from app.bandit.policy import Policy
-from app.decisions.models import load, naming
+from app.decisions.models import Models, naming
 from state import keys
-from state.store import Store
-from state.update.changes import Change, Fields, Hash, Once, Values
+from state.update.changes import Change, Hash, Once, Values
+from state.update.changes import Fields as Write
 from state.values import record
-from state.values.record import Record
 
 __all__ = ["Learner", "Observer"]
 
@@ -23,17 +22,17 @@ class Observer(Protocol):
 
 
 class Learner:
-    """Learns rewards under `policies` into the models in `store`. `clock` gives Unix seconds."""
+    """Learns rewards under `policies` into `models`. `clock` gives Unix seconds."""
 
     def __init__(
         self,
-        store: Store,
+        models: Models,
         policies: Mapping[str, Policy],
         observer: Observer,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._store = store
+        self._models = models
         self._policies = policies
         self._observer = observer
         self._clock = clock
@@ -44,11 +43,11 @@ class Learner:
         user_id: str,
         *,
         context: Context,
-        task: Task,
+        features: Fields,
         reward: float,
         once: tuple[str, bytes] | None = None,
     ) -> bool:
-        """Learn that `task` in `context` earned `reward` (-1..1); True if `once` shows that it was learned before.
+        """Learn that a candidate with `features` in `context` earned `reward` (-1..1); True if it was learned before.
 
         `once` is an idempotency key and the fingerprint of its request. Raises KeyReused if the key had another
         fingerprint, and the store's errors; CorruptState also for a model that cannot be solved.
@@ -56,15 +55,15 @@ class Learner:
         policy = self._policies[policy_id]
         key = keys.record(user_id, policy_id)
         now = int(self._clock())
+        [x] = policy.see(context, (features,))
 
         def step(values: Values) -> Change[bool]:
-            _, model = load(policy, key, values[key])
+            model = self._models.load(policy, key, values[key])
             with naming(key):
-                a, b = policy.learn(model.a, model.b, context, task, reward)
-            learned = Record(a, b, model.meta.rewarded(now, reward))
-            return Change(result=False, writes=(Fields(key, record.encode(learned)),))
+                fields = self._models.learned(policy, model, x, reward, now)
+            return Change(result=False, writes=(Write(key, fields),))
 
         marker = Once(keys.marker(user_id, policy_id, once[0]), once[1], seen=True) if once else None
-        replayed = await self._store.update(user_id, (Hash(key, record.FIELDS),), step, once=marker)
+        replayed = await self._models.update(user_id, (Hash(key, record.FIELDS),), step, once=marker)
         self._observer.rewarded(policy_id, reward, replayed=replayed)
         return replayed

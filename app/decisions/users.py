@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import msgspec
 
 from app.bandit.policy import Policy
-from app.decisions.models import load, naming
+from app.decisions.models import Models, naming
 from state import keys
 from state.store import Store
-from state.values import history, record
+from state.values import history
 from state.values.history import Entry
 from state.values.record import Meta
 
@@ -32,18 +32,18 @@ class Statistics(msgspec.Struct, frozen=True):
 
 
 class Users:
-    """The users in `store`, under `policies`. All methods raise the store's errors."""
+    """The users in `store`, with their `models` under `policies`. All methods raise the store's errors."""
 
-    def __init__(self, store: Store, policies: Mapping[str, Policy]) -> None:
+    def __init__(self, store: Store, models: Models, policies: Mapping[str, Policy]) -> None:
         self._store = store
+        self._models = models
         self._policies = policies
 
     async def statistics(self, policy_id: str, user_id: str) -> Statistics:
         """What a policy has learned about a user; for a new user, what it starts with."""
         policy = self._policies[policy_id]
-        key = keys.record(user_id, policy_id)
-        _, model = load(policy, key, await self._store.read(key, record.FIELDS))
-        with naming(key):
+        model = await self._models.read(policy, user_id)
+        with naming(keys.record(user_id, policy_id)):
             estimate = policy.estimate(model.a, model.b)
         return Statistics(policy, model.meta, estimate.tolist())
 
@@ -53,7 +53,7 @@ class Users:
 
     async def reset(self, user_id: str) -> None:
         """Remove the models of a user under all policies, and the history."""
-        models = [keys.record(user_id, policy_id) for policy_id in self._policies]
+        models = [keys.record(user_id, policy_id) for policy_id in await self._all_policies()]
         await self._store.wipe(user_id, [*models, keys.history(user_id)])
 
     async def erase(self, user_id: str) -> list[str]:
@@ -61,4 +61,9 @@ class Users:
 
         A decision or reward that comes meanwhile is removed as a whole, or counts as one that came later.
         """
-        return await self._store.erase(user_id, [keys.of(user_id, kind) for kind in keys.fixed(self._policies)])
+        kinds = keys.fixed(await self._all_policies())
+        return await self._store.erase(user_id, [keys.of(user_id, kind) for kind in kinds])
+
+    async def _all_policies(self) -> list[str]:
+        """These policies, and those of other replicas or of former files."""
+        return list(dict.fromkeys((*self._policies, *await self._store.shared.policies())))

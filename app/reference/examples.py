@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from typing import Final, Literal
 
 import msgspec
+from msgspec.structs import asdict
 
 from app import __version__
-from app.bandit.catalog import policies
 from app.bandit.context import Context
-from app.bandit.policy import Policy
+from app.bandit.policy import ClassicPolicy
 from app.messages.basics import ErrorAnswer, Ok
 from app.messages.classic import (
     Candidate,
@@ -29,6 +29,7 @@ from app.messages.classic import (
 )
 from app.messages.health import HealthAnswer, NatsHealth, StoreHealth
 from app.messages.tips import GenerateAnswer, GenerateContext, GeneratedCandidate, GenerateRequest, PromptList
+from app.policies.catalog import policies
 from state import keys
 
 __all__ = ["IDEMPOTENCY_KEY", "INTRODUCTION", "ROUTES", "THETA", "Described", "Failure", "Tag", "refusals"]
@@ -137,12 +138,12 @@ IDEMPOTENCY_KEY: Final = "5f0c2c1e-rent"
 
 # With the default alpha, and none that explores by chance: the conversation goes the same way each time.
 _POLICIES: Final = tuple(policies(epsilon=0.0).values())
-_CONTEXT: Final = Context(_SCORE.context.hour_of_day, _SCORE.context.day_of_week, _SCORE.profile_features)
+_CONTEXT: Final = Context(asdict(_SCORE.context), _SCORE.profile_features or {})
 
 THETA: Final = (
     "One weight for each feature. "
     + "".join(
-        f"`{policy.id}`: {', '.join(policy.features.labels)}, in this order; "
+        f"`{policy.id}`: {', '.join(policy.labels)}, in this order; "
         for policy in _POLICIES
         if not policy.classic.tells_exploration
     )
@@ -150,18 +151,19 @@ THETA: Final = (
 )
 
 
-def _first_score(policy: Policy) -> float:
-    tasks = [candidate.features for candidate in _SCORE.candidates]
-    return policy.decide(*policy.prior(), _CONTEXT, tasks, seed=0).score
+def _first_score(policy: ClassicPolicy) -> float:
+    x = policy.see(_CONTEXT, [asdict(candidate.features) for candidate in _SCORE.candidates])
+    return policy.decide(*policy.prior(), x, seed=0).score
 
 
-def _first_theta(policy: Policy) -> list[float]:
-    learned = policy.learn(*policy.prior(), _CONTEXT, _FEATURES, _REWARD.reward)
+def _first_theta(policy: ClassicPolicy) -> list[float]:
+    [x] = policy.see(_CONTEXT, [asdict(_FEATURES)])
+    learned = policy.learn(*policy.prior(), x, _REWARD.reward)
     theta: list[float] = policy.estimate(*learned).tolist()
     return theta
 
 
-def _history(policy: Policy) -> HistoryEntry:
+def _history(policy: ClassicPolicy) -> HistoryEntry:
     features = HistoryFeatures(hour_of_day=9, is_overdue=True, task_age_days=3.0, priority=4)
     entry = HistoryEntry(_TIME, features, _first_score(policy), "rent")
     if not policy.classic.tells_exploration:
@@ -170,11 +172,11 @@ def _history(policy: Policy) -> HistoryEntry:
     return msgspec.structs.replace(entry, features=features, policy=policy.id)
 
 
-def _odd(policy: Policy) -> Failure:
+def _odd(policy: ClassicPolicy) -> Failure:
     return Failure(500, _ODD, f"{keys.record('ann', policy.id)}: field meta is missing")
 
 
-def _score(policy: Policy) -> Described:
+def _score(policy: ClassicPolicy) -> Described:
     role = policy.classic.role
     return Described(
         tag="decisions",
@@ -185,7 +187,7 @@ def _score(policy: Policy) -> Described:
     )
 
 
-def _reward(policy: Policy) -> Described:
+def _reward(policy: ClassicPolicy) -> Described:
     return Described(
         tag="decisions",
         summary=f"tell `{policy.id}` the outcome of a tip",
@@ -196,12 +198,10 @@ def _reward(policy: Policy) -> Described:
     )
 
 
-def _statistics(policy: Policy) -> Described:
+def _statistics(policy: ClassicPolicy) -> Described:
     answers = StatisticsAnswer("ann", 1, 1, 1.0, 1.0, _first_theta(policy), _TIME)
     if policy.classic.tells_exploration:
-        answers = msgspec.structs.replace(
-            answers, policy=policy.id, exploration_rate=0.0, feature_labels=policy.features.labels
-        )
+        answers = msgspec.structs.replace(answers, policy=policy.id, exploration_rate=0.0, feature_labels=policy.labels)
     return Described(
         tag="decisions",
         summary=f"what `{policy.id}` has learned about a user",

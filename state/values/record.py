@@ -14,7 +14,7 @@ from state.errors import CorruptState
 
 __all__ = ["FIELDS", "META", "Meta", "Record", "decode", "encode", "encode_meta", "flaw"]
 
-FIELDS: Final = (b"A", b"b", b"meta")
+FIELDS: Final = (b"A", b"b", b"meta", b"columns")
 
 # The layout is public: readers in other languages use it. New fields are appended, never inserted.
 META: Final = np.dtype(
@@ -24,10 +24,15 @@ META: Final = np.dtype(
         ("reward_count", "<u8"),
         ("cumulative_reward", "<f8"),
         ("last_updated", "<i8"),
+        ("updates", "<u8"),
+        ("weight", "<f8"),
+        ("squares", "<f8"),
     ]
 )
-# The same layout; struct reads it 5 times faster than numpy.
+# The same layout; struct reads it 5 times faster than numpy. The last three came later, and not all models have them.
 _meta: Final = struct.Struct("<QQQdq")
+_updates: Final = struct.Struct("<Q")
+_moments: Final = struct.Struct("<dd")
 # No real count comes near this limit, and a count plus 1 must still fit.
 _COUNTS: Final = 2**63
 _YEAR_10000: Final = 253_402_300_800
@@ -43,6 +48,8 @@ _MODERATE: Final = 1e100
 class Meta(msgspec.Struct, frozen=True):
     """Counters of one user under one policy; `last_updated` is in Unix seconds, 0 for never.
 
+    `updates` counts what changed A or b and never falls. `weight` and `squares` are the number and the sum of squares
+    of the rewards that were learned, faded as b is; None for a model with rewards from before they were counted.
     `later` keeps the bytes that a newer version appended.
     """
 
@@ -51,6 +58,9 @@ class Meta(msgspec.Struct, frozen=True):
     reward_count: int = 0
     cumulative_reward: float = 0.0
     last_updated: int = 0
+    updates: int = 0
+    weight: float | None = 0.0
+    squares: float = 0.0
     later: bytes = b""
 
     def decided(self, now: int, *, explored: bool) -> "Meta":
@@ -61,59 +71,92 @@ class Meta(msgspec.Struct, frozen=True):
             self.reward_count,
             self.cumulative_reward,
             now,
+            self.updates,
+            self.weight,
+            self.squares,
             self.later,
         )
 
-    def rewarded(self, now: int, reward: float) -> "Meta":
-        """The counters after one more `reward` at `now` (Unix seconds)."""
+    def rewarded(self, now: int, reward: float, *, learned: float | None = None, forget: float = 1.0) -> "Meta":
+        """The counters after one more `reward` at `now` (Unix seconds), of which `learned` was learned (`reward`).
+
+        `forget` is the weight of the past.
+        """
+        told = reward if learned is None else learned
         return Meta(
             self.pulls,
             self.explore_count,
             self.reward_count + 1,
             self.cumulative_reward + reward,
             now,
+            self.updates + 1,
+            None if self.weight is None else forget * self.weight + 1.0,
+            forget * self.squares + told * told,
             self.later,
         )
 
 
 class Record(msgspec.Struct, frozen=True):
-    """A (d x d), b (d) and meta. The arrays may be views of read-only memory."""
+    """A (d x d), b (d) and meta. The arrays may be views of read-only memory.
+
+    `columns` is the fingerprint of its columns; None for those that its policy had in the first version.
+    """
 
     a: NDArray[np.float64]
     b: NDArray[np.float64]
     meta: Meta
+    columns: bytes | None = None
 
 
 def decode(key: str, d: int, blobs: Sequence[bytes | None]) -> Record | None:
     """The record in the values of the FIELDS of the hash `key`; None if all are missing.
 
-    Raises CorruptState, which names the key, if some are missing, A or b does not fit `d` features, or meta is invalid.
+    Raises CorruptState, which names the key, if some are missing, A or b does not fit `d` columns, or meta is invalid.
     """
-    a, b, meta = blobs
+    a, b, meta, columns = blobs
     if a is None or b is None or meta is None:
-        if a is b is meta:
+        if a is b is meta is columns:
             return None
-        missing = ", ".join(name.decode() for name, blob in zip(FIELDS, blobs, strict=True) if blob is None)
+        missing = ", ".join(name.decode() for name, blob in zip(FIELDS[:3], blobs, strict=False) if blob is None)
         raise CorruptState(key, f"field {missing} is missing")
     if len(b) != 8 * d:
         raise CorruptState(key, f"b has {len(b)} bytes, not {8 * d} (d = {d})")
     if len(a) != 8 * d * d:
         raise CorruptState(key, f"A has {len(a)} bytes, not {8 * d * d} (d = {d})")
-    if not meta or (len(meta) < _meta.size and len(meta) % 8):
+    return Record(
+        np.frombuffer(a, _FLOAT64).reshape(d, d), np.frombuffer(b, _FLOAT64), _decode_meta(key, meta), columns
+    )
+
+
+def _decode_meta(key: str, meta: bytes) -> Meta:
+    if not meta or (len(meta) < META.itemsize and len(meta) % 8):
         raise CorruptState(key, f"meta has {len(meta)} bytes, in which a field is cut off")
     if len(meta) < _meta.size:
         counters = _meta.unpack(meta.ljust(_meta.size, b"\0"))
     else:
         counters = _meta.unpack_from(meta)
     pulls, explore_count, reward_count, cumulative_reward, last_updated = counters
-    if max(pulls, explore_count, reward_count) >= _COUNTS:
+    [updates] = _updates.unpack_from(meta, _meta.size) if len(meta) > _meta.size else (0,)
+    # A model of a version that did not count them is left out for good, unless it has no rewards yet.
+    weight, squares = (None, 0.0) if reward_count else (0.0, 0.0)
+    if len(meta) >= META.itemsize:
+        weight, squares = _moments.unpack_from(meta, _meta.size + _updates.size)
+    if max(pulls, explore_count, reward_count, updates) >= _COUNTS:
         raise CorruptState(key, "meta has a count of 2^63 or more")
     if not math.isfinite(cumulative_reward) or not 0 <= last_updated < _YEAR_10000:
         raise CorruptState(key, "meta: invalid cumulative_reward or last_updated")
-    return Record(
-        np.frombuffer(a, _FLOAT64).reshape(d, d),
-        np.frombuffer(b, _FLOAT64),
-        Meta(pulls, explore_count, reward_count, cumulative_reward, last_updated, meta[_meta.size :]),
+    if not (0.0 <= (weight or 0.0) < math.inf and 0.0 <= squares < math.inf):
+        raise CorruptState(key, "meta: invalid weight or squares")
+    return Meta(
+        pulls,
+        explore_count,
+        reward_count,
+        cumulative_reward,
+        last_updated,
+        updates,
+        weight,
+        squares,
+        meta[META.itemsize :],
     )
 
 
@@ -170,9 +213,15 @@ def _almost_identity(d: int) -> NDArray[np.float64]:
 def encode_meta(meta: Meta) -> dict[bytes, bytes]:
     """The hash field that changes when a decision is counted."""
     counters = _meta.pack(meta.pulls, meta.explore_count, meta.reward_count, meta.cumulative_reward, meta.last_updated)
+    counters += _updates.pack(meta.updates)
+    if meta.weight is not None:
+        counters += _moments.pack(meta.weight, meta.squares)
     return {b"meta": counters + meta.later}
 
 
 def encode(record: Record) -> dict[bytes, bytes]:
     """All hash fields of a record."""
-    return {b"A": record.a.tobytes(), b"b": record.b.tobytes(), **encode_meta(record.meta)}
+    fields = {b"A": record.a.tobytes(), b"b": record.b.tobytes(), **encode_meta(record.meta)}
+    if record.columns is not None:
+        fields[b"columns"] = record.columns
+    return fields

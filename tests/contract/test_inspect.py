@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import redis
 
-from app.bandit.catalog import policies
 from app.bandit.policy import Policy
 from app.bandit.ridge import Matrix, Vector
+from app.policies.catalog import policies
 from state import keys
 from state.values.record import META
 from tests.support.redis_servers import RedisServer

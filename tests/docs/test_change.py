@@ -19,7 +19,7 @@ DECISIONS = sorted((CHANGE / "decisions").glob("*.md"))
 # Asks a service with the new row, over ASGI and `memory://`, for all that should follow from it.
 PROBE = """
 import asyncio, httpx
-from app.bandit.catalog import SIZES, policies
+from app.policies.catalog import SIZES, policies
 from app.main import create_app
 from app.settings import Secret, Settings
 from state import keys

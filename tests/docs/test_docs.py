@@ -13,9 +13,9 @@ import httpx
 import msgspec
 import pytest
 
-from app.bandit.catalog import policies
 from app.bandit.features import Features
 from app.messages import classic, tips
+from app.policies.catalog import policies
 from app.settings import Secret, Settings, takes
 from state import keys
 from tests.docs.pages import ROOT

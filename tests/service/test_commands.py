@@ -22,9 +22,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from app.bandit.catalog import policies
 from app.commands.cli import run
 from app.commands.show import picture
+from app.policies.catalog import policies
 from state import keys
 from state.transfer import Page
 from state.values.stored import Stored

@@ -20,11 +20,11 @@ import pytest
 from litestar import Litestar
 from schemathesis.specs.openapi.definitions import OPENAPI_31
 
-from app.bandit.catalog import policies
 from app.bandit.context import Context
 from app.http.api_keys import ROLES, make_key
 from app.main import create_app
 from app.messages.classic import CandidateFeatures
+from app.policies.catalog import policies
 from app.reference.examples import ROUTES
 from app.settings import Secret, Settings
 from app.tips import chat as llm

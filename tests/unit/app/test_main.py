@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from app.__main__ import listeners
-from app.bandit.catalog import policies
 from app.main import create_app, from_environment
+from app.policies.catalog import policies
 from app.settings import Secret, Settings, SettingsError
 from tests.support.processes import free_port
 from tests.unit.app.serving import REWARD, SCORE, serving

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.bandit.catalog import policies
+from app.policies.catalog import policies
 from tests.unit.app.serving import REWARD, SCORE, serving
 
 pytestmark = pytest.mark.anyio

@@ -1,21 +1,28 @@
 """Random rewards and what is learned from them, for the tests of the numeric core."""
 
-import msgspec
 import numpy as np
 from hypothesis import strategies as st
 
+from app.bandit.context import Context, Fields
 from app.bandit.ridge import Matrix, Vector, observe, prior
 
-__all__ = ["SHAPES", "Task", "history", "learned"]
+__all__ = ["SHAPES", "history", "learned", "moment", "no_draws", "task"]
 
 # A seed, a number of features, a number of rewards.
 SHAPES = st.tuples(st.integers(0, 2**32), st.sampled_from([5, 7, 12]), st.integers(0, 60))
 
 
-class Task(msgspec.Struct, frozen=True):
-    is_overdue: bool = False
-    task_age_days: float = 0.0
-    priority: int = 1
+def task(*, is_overdue: bool = False, task_age_days: float = 0.0, priority: int = 1) -> Fields:
+    return {"is_overdue": is_overdue, "task_age_days": task_age_days, "priority": priority}
+
+
+def moment(hour: int, day: int, profile: Fields | None = None) -> Context:
+    return Context({"hour_of_day": hour, "day_of_week": day}, profile or {})
+
+
+def no_draws(shape: tuple[int, int]) -> Matrix:
+    """For explorers that draw nothing."""
+    raise AssertionError(shape)
 
 
 def history(seed: int, d: int, n: int) -> tuple[Matrix, Vector]:

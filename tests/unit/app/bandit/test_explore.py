@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from app.bandit.explore import EpsilonGreedy, Explorer, UpperConfidence
 from app.bandit.ridge import Matrix, Singular, Vector, theta
-from tests.unit.app.bandit.samples import SHAPES, history, learned
+from tests.unit.app.bandit.samples import SHAPES, history, learned, no_draws
 
 
 def best(explorer: Explorer, a: Matrix, b: Vector, x: Matrix) -> int:
     """The row with the largest propensity."""
-    propensities = explorer.odds(a, b, x).propensities
+    propensities = explorer.odds(a, b, x, no_draws).propensities
     return propensities.index(max(propensities))
 
 
@@ -25,11 +25,11 @@ def test_upper_confidence_is_the_textbooks(shape: tuple[int, int, int], alpha: f
     x, _ = history(shape[0] + 1, shape[1], k)
     inverse = np.linalg.inv(a)
     scores = [float((inverse @ b) @ row + alpha * math.sqrt(row @ inverse @ row)) for row in x]
-    odds = UpperConfidence(alpha).odds(a, b, x)
+    odds = UpperConfidence(alpha).odds(a, b, x, no_draws)
     assert odds.scores.tolist() == pytest.approx(scores, abs=1e-9)
     assert sorted(odds.propensities) == [0.0] * (k - 1) + [1.0]
     assert scores[odds.propensities.index(1.0)] == pytest.approx(max(scores), abs=1e-9)
-    assert odds.random == 0.0
+    assert odds.random == [0.0] * k
 
 
 @given(SHAPES, st.floats(0, 1), st.integers(1, 12))
@@ -38,10 +38,10 @@ def test_epsilon_greedy_is_the_textbooks(shape: tuple[int, int, int], epsilon: f
     a, b = learned(*history(*shape))
     x, _ = history(shape[0] + 1, shape[1], k)
     scores = x @ theta(a, b)
-    odds = EpsilonGreedy(epsilon).odds(a, b, x)
+    odds = EpsilonGreedy(epsilon).odds(a, b, x, no_draws)
     assert odds.scores.tolist() == scores.tolist()
     assert sum(odds.propensities) == pytest.approx(1.0, abs=1e-12)
-    assert odds.random == epsilon / k
+    assert odds.random == [epsilon / k] * k
     chosen = (scores >= max(scores) - 1e-12).tolist().index(True)
     expected = [epsilon / k + (1 - epsilon) * (row == chosen) for row in range(k)]
     assert odds.propensities == pytest.approx(expected, abs=1e-12)
@@ -79,7 +79,7 @@ def test_damaged_numbers_are_singular(a: Matrix, b: Vector) -> None:
     """A that no sum of squares can be, or numbers that are none, raise Singular and never give a score."""
     x = np.array([[1.0, 2.0], [0.5, 0.5]])
     with pytest.raises(Singular):
-        UpperConfidence(1.0).odds(a, b, x)
+        UpperConfidence(1.0).odds(a, b, x, no_draws)
     if not (a == -np.eye(2)).all():  # epsilon-greedy has no use for widths
         with pytest.raises(Singular):
-            EpsilonGreedy(0.1).odds(a, b, x)
+            EpsilonGreedy(0.1).odds(a, b, x, no_draws)

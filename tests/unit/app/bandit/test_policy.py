@@ -6,17 +6,16 @@ import msgspec
 import numpy as np
 import pytest
 
-from app.bandit.catalog import policies
-from app.bandit.context import Context
-from app.bandit.explore import Odds
-from app.bandit.features import Features
-from app.bandit.policy import Classic, Policy
+from app.bandit.columns import Columns
+from app.bandit.explore import Normals, Odds
+from app.bandit.features import Encoder
+from app.bandit.policy import Policy
 from app.bandit.ridge import Matrix, Singular, Vector
-from app.bandit.tips import CLOCK, TASK
-from tests.unit.app.bandit.samples import Task
+from app.policies.catalog import policies
+from tests.unit.app.bandit.samples import moment, task
 
-CONTEXT = Context(9, 2, {"completion_rate_30d": 0.5})
-TASKS = [Task(), Task(is_overdue=True), Task(is_overdue=True)]
+CONTEXT = moment(9, 2, {"completion_rate_30d": 0.5})
+TASKS = [task(), task(is_overdue=True), task(is_overdue=True)]
 
 
 def test_a_policy_learns() -> None:
@@ -24,11 +23,11 @@ def test_a_policy_learns() -> None:
     for policy in policies(1.0, 0.0).values():
         a, b = policy.prior()
         for _ in range(50):
-            a, b = policy.learn(a, b, CONTEXT, Task(is_overdue=True), 1.0)
-            a, b = policy.learn(a, b, CONTEXT, Task(), -1.0)
-        choice = policy.decide(a, b, CONTEXT, TASKS, seed=1)
+            a, b = policy.learn(a, b, policy.see(CONTEXT, [task(is_overdue=True)])[0], 1.0)
+            a, b = policy.learn(a, b, policy.see(CONTEXT, [task()])[0], -1.0)
+        choice = policy.decide(a, b, policy.see(CONTEXT, TASKS), seed=1)
         assert (choice.index, choice.propensity, choice.explored) == (1, 1.0, False)
-        estimate = dict(zip(policy.features.labels, policy.estimate(a, b), strict=True))
+        estimate = dict(zip(policy.labels, policy.estimate(a, b), strict=True))
         assert max(estimate, key=lambda label: estimate[label]) == "is_overdue"
 
 
@@ -40,9 +39,10 @@ def test_exploration_is_counted_as_often_as_it_happens(epsilon: float) -> None:
     """
     policy = policies(1.0, epsilon)["egreedy-v1"]
     a, b = policy.prior()
-    a, b = policy.learn(a, b, CONTEXT, Task(is_overdue=True), 1.0)
+    a, b = policy.learn(a, b, policy.see(CONTEXT, [task(is_overdue=True)])[0], 1.0)
     n = 5_000
-    explored = [choice for seed in range(n) if (choice := policy.decide(a, b, CONTEXT, TASKS, seed)).explored]
+    x = policy.see(CONTEXT, TASKS)
+    explored = [choice for seed in range(n) if (choice := policy.decide(a, b, x, seed)).explored]
     assert abs(len(explored) - n * epsilon) <= 6 * math.sqrt(n * epsilon * (1 - epsilon))
     best = sum(choice.index == 1 for choice in explored)
     assert abs(best - len(explored) / 3) <= 6 * math.sqrt(len(explored) * 2 / 9)
@@ -54,38 +54,41 @@ def test_without_exploration_none_is_counted(name: str, monkeypatch: pytest.Monk
     """Not even for the number at which the part of exploration would begin."""
     monkeypatch.setattr("app.bandit.policy.uniform", lambda *_: 0.0)
     policy = policies(1.0, 0.0)[name]
-    assert not policy.decide(*policy.prior(), CONTEXT, TASKS, seed=1).explored
+    assert not policy.decide(*policy.prior(), policy.see(CONTEXT, TASKS), seed=1).explored
 
 
 def test_a_choice_is_a_function_of_its_seed() -> None:
     """The same seed gives the same choice, other seeds and other policies choose for themselves."""
     one, other = policies(1.0, 1.0)["egreedy-v1"], policies(1.0, 1.0)["egreedy-v2"]
-    many = [Task(priority=priority) for priority in (1, 2, 3, 4)] * 10
-    ours = [one.decide(*one.prior(), CONTEXT, many, seed).index for seed in range(20)]
-    assert ours == [one.decide(*one.prior(), CONTEXT, many, seed).index for seed in range(20)]
+    many = [task(priority=priority) for priority in (1, 2, 3, 4)] * 10
+    ours = [one.decide(*one.prior(), one.see(CONTEXT, many), seed).index for seed in range(20)]
+    assert ours == [one.decide(*one.prior(), one.see(CONTEXT, many), seed).index for seed in range(20)]
     assert len(set(ours)) > 5
-    assert ours != [other.decide(*other.prior(), CONTEXT, many, seed).index for seed in range(20)]
+    assert ours != [other.decide(*other.prior(), other.see(CONTEXT, many), seed).index for seed in range(20)]
 
 
 class Broken(msgspec.Struct, frozen=True):
     """An explorer whose only candidate has no finite score."""
 
     score: float
+    floor: float = 0.0
 
-    def odds(self, a: Matrix, b: Vector, x: Matrix) -> Odds:
-        return Odds(np.array([self.score]), [1.0])
+    def odds(self, a: Matrix, b: Vector, x: Matrix, normals: Normals) -> Odds:
+        return Odds(np.array([self.score]), [1.0], [0.0])
 
 
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
 def test_a_score_that_is_not_finite_is_refused(score: float) -> None:
     """A damaged model never gives a score that JSON cannot hold."""
-    policy = Policy("p", CLOCK + TASK, Broken(score), Classic("", "", tells_exploration=True))
+    encoder = Encoder([])
+    policy = Policy(
+        id="p", encoder=encoder, columns=Columns(["1"], encoder.labels), definitions=("",), explorer=Broken(score)
+    )
     with pytest.raises(Singular):
-        policy.decide(*policy.prior(), CONTEXT, TASKS[:1], seed=1)
+        policy.decide(*policy.prior(), policy.see(CONTEXT, TASKS[:1]), seed=1)
 
 
 def test_d_is_the_number_of_columns() -> None:
     """A model has one number for each column."""
-    assert isinstance(CLOCK + TASK, Features)
     assert [policy.d for policy in policies(1.0, 0.1).values()] == [5, 7, 12]
     assert [policy.prior()[0].shape for policy in policies(1.0, 0.1).values()] == [(5, 5), (7, 7), (12, 12)]

@@ -4,8 +4,8 @@ import io
 
 from rich.console import Console
 
-from app.bandit.catalog import policies
 from app.commands.show import picture
+from app.policies.catalog import policies
 from state.transfer import Page
 from state.values.stored import Stored
 from tests.unit.app.commands.samples import HISTORY, model

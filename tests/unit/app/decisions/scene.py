@@ -5,27 +5,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import msgspec
-
-from app.bandit.context import Context
+from app.decisions.decide import Candidate
 from state.redis.connect import open_servers
 from state.redis.exchange import exchange
 from state.store import Store
 from state.update.changes import Change, Read, Step, Values
-from tests.unit.app.bandit.samples import Task
+from tests.unit.app.bandit.samples import moment, task
 
 __all__ = ["CANDIDATES", "CONTEXT", "NOW", "Candidate", "Chance", "Noted", "Twice", "ask", "stored"]
 
 NOW = 1_700_000_000
-CONTEXT = Context(9, 2, {"completion_rate_30d": 0.4})
+CONTEXT = moment(9, 2, {"completion_rate_30d": 0.4})
 
 
-class Candidate(msgspec.Struct, frozen=True):
-    id: str
-    features: Task = Task()
-
-
-CANDIDATES = [Candidate(f"tip-{index}", Task(priority=1 + index % 4)) for index in range(100)]
+CANDIDATES = [Candidate(f"tip-{index}", task(priority=1 + index % 4)) for index in range(100)]
 
 
 class Chance(random.Random):

@@ -1,17 +1,19 @@
 """Deciding: what is chosen, counted and written."""
 
 import random
+from typing import Any
 
 import pytest
 
-from app.bandit.catalog import policies
 from app.decisions.decide import Decider, Decision
+from app.decisions.models import Models
+from app.policies.catalog import policies
 from state import keys
 from state.errors import CorruptState
 from state.update.changes import Append, Fields, Remove
 from state.values import history
-from state.values.record import Meta, Record, decode, encode
-from tests.unit.app.bandit.samples import Task
+from state.values.record import FIELDS, Meta, Record, decode, encode
+from tests.unit.app.bandit.samples import task
 from tests.unit.app.decisions.scene import CANDIDATES, CONTEXT, NOW, Candidate, Chance, Noted, Twice, ask, stored
 
 pytestmark = pytest.mark.anyio
@@ -20,7 +22,9 @@ ROWS = policies(alpha=1.0, epsilon=0.5)
 
 
 def decider(store: Twice, noted: Noted | None = None, chance: random.Random | None = None) -> Decider:
-    return Decider(store, ROWS, noted or Noted(), clock=lambda: NOW + 0.9, chance=chance or random.Random(1))
+    return Decider(
+        Models(store, ROWS), ROWS, noted or Noted(), clock=lambda: NOW + 0.9, chance=chance or random.Random(1)
+    )
 
 
 async def test_a_step_that_runs_again_decides_alike() -> None:
@@ -42,7 +46,7 @@ async def test_the_first_decision_writes_the_model_and_later_ones_meta() -> None
             await decider(store).decide("linucb-v1", "u", CONTEXT, CANDIDATES)
         row = ROWS["linucb-v1"]
         key = keys.record("u", "linucb-v1")
-        found = decode(key, row.d, await store.read(key, (b"A", b"b", b"meta")))
+        found = decode(key, row.d, await store.read(key, FIELDS))
     writes = [change.writes for change, _ in store.changes]
     assert [[set(write.values) for write in some if isinstance(write, Fields)] for some in writes] == [
         [{b"A", b"b", b"meta"}],
@@ -59,7 +63,10 @@ async def test_the_first_decision_writes_the_model_and_later_ones_meta() -> None
 @pytest.mark.parametrize("policy", ROWS)
 async def test_the_history_has_what_was_decided_on(policy: str) -> None:
     """The chosen candidate with its own features; the weekday and exploration only where the policy tells of it."""
-    candidates = [Candidate("a", Task(True, 3.5, 4)), Candidate("b", Task(False, 0.25, 2))]
+    candidates = [
+        Candidate("a", task(is_overdue=True, task_age_days=3.5, priority=4)),
+        Candidate("b", task(task_age_days=0.25, priority=2)),
+    ]
     async with stored() as store:
         one = decider(store)
         decisions = [await one.decide(policy, "u", CONTEXT, candidates) for _ in range(10)]
@@ -67,15 +74,13 @@ async def test_the_history_has_what_was_decided_on(policy: str) -> None:
     tells = policy != "linucb-v1"
     assert len({decision.candidate_id for decision in decisions}) == 1 + tells
     for decision, entry in zip(decisions, entries, strict=True):
-        task = candidates[decision.candidate_id == "b"].features
+        features: dict[str, Any] = dict(candidates[decision.candidate_id == "b"].features)
         assert entry == history.Entry(
             ts=NOW,
             tip_id=decision.candidate_id,
             score=decision.score,
             hour_of_day=9,
-            is_overdue=task.is_overdue,
-            task_age_days=task.task_age_days,
-            priority=task.priority,
+            **features,
             policy=policy,
             day_of_week=2 if tells else None,
             exploring=decision.explored if tells else None,
@@ -116,7 +121,7 @@ async def test_a_model_that_cannot_be_solved() -> None:
 async def test_chance_of_its_own() -> None:
     """Without one it draws like any other, and by the clock of the system."""
     async with stored() as store:
-        found = await Decider(store, ROWS, Noted()).decide("egreedy-v2", "u", CONTEXT, CANDIDATES[:1])
+        found = await Decider(Models(store, ROWS), ROWS, Noted()).decide("egreedy-v2", "u", CONTEXT, CANDIDATES[:1])
         [entry] = history.decode("", await store.history("u"))
     assert isinstance(found, Decision)
     assert found.propensity == 1.0

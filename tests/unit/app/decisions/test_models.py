@@ -1,33 +1,164 @@
-"""Models as the store gives them."""
+"""Models: the columns of a policy within those that are stored, and that nothing is lost when they differ."""
 
 import numpy as np
 import pytest
 
-from app.bandit.catalog import policies
+from app.bandit.policy import Policy
 from app.bandit.ridge import Singular
-from app.decisions.models import load, naming
+from app.decisions.models import Models, naming
+from app.decisions.reward import Learner
+from app.policies.catalog import catalog, policies
+from state import keys
 from state.errors import CorruptState
 from state.values import record
+from state.values.columns import Columns
 from state.values.record import FIELDS, Meta, Record
+from tests.unit.app.bandit.samples import moment
+from tests.unit.app.decisions.scene import NOW, Noted, Twice, ask, stored
 
 ROW = policies()["linucb-v1"]
+FEATURES = """
+[features]
+one = { of = "candidate", kind = "number", min = 0, max = 1 }
+two = { of = "candidate", kind = "number", min = 0, max = 1 }
+three = { of = "candidate", kind = "number", min = 0, max = 1 }
+
+[policies.p]
+explore = { by = "linucb", alpha = 1.0 }
+"""
+CONTEXT = moment(9, 2)
 
 
-def test_a_new_user() -> None:
+def policy(*columns: str) -> Policy:
+    """A policy `p` with these columns."""
+    quoted = ", ".join(f'"{column}"' for column in columns)
+    return catalog(f"{FEATURES}columns = [{quoted}]").policies["p"]
+
+
+async def learn(store: Twice, row: Policy, reward: float, **features: float) -> None:
+    rows = {row.id: row}
+    learner = Learner(Models(store, rows), rows, Noted(), clock=lambda: NOW)
+    await learner.learn(row.id, "u", context=CONTEXT, features=features, reward=reward)
+
+
+async def decide(store: Twice, row: Policy, *candidates: dict[str, float]) -> float:
+    model = await Models(store, {row.id: row}).read(row, "u")
+    return row.decide(model.a, model.b, row.see(CONTEXT, candidates), seed=1).score
+
+
+async def by_name(store: Twice) -> tuple[dict[str, float], Record]:
+    """What is stored of b by column, and all of it."""
+    key = keys.record("u", "p")
+    values = await store.read(key, FIELDS)
+    assert values[3] is not None
+    columns = await store.shared.columns(values[3])
+    assert columns is not None
+    found = record.decode(key, len(columns.pairs), values)
+    assert found is not None
+    return dict(zip(columns.labels, found.b.tolist(), strict=True)), found
+
+
+@pytest.mark.anyio
+async def test_a_new_user() -> None:
     """The policy's prior, and that it is not stored."""
-    found, model = load(ROW, "k", (None, None, None))
-    assert (found, model.meta) == (False, Meta())
+    async with stored() as store:
+        model = Models(store, {ROW.id: ROW}).load(ROW, "k", (None, None, None, None))
+    assert (model.stored, model.meta) == (None, Meta())
     assert (model.a == np.eye(5)).all()
     assert not model.b.any()
 
 
-def test_a_known_user() -> None:
-    """What was written is read; bytes that are not a model are told with the key."""
+@pytest.mark.anyio
+async def test_models_of_the_first_version_name_no_columns() -> None:
+    """What was written before columns had names is read, and what is written now an old version could read."""
     fields = record.encode(Record(2 * np.eye(5), np.ones(5), Meta(3)))
-    found, model = load(ROW, "k", [fields[name] for name in FIELDS])
-    assert (found, model.meta.pulls, model.b.sum()) == (True, 3, 5.0)
-    with pytest.raises(CorruptState, match="k: b has"):
-        load(policies()["egreedy-v1"], "k", [fields[name] for name in FIELDS])
+    async with stored() as store:
+        models = Models(store, {ROW.id: ROW})
+        model = models.load(ROW, "k", [fields.get(name) for name in FIELDS])
+        written = models.learned(ROW, model, np.ones(5), 1.0, NOW)
+        with pytest.raises(CorruptState, match="k: b has"):
+            models.load(ROW, "k", [fields[b"A"], bytes(48), fields[b"meta"], None])
+    assert model.stored is not None
+    assert (model.meta.pulls, model.b.sum()) == (3, 5.0)
+    assert set(written) == {b"A", b"b", b"meta"}
+
+
+@pytest.mark.anyio
+async def test_columns_are_added_dropped_taken_back_and_moved() -> None:
+    """Each reward is in the sums of the columns that its file has, by name, whatever files came before."""
+    async with stored() as store:
+        await learn(store, policy("one", "two"), 1.0, one=0.5, two=0.25)
+        await learn(store, policy("two", "three"), 1.0, one=0.5, two=0.5, three=1.0)
+        await learn(store, policy("1", "three", "one"), -1.0, one=1.0, two=1.0, three=0.5)
+        await learn(store, policy("two", "one"), 0.5, one=0.5, two=0.5)
+        sums, found = await by_name(store)
+    assert sums == {"one": 0.5 - 1.0 + 0.25, "two": 0.25 + 0.5 + 0.25, "three": 1.0 - 0.5, "1": -1.0}
+    assert (found.meta.reward_count, found.meta.updates) == (4, 4)
+    # Columns that no file ever had together share nothing.
+    places = {label: place for place, label in enumerate(sums)}
+    assert found.a[places["1"], places["two"]] == 0.0
+    assert found.a[places["one"], places["two"]] == 0.125 + 0.25
+    assert np.array_equal(found.a, found.a.T)
+
+
+@pytest.mark.anyio
+async def test_a_column_that_is_left_out_was_never_there() -> None:
+    """To the last bit, in whatever order and under whatever other columns the rewards came."""
+    numbers = np.random.default_rng(7)
+    rewards = [(float(numbers.uniform(-1, 1)), *numbers.uniform(0, 1, 3).tolist()) for _ in range(30)]
+    candidates = [{"one": 0.2, "two": 0.9}, {"one": 0.7, "two": 0.1}]
+    async with stored() as store, stored() as plain:
+        for place, (reward, one, two, three) in enumerate(rewards):
+            wide = policy("three", "two", "one") if place % 3 else policy("two", "1", "one*three", "one")
+            await learn(store, wide, reward, one=one, two=two, three=three)
+            await learn(plain, policy("one", "two"), reward, one=one, two=two)
+        assert await decide(store, policy("one", "two"), *candidates) == await decide(
+            plain, policy("one", "two"), *candidates
+        )
+
+
+@pytest.mark.anyio
+async def test_a_column_that_means_something_else_is_another() -> None:
+    """The same name with another definition starts anew; the old one is kept."""
+    narrow = catalog(f"{FEATURES}columns = ['one']".replace("max = 1 }", "max = 2 }")).policies["p"]
+    async with stored() as store:
+        await learn(store, policy("one"), 1.0, one=1.0)
+        await learn(store, narrow, 1.0, one=1.0)
+        key = keys.record("u", "p")
+        [_, b, _, fingerprint] = await store.read(key, FIELDS)
+        assert fingerprint is not None
+        columns = await store.shared.columns(fingerprint)
+    assert columns is not None
+    assert columns.labels == ["one", "one"]
+    assert np.frombuffer(b or b"").tolist() == [1.0, 0.5]
+
+
+@pytest.mark.anyio
+async def test_a_new_model_names_columns_that_can_be_looked_up() -> None:
+    """They are known before the model names them, and again after Redis has lost them."""
+    row = policy("one")
+    async with stored() as store:
+        models = Models(store, {"p": row})
+        learner = Learner(models, {"p": row}, Noted(), clock=lambda: NOW)
+        await learner.learn("p", "u", context=CONTEXT, features={"one": 1.0}, reward=1.0)
+        assert (await by_name(store))[0] == {"one": 1.0}
+        await ask(store, "DEL", keys.COLUMNS)
+        with pytest.raises(CorruptState, match=r"oo:\{u\}:p: names columns that nobody knows"):
+            await Models(store, {"p": policy("two")}).read(policy("two"), "u")
+        await models.publish(NOW)
+        assert (await by_name(store))[0] == {"one": 1.0}
+        assert await store.shared.policies() == ["p"]
+        assert set(await store.shared.last_used("p")) == set(Columns(models._own["p"].columns.pairs).pairs)
+
+
+@pytest.mark.anyio
+async def test_too_many_columns_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the key and what helps."""
+    monkeypatch.setattr("app.decisions.models.MOST", 2)
+    async with stored() as store:
+        await learn(store, policy("one", "two"), 1.0, one=1.0, two=1.0)
+        with pytest.raises(CorruptState, match=r"oo:\{u\}:p: would have over 2 columns: .*--prune"):
+            await learn(store, policy("three"), 1.0, three=1.0)
 
 
 def test_errors_name_the_key() -> None:

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from app.bandit.catalog import policies
+from app.decisions.models import Models
 from app.decisions.reward import Learner
+from app.policies.catalog import policies
 from state import keys
 from state.errors import CorruptState, KeyReused
 from state.update.changes import Fields
 from state.values.record import FIELDS, Meta, Record, decode
-from tests.unit.app.bandit.samples import Task
+from tests.unit.app.bandit.samples import task
 from tests.unit.app.decisions.scene import CONTEXT, NOW, Noted, Twice, ask, stored
 
 pytestmark = pytest.mark.anyio
@@ -17,14 +18,14 @@ pytestmark = pytest.mark.anyio
 ROWS = policies()
 ROW = ROWS["egreedy-v1"]
 KEY = keys.record("u", ROW.id)
-TASK = Task(True, 3.0, 4)
+TASK = task(is_overdue=True, task_age_days=3.0, priority=4)
 
 
 async def learn(
     store: Twice, reward: float, noted: Noted | None = None, *, once: tuple[str, bytes] | None = None
 ) -> bool:
-    learner = Learner(store, ROWS, noted or Noted(), clock=lambda: NOW + 0.9)
-    return await learner.learn(ROW.id, "u", context=CONTEXT, task=TASK, reward=reward, once=once)
+    learner = Learner(Models(store, ROWS), ROWS, noted or Noted(), clock=lambda: NOW + 0.9)
+    return await learner.learn(ROW.id, "u", context=CONTEXT, features=TASK, reward=reward, once=once)
 
 
 async def model(store: Twice) -> Record:
@@ -39,14 +40,14 @@ async def test_what_a_reward_writes() -> None:
         assert not await learn(store, -0.5)
         assert not await learn(store, 1.0)
         found = await model(store)
-    x = ROW.features.columns(CONTEXT, [TASK])[0]
+    [x] = ROW.see(CONTEXT, [TASK])
     assert np.allclose(found.a, np.eye(ROW.d) + 2 * np.outer(x, x))
     assert np.allclose(found.b, 0.5 * x)
-    assert found.meta == Meta(reward_count=2, cumulative_reward=0.5, last_updated=NOW)
+    assert found.meta == Meta(0, 0, 2, 0.5, NOW, updates=2, weight=2.0, squares=1.25)
     for change, _ in store.changes:
         [write] = change.writes
         assert isinstance(write, Fields)
-        assert (write.key, set(write.values)) == (KEY, set(FIELDS))
+        assert (write.key, set(write.values)) == (KEY, {b"A", b"b", b"meta"})
 
 
 async def test_a_key_makes_it_count_once() -> None:

@@ -4,15 +4,16 @@ import random
 
 import pytest
 
-from app.bandit.catalog import policies
 from app.decisions.decide import Decider
+from app.decisions.models import Models
 from app.decisions.reward import Learner
 from app.decisions.sync import Sync
 from app.decisions.users import Statistics, Users
+from app.policies.catalog import policies
 from state import keys
 from state.errors import CorruptState
 from state.values.record import Meta
-from tests.unit.app.bandit.samples import Task
+from tests.unit.app.bandit.samples import task
 from tests.unit.app.decisions.scene import CANDIDATES, CONTEXT, NOW, Noted, Twice, ask, stored
 
 pytestmark = pytest.mark.anyio
@@ -22,25 +23,25 @@ ROWS = policies()
 
 async def serve(store: Twice, policy: str = "egreedy-v1", *, key: str | None = None) -> None:
     """A decision and its reward."""
-    decider = Decider(store, ROWS, Noted(), clock=lambda: NOW, chance=random.Random(1))
+    decider = Decider(Models(store, ROWS), ROWS, Noted(), clock=lambda: NOW, chance=random.Random(1))
     await decider.decide(policy, "u", CONTEXT, CANDIDATES)
     once = (key, b"r") if key else None
-    await Learner(store, ROWS, Noted(), clock=lambda: NOW).learn(
-        policy, "u", context=CONTEXT, task=Task(is_overdue=True), reward=0.5, once=once
+    await Learner(Models(store, ROWS), ROWS, Noted(), clock=lambda: NOW).learn(
+        policy, "u", context=CONTEXT, features=task(is_overdue=True), reward=0.5, once=once
     )
 
 
 async def test_statistics() -> None:
     """Counters as they were counted, theta by the policy's labels; of a new user zeros."""
     async with stored() as store:
-        users = Users(store, ROWS)
+        users = Users(store, Models(store, ROWS), ROWS)
         new = await users.statistics("egreedy-v1", "u")
         assert (new.meta, new.theta, new.mean_reward, new.exploration_rate) == (Meta(), [0.0] * 7, 0.0, 0.0)
         await serve(store)
         known = await users.statistics("egreedy-v1", "u")
         assert (await users.statistics("linucb-v1", "u")).meta == Meta()
     assert (known.meta.pulls, known.meta.reward_count, known.mean_reward) == (1, 1, 0.5)
-    theta = dict(zip(known.policy.features.labels, known.theta, strict=True))
+    theta = dict(zip(known.policy.labels, known.theta, strict=True))
     assert theta["is_overdue"] > 0
 
 
@@ -56,13 +57,13 @@ async def test_a_damaged_model_is_named() -> None:
     async with stored() as store:
         await ask(store, "HSET", key, "A", bytes(200), "b", bytes(40), "meta", bytes(40))
         with pytest.raises(CorruptState, match=r"oo:\{u\}:linucb-v1: "):
-            await Users(store, ROWS).statistics("linucb-v1", "u")
+            await Users(store, Models(store, ROWS), ROWS).statistics("linucb-v1", "u")
 
 
 async def test_a_reset_keeps_keys_and_sync() -> None:
     """Models and history go; a reward that is sent again is still a replay."""
     async with stored() as store:
-        users = Users(store, ROWS)
+        users = Users(store, Models(store, ROWS), ROWS)
         for policy in ROWS:
             await serve(store, policy, key="k")
         await Sync(store).synced("u", {"a": "1"}, 1.0)
@@ -79,7 +80,7 @@ async def test_a_reset_keeps_keys_and_sync() -> None:
 async def test_an_erasure_keeps_nothing() -> None:
     """Every key of the user goes, and is named."""
     async with stored() as store:
-        users = Users(store, ROWS)
+        users = Users(store, Models(store, ROWS), ROWS)
         await serve(store, key="k")
         await Sync(store).synced("u", {"a": "1"}, 1.0)
         names = ["egreedy-v1", "egreedy-v1:once:k", "history", "once", "sync"]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.bandit.catalog import policies
 from app.messages.classic import ErasedAnswer, RewardRequest, ScoreAnswer, ScoreRequest, StatisticsAnswer
+from app.policies.catalog import policies
 from app.reference.examples import IDEMPOTENCY_KEY, ROUTES, THETA
 from state import keys
 

@@ -1,0 +1,1 @@
+"""Policies and loops as configuration: what the file says, checked, and made into policies; no I/O."""

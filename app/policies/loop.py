@@ -1,0 +1,74 @@
+"""A loop: which policies decide and learn on a stream of decisions, and what its rewards are."""
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import msgspec
+from msgspec import UNSET
+
+from app.bandit.policy import Policy
+from app.policies.reading import BadPolicies
+from app.policies.rows import LoopRow
+
+__all__ = ["Loop", "made_loop"]
+
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_LONGEST_WINDOW: Final = 90 * 86_400
+
+
+class Loop(msgspec.Struct, frozen=True, kw_only=True):
+    """A stream of decisions: the `champion` serves it, the `shadows` are scored and learn beside it.
+
+    A reward from `low` to `high` may come within `window` seconds. Silence is booked as `default_reward`, and counts as
+    `missing` in evidence; None: it is not.
+    """
+
+    name: str
+    champion: str
+    shadows: tuple[str, ...]
+    window: int
+    low: float
+    high: float
+    default_reward: float | None
+    missing: float | None
+    late: Literal["correct", "discard"]
+    aggregation: Literal["first", "sum"]
+    open_max: int
+    refuses_unknown: bool
+
+
+def made_loop(name: str, row: LoopRow, policies: Mapping[str, Policy]) -> Loop:
+    """The loop that `row` describes. Raises BadPolicies."""
+
+    def refuse(problem: str) -> BadPolicies:
+        return BadPolicies(f"[loops] {name}: {problem}")
+
+    for key, policy in (("champion", row.champion), *(("shadows", each) for each in row.shadows)):
+        if policy not in policies:
+            raise refuse(f"{key}: there is no policy {policy!r}; there are {', '.join(policies)}")
+    if len({row.champion, *row.shadows}) <= len(row.shadows):
+        raise refuse("champion and shadows must all differ")
+    window = int(row.window[:-1]) * _SECONDS[row.window[-1]]
+    if not 1 <= window <= _LONGEST_WINDOW:
+        raise refuse(f"window: takes 1s to 90d, not {row.window!r}")
+    low, high = row.reward.min, row.reward.max
+    if not low < high:
+        raise refuse("reward: min must be less than max")
+    missing = row.default_reward if row.missing is UNSET else row.missing
+    for key, value in (("default_reward", row.default_reward), ("missing", missing)):
+        if value is not None and not low <= value <= high:
+            raise refuse(f"{key}: takes a reward of the loop, {low:g} to {high:g}, not {value:g}")
+    return Loop(
+        name=name,
+        champion=row.champion,
+        shadows=tuple(row.shadows),
+        window=window,
+        low=low,
+        high=high,
+        default_reward=row.default_reward,
+        missing=missing,
+        late=row.late,
+        aggregation=row.aggregation,
+        open_max=row.open_max,
+        refuses_unknown=row.unknown_features == "refuse",
+    )
