@@ -6,21 +6,19 @@ import sys
 import time
 import timeit
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Final
 
-import msgspec
-
-from app.bandit.context import Context
-from app.bandit.policy import Policy
+from app.bandit.context import Context, Fields
+from app.bandit.policy import Choice, Policy
 from app.bandit.ridge import Matrix, Vector
 from app.policies.catalog import policies
 from bench.report import Check, Section, spread
 
-__all__ = ["alone", "beside_peers", "context", "guard", "learned", "tasks", "time_of"]
+__all__ = ["alone", "beside_peers", "context", "decide", "guard", "learned", "tasks", "time_of"]
 
 ROOT = Path(__file__).parent.parent
 PEERS: Final = ROOT / ".cache" / "peers"
@@ -35,30 +33,30 @@ PROFILE: Final = {
 }
 
 
-class Task(msgspec.Struct, frozen=True):
-    """What a candidate is about."""
-
-    is_overdue: bool
-    task_age_days: float
-    priority: int
-
-
 def context(step: int = 0) -> Context:
     """A moment of a user with a profile."""
-    return Context(step % 24, step % 7, PROFILE)
+    return Context({"hour_of_day": step % 24, "day_of_week": step % 7}, PROFILE)
 
 
-def tasks(count: int, step: int = 0) -> list[Task]:
+def tasks(count: int, step: int = 0) -> list[Fields]:
     """Different candidates."""
-    return [Task(i % 3 == 0, float((i * 7 + step) % 31), (i + step) % 4 + 1) for i in range(count)]
+    return [
+        {"is_overdue": i % 3 == 0, "task_age_days": float((i * 7 + step) % 31), "priority": (i + step) % 4 + 1}
+        for i in range(count)
+    ]
 
 
 def learned(policy: Policy) -> tuple[Matrix, Vector]:
     """A and b after 200 rewards."""
     a, b = policy.prior()
     for step in range(200):
-        a, b = policy.learn(a, b, context(step), tasks(1, step)[0], ((step % 5) - 2) / 2)
+        a, b = policy.learn(a, b, policy.see(context(step), tasks(1, step))[0], ((step % 5) - 2) / 2)
     return a, b
+
+
+def decide(policy: Policy, a: Matrix, b: Vector, context: Context, candidates: Sequence[Fields]) -> Choice:
+    """A decision from fields to choice."""
+    return policy.decide(a, b, policy.see(context, candidates), 12345)
 
 
 def time_of(work: Callable[[], object], repeats: int = 9, seconds: float = 0.05) -> list[float]:
@@ -75,7 +73,7 @@ def alone() -> list[Section]:
         a, b = learned(policy)
         row = [f"{policy.id}, d={policy.d}"]
         for count in (10, 200):
-            took = median(time_of(partial(policy.decide, a, b, context(9), tasks(count), 12345)))
+            took = median(time_of(partial(decide, policy, a, b, context(9), tasks(count))))
             row.append(f"{took:.1f}")
             if (policy.d, count) == (12, 10):
                 checks.append(Check("decide, d=12, 10 candidates", took, LIMIT, "µs"))
@@ -88,11 +86,11 @@ def beside_peers() -> list[Section]:
     """The same candidates decided by libraries, in an environment of their own under .cache/."""
     policy = policies(alpha=1.0, epsilon=0.1)["egreedy-v2"]
     a, b = learned(policy)
-    some, seed = tasks(10), 12345
-    x = policy.features.columns(context(9), some)
+    some = tasks(10)
+    x = policy.see(context(9), some)
     took = {
-        f"{policy.id}, features included": time_of(lambda: policy.decide(a, b, context(9), some, seed)),
-        f"{policy.id}, features ready": time_of(lambda: policy.explorer.odds(a, b, x)),
+        f"{policy.id}, features included": time_of(lambda: decide(policy, a, b, context(9), some)),
+        f"{policy.id}, features ready": time_of(lambda: policy.odds(a, b, x, 12345)),
     }
     done = subprocess.run(
         [_environment(), str(ROOT / "bench" / "peers.py")],

@@ -12,7 +12,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from app.policies.catalog import policies
-from bench.decide import context, learned, tasks, time_of
+from bench.decide import context, decide, learned, tasks, time_of
 
 USUAL: Final = {
     "decide linucb-v1 10": 1.72,
@@ -63,11 +63,11 @@ def test_decide_is_not_slower(benchmark: BenchmarkFixture, policy_id: str, count
     """A decision, features included, keeps its cost in units of plain numpy on the same sizes."""
     policy = POLICIES[policy_id]
     a, b = learned(policy)
-    moment, some, seed = context(9), tasks(count), 12345
+    moment, some = context(9), tasks(count)
     _guard(
         benchmark,
         f"decide {policy_id} {count}",
-        lambda: policy.decide(a, b, moment, some, seed),
+        lambda: decide(policy, a, b, moment, some),
         _reference(policy.d, count),
     )
 
@@ -78,10 +78,10 @@ def test_learn_is_not_slower(benchmark: BenchmarkFixture, policy_id: str) -> Non
     policy = POLICIES[policy_id]
     a, b = learned(policy)
     moment, task = context(9), tasks(1)[0]
-    x = policy.features.columns(moment, [task])[0]
+    [x] = policy.see(moment, [task])
     _guard(
         benchmark,
         f"learn {policy_id}",
-        lambda: policy.learn(a, b, moment, task, 0.5),
+        lambda: policy.learn(a, b, policy.see(moment, [task])[0], 0.5),
         lambda: (a + np.outer(x, x), b + 0.5 * x),
     )

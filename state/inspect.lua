@@ -10,7 +10,7 @@ if not key then
   return redis.error_reply("give one key, e.g. redis-cli --eval state/inspect.lua 'oo:{alice}:egreedy-v1'")
 end
 
--- Features by position: a policy with d features has the first d of these, if d is known.
+-- Of models that name no columns: a policy with d columns has the first d of these.
 local FEATURES = {
   { "hour_sin", "hour of the day, around the clock" },
   { "hour_cos", "hour of the day: + at midnight, - at noon" },
@@ -41,13 +41,13 @@ elseif kind ~= "hash" then
   return broken("holds a " .. kind .. ", not a model (a hash)")
 end
 
-local fields = redis.call("HMGET", key, "A", "b", "meta")
+local fields = redis.call("HMGET", key, "A", "b", "meta", "columns")
 for index, name in ipairs({ "A", "b", "meta" }) do
   if not fields[index] then
     return broken("no model: it has no field " .. name .. ", only " .. table.concat(redis.call("HKEYS", key), ", "))
   end
 end
-local A, b, meta = fields[1], fields[2], fields[3]
+local A, b, meta, named = fields[1], fields[2], fields[3], fields[4]
 
 if #b == 0 or #b % 8 ~= 0 then
   return broken("b has " .. #b .. " bytes, not a multiple of 8")
@@ -58,6 +58,18 @@ if #A ~= 8 * d * d then
 end
 if #meta == 0 or (#meta < 40 and #meta % 8 ~= 0) then
   return broken("meta has " .. #meta .. " bytes, in which a field is cut off")
+end
+
+-- A model names its columns; they are kept once for all models, in a key that another node of a cluster may have.
+local names = nil
+if named then
+  local known = redis.pcall("HGET", "oo:columns", named)
+  if type(known) == "string" then
+    names = {}
+    for index, pair in ipairs(cjson.decode(known)) do
+      names[index] = pair[1]
+    end
+  end
 end
 
 -- Rows of A with b as the last column, then Gauss-Jordan elimination with the largest pivot of each column.
@@ -126,6 +138,9 @@ local META = {
   { "reward_count", "<I8", whole },
   { "cumulative_reward", "<d", function(number) return string.format("%.10g", number) end },
   { "last_updated", "<i8", utc },
+  { "updates", "<I8", whole },
+  { "weight", "<d", function(number) return string.format("%.10g", number) end },
+  { "squares", "<d", function(number) return string.format("%.10g", number) end },
 }
 
 local lines = { "key " .. key, "d " .. d }
@@ -138,16 +153,25 @@ if #meta > 8 * #META then
   lines[#lines + 1] = "later fields " .. (#meta - 8 * #META) .. " bytes"
 end
 
+local function label(i)
+  if names and names[i] then
+    return names[i], ""
+  elseif not named and KNOWN[d] then
+    return FEATURES[i][1], "   " .. FEATURES[i][2]
+  end
+  return "column " .. i, ""
+end
+
+if named then
+  lines[#lines + 1] = "columns " .. named .. (names and "" or ": look them up with HGET oo:columns " .. named)
+end
 local width = 0
 for i = 1, d do
-  width = math.max(width, KNOWN[d] and #FEATURES[i][1] or 9)
+  width = math.max(width, #label(i))
 end
 lines[#lines + 1] = "theta"
 for i = 1, d do
-  local name, means = "feature " .. i, ""
-  if KNOWN[d] then
-    name, means = FEATURES[i][1], "   " .. FEATURES[i][2]
-  end
+  local name, means = label(i)
   lines[#lines + 1] = string.format("  %-" .. width .. "s %+.9f%s", name, rows[i][d + 1] / rows[i][i], means)
 end
 return lines

@@ -30,6 +30,7 @@ __all__ = [
     "index",
     "is_marker",
     "is_passing",
+    "is_policy",
     "kind_of",
     "marker",
     "marker_parts",
@@ -63,6 +64,9 @@ _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,128}")
 _ONCE: Final = ":once:"
 _FLIGHT: Final = "flight:"
 _SLOTS: Final = 16_384
+_POLICY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# As the last part of a key these words have another meaning.
+_TAKEN: Final = frozenset({HISTORY, SYNC, INDEX, "flight", "u", "d", "t"})
 
 
 @lru_cache(1_024)
@@ -97,6 +101,11 @@ def kind_of(key: str) -> str:
 def fixed(policies: Iterable[str]) -> list[str]:
     """The last parts of all keys that a user may have under `policies`, without idempotency keys and their index."""
     return [*policies, HISTORY, SYNC]
+
+
+def is_policy(word: str) -> bool:
+    """Whether `word` can be the id of a policy, which is the last part of the key of its models."""
+    return _POLICY.fullmatch(word) is not None and word not in _TAKEN
 
 
 def is_marker(kind: str) -> bool:

@@ -49,7 +49,7 @@ class Shared:
         used: dict[tuple[str, str], int] = {}
         for name, day in await self._all(keys.USED):
             owner, _, rest = name.decode(errors="replace").partition("\n")
-            label, _, digest = rest.partition("\n")
+            label, _, digest = rest.rpartition("\n")
             if owner == policy and day.isdigit():
                 used[label, digest] = (int(day) + 1) * _DAY
         return used

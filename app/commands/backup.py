@@ -15,12 +15,13 @@ from app.commands.backup_lines import KeyOfUser, User, flaw, kind_of, stored_of
 from app.policies.catalog import SIZES
 from state.errors import CorruptState
 from state.sorter import Sorter
+from state.values.columns import Columns
 from state.values.stored import Stored, check
 
 __all__ = ["LONGEST_LINE", "VERSION", "BadBackup", "Footer", "Header", "Read", "read", "version"]
 
 T = TypeVar("T")
-VERSION: Final = 2
+VERSION: Final = 3
 # Enough for 10,000 history entries of 2 kB as JSON within JSON (a tip's id has up to 256 characters), a synchronisation
 # of 256 KiB, and 60,000 idempotency keys of 180 bytes.
 LONGEST_LINE: Final = 2**25
@@ -52,9 +53,11 @@ class Footer(msgspec.Struct, frozen=True):
 
 
 class Read(msgspec.Struct, frozen=True):
-    """A user in a backup: all keys, their approximate size in bytes, and why they must not be restored, if so."""
+    """A user in a backup: all keys, the columns that models name, the approximate size in bytes, and why the user must
+    not be restored, if so."""
 
     stored: list[Stored]
+    columns: dict[bytes, Columns]
     size: int
     problem: str | None = None
 
@@ -110,12 +113,13 @@ def _users(lines: Iterator[tuple[int, bytes, bool]]) -> Iterator[Read]:
             return
         found = _decoded(_read_user, number, line)
         counts.update(kind_of(key.kind) for key in found.keys)
+        columns: dict[bytes, Columns] = {}
         try:
-            stored = [stored_of(found.user, key) for key in found.keys]
-            problem = flaw(stored)
+            stored = [stored_of(found.user, key, columns) for key in found.keys]
+            problem = flaw(stored, columns)
         except CorruptState as error:
             stored, problem = [], str(error)
-        yield Read(stored, len(line), None if problem is None else f"line {number}: {problem}")
+        yield Read(stored, columns, len(line), None if problem is None else f"line {number}: {problem}")
 
 
 def _sorted_by_user(lines: Iterator[tuple[int, bytes, bool]]) -> Iterator[Read]:
@@ -128,7 +132,7 @@ def _sorted_by_user(lines: Iterator[tuple[int, bytes, bool]]) -> Iterator[Read]:
             key = _decoded(_read_key, number, line)
             counts[kind_of(key.kind)] += 1
             try:
-                check(stored_of(key.user, key), SIZES)
+                check(stored_of(key.user, key, {}), SIZES)
             except CorruptState as error:
                 sorter.add(key.user, key.kind, f"line {number}: {error}".encode())
             else:
@@ -136,8 +140,8 @@ def _sorted_by_user(lines: Iterator[tuple[int, bytes, bool]]) -> Iterator[Read]:
         for user, rows in sorter:
             # A line is a JSON object; any other text is the reason why the user is refused.
             problem = next((line.decode() for _, line in rows if not line.startswith(b"{")), None)
-            stored = [] if problem else [stored_of(user, _read_key(line)) for _, line in rows]
-            yield Read(stored, sum(len(line) for _, line in rows), problem)
+            stored = [] if problem else [stored_of(user, _read_key(line), {}) for _, line in rows]
+            yield Read(stored, {}, sum(len(line) for _, line in rows), problem)
 
 
 def _check_footer(number: int, line: bytes, counts: Counter[str], users: int | None) -> None:

@@ -3,7 +3,7 @@
 A line says what a key means, not how Redis or this version stores it, so that later versions can read it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Final
 
 import msgspec
@@ -13,7 +13,8 @@ from app.messages.basics import UserId
 from app.policies.catalog import SIZES
 from state import keys
 from state.errors import CorruptState
-from state.values.stored import Stored, check
+from state.values.columns import Columns
+from state.values.stored import NAMED, Stored, check
 
 __all__ = ["Key", "KeyOfUser", "User", "flaw", "key_of", "kind_of", "stored_of"]
 
@@ -54,13 +55,13 @@ class User(msgspec.Struct, frozen=True):
     keys: list[Key]
 
 
-def flaw(stored: Sequence[Stored]) -> str | None:
-    """Why the service could not have written these keys of one user; None if it could."""
+def flaw(stored: Sequence[Stored], columns: Mapping[bytes, Columns]) -> str | None:
+    """Why the service could not have written these keys of one user, whose models name `columns`; None if it could."""
     if not stored:
         return "there is no key of this user"
     try:
         for one in stored:
-            check(one, SIZES)
+            check(one, SIZES, columns)
     except CorruptState as error:
         return str(error)
     if len({one.kind for one in stored}) < len(stored):
@@ -73,8 +74,11 @@ def kind_of(kind: str) -> str:
     return _MARKERS if keys.is_marker(kind) else kind
 
 
-def key_of(stored: Stored) -> Key:
-    """The key for a line. Raises UnicodeDecodeError for a field whose name is not UTF-8."""
+def key_of(stored: Stored, columns: Mapping[bytes, Columns]) -> Key:
+    """The key for a line, in which a model has its columns themselves and not their fingerprint.
+
+    Raises UnicodeDecodeError for a field whose name is not UTF-8.
+    """
     kind, value = stored.kind, stored.value
     if isinstance(value, bytes):
         return Key(kind=kind, text=_text(value), expires_in_ms=stored.expires_ms)
@@ -82,11 +86,16 @@ def key_of(stored: Stored) -> Key:
         return Key(kind=kind, entries=[_text(entry) for entry in value])
     if kind == keys.SYNC:
         return Key(kind=kind, texts={name.decode(): _text(field) for name, field in value.items()})
+    if NAMED in value:
+        value = value | {NAMED: columns[value[NAMED]].encode()}
     return Key(kind=kind, blobs={name.decode(): field for name, field in value.items()})
 
 
-def stored_of(user: str, key: Key) -> Stored:
-    """The key for Redis. Raises CorruptState unless it has exactly one value."""
+def stored_of(user: str, key: Key, columns: dict[bytes, Columns]) -> Stored:
+    """The key for Redis; the columns of a model are added to `columns`.
+
+    Raises CorruptState unless it has exactly one value, and for columns that are none.
+    """
     value: dict[bytes, bytes] | list[bytes] | bytes | None = None
     if key.text is not None:
         value = _bytes(key.text)
@@ -96,6 +105,10 @@ def stored_of(user: str, key: Key) -> Stored:
         value = {name.encode(): _bytes(field) for name, field in key.texts.items()}
     elif key.blobs is not None:
         value = {name.encode(): field for name, field in key.blobs.items()}
+        if NAMED in value:
+            named = Columns.decode(ascii(key.kind), value[NAMED])
+            value[NAMED] = named.fingerprint
+            columns[named.fingerprint] = named
     values = (key.blobs, key.texts, key.entries, key.text)
     if not value or sum(one is not None for one in values) > 1:
         raise CorruptState(ascii(key.kind), "does not have one value")

@@ -19,6 +19,7 @@ from app.policies.catalog import SIZES
 from state import keys
 from state.errors import CorruptState
 from state.users import Found
+from state.values.columns import Columns
 from state.values.stored import Stored, check
 
 __all__ = ["ODD", "Writer"]
@@ -46,6 +47,8 @@ class Writer:
         self._file: gzip.GzipFile
         self.counts: Counter[str] = Counter()
         self.users = 0
+        # By the fingerprint that models name; whoever writes a user sees to it that they are known.
+        self.columns: dict[bytes, Columns] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -81,7 +84,7 @@ class Writer:
         whole: list[Stored] = []
         for stored in found.stored:
             try:
-                check(stored, SIZES)
+                check(stored, SIZES, self.columns)
             except CorruptState as error:
                 left_out.append(f"{keys.of(stored.user, stored.kind)}: left out: {error.problem}")
                 lost.add(stored.kind)
@@ -90,7 +93,7 @@ class Writer:
         kept = [stored for stored in whole if _policy(stored) not in lost]
         left_out += [f"{keys.of(found.user, one.kind)}: left out, as its model is" for one in whole if one not in kept]
         if kept:
-            line = _encode(User(found.user, [key_of(stored) for stored in kept])) + b"\n"
+            line = _encode(User(found.user, [key_of(stored, self.columns) for stored in kept])) + b"\n"
             if len(line) > LONGEST_LINE:
                 return [*left_out, f"{keys.everything(found.user)}: left out: would be a line of {len(line):,} bytes"]
             self._append(line)

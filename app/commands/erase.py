@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from typing import Final
 
 from app.commands.terminal import FAILED, INTERRUPTED, PATIENCE, USAGE, complain, connected, say
 from app.policies.catalog import SIZES
@@ -11,8 +10,6 @@ from state import keys
 from state.store import Store
 
 __all__ = ["ask", "erase_user"]
-
-_FIXED: Final = keys.fixed(SIZES)
 
 
 def ask(user: str) -> int:
@@ -34,7 +31,8 @@ async def erase_user(arguments: argparse.Namespace, settings: Settings) -> int:
     async with connected(settings) as servers:
         life = settings.idempotency_ttl_seconds
         store = Store(servers, timeout=PATIENCE, history_size=1, marker_seconds=life)
-        fixed = [keys.of(arguments.user, kind) for kind in _FIXED]
+        policies = dict.fromkeys((*SIZES, *await store.shared.policies()))
+        fixed = [keys.of(arguments.user, kind) for kind in keys.fixed(policies)]
         removed = await store.erase(arguments.user, fixed, thorough=arguments.thorough)
     for key in removed:
         say(key)

@@ -166,7 +166,12 @@ def _record(found: _File) -> Record:
         raise Unusable(f"A is not {d} x {d}, as b wants it")
     a, b = np.array(found.A, "<f8"), np.array(found.b, "<f8")
     counters = record.Meta(
-        meta.pulls, meta.explore_count, meta.reward_count, meta.cumulative_reward, _seconds(meta.last_updated)
+        meta.pulls,
+        meta.explore_count,
+        meta.reward_count,
+        meta.cumulative_reward,
+        _seconds(meta.last_updated),
+        weight=None if meta.reward_count else 0.0,
     )
     return Record(a, b, counters)
 

@@ -17,9 +17,11 @@ from app.policies.catalog import SIZES, policies
 from app.settings import Settings
 from state import keys
 from state.redis.servers import Servers
+from state.shared import Shared
 from state.sorter import Sorter
 from state.transfer import Transfer
-from state.users import Users
+from state.users import Found, Users
+from state.values.stored import NAMED
 
 __all__ = ["export_state", "import_state", "restore_state"]
 
@@ -84,7 +86,10 @@ async def export_state(arguments: argparse.Namespace, settings: Settings) -> int
                 progress.advance(task, count)
             progress.reset(task, description="export", total=sorter.count())
             wanted = ((user, [kind for kind, _ in rows]) for user, rows in sorter)
+            shared = Shared(servers, timeout=PATIENCE)
             async for group in users.read(wanted):
+                if not _named(group) <= writer.columns.keys():
+                    writer.columns |= await shared.all_columns()
                 for found in group:
                     left_out += writer.write(found)
                 progress.advance(task, len(group))
@@ -103,6 +108,7 @@ async def restore_state(arguments: argparse.Namespace, settings: Settings) -> in
     done = _Restored()
     async with connected(settings) as servers:
         transfer, users = _whole_users(servers)
+        shared = Shared(servers, timeout=PATIENCE)
         with arguments.file.open("rb") as file, Sorter() as there, progress_bar() as progress:
             if backup.version(file) == 1:
                 complain(f"{arguments.file}: {_OF_VERSION_1}")
@@ -116,7 +122,7 @@ async def restore_state(arguments: argparse.Namespace, settings: Settings) -> in
                     pass
             file.seek(0)
             for batch in _bounded(backup.read(file)):
-                await _restore_batch(batch, users, there if arguments.overwrite else None, done)
+                await _restore_batch(batch, users, shared, there if arguments.overwrite else None, done)
                 progress.update(task, completed=size + file.tell())
     written = f"{done.users:,} users ({done.keys:,} keys)"
     say(f"restored: {written}; there already: {done.there:,}; left out: {done.left_out:,}")
@@ -125,7 +131,9 @@ async def restore_state(arguments: argparse.Namespace, settings: Settings) -> in
     return FAILED if done.left_out else 0
 
 
-async def _restore_batch(batch: list[backup.Read], users: Users, there: Sorter | None, done: "_Restored") -> None:
+async def _restore_batch(
+    batch: list[backup.Read], users: Users, shared: Shared, there: Sorter | None, done: "_Restored"
+) -> None:
     good = []
     for user in batch:
         if user.problem is None:
@@ -134,10 +142,20 @@ async def _restore_batch(batch: list[backup.Read], users: Users, there: Sorter |
             done.left_out += 1
             complain(f"left out: {user.problem}")
     strays = None if there is None else [there.kinds(stored[0].user) for stored in good]
+    for columns in {name: one for user in batch for name, one in user.columns.items()}.values():
+        await shared.publish(columns)
+    if models := {one.kind for stored in good for one in stored if keys.is_policy(one.kind)}:
+        await shared.note_policies(sorted(models))
     written = await users.write(good, strays=strays)
     done.users += sum(written)
     done.there += len(written) - sum(written)
     done.keys += sum(len(stored) for stored in compress(good, written))
+
+
+def _named(group: Iterable[Found]) -> set[bytes]:
+    """The fingerprints that the models of these users name."""
+    values = [stored.value for found in group for stored in found.stored]
+    return {value[NAMED] for value in values if isinstance(value, dict) and NAMED in value}
 
 
 class _Restored(msgspec.Struct):

@@ -10,19 +10,22 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from app.bandit.policy import Policy
-from app.bandit.ridge import Singular, Vector
+from app.bandit.ridge import Singular, Vector, theta
 from app.commands.terminal import FAILED, PATIENCE, connected, plain
-from app.policies.catalog import policies
+from app.policies.catalog import SIZES, policies
 from app.settings import Settings
 from state import keys
 from state.errors import CorruptState
+from state.shared import Shared
 from state.transfer import Page, Transfer
 from state.values import history, record
-from state.values.stored import Stored
+from state.values.columns import Columns
+from state.values.stored import NAMED, Stored
 
 __all__ = ["picture", "show_user"]
 
+# Whose models name no columns.
+_FIRST: Final = policies()
 _BAR: Final = 16
 _ENTRIES: Final = 10
 # A file has no edge at which a line would have to be broken.
@@ -31,10 +34,12 @@ _WIDE: Final = 10_000
 
 async def show_user(arguments: argparse.Namespace, settings: Settings) -> int:
     """Print what there is of a user; the exit code."""
-    rows = policies(settings.alpha, settings.epsilon)
     async with connected(settings) as servers:
-        page = await Transfer(servers, patience=PATIENCE).fetch(arguments.user, keys.fixed(rows))
-    shown, whole = picture(arguments.user, page, rows)
+        shared = Shared(servers, timeout=PATIENCE)
+        kinds = keys.fixed(dict.fromkeys((*SIZES, *await shared.policies())))
+        page = await Transfer(servers, patience=PATIENCE).fetch(arguments.user, kinds)
+        columns = await shared.all_columns()
+    shown, whole = picture(arguments.user, page, columns)
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = _WIDE
@@ -42,13 +47,13 @@ async def show_user(arguments: argparse.Namespace, settings: Settings) -> int:
     return 0 if whole else FAILED
 
 
-def picture(user_id: str, page: Page, rows: Mapping[str, Policy]) -> tuple[RenderableType, bool]:
-    """All there is of a user, and whether there is anything and all of it could be read."""
+def picture(user_id: str, page: Page, columns: Mapping[bytes, Columns]) -> tuple[RenderableType, bool]:
+    """All there is of a user, whose models name `columns`; and whether there is anything and all could be read."""
     parts: list[RenderableType] = [Text(plain(user_id), "bold")]
     problems = [f"{key}: holds a value of another type" for key in page.odd]
     for stored in page.found:
         try:
-            parts += ["", *_part(stored, rows)]
+            parts += ["", *_part(stored, columns)]
         except CorruptState as error:
             problems.append(str(error))
     if not page.found and not problems:
@@ -57,30 +62,36 @@ def picture(user_id: str, page: Page, rows: Mapping[str, Policy]) -> tuple[Rende
     return Group(*parts), bool(page.found) and not problems
 
 
-def _part(stored: Stored, rows: Mapping[str, Policy]) -> Iterator[RenderableType]:
+def _part(stored: Stored, columns: Mapping[bytes, Columns]) -> Iterator[RenderableType]:
     key = keys.of(stored.user, stored.kind)
     if isinstance(stored.value, list):
         yield from _history(key, stored.value)
     elif isinstance(stored.value, dict) and stored.kind == keys.SYNC:
         yield from _sync(stored.value)
     elif isinstance(stored.value, dict):
-        yield from _model(key, stored.value, rows[stored.kind])
+        yield from _model(key, stored, stored.value, columns)
 
 
-def _model(key: str, fields: Mapping[bytes, bytes], policy: Policy) -> Iterator[RenderableType]:
-    found = record.decode(key, policy.d, [fields.get(name) for name in record.FIELDS])
+def _model(
+    key: str, stored: Stored, fields: Mapping[bytes, bytes], columns: Mapping[bytes, Columns]
+) -> Iterator[RenderableType]:
+    named = fields.get(NAMED)
+    if named is not None and named not in columns:
+        raise CorruptState(key, f"names columns that nobody knows: {named!r}")
+    labels = _FIRST[stored.kind].labels if named is None else columns[named].labels
+    found = record.decode(key, len(labels), [fields.get(name) for name in record.FIELDS])
     if found is None:
         raise CorruptState(key, "has none of A, b and meta")
     try:
-        theta = policy.estimate(found.a, found.b)
+        estimate = theta(found.a, found.b)
     except Singular as error:
         raise CorruptState(key, str(error)) from None
     meta = found.meta
     explored = f" ({meta.explore_count:,} explored)" if meta.explore_count else ""
     mean = f", {meta.cumulative_reward / meta.reward_count:+.3f} each" if meta.reward_count else ""
-    yield Text(policy.id, "bold")
+    yield Text(stored.kind, "bold")
     yield f"  {meta.pulls:,} decisions{explored}, {meta.reward_count:,} rewards{mean}, last {_time(meta.last_updated)}"
-    yield _chart(policy.labels, theta)
+    yield _chart(labels, estimate)
 
 
 def _chart(labels: Sequence[str], theta: Vector) -> Table:

@@ -18,12 +18,11 @@ from app.bandit.policy import Classic, ClassicPolicy, Policy
 from app.policies.loop import Loop, made_loop
 from app.policies.reading import BadPolicies, parse
 from app.policies.rows import AlignmentRow, AnyFeature, ByEpsilon, ByExplorer, ByLinucb, ByThompson, File, PolicyRow
+from state import keys
 
 __all__ = ["SIZES", "Catalog", "catalog", "policies"]
 
 MOST_COLUMNS: Final = 256
-# An id is part of the names of keys in Redis, where these words have another meaning.
-_TAKEN: Final = frozenset({"history", "sync", "once", "flight", "u", "d", "t"})
 
 
 class Catalog(msgspec.Struct, frozen=True):
@@ -54,7 +53,7 @@ def catalog(own: str = "", *, alpha: float = 1.0, epsilon: float = 0.1) -> Catal
         loops=built_in.loops | added.loops,
     )
     for name in added.policies.keys() - built_in.policies.keys():
-        if name in _TAKEN:
+        if not keys.is_policy(name):
             raise BadPolicies(f"[policies] {name}: this name has another meaning; choose another")
         if added.policies[name].classic is not None:
             raise BadPolicies(f"[policies] {name}: classic: only policies of the built-in file take it")

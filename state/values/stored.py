@@ -11,8 +11,9 @@ import msgspec
 from state import keys
 from state.errors import CorruptState
 from state.values import history, record
+from state.values.columns import Columns
 
-__all__ = ["LONGEST_HISTORY", "LONGEST_LIFE_MS", "Stored", "check"]
+__all__ = ["LONGEST_HISTORY", "LONGEST_LIFE_MS", "NAMED", "Stored", "check"]
 
 # The largest values of FEATURE_HISTORY_SIZE and IDEMPOTENCY_TTL_SECONDS.
 LONGEST_HISTORY: Final = 10_000
@@ -20,6 +21,9 @@ LONGEST_LIFE_MS: Final = 31_536_000_000
 _LONGEST_ID: Final = 256
 _FINGERPRINT_DIGITS: Final = frozenset(b"0123456789abcdef")
 _FINGERPRINT_LENGTH: Final = 32
+# The field of a model that names its columns.
+NAMED: Final = record.FIELDS[-1]
+_NO_COLUMNS: Final[Mapping[bytes, Columns]] = {}
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -34,10 +38,10 @@ class Stored(msgspec.Struct, frozen=True):
     expires_ms: int | None = None
 
 
-def check(stored: Stored, sizes: Mapping[str, int]) -> None:
+def check(stored: Stored, sizes: Mapping[str, int], columns: Mapping[bytes, Columns] = _NO_COLUMNS) -> None:
     """Raise CorruptState, which names the key, unless the service could have written this value there.
 
-    `sizes` is the number of features of each policy.
+    `sizes` is the number of columns of each policy whose models name none, `columns` what the others name.
     """
     kind, value = stored.kind, stored.value
     try:
@@ -54,8 +58,8 @@ def check(stored: Stored, sizes: Mapping[str, int]) -> None:
         _check_history(key, value)
     elif kind == keys.SYNC:
         _check_sync(key, value)
-    elif kind in sizes:
-        _check_model(key, value, sizes[kind])
+    elif kind in sizes or (keys.is_policy(kind) and isinstance(value, dict) and NAMED in value):
+        _check_model(key, value, sizes.get(kind), columns)
     else:
         raise CorruptState(key, "this version does not know what it is")
 
@@ -88,9 +92,14 @@ def _check_sync(key: str, value: object) -> None:
         raise CorruptState(key, "has a field that is not UTF-8") from None
 
 
-def _check_model(key: str, value: object, d: int) -> None:
+def _check_model(key: str, value: object, size: int | None, columns: Mapping[bytes, Columns]) -> None:
     if not isinstance(value, dict):
         raise CorruptState(key, "holds a value of another type")
+    named = value.get(NAMED)
+    known = columns.get(named) if named is not None else None
+    if named is not None and known is None:
+        raise CorruptState(key, f"names columns that nobody knows: {named!r}")
+    d = len(known.pairs) if known else size or 0
     found = record.decode(key, d, [value.get(name) for name in record.FIELDS])
     problem = "has none of A, b and meta" if found is None else record.flaw(found)
     if problem is not None:

@@ -13,6 +13,7 @@ from app.bandit.policy import Policy
 from app.bandit.ridge import Matrix, Vector
 from app.policies.catalog import policies
 from state import keys
+from state.values.columns import Columns
 from state.values.record import META
 from tests.support.redis_servers import RedisServer
 
@@ -39,13 +40,13 @@ def model(d: int, rewards: int = 30) -> tuple[Matrix, Vector]:
 
 
 def meta(pulls: int = 0, explored: int = 0, rewards: int = 0, total: float = 0.0, updated: int = 0) -> bytes:
-    return np.array((pulls, explored, rewards, total, updated), META).tobytes()
+    return np.array((pulls, explored, rewards, total, updated, 4, 1.5, 0.25), META).tobytes()
 
 
 @pytest.mark.parametrize("policy", policies(1.0, 0.1).values(), ids=lambda policy: policy.id)
 def test_shows_a_model_with_names(real_redis: RedisServer, policy: Policy) -> None:
     """For each policy: d, counters, the time in UTC and theta as numpy solves it, under the service's own labels."""
-    d, labels = policy.d, policy.features.labels
+    d, labels = policy.d, policy.labels
     a, b = model(d)
     key = keys.record("Zoë {3}", policy.id)
     put(real_redis, key, A=a.tobytes(), b=b.tobytes(), meta=meta(2**53, 7, 30, -2.5, 1_709_210_096))
@@ -60,8 +61,8 @@ def test_shows_a_model_with_names(real_redis: RedisServer, policy: Policy) -> No
         "cumulative_reward -2.5",
         "last_updated 2024-02-29T12:34:56Z (1709210096)",
     ]
-    assert lines[7] == "theta"
-    rows = [line.split()[:2] for line in lines[8:]]
+    assert lines[7:11] == ["updates 4", "weight 1.5", "squares 0.25", "theta"]
+    rows = [line.split()[:2] for line in lines[11:]]
     assert [name for name, _ in rows] == list(labels)
     np.testing.assert_allclose([float(value) for _, value in rows], np.linalg.solve(a, b), atol=1e-8)
 
@@ -71,8 +72,21 @@ def test_shows_a_model_of_an_unknown_size(real_redis: RedisServer) -> None:
     a, b = model(3)
     put(real_redis, KEY, A=a.tobytes(), b=b.tobytes(), meta=meta())
     shown = run(real_redis, KEY)
-    assert [line[:11] for line in shown.splitlines()[-3:]] == ["  feature 1", "  feature 2", "  feature 3"]
+    assert [line[:11] for line in shown.splitlines()[-3:]] == ["  column 1 ", "  column 2 ", "  column 3 "]
     assert "last_updated never" in shown
+
+
+def test_shows_the_columns_that_a_model_names(real_redis: RedisServer) -> None:
+    """By the names kept beside all models; without them it says what to look up."""
+    a, b = model(2)
+    columns = Columns((("hour_sin*price", "0123456789abcdef"), ("1", "fedcba9876543210")))
+    name = columns.fingerprint.decode()
+    put(real_redis, KEY, A=a.tobytes(), b=b.tobytes(), meta=meta(), columns=columns.fingerprint)
+    assert f"columns {name}: look them up with HGET oo:columns {name}" in run(real_redis, KEY)
+    put(real_redis, keys.COLUMNS, **{name: columns.encode()})
+    lines = run(real_redis, KEY).splitlines()
+    assert lines[-4:-2] == [f"columns {name}", "theta"]
+    assert [line.split()[0] for line in lines[-2:]] == ["hour_sin*price", "1"]
 
 
 @pytest.mark.parametrize(

@@ -403,7 +403,7 @@ def model_line(policy: str = "linucb-v1", **blobs: Any) -> dict[str, Any]:
     return {"kind": policy, "blobs": {name: base64_of(value) for name, value in whole.items()}}
 
 
-HEADER = {"format": "oo-serving state", "version": 2, "service": "0.1.0", "exported_at": "2026-11-23T12:47:24Z"}
+HEADER = {"format": "oo-serving state", "version": 3, "service": "0.1.0", "exported_at": "2026-11-23T12:47:24Z"}
 ENTRY = '[1795438044,"rent",1.5,9,true,3.0,4,"linucb-v1",null,null]'
 HISTORY = {"kind": "history", "entries": [ENTRY]}
 MARKER = {"kind": "linucb-v1:once:k", "text": "0123456789abcdef" * 2, "expires_in_ms": 60_000}
@@ -418,8 +418,8 @@ NO_BACKUPS = {
     lines(HEADER, KEY): "line 2: Expected `object`, got `array` - at `$.keys`",
     lines(HEADER, KEY, KEY, FOOTER): "has 2 keys, and its last line counts 1",
     lines(HEADER, KEY, {**FOOTER, "users": 2}): "has 1 keys, and its last line counts 1",
-    lines({**HEADER, "version": 3}, FOOTER): "is of version 3, and this service reads versions up to 2",
-    lines({"format": HEADER["format"], "version": 3, "service": 1}, FOOTER): "is of version 3, and this service reads",
+    lines({**HEADER, "version": 4}, FOOTER): "is of version 4, and this service reads versions up to 3",
+    lines({"format": HEADER["format"], "version": 4, "service": 1}, FOOTER): "is of version 4, and this service reads",
     lines({**HEADER, "format": "x"}, FOOTER): "line 1: Invalid enum value 'x' - at `$.format`",
     lines(HEADER, {**KEY, "user": ""}, FOOTER): "line 2: Expected `str` of length >= 1 - at `$.user`",
     lines(HEADER, {**KEY, "keys": [{**MARKER, "expires_in_ms": 2**63 - 1}]}, FOOTER): "line 2: Expected `int` <= 9007",
@@ -713,10 +713,9 @@ def test_show_keeps_long_words(client: httpx.Client, store: RedisServer, operate
     out = operate("show", "ann")[1]
     assert f" {tip} " in out
     assert tip * 5 in out
-    rows = policies(1.0, 0.1)
     entries = [entry.encode() for entry in store.command("LRANGE", keys.history("ann"), 0, -1)]
     screen = io.StringIO()
-    Console(width=60, file=screen).print(picture("ann", Page([Stored("ann", keys.HISTORY, entries)], []), rows)[0])
+    Console(width=60, file=screen).print(picture("ann", Page([Stored("ann", keys.HISTORY, entries)], []), {})[0])
     shown = screen.getvalue()
     assert "…" not in shown
     assert tip in "".join(line[34:].split()[0] for line in shown.splitlines() if len(line) > 40)

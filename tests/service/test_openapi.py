@@ -18,6 +18,7 @@ import httpx
 import jsonschema_rs
 import pytest
 from litestar import Litestar
+from msgspec.structs import asdict
 from schemathesis.specs.openapi.definitions import OPENAPI_31
 
 from app.bandit.context import Context
@@ -188,7 +189,7 @@ async def test_generators_find_what_they_need(document: dict[str, Any]) -> None:
     assert schemas["HistoryEntry"]["properties"]["ts"]["format"] == "date-time"
     assert schemas["StatisticsAnswer"]["properties"]["last_updated"]["anyOf"][0]["format"] == "date-time"
     theta = schemas["StatisticsAnswer"]["properties"]["theta"]["description"]
-    assert ", ".join(policies(1, 0)["linucb-v1"].features.labels) in theta
+    assert ", ".join(policies(1, 0)["linucb-v1"].labels) in theta
     for message in ("ScoreRequest", "RewardRequest", "GenerateRequest"):
         profile, null = schemas[message]["properties"]["profile_features"]["anyOf"]
         assert (profile["$ref"], null["type"]) == ("#/components/schemas/ProfileFeatures", "null")
@@ -197,11 +198,11 @@ async def test_generators_find_what_they_need(document: dict[str, Any]) -> None:
 async def test_a_profile_is_what_the_document_says(document: dict[str, Any]) -> None:
     """Each feature that it names changes what `egreedy-v2` sees within the documented range, and not beyond it."""
     profile = document["components"]["schemas"]["ProfileFeatures"]["properties"]
-    features = policies(1, 0)["egreedy-v2"].features
-    task = CandidateFeatures()
+    policy = policies(1, 0)["egreedy-v2"]
+    task = asdict(CandidateFeatures())
 
     def sees(**known: float) -> list[float]:
-        row: list[float] = features.columns(Context(7, 0, known), [task])[0].tolist()
+        row: list[float] = policy.see(Context({"hour_of_day": 7, "day_of_week": 0}, known), [task])[0].tolist()
         return row
 
     assert len(profile) == 5

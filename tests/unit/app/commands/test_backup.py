@@ -10,7 +10,7 @@ import pytest
 from app.commands.backup import BadBackup, read, version
 from tests.unit.app.commands.samples import ENTRY
 
-HEADER = {"format": "oo-serving state", "version": 2, "service": "0.1.0", "exported_at": "2026-11-23T12:47:24Z"}
+HEADER = {"format": "oo-serving state", "version": 3, "service": "0.1.0", "exported_at": "2026-11-23T12:47:24Z"}
 HISTORY = {"kind": "history", "entries": [ENTRY.decode()]}
 USER = {"user": "ann", "keys": [HISTORY]}
 FOOTER = {"keys": {"history": 1}, "users": 1}
@@ -23,7 +23,7 @@ def file(*rows: object) -> io.BytesIO:
 def test_users_are_read() -> None:
     """Each line between the first and the last is a user; asking for the version does not move the file."""
     backup = file(HEADER, USER, FOOTER)
-    assert version(backup) == 2
+    assert version(backup) == 3
     [found] = read(backup)
     assert (found.problem, [stored.kind for stored in found.stored]) == (None, ["history"])
     assert found.stored[0].value == [ENTRY]
@@ -57,7 +57,7 @@ def test_version_1_is_sorted_by_user() -> None:
         ([HEADER, USER], "line 2: Expected `object`, got `array` - at `$.keys`"),
         ([HEADER, USER, {**FOOTER, "users": 2}], "has 1 keys, and its last line counts 1"),
         ([HEADER, USER, USER, FOOTER], "has 2 keys, and its last line counts 1"),
-        ([{**HEADER, "version": 3}, FOOTER], "is of version 3, and this service reads versions up to 2"),
+        ([{**HEADER, "version": 4}, FOOTER], "is of version 4, and this service reads versions up to 3"),
         ([HEADER, "x" * 2**25, FOOTER], "line 2: is longer than 33,554,432 bytes"),
     ],
 )

@@ -33,7 +33,7 @@ def test_a_user_is_a_line(tmp_path: Path) -> None:
     """The first line says what the file is, each user is one, and the last line counts them."""
     lines, left_out = written(tmp_path / "f", Found("ann", [model("ann"), HISTORY], []))
     assert left_out == []
-    assert (lines[0]["format"], lines[0]["version"]) == ("oo-serving state", 2)
+    assert (lines[0]["format"], lines[0]["version"]) == ("oo-serving state", 3)
     assert [key["kind"] for key in lines[1]["keys"]] == ["linucb-v1", "history"]
     assert lines[2] == {"keys": {"history": 1, "linucb-v1": 1}, "users": 1}
 

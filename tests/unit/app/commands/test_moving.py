@@ -72,6 +72,6 @@ def test_export_of_nothing_restores_nothing(tmp_path: Path, embedded: None, caps
 def test_users_are_grouped_by_count_and_size() -> None:
     """A group ends before it has more than its bytes or users; a large user is a group of its own."""
     sizes = [1, 2**23, 1, 2**22, 2**22, *[0] * 1_500]
-    groups = list(moving._bounded(Read([], size) for size in sizes))
+    groups = list(moving._bounded(Read([], {}, size) for size in sizes))
     assert [len(group) for group in groups] == [1, 1, 2, 1_024, 477]
     assert [user.size for group in groups for user in group] == sizes

@@ -5,7 +5,6 @@ import io
 from rich.console import Console
 
 from app.commands.show import picture
-from app.policies.catalog import policies
 from state.transfer import Page
 from state.values.stored import Stored
 from tests.unit.app.commands.samples import HISTORY, model
@@ -13,7 +12,7 @@ from tests.unit.app.commands.samples import HISTORY, model
 
 def shown(page: Page) -> tuple[str, bool]:
     """The picture of a user without colours, and whether it is whole."""
-    drawn, whole = picture("ann", page, policies())
+    drawn, whole = picture("ann", page, {})
     screen = io.StringIO()
     Console(width=200, file=screen).print(drawn)
     return screen.getvalue(), whole

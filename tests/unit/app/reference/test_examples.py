@@ -23,11 +23,11 @@ def test_each_policy_has_its_rows(policy: object) -> None:
     answers = ROUTES[f"GET /stats{row.classic.route}/{{user_id}}"].answers
     assert isinstance(answers, StatisticsAnswer)
     assert len(answers.theta) == row.d
-    assert answers.theta[row.features.labels.index("is_overdue")] > 0
+    assert answers.theta[row.labels.index("is_overdue")] > 0
     if row.classic.tells_exploration:
-        assert (answers.policy, answers.feature_labels) == (row.id, row.features.labels)
+        assert (answers.policy, answers.feature_labels) == (row.id, row.labels)
     else:
-        assert f"`{row.id}`: {', '.join(row.features.labels)}, in this order" in THETA
+        assert f"`{row.id}`: {', '.join(row.labels)}, in this order" in THETA
 
 
 def test_an_erasure_removes_what_the_conversation_has_written() -> None:

@@ -20,16 +20,17 @@ B = np.array([1.0, -2.0])
 
 def blobs(meta: Meta = Meta()) -> list[bytes | None]:  # noqa: B008  # immutable
     fields = record.encode(Record(A, B, meta))
-    return [fields[name] for name in record.FIELDS]
+    return [fields.get(name) for name in record.FIELDS]
 
 
 def test_exact_bytes() -> None:
     """A row by row, b, and meta are little-endian numbers of 8 bytes, packed."""
-    fields = record.encode(Record(A, B, Meta(3, 1, 2, -0.5, 1_700_000_000)))
+    fields = record.encode(Record(A, B, Meta(3, 1, 2, -0.5, 1_700_000_000, 4, 1.5, 2.5), b"columns"))
     assert fields == {
         b"A": struct.pack("<4d", 2.0, 0.5, 0.5, 3.0),
         b"b": struct.pack("<2d", 1.0, -2.0),
-        b"meta": struct.pack("<QQQdq", 3, 1, 2, -0.5, 1_700_000_000),
+        b"meta": struct.pack("<QQQdqQdd", 3, 1, 2, -0.5, 1_700_000_000, 4, 1.5, 2.5),
+        b"columns": b"columns",
     }
 
 
@@ -42,15 +43,18 @@ def test_a_view_is_written_row_by_row() -> None:
 
 def test_meta_as_numpy_reads_it() -> None:
     """The published dtype reads what is written, field by field."""
-    meta = Meta(2**40, 5, 6, 0.25, 1_700_000_000)
+    meta = Meta(2**40, 5, 6, 0.25, 1_700_000_000, 7, 0.75, 0.5)
     [read] = np.frombuffer(record.encode_meta(meta)[b"meta"], META)
-    assert META.itemsize == 40
+    assert META.itemsize == 64
     assert {name: read[name].item() for name in META.names or ()} == {
         "pulls": 2**40,
         "explore_count": 5,
         "reward_count": 6,
         "cumulative_reward": 0.25,
         "last_updated": 1_700_000_000,
+        "updates": 7,
+        "weight": 0.75,
+        "squares": 0.5,
     }
 
 
@@ -62,6 +66,9 @@ metas = st.builds(
     counts,
     st.floats(allow_nan=False, allow_infinity=False),
     st.integers(0, 253_402_300_799),
+    counts,
+    st.floats(0, 1e300),
+    st.floats(0, 1e300),
     st.binary(max_size=4).map(lambda later: later * 8),
 )
 
@@ -72,7 +79,7 @@ def test_round_trip(meta: Meta, d: int, seed: int) -> None:
     numbers = np.random.default_rng(seed)
     a, b = numbers.normal(size=(d, d)), numbers.normal(size=d)
     fields = record.encode(Record(a, b, meta))
-    found = record.decode("key", d, [fields[name] for name in record.FIELDS])
+    found = record.decode("key", d, [fields.get(name) for name in record.FIELDS])
     assert found is not None
     assert np.array_equal(found.a, a)
     assert np.array_equal(found.b, b)
@@ -83,35 +90,65 @@ def test_round_trip(meta: Meta, d: int, seed: int) -> None:
 def test_counting() -> None:
     """A decision counts a pull and whether it explored, a reward counts itself; each sets the time."""
     meta = Meta(later=b"12345678").decided(10, explored=True).decided(20, explored=False)
-    assert meta == Meta(2, 1, 0, 0.0, 20, b"12345678")
-    assert meta.rewarded(30, -0.5).rewarded(40, 1.0) == Meta(2, 1, 2, 0.5, 40, b"12345678")
+    assert meta == Meta(2, 1, 0, 0.0, 20, later=b"12345678")
+    assert meta.rewarded(30, -0.5).rewarded(40, 1.0) == Meta(2, 1, 2, 0.5, 40, 2, 2.0, 1.25, b"12345678")
+
+
+def test_what_was_learned_fades() -> None:
+    """The number and the squares of rewards fade as b does, the count of updates does not."""
+    meta = Meta().rewarded(1, 1.0, learned=0.5, forget=0.5).rewarded(2, -1.0, learned=-1.5, forget=0.5)
+    assert (meta.reward_count, meta.cumulative_reward, meta.updates) == (2, 0.0, 2)
+    assert (meta.weight, meta.squares) == (1.5, 0.125 + 2.25)
+
+
+def test_a_model_from_before_they_were_counted() -> None:
+    """One with rewards never has weight and squares; one without has them from its first reward on."""
+    a, b, _, _ = blobs(Meta())
+    for rewards, weight in ((0, 1.0), (3, None)):
+        found = record.decode("key", D, [a, b, struct.pack("<QQQdq", 9, 0, rewards, 0.0, 5), None])
+        assert found is not None
+        later = found.meta.rewarded(6, 1.0)
+        assert (later.updates, later.weight) == (1, weight)
+        again = record.decode("key", D, [a, b, record.encode_meta(later)[b"meta"], None])
+        assert again is not None
+        assert again.meta.weight == weight
+
+
+@pytest.mark.parametrize("numbers", [(1, float("nan"), 0.0), (1, -1.0, 0.0), (1, 1.0, float("inf")), (2**63, 1.0, 1.0)])
+def test_sums_that_no_rewards_have(numbers: tuple[int, float, float]) -> None:
+    """They are refused with the key."""
+    a, b, meta, _ = blobs(Meta())
+    assert meta is not None
+    with pytest.raises(CorruptState, match="k: meta"):
+        record.decode("k", D, [a, b, meta[:40] + struct.pack("<Qdd", *numbers), None])
 
 
 @pytest.mark.parametrize("newer", [b"newer...", b"1234", b"\x01"])
 def test_longer_meta_is_kept_through_an_update(newer: bytes) -> None:
     """Fields that a newer version appended survive what an older one counts."""
-    a, b, meta = blobs(Meta(1, 0, 0, 0.0, 5))
+    a, b, meta, _ = blobs(Meta(1, 0, 0, 0.0, 5))
     assert meta is not None
-    found = record.decode("key", D, [a, b, meta + newer])
+    found = record.decode("key", D, [a, b, meta + newer, None])
     assert found is not None
-    assert record.encode_meta(found.meta.rewarded(6, 1.0))[b"meta"] == struct.pack("<QQQdq", 1, 0, 1, 1.0, 6) + newer
+    counted = struct.pack("<QQQdqQdd", 1, 0, 1, 1.0, 6, 1, 1.0, 1.0)
+    assert record.encode_meta(found.meta.rewarded(6, 1.0))[b"meta"] == counted + newer
 
 
 @pytest.mark.parametrize("fields", [1, 2, 3, 4])
 def test_shorter_meta_reads_as_zeros_and_grows(fields: int) -> None:
     """Fields that an older version did not have are zero, and written from then on."""
-    a, b, meta = blobs(Meta(7, 6, 5, 4.0, 3))
+    a, b, meta, _ = blobs(Meta(7, 6, 5, 4.0, 3))
     assert meta is not None
-    found = record.decode("key", D, [a, b, meta[: 8 * fields]])
+    found = record.decode("key", D, [a, b, meta[: 8 * fields], None])
     assert found is not None
-    read = [getattr(found.meta, name) for name in META.names or ()]
+    read = [getattr(found.meta, name) for name in (META.names or ())[:5]]
     assert read == [value if at < fields else 0 for at, value in enumerate((7, 6, 5, 4.0, 3))]
-    assert len(record.encode_meta(found.meta)[b"meta"]) == 40
+    assert len(record.encode_meta(found.meta)[b"meta"]) == (64 if fields < 3 else 48)
 
 
 def test_no_hash_is_no_record() -> None:
     """A user never seen has none."""
-    assert record.decode("key", D, [None, None, None]) is None
+    assert record.decode("key", D, [None, None, None, None]) is None
 
 
 @pytest.mark.parametrize(
@@ -144,7 +181,7 @@ def test_damage_names_the_key(change: dict[int, bytes | None], problem: str) -> 
     assert str(caught.value).startswith("oo:{u}:p: ")
 
 
-@given(st.lists(st.none() | st.binary(max_size=100), min_size=3, max_size=3))
+@given(st.lists(st.none() | st.binary(max_size=100), min_size=4, max_size=4))
 def test_any_bytes_are_a_record_or_damage(found: list[bytes | None]) -> None:
     """Whatever is there, it is read, absent, or CorruptState; and what is read can be counted on."""
     try:
