@@ -144,7 +144,7 @@ async def _restore_batch(
     strays = None if there is None else [there.kinds(stored[0].user) for stored in good]
     for columns in {name: one for user in batch for name, one in user.columns.items()}.values():
         await shared.publish(columns)
-    if models := {one.kind for stored in good for one in stored if keys.is_policy(one.kind)}:
+    if models := {one.kind for stored in good for one in stored if keys.is_policy(one.kind)} - SIZES.keys():
         await shared.note_policies(sorted(models))
     written = await users.write(good, strays=strays)
     done.users += sum(written)
