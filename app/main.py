@@ -16,6 +16,7 @@ from litestar.types import ASGIApp
 from app import __version__
 from app import settings as environment
 from app.api.classic import classic_routes
+from app.api.decisions import decision_routes
 from app.api.health import health_routes
 from app.api.metrics import metrics_routes
 from app.api.reference import schema_routes
@@ -23,7 +24,11 @@ from app.api.tips import generate_routes
 from app.bandit.explore import EpsilonGreedy
 from app.bandit.policy import Policy
 from app.decisions.decide import Decider
+from app.decisions.ledger import Rules
+from app.decisions.make import Maker
 from app.decisions.models import Models
+from app.decisions.outcome import Outcomes
+from app.decisions.plan import plans
 from app.decisions.reward import Learner
 from app.decisions.sync import Sync
 from app.decisions.users import Users
@@ -73,7 +78,8 @@ def create_app(
     """
     servers = _servers(settings)
     versions = _prompts(settings)
-    rows = _catalog(settings).policies
+    known = _catalog(settings)
+    rows = known.policies
     metrics = _metrics(rows)
     tracing = _tracing()
     store = (tracing.store if tracing else Store)(
@@ -85,6 +91,7 @@ def create_app(
         observe=metrics.flushed,
     )
     models = Models(store, rows)
+    rules = Rules(models, rows, plans(known), settings.decision_grace_seconds * 1_000)
     access = Access(settings.api_keys.reveal(), store, settings.rate_limit_per_second, metrics.uncounted)
     precedence = Precedence()
     chat = connect(
@@ -107,6 +114,13 @@ def create_app(
             Decider(models, rows, metrics, clock=clock, chance=chance),
             Learner(models, rows, metrics, clock=clock),
             Users(store, models, rows),
+            max_body_bytes=settings.max_body_bytes,
+            precedence=precedence,
+        ),
+        *decision_routes(
+            Maker(rules, metrics, chance=chance),
+            Outcomes(rules),
+            known.loops.values,
             max_body_bytes=settings.max_body_bytes,
             precedence=precedence,
         ),

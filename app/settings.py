@@ -110,6 +110,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     alpha: Annotated[float, Meta(ge=0, le=1_000, description="width of LinUCB's confidence bound")] = 1.0
     epsilon: Annotated[float, Meta(ge=0, le=1, description="share of epsilon-greedy decisions that explore")] = 0.1
 
+    decision_grace_seconds: Annotated[
+        int, Meta(ge=0, le=2_592_000, description="how long a decision is kept after its window, for late rewards")
+    ] = 3_600
+
     max_body_bytes: Annotated[
         int, Meta(ge=1_024, le=268_435_456, description="largest request body; a larger one is answered 413")
     ] = 2_097_152

@@ -13,15 +13,20 @@ from typing import Final
 from urllib.parse import quote, unquote
 
 __all__ = [
+    "AGENDA",
     "COLUMNS",
+    "DECISIONS",
     "EVERYONE",
     "HISTORY",
     "INDEX",
     "INDEXED_SINCE",
     "POLICIES",
     "PRIORS",
+    "SHARED",
     "SYNC",
     "USED",
+    "agenda",
+    "decisions",
     "draft",
     "everything",
     "fixed",
@@ -38,12 +43,16 @@ __all__ = [
     "parse",
     "rate",
     "record",
+    "shared",
     "sync",
 ]
 
 HISTORY: Final = "history"
 SYNC: Final = "sync"
 INDEX: Final = "once"
+SHARED: Final = "u"
+DECISIONS: Final = "d"
+AGENDA: Final = "t"
 # String: the Unix time since which every marker is in its user's index.
 INDEXED_SINCE: Final = "oo:indexed-since"
 # Hash: the columns of models by fingerprint.
@@ -66,7 +75,7 @@ _FLIGHT: Final = "flight:"
 _SLOTS: Final = 16_384
 _POLICY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # As the last part of a key these words have another meaning.
-_TAKEN: Final = frozenset({HISTORY, SYNC, INDEX, "flight", "u", "d", "t"})
+_TAKEN: Final = frozenset({HISTORY, SYNC, INDEX, SHARED, DECISIONS, AGENDA, "flight"})
 
 
 @lru_cache(1_024)
@@ -140,6 +149,21 @@ def record(user_id: str, policy_id: str) -> str:
 def history(user_id: str) -> str:
     """List: the user's last decisions, oldest first."""
     return of(user_id, HISTORY)
+
+
+def shared(user_id: str) -> str:
+    """Hash: what the decisions of a user share: epoch, count of changes, last moment, how many there are."""
+    return of(user_id, SHARED)
+
+
+def decisions(user_id: str) -> str:
+    """Hash: the user's decisions by local id."""
+    return of(user_id, DECISIONS)
+
+
+def agenda(user_id: str) -> str:
+    """Sorted set: the local ids of the user's decisions, each with the moment (ms) at which it must be looked at."""
+    return of(user_id, AGENDA)
 
 
 def sync(user_id: str) -> str:

@@ -1,7 +1,6 @@
 """The first API: score, reward and statistics of each policy, and history, reset and erasure of a user."""
 
 import hashlib
-import re
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
@@ -20,6 +19,7 @@ from app.decisions.reward import Learner
 from app.decisions.users import Statistics, Users
 from app.http.access import ADMIN, CLIENT, READER
 from app.http.body import Answer, read_body
+from app.http.headers import REPLAYED, idempotency_key
 from app.messages.basics import Ok
 from app.messages.classic import (
     ErasedAnswer,
@@ -43,8 +43,6 @@ AnyRequest = Request[Any, Any, Any]
 _read_score: Final = Reader(ScoreRequest, untyped=float)
 _read_reward: Final = Reader(RewardRequest, untyped=float)
 _OK: Final = Ok()
-_REPLAYED: Final = ((b"idempotent-replayed", b"true"),)
-_IDEMPOTENCY_KEY: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 _canonical: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -106,12 +104,12 @@ def _reward(
             features = asdict(told.features)
             moment = {"hour_of_day": features.pop("hour_of_day"), "day_of_week": told.day_of_week}
             context = Context(moment, told.profile_features or NOTHING)
-            key = _idempotency_key(request)
+            key = idempotency_key(request)
             once = (key, _fingerprint(told)) if key else None
             replayed = await learner.learn(
                 policy_id, told.user_id, context=context, features=features, reward=told.reward, once=once
             )
-            return Answer(_OK, _REPLAYED if replayed else ())
+            return Answer(_OK, REPLAYED if replayed else ())
 
     return reward
 
@@ -165,16 +163,6 @@ def _user(raw: str) -> str:
     if not 1 <= len(user_id) <= 256:
         raise Unreadable("the user id in the path must have 1 to 256 characters")
     return user_id
-
-
-def _idempotency_key(request: AnyRequest) -> str | None:
-    """The header Idempotency-Key. Raises Unreadable unless it is 1 to 128 visible ASCII characters, given once."""
-    values = [value for name, value in request.scope["headers"] if name == b"idempotency-key"]
-    if not values:
-        return None
-    if len(values) > 1 or not _IDEMPOTENCY_KEY.fullmatch(values[0]):
-        raise Unreadable("the header Idempotency-Key must be 1 to 128 visible ASCII characters, given once")
-    return values[0].decode()
 
 
 def _fingerprint(told: RewardRequest) -> bytes:

@@ -84,7 +84,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
         Raises ridge.Singular for a damaged A or b.
         """
-        odds = self.odds(a, b, x, seed)
+        return self.draw(self.odds(a, b, x, seed), seed)
+
+    def draw(self, odds: Odds, seed: int) -> Choice:
+        """The choice that `seed` makes by `odds`. Raises ridge.Singular."""
         index, rest = sample(odds.propensities, uniform(seed, self.id, "sample"))
         score = float(odds.scores[index])
         if not math.isfinite(score):

@@ -9,7 +9,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Matrix", "Singular", "Vector", "faded", "observe", "posterior", "prior", "solve", "theta"]
+__all__ = ["Matrix", "Singular", "Vector", "adjust", "faded", "observe", "posterior", "prior", "solve", "theta"]
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -34,6 +34,16 @@ def observe(a: Matrix, b: Vector, x: Vector, reward: float, forget: float = 1.0)
     if forget != 1.0:
         a, b = faded(a, b, forget)
     a, b = a + np.multiply.outer(x, x), b + reward * x
+    if not (_is_finite(b) and np.isfinite(a).all()):
+        raise Singular("A or b is not finite")
+    return a, b
+
+
+def adjust(a: Matrix, b: Vector, x: Vector, *, seen: float, change: float) -> tuple[Matrix, Vector]:
+    """A + seen·xxᵀ and b + change·x: what corrects or takes back a reward for features `x` (d). Raises Singular."""
+    if seen:
+        a = a + seen * np.multiply.outer(x, x)
+    b = b + change * x
     if not (_is_finite(b) and np.isfinite(a).all()):
         raise Singular("A or b is not finite")
     return a, b

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from app.bandit.context import NOTHING, Context, Fields
-from app.bandit.policy import Policy
+from app.bandit.policy import Choice, Policy
 from app.bandit.sample import SEED_BITS
 from app.decisions.models import Models, naming
 from state import keys
@@ -17,7 +17,7 @@ from state.update.changes import Fields as Write
 from state.values import history, record
 from state.values.history import Entry
 
-__all__ = ["Candidate", "Decider", "Decision", "Observer"]
+__all__ = ["Candidate", "Decider", "Decision", "Observer", "entry_of"]
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -80,7 +80,7 @@ class Decider:
             decision = Decision(chosen.id, choice.score, choice.propensity, choice.explored)
             meta = model.meta.decided(now, explored=choice.explored)
             fields = record.encode_meta(meta) if model.stored else self._models.created(policy, model, meta)
-            entry = _entry(policy, context, chosen.features, decision, now)
+            entry = entry_of(policy, {**chosen.features, **context.moment}, chosen.id, choice, now)
             return Change(decision, (Write(key, fields), Append(past, history.encode(entry))))
 
         decision = await self._models.update(user_id, (Hash(key, record.FIELDS), List(past)), step)
@@ -88,18 +88,18 @@ class Decider:
         return decision
 
 
-def _entry(policy: Policy, context: Context, features: Fields, decision: Decision, now: int) -> Entry:
+def entry_of(policy: Policy, said: Mapping[str, Any], chosen: str, choice: Choice, now: int) -> Entry:
+    """The entry of a user's history for a decision on tasks, whose fields are in `said`, at `now` (Unix seconds)."""
     tells = policy.classic is not None and policy.classic.tells_exploration
-    said: dict[str, Any] = {**features, **context.moment}
     return Entry(
         ts=now,
-        tip_id=decision.candidate_id,
-        score=decision.score,
+        tip_id=chosen,
+        score=choice.score,
         hour_of_day=said["hour_of_day"],
         is_overdue=said["is_overdue"],
         task_age_days=said["task_age_days"],
         priority=said["priority"],
         policy=policy.id,
         day_of_week=said["day_of_week"] if tells else None,
-        exploring=decision.explored if tells else None,
+        exploring=choice.explored if tells else None,
     )

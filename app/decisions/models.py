@@ -4,7 +4,7 @@ A replica takes the rows and columns that its policy has, leaves the others alon
 with an old and a new policy file may change one model at the same time, and nothing that was learned is lost.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TypeVar
 
@@ -12,13 +12,14 @@ import msgspec
 import numpy as np
 
 from app.bandit.policy import Policy
-from app.bandit.ridge import Matrix, Singular, Vector, prior
+from app.bandit.ridge import Matrix, Singular, Vector, adjust, prior
 from state import keys
 from state.errors import CorruptState
 from state.store import Store
 from state.update.changes import Once, Read, Step
 from state.values import record
 from state.values.columns import MOST, Columns
+from state.values.decision import Learned
 from state.values.record import Meta, Record
 
 __all__ = ["Model", "Models", "naming"]
@@ -145,15 +146,60 @@ class Models:
         Raises Singular.
         """
         meta = model.meta.rewarded(now, reward, learned=reward - policy.baseline, forget=policy.forget)
+        return self._changed(policy, model, x, meta, lambda a, b, x: policy.learn(a, b, x, reward))
+
+    def corrected(
+        self, policy: Policy, model: Model, x: Vector, learned: Learned, *, was: float, now: float | None
+    ) -> dict[bytes, bytes]:
+        """The fields of a model in which the reward `was`, learned for columns `x` (d), is `now`, or was never given.
+
+        What came after it has aged it, and so ages the correction: by the weight of the past for each later reward.
+        Raises Singular.
+        """
+        x = self._as_learned(policy, x, learned)
+        weight = policy.forget ** max(model.meta.updates - learned.updates, 0)
+        old, new = was - policy.baseline, 0.0 if now is None else now - policy.baseline
+        gone = now is None
+        meta = model.meta.adjusted(
+            -was if now is None else now - was,
+            rewards=-gone,
+            weight=-weight * gone,
+            squares=weight * (new * new - old * old),
+        )
+        seen, change = -weight * gone, weight * (new - old)
+        return self._changed(policy, model, x, meta, lambda a, b, x: adjust(a, b, x, seen=seen, change=change))
+
+    def name(self, policy: Policy, model: Model) -> bytes:
+        """What names the columns of a model after its next reward; nothing for those of the first version."""
+        return model.fit.fingerprint if model.fit else self._own[policy.id].fingerprint or b""
+
+    def _as_learned(self, policy: Policy, x: Vector, learned: Learned) -> Vector:
+        """The columns `x` (d) without those that the model did not have when it learned. Raises _Unknown."""
+        if learned.columns == (self._own[policy.id].fingerprint or b""):
+            return x
+        had = self._known.get(learned.columns)
+        if had is None:
+            raise _Unknown(policy.id, learned.columns)
+        return np.where([pair in had.pairs for pair in self._own[policy.id].columns.pairs], x, 0.0)
+
+    def _changed(
+        self,
+        policy: Policy,
+        model: Model,
+        x: Vector,
+        meta: Meta,
+        change: Callable[[Matrix, Vector, Vector], tuple[Matrix, Vector]],
+    ) -> dict[bytes, bytes]:
+        """The fields of a model after `change`, which gets A, b and x of the stored columns."""
         if model.fit is None or model.stored is None:
-            a, b = policy.learn(model.a, model.b, x, reward)
+            a, b = change(model.a, model.b, x)
             return record.encode(Record(a, b, meta, self._name(policy)))
         had, n = len(model.stored.b), len(model.fit.columns.pairs)
         a, b = prior(n)
         a[:had, :had], b[:had] = model.stored.a, model.stored.b
         whole = np.zeros(n)
         whole[model.fit.at] = x
-        a, b = policy.learn(a, b, whole, reward)
+        a, b = change(a, b, whole)
         return record.encode(Record(a, b, meta, self._named(model.fit.columns, model.fit.fingerprint)))
 
     def _name(self, policy: Policy) -> bytes | None:

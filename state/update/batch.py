@@ -5,8 +5,7 @@ wrong type, fails alone.
 """
 
 import asyncio
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -15,8 +14,31 @@ from redis.exceptions import ResponseError
 from state import keys
 from state.errors import CorruptState, KeyReused
 from state.redis.exchange import Command
-from state.update.changes import Append, Change, Fields, Hash, List, Once, Read, Step, Watched, Write
+from state.update.changes import (
+    AGENDA,
+    MOMENT,
+    Agenda,
+    Append,
+    Change,
+    Drop,
+    Entry,
+    Fields,
+    Hash,
+    List,
+    Moment,
+    More,
+    Once,
+    Read,
+    Schedule,
+    Step,
+    Watched,
+    Write,
+    entry,
+    members,
+    moved,
+)
 from state.update.index import Index
+from state.update.pending import Pending
 
 __all__ = ["Batch", "Operation"]
 
@@ -49,26 +71,36 @@ class Batch:
         self._operations = operations
         self._history_size = history_size
         self._marker_seconds = marker_seconds
+        self._now = now
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin anew, with what the operations read now."""
         self._hashes: dict[str, tuple[bytes, ...]] = {}
         self._lists: dict[str, None] = {}
         self._watched: dict[str, None] = {}
-        for operation in operations:
+        # Read without being watched: by name, the command.
+        self._plain: dict[str, Command] = {}
+        self._agendas: set[str] = set()
+        self._parts: set[str] = set()
+        for operation in self._operations:
             for read in operation.reads:
                 self._note(read)
-        self._markers = dict.fromkeys(o.once.key for o in operations if o.once is not None)
+        once = [(operation.once.key, operation.user) for operation in self._operations if operation.once is not None]
+        self._markers = dict.fromkeys(key for key, _ in once)
         self._indexes = {
-            keys.index(user): Index(user, marker_seconds, now)
-            for user in dict.fromkeys(o.user for o in operations if o.once is not None)
+            keys.index(user): Index(user, self._marker_seconds, self._now)
+            for user in dict.fromkeys(user for _, user in once)
         }
         # What Redis holds, or will: a hash's values in the order of its fields, a marker's request.
         self._values: dict[str, Any] = {}
         self._odd: set[str] = set()  # keys of the wrong type
-        self._removed: dict[str, None] = {}
-        self._fields: dict[str, dict[bytes, bytes]] = {}
-        self._entries: dict[str, list[bytes]] = {}
+        self._pending = Pending(self._history_size)
         self._remembered: dict[str, bytes] = {}
         self._added: dict[str, list[str]] = {}
         self._results: list[Any] = []
+        # A step asked for more values, which its operation names now: nothing may be written.
+        self.lacks = False
 
     def _note(self, read: Read) -> None:
         if type(read) is Hash:  # at half the price of isinstance
@@ -76,6 +108,14 @@ class Batch:
                 raise ValueError("two steps read different fields of one hash")
         elif type(read) is List:
             self._lists[read.key] = None
+        elif type(read) is Entry:
+            self._plain[entry(read.key, read.field)] = ("HGET", read.key, read.field)
+            self._parts.add(read.key)
+        elif type(read) is Agenda:
+            self._plain[read.key] = ("ZRANGE", read.key, 0, AGENDA - 1, "WITHSCORES")
+            self._agendas.add(read.key)
+        elif type(read) is Moment:
+            self._plain[MOMENT] = ("TIME",)
         else:
             self._watched[read.key] = None
 
@@ -90,16 +130,24 @@ class Batch:
         reads += [("LLEN", key) for key in self._lists]
         reads += [("GET", key) for key in self._markers]
         reads += [index.read() for index in self._indexes.values()]
+        reads += self._plain.values()
         return reads
 
     def apply(self, replies: Sequence[Any]) -> list[Command]:
         """Apply the operations to the replies to `reads`; the commands that write the changes, if there are any."""
-        names = (*self._hashes, *self._lists, *self._markers, *self._indexes)
+        names = (*self._hashes, *self._lists, *self._markers, *self._indexes, *self._plain)
         self._values = dict(zip(names, replies[1:], strict=True))
+        for key in self._agendas:
+            if not isinstance(self._values[key], ResponseError):
+                self._values[key] = members(self._values[key])
         self._odd = {key for key, value in self._values.items() if isinstance(value, ResponseError)}
         for operation in self._operations:
             try:
                 self._results.append(self._step(operation))
+            except More as more:
+                operation.reads += more.reads
+                self.lacks = True
+                self._results.append(None)
             except Exception as error:  # noqa: BLE001  # only this operation fails
                 self._results.append(_Failure(error))
         return self._writes()
@@ -118,7 +166,7 @@ class Batch:
         if self._odd:
             for read in operation.reads:
                 if not isinstance(read, Watched):  # a key of the wrong type can still be removed
-                    self._check(read.key)
+                    self._check(read.key, entry(read.key, read.field) if isinstance(read, Entry) else read.key)
         once = operation.once
         if once is None:
             change = self._applied(operation)
@@ -139,41 +187,45 @@ class Batch:
     def _applied(self, operation: Operation) -> Change[Any]:
         change = operation.step(self._values)
         for write in change.writes:
-            if write.key not in self._values and write.key not in self._watched:
+            if write.key not in self._values and write.key not in self._watched and write.key not in self._parts:
                 raise LookupError(f"a step writes {write.key} without reading it")
         for write in change.writes:
             self._write(write)
         return change
 
-    def _check(self, key: str) -> None:
-        if key in self._odd:
+    def _check(self, key: str, name: str = "") -> None:
+        if (name or key) in self._odd:
             raise CorruptState(key, "holds a value of another type")
 
     def _write(self, write: Write) -> None:
         """Note a write, and let the steps after this one see it."""
+        self._pending.note(write)
         key = write.key
         if type(write) is Fields:
-            self._fields.setdefault(key, {}).update(write.values)
             new = write.values
-            self._values[key] = [
-                new.get(name, old) for name, old in zip(self._hashes[key], self._values[key], strict=True)
-            ]
-        elif type(write) is Append:
-            self._entries.setdefault(key, []).append(write.entry)
-        else:
-            self._removed[key] = None
+            if key in self._hashes:
+                self._values[key] = [
+                    new.get(name, old) for name, old in zip(self._hashes[key], self._values[key], strict=True)
+                ]
+            else:
+                self._show({entry(key, name): value for name, value in new.items()})
+        elif type(write) is Drop:
+            self._show({entry(key, name): None for name in write.fields})
+        elif type(write) is Schedule:
+            self._values[key] = moved(self._values[key], write.scores)
+        elif type(write) is not Append:
             self._odd.discard(key)
-            self._fields.pop(key, None)
-            self._entries.pop(key, None)
-            self._values[key] = (None,) * len(self._hashes.get(key, ()))
+            self._values[key] = [] if key in self._agendas else (None,) * len(self._hashes.get(key, ()))
+            self._show({name: None for name in self._plain if name.startswith(f"{key} ")})
+
+    def _show(self, entries: Mapping[str, bytes | None]) -> None:
+        """Let later steps see the fields of hashes that any step of this batch reads."""
+        for name, value in entries.items():
+            if name in self._plain:
+                self._values[name] = value
 
     def _writes(self) -> list[Command]:
-        writes: list[Command] = [("DEL", *self._removed)] if self._removed else []
-        for key, fields in self._fields.items():
-            writes.append(("HSET", key, *chain.from_iterable(fields.items())))
-        for key, entries in self._entries.items():
-            writes.append(("RPUSH", key, *entries))
-            writes.append(("LTRIM", key, -self._history_size, -1))
+        writes = self._pending.commands()
         for key, request in self._remembered.items():
             writes.append(("SET", key, request, "EX", self._marker_seconds))
         for key, kinds in self._added.items():

@@ -4,26 +4,55 @@ A step is a pure function from values to a `Change`. It may run several times, e
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
 __all__ = [
+    "AGENDA",
+    "MOMENT",
+    "Agenda",
     "Append",
     "Change",
+    "Drop",
+    "Entry",
     "Fields",
     "Hash",
     "List",
+    "Moment",
+    "More",
     "Once",
     "Read",
     "Remove",
+    "Schedule",
     "Step",
     "Values",
     "Watched",
     "Write",
+    "entry",
+    "members",
+    "moved",
 ]
 
 T = TypeVar("T")
+
+# Where the values have Redis's clock.
+MOMENT: Final = "TIME"
+# Members of a sorted set that are read at once.
+AGENDA: Final = 32
+
+
+def entry(key: str, field: bytes) -> str:
+    """Where the values have one field of a hash."""
+    return f"{key} {field.decode()}"
+
+
+class More(Exception):  # not an error: a step asks for what it lacks
+    """Raised by a step: it needs these values too, and runs again when they are read."""
+
+    def __init__(self, reads: "tuple[Read, ...]") -> None:
+        super().__init__("more values are needed")
+        self.reads = reads
 
 
 class Hash(msgspec.Struct, frozen=True):
@@ -48,7 +77,29 @@ class Watched(msgspec.Struct, frozen=True):
     key: str
 
 
-Read = Hash | List | Watched
+class Entry(msgspec.Struct, frozen=True):
+    """Read one `field` of a hash: its value, or None, under `entry(key, field)`; its other fields may be any number.
+
+    Only its user's other keys are watched: whoever writes such a field writes one of these too.
+    """
+
+    key: str
+    field: bytes
+
+
+class Agenda(msgspec.Struct, frozen=True):
+    """Read the first AGENDA members of a sorted set: pairs of a member and its score. It is not watched either."""
+
+    key: str
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """Read Redis's clock: seconds and microseconds, under `MOMENT`."""
+
+    key: str = MOMENT
+
+
+Read = Hash | List | Watched | Entry | Agenda | Moment
 
 
 class Fields(msgspec.Struct, frozen=True):
@@ -71,9 +122,23 @@ class Remove(msgspec.Struct, frozen=True):
     key: str
 
 
-Write = Fields | Append | Remove
+class Drop(msgspec.Struct, frozen=True):
+    """Remove fields of a hash; its others stay."""
+
+    key: str
+    fields: tuple[bytes, ...]
+
+
+class Schedule(msgspec.Struct, frozen=True):
+    """Add members to a sorted set with their scores, or move them; None removes one."""
+
+    key: str
+    scores: Mapping[bytes, int | None]
+
+
+Write = Fields | Append | Remove | Drop | Schedule
 # By key: what was read, or what the steps before left.
-Values = Mapping[str, Sequence[bytes | None]]
+Values = Mapping[str, Any]
 
 
 class Change(msgspec.Struct, Generic[T], frozen=True):
@@ -92,3 +157,21 @@ class Once(msgspec.Struct, Generic[T], frozen=True):
     key: str
     request: bytes
     seen: T
+
+
+def members(reply: Sequence[Any]) -> list[tuple[bytes, float]]:
+    """The members of a sorted set with their scores, from the reply to ZRANGE: in RESP2 flat, in RESP3 pairs."""
+    flat = [word for pair in reply for word in pair] if reply and isinstance(reply[0], list) else reply
+    return [(member, float(score)) for member, score in zip(flat[::2], flat[1::2], strict=True)]
+
+
+def moved(read: Sequence[tuple[bytes, float]], scores: Mapping[bytes, int | None]) -> list[tuple[bytes, float]]:
+    """What is known of the first members of a sorted set, of which `read` was read, after some got other `scores`."""
+    known = dict(read)
+    # Beyond the last one that was read there may be others.
+    end = read[-1][1] if len(read) == AGENDA else float("inf")
+    for member, score in scores.items():
+        known.pop(member, None)
+        if score is not None and score <= end:
+            known[member] = score
+    return sorted(known.items(), key=lambda pair: (pair[1], pair[0]))[:AGENDA]

@@ -174,6 +174,11 @@ class Transactions:
                 replies = await exchange(connection, [*batch.reads(flight), ("MULTI",)])
                 raise_for(replies)
                 writes = batch.apply(replies[:-1])
+                while batch.lacks:
+                    batch.restart()
+                    replies = await exchange(connection, [("DISCARD",), *batch.reads(flight), ("MULTI",)])
+                    raise_for(replies)
+                    writes = batch.apply(replies[1:-1])
                 if not writes:
                     await exchange(connection, [("DISCARD",)])
                     await self._replicated(connection, flight, deadline)

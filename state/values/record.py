@@ -48,9 +48,9 @@ _MODERATE: Final = 1e100
 class Meta(msgspec.Struct, frozen=True):
     """Counters of one user under one policy; `last_updated` is in Unix seconds, 0 for never.
 
-    `updates` counts what changed A or b and never falls. `weight` and `squares` are the number and the sum of squares
-    of the rewards that were learned, faded as b is; None for a model with rewards from before they were counted.
-    `later` keeps the bytes that a newer version appended.
+    `updates` counts the rewards that were learned and never falls. `weight` and `squares` are their number and the sum
+    of their squares, faded as b is; None for a model with rewards from before they were counted. `later` keeps the
+    bytes that a newer version appended.
     """
 
     pulls: int = 0
@@ -93,6 +93,19 @@ class Meta(msgspec.Struct, frozen=True):
             None if self.weight is None else forget * self.weight + 1.0,
             forget * self.squares + told * told,
             self.later,
+        )
+
+    def adjusted(self, reward: float, *, rewards: int, weight: float, squares: float) -> "Meta":
+        """The counters after a reward was corrected or taken back.
+
+        `reward` is added to the sum, `rewards` (0, -1) to the count, `weight` and `squares` to what was learned.
+        """
+        return msgspec.structs.replace(
+            self,
+            reward_count=max(self.reward_count + rewards, 0),
+            cumulative_reward=self.cumulative_reward + reward,
+            weight=None if self.weight is None else max(self.weight + weight, 0.0),
+            squares=max(self.squares + squares, 0.0),
         )
 
 

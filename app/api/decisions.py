@@ -1,0 +1,238 @@
+"""Decisions with ids: made, rewarded, corrected, and shown."""
+
+import hashlib
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, TypeVar
+
+from litestar import Request, delete, get, post, put
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, FromQuery
+from msgspec import UNSET
+from msgspec.structs import asdict
+
+from app.bandit.context import Context
+from app.decisions.asked import Asked
+from app.decisions.decide import Candidate
+from app.decisions.ids import LOCAL
+from app.decisions.make import Made, Maker
+from app.decisions.outcome import Outcome, Outcomes, Told
+from app.http.access import CLIENT, READER
+from app.http.body import Answer, read_body
+from app.http.errors import status_of
+from app.http.headers import REPLAYED, idempotency_key
+from app.messages.decisions import (
+    CandidateShare,
+    DecisionAnswer,
+    DecisionRequest,
+    DecisionsAnswer,
+    DecisionsRequest,
+    DecisionState,
+    Failed,
+    LoopsAnswer,
+    LoopState,
+    OutcomeAnswer,
+    OutcomeRequest,
+    Problem,
+    RewardOf,
+    RewardsAnswer,
+    RewardsRequest,
+)
+from app.messages.reading import Reader
+from app.policies.loop import Loop
+from app.precedence import Precedence
+from state.values.decision import Record
+
+__all__ = ["decision_routes"]
+
+T = TypeVar("T")
+AnyRequest = Request[Any, Any, Any]
+_read_decision: Final = Reader(DecisionRequest, untyped=float)
+_read_decisions: Final = Reader(DecisionsRequest, untyped=float)
+_read_outcome: Final = Reader(OutcomeRequest)
+_read_rewards: Final = Reader(RewardsRequest)
+_local: Final = re.compile(LOCAL).fullmatch
+_Change = Callable[[str, Told], Awaitable[Outcome]]
+
+
+def decision_routes(
+    maker: Maker,
+    outcomes: Outcomes,
+    loops: Callable[[], Iterable[Loop]],
+    *,
+    max_body_bytes: int,
+    precedence: Precedence,
+) -> list[HTTPRouteHandler]:
+    """The routes of decisions and loops."""
+
+    @post("/decisions", status_code=200, opt=CLIENT)
+    async def decide(request: AnyRequest) -> Answer:
+        body = await read_body(request, max_body_bytes)
+        with precedence:
+            made = await maker.make(_asked(_read_decision(body), idempotency_key(request)))
+            return Answer(_decision(made), REPLAYED if made.repeated else ())
+
+    @post("/decisions/batch", status_code=200, opt=CLIENT)
+    async def decide_all(request: AnyRequest) -> Answer:
+        body = await read_body(request, max_body_bytes)
+        with precedence:
+            asked = _read_decisions(body).decisions
+
+            async def one(each: DecisionRequest) -> DecisionAnswer:
+                return _decision(await maker.make(_asked(each, None)))
+
+            return Answer(DecisionsAnswer([await _tried(one(each)) for each in asked]))
+
+    @post("/rewards/batch", status_code=200, opt=CLIENT)
+    async def reward_all(request: AnyRequest) -> Answer:
+        body = await read_body(request, max_body_bytes)
+        with precedence:
+            told = _read_rewards(body).rewards
+
+            async def one(each: RewardOf) -> OutcomeAnswer:
+                return _outcome(await outcomes.reward(each.decision_id, Told(reward=each.reward, part=each.part)))
+
+            return Answer(RewardsAnswer([await _tried(one(each)) for each in told]))
+
+    @get("/decisions/{decision_id:str}", opt=READER)
+    async def show(decision_id: FromPath[str]) -> Answer:
+        return Answer(_state(decision_id, await outcomes.read(decision_id)))
+
+    @get("/loops", opt=READER)
+    async def show_loops() -> Answer:
+        return Answer(LoopsAnswer([_loop(each) for each in loops()]))
+
+    return [
+        decide,
+        decide_all,
+        reward_all,
+        show,
+        show_loops,
+        *_outcome_routes(outcomes, max_body_bytes, precedence),
+    ]
+
+
+def _outcome_routes(outcomes: Outcomes, max_body_bytes: int, precedence: Precedence) -> list[HTTPRouteHandler]:
+    async def tell(request: AnyRequest, decision_id: str, change: _Change) -> Answer:
+        body = await read_body(request, max_body_bytes)
+        with precedence:
+            told = _read_outcome(body)
+            done = await change(decision_id, Told(reward=told.reward, part=told.part, if_n=told.if_n))
+            return Answer(_outcome(done), REPLAYED if done.what == "duplicate" else ())
+
+    @post("/decisions/{decision_id:str}/reward", status_code=200, opt=CLIENT)
+    async def reward(request: AnyRequest, decision_id: FromPath[str]) -> Answer:
+        return await tell(request, decision_id, outcomes.reward)
+
+    @put("/decisions/{decision_id:str}/reward", status_code=200, opt=CLIENT)
+    async def correct(request: AnyRequest, decision_id: FromPath[str]) -> Answer:
+        return await tell(request, decision_id, outcomes.correct)
+
+    @delete("/decisions/{decision_id:str}/reward", status_code=200, opt=CLIENT)
+    async def retract(
+        decision_id: FromPath[str], part: FromQuery[str | None] = None, if_n: FromQuery[int | None] = None
+    ) -> Answer:
+        return Answer(_outcome(await outcomes.retract(decision_id, Told(part=part, if_n=if_n))))
+
+    @post("/decisions/{decision_id:str}/activate", status_code=200, opt=CLIENT)
+    async def activate(decision_id: FromPath[str]) -> Answer:
+        return Answer(_outcome(await outcomes.activate(decision_id)))
+
+    @post("/decisions/{decision_id:str}/cancel", status_code=200, opt=CLIENT)
+    async def cancel(decision_id: FromPath[str]) -> Answer:
+        return Answer(_outcome(await outcomes.cancel(decision_id)))
+
+    return [reward, correct, retract, activate, cancel]
+
+
+async def _tried(work: Awaitable[T]) -> T | Failed:
+    """The answer to one of several requests, or its error."""
+    try:
+        return await work
+    except Exception as error:
+        status = status_of(error)
+        if status is None:
+            raise
+        return Failed(Problem(status, str(error)))
+
+
+def _asked(sent: DecisionRequest, key: str | None) -> Asked:
+    local = sent.id
+    if local is None and key is not None:
+        # A key may have characters that an id cannot have.
+        local = key if _local(key) else f"key:{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}"
+    return Asked(
+        user_id=sent.user_id,
+        loop=sent.loop,
+        context=Context(sent.context, sent.user),
+        candidates=[Candidate(each.id, each.features) for each in sent.candidates],
+        excluded=sent.exclude,
+        deferred=sent.defer,
+        local=local,
+    )
+
+
+def _time(ms: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ms // 1_000))
+
+
+def _shares(made: Record) -> list[CandidateShare]:
+    return [CandidateShare(*pair) for pair in zip(made.ids, made.propensities, strict=True)]
+
+
+def _decision(made: Made) -> DecisionAnswer:
+    kept = made.record
+    return DecisionAnswer(
+        decision_id=made.id,
+        candidate_id=kept.ids[kept.chosen],
+        index=kept.chosen,
+        propensity=kept.propensities[kept.chosen],
+        score=kept.score,
+        candidates=_shares(kept),
+        loop=kept.loop,
+        policy=kept.policy,
+        status=kept.status,
+        deadline=_time(kept.deadline),
+    )
+
+
+def _state(whole: str, kept: Record) -> DecisionState:
+    return DecisionState(
+        **asdict(_decision(Made(whole, kept, repeated=False))),
+        decided_at=_time(kept.decided),
+        by_policy={each.policy: each.propensities for each in kept.by_policy},
+        seed=str(kept.seed),
+        n=kept.n,
+        reward=kept.reward,
+        rewarded_at=None if kept.rewarded is None else _time(kept.rewarded),
+    )
+
+
+def _outcome(done: Outcome) -> OutcomeAnswer:
+    kept = done.record
+    return OutcomeAnswer(
+        decision_id=done.id,
+        outcome=done.what,
+        status=kept.status,
+        reward=kept.reward if kept.held is None else kept.held,
+        n=kept.n,
+        rewarded_at=None if kept.rewarded is None else _time(kept.rewarded),
+        late=kept.late or UNSET,
+        skipped=done.skipped or UNSET,
+    )
+
+
+def _loop(loop: Loop) -> LoopState:
+    return LoopState(
+        loop=loop.name,
+        champion=loop.champion,
+        shadows=list(loop.shadows),
+        window_seconds=loop.window,
+        reward_min=loop.low,
+        reward_max=loop.high,
+        default_reward=loop.default_reward,
+        late=loop.late,
+        aggregation=loop.aggregation,
+        open_max=loop.open_max,
+    )

@@ -1,0 +1,55 @@
+"""The id of a decision: what was given or made for it, a dot, and the user it is about."""
+
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import Final
+
+__all__ = ["LOCAL", "decision_id", "made", "made_at", "parsed"]
+
+LOCAL: Final = r"[A-Za-z0-9_~:@-]{1,128}"
+_WHOLE: Final = re.compile(rf"(?P<local>{LOCAL})\.(?P<user>[A-Za-z0-9_-]{{2,1400}})")
+_LONGEST_USER: Final = 256
+# Crockford's alphabet, in the order of its values: ids sort by the time at which they were made.
+_DIGITS: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+_TIME_DIGITS: Final = 10
+_CHANCE_DIGITS: Final = 13
+_MADE: Final = re.compile(f"[{_DIGITS}]{{{_TIME_DIGITS + _CHANCE_DIGITS}}}")
+
+
+def decision_id(local: str, user_id: str) -> str:
+    """The id of the decision `local` of a user."""
+    return f"{local}.{urlsafe_b64encode(user_id.encode()).decode().rstrip('=')}"
+
+
+def parsed(text: str) -> tuple[str, str] | None:
+    """The local id and the user id in a decision's id; None if there can be no such decision."""
+    found = _WHOLE.fullmatch(text)
+    if found is None:
+        return None
+    try:
+        user_id = urlsafe_b64decode(found["user"] + "=" * (-len(found["user"]) % 4)).decode()
+    except (ValueError, UnicodeDecodeError):
+        return None
+    # A second spelling of the same bytes would be a second id of the same decision.
+    if not 1 <= len(user_id) <= _LONGEST_USER or decision_id(found["local"], user_id) != text:
+        return None
+    return found["local"], user_id
+
+
+def made(now: int, chance: int) -> str:
+    """A local id for a decision at `now` (ms), with 64 bits of `chance`; later ones sort after earlier ones."""
+    return _digits(now, _TIME_DIGITS) + _digits(chance, _CHANCE_DIGITS)
+
+
+def made_at(local: str) -> int | None:
+    """The moment (ms) of a local id that `made` has made; None for one of a client."""
+    if not _MADE.fullmatch(local):
+        return None
+    moment = 0
+    for digit in local[:_TIME_DIGITS]:
+        moment = 32 * moment + _DIGITS.index(digit)
+    return moment
+
+
+def _digits(number: int, count: int) -> str:
+    return "".join(_DIGITS[number >> 5 * place & 31] for place in reversed(range(count)))

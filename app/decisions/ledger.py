@@ -1,0 +1,285 @@
+"""A user's decisions while a step runs: what was read, what is due, and what will be written. Pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from app.bandit.policy import Policy
+from app.bandit.ridge import Matrix, Vector
+from app.decisions.models import Model, Models, naming
+from app.decisions.plan import Plan
+from app.policies.loop import Loop
+from state import keys
+from state.update.changes import (
+    MOMENT,
+    Agenda,
+    Change,
+    Drop,
+    Entry,
+    Fields,
+    Hash,
+    Moment,
+    More,
+    Read,
+    Schedule,
+    Values,
+    Write,
+    entry,
+)
+from state.values import decision, record
+from state.values.decision import SHARED, Learned, Record
+from state.values.record import Meta
+
+__all__ = ["Ledger", "Rules", "reads"]
+
+# How long one user's time may be ahead of Redis's clock, which has jumped back, before that is an error of the data.
+_FOREVER: Final = 253_402_300_799_999
+# Records of a user for each that may be open.
+_RECORDS: Final = 4
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """What a ledger goes by: models, policies and loops by name; a record outlives its window by `grace` (ms)."""
+
+    models: Models
+    policies: Mapping[str, Policy]
+    plans: Mapping[str, Plan]
+    grace: int
+
+    def effective(self, policy: Policy, model: Model) -> tuple[Matrix, Vector]:
+        """A and b by which a policy decides."""
+        return model.a, model.b
+
+
+def reads(user_id: str, local: str, policies: Sequence[str]) -> tuple[Read, ...]:
+    """What a ledger needs for one decision of a user and the models of `policies`."""
+    models = (Hash(keys.record(user_id, policy), record.FIELDS) for policy in policies)
+    own = Entry(keys.decisions(user_id), local.encode())
+    return (Hash(keys.shared(user_id), SHARED), own, Agenda(keys.agenda(user_id)), Moment(), *models)
+
+
+class Ledger:
+    """The decisions of `user_id` in `values`; a user's first one gets the `epoch`."""
+
+    def __init__(self, rules: Rules, user_id: str, values: Values, epoch: bytes) -> None:
+        self._rules = rules
+        self._values = values
+        self._user_id = user_id
+        self._shared, self._decisions = keys.shared(user_id), keys.decisions(user_id)
+        self.user = decision.decode_user(self._shared, list(values[self._shared]), epoch)
+        seconds, micros = values[MOMENT]
+        # Redis's clock may jump back, a user's time does not.
+        self.now = min(max(int(seconds) * 1_000 + int(micros) // 1_000, self.user.last), _FOREVER)
+        self._models: dict[str, dict[bytes, bytes]] = {}
+        self._records: dict[bytes, Record | None] = {}
+        self._scores: dict[bytes, int | None] = {}
+        self._writes: list[Write] = []
+
+    def record(self, local: str) -> Record | None:
+        """A decision; None if there is none. Raises More for one that was not read, and CorruptState."""
+        name = local.encode()
+        if name in self._records:
+            return self._records[name]
+        where = entry(self._decisions, name)
+        if where not in self._values:
+            raise More((Entry(self._decisions, name),))
+        blob: bytes | None = self._values[where]
+        return None if blob is None else decision.decode(f"{self._decisions} {local}", blob)
+
+    def current(self, local: str) -> Record | None:
+        """A decision, after its default reward was booked if that is due. Raises More and CorruptState."""
+        found = self.record(local)
+        if found is not None and found.deadline <= self.now and self._waits(found):
+            self._book_default(local, found)
+            return self.record(local)
+        return found
+
+    def add(self, local: str, new: Record) -> None:
+        """Keep a new decision."""
+        self.user = msgspec.structs.replace(
+            self.user, open=self.user.open + 1, records=self.user.records + 1, last=self.now
+        )
+        self._keep(local, new)
+
+    def put(self, local: str, old: Record, new: Record) -> None:
+        """Keep what became of a decision."""
+        closed = _is_open(old) - _is_open(new)
+        self.user = msgspec.structs.replace(self.user, open=max(self.user.open - closed, 0), last=self.now)
+        self._keep(local, new)
+
+    def _keep(self, local: str, new: Record) -> None:
+        self._records[local.encode()] = new
+        self._scores[local.encode()] = self._next(new)
+
+    def _next(self, kept: Record) -> int:
+        """When a decision must be looked at again: when its default is due, or when it may go."""
+        plan = self._rules.plans.get(kept.loop)
+        waits = kept.status == "open" and plan is not None and plan.loop.default_reward is not None
+        return kept.deadline + (0 if waits else self._rules.grace)
+
+    def _drop(self, local: str, old: Record) -> None:
+        self._records[local.encode()] = None
+        self._scores[local.encode()] = None
+        self.user = msgspec.structs.replace(
+            self.user,
+            open=max(self.user.open - _is_open(old), 0),
+            records=max(self.user.records - 1, 0),
+            last=self.now,
+        )
+
+    def settle(self) -> int:
+        """Do what is due by now, in order: book default rewards, let old records go; how many decisions it was.
+
+        Raises More for those that were not read.
+        """
+        due = [name for name, at in self._agenda() if at <= self.now]
+        lacking = tuple(
+            Entry(self._decisions, name) for name in due if entry(self._decisions, name) not in self._values
+        )
+        if lacking:
+            raise More(lacking)
+        for name in due:
+            local = name.decode()
+            found = self.record(local)
+            if found is None:  # a record that someone removed by hand
+                self._scores[name] = None
+            elif found.deadline + self._rules.grace <= self.now and not self._waits(found):
+                self._drop(local, found)
+            elif self._waits(found):
+                self._book_default(local, found)
+            else:
+                self._scores[name] = self._next(found)
+        return len(due)
+
+    def _waits(self, found: Record) -> bool:
+        return found.status == "open" and self._next(found) == found.deadline
+
+    def _book_default(self, local: str, found: Record) -> None:
+        default = self._rules.plans[found.loop].loop.default_reward
+        assert default is not None  # noqa: S101  # that is what waiting means
+        taught, _ = self.teach(found, default)
+        booked = msgspec.structs.replace(taught, status="defaulted", rewarded=found.deadline, n=found.n + 1)
+        self.put(local, found, booked)
+        if booked.deadline + self._rules.grace <= self.now:
+            self._drop(local, booked)
+
+    def model(self, policy: Policy) -> Model:
+        """A model, as the steps before and this one have left it. Raises More and CorruptState."""
+        key = keys.record(self._user_id, policy.id)
+        fields = self._models.get(policy.id)
+        if fields is not None:
+            return self._rules.models.load(policy, key, [fields.get(name) for name in record.FIELDS])
+        if key not in self._values:
+            raise More((Hash(key, record.FIELDS),))
+        return self._rules.models.load(policy, key, self._values[key])
+
+    def effective(self, policy: Policy, model: Model) -> tuple[Matrix, Vector]:
+        """A and b by which a policy decides."""
+        return self._rules.effective(policy, model)
+
+    def count(self, policy: Policy, model: Model, meta: Meta) -> None:
+        """Keep the counters of a model, and all of it if it is new."""
+        if model.stored is None:
+            self.save(policy, self._rules.models.created(policy, model, meta))
+        else:
+            self.save(policy, record.encode_meta(meta))
+
+    def _agenda(self) -> list[tuple[bytes, float]]:
+        """The next decisions that must be looked at, and when."""
+        found: list[tuple[bytes, float]] = self._values[keys.agenda(self._user_id)]
+        return found
+
+    def make_room(self, loop: Loop) -> None:
+        """Let go of old decisions, so that one more is within the loop's limits. Raises More."""
+        if self.user.open < loop.open_max and self.user.records < _RECORDS * loop.open_max:
+            return
+        names = [name for name, _ in self._agenda()]
+        lacking = tuple(
+            Entry(self._decisions, name) for name in names if entry(self._decisions, name) not in self._values
+        )
+        if lacking:
+            raise More(lacking)
+        there = [(name.decode(), self.record(name.decode())) for name in names]
+        kept = [(local, each) for local, each in there if each is not None]
+        # Those with an outcome go first; then the oldest open ones end early.
+        for local, each in sorted(kept, key=lambda pair: _is_open(pair[1])):
+            if self.user.open < loop.open_max and self.user.records < _RECORDS * loop.open_max:
+                return
+            if _is_open(each) and self.user.open < loop.open_max and self.user.records >= _RECORDS * loop.open_max:
+                continue
+            if self._waits(each):
+                self._book_default(local, each)
+            else:
+                self._drop(local, each)
+
+    def save(self, policy: Policy, fields: Mapping[bytes, bytes]) -> None:
+        """Keep fields of a model."""
+        key = keys.record(self._user_id, policy.id)
+        if policy.id not in self._models:
+            read: Sequence[bytes | None] = self._values[key]
+            known = zip(record.FIELDS, read, strict=True)
+            self._models[policy.id] = {name: value for name, value in known if value is not None}
+        self._models[policy.id].update(fields)
+        self._writes.append(Fields(key, fields))
+
+    def teach(self, made: Record, reward: float) -> tuple[Record, list[str]]:
+        """The record after every policy of the decision has learned `reward`, and the policies that are gone."""
+        learned, skipped = [], []
+        for each in made.by_policy:
+            policy = self._rules.policies.get(each.policy)
+            if policy is None:
+                skipped.append(each.policy)
+                continue
+            model = self.model(policy)
+            with naming(keys.record(self._user_id, policy.id)):
+                fields = self._rules.models.learned(policy, model, _row(policy, made), reward, self.now // 1_000)
+            name = self._rules.models.name(policy, model)
+            self.save(policy, fields)
+            learned.append(Learned(policy.id, model.meta.updates + 1, name))
+        return msgspec.structs.replace(made, reward=reward, learned=learned), skipped
+
+    def correct(self, made: Record, reward: float | None) -> tuple[Record, list[str]]:
+        """The record after its reward has become `reward`, or was taken back, and the policies that are gone."""
+        assert made.reward is not None  # noqa: S101  # only what was learned is corrected
+        skipped = []
+        for learned in made.learned:
+            policy = self._rules.policies.get(learned.policy)
+            if policy is None:
+                skipped.append(learned.policy)
+                continue
+            x, model = _row(policy, made), self.model(policy)
+            with naming(keys.record(self._user_id, policy.id)):
+                fields = self._rules.models.corrected(policy, model, x, learned, was=made.reward, now=reward)
+            self.save(policy, fields)
+        kept = [] if reward is None else made.learned
+        return msgspec.structs.replace(made, reward=reward, learned=kept), skipped
+
+    def change(self, result: Any, *more: Write) -> Change[Any]:
+        """The result of the step, and all that must be written."""
+        writes = [*self._writes, *more]
+        kept = {name: decision.encode(each) for name, each in self._records.items() if each is not None}
+        gone = tuple(name for name, each in self._records.items() if each is None)
+        if kept:
+            writes.append(Fields(self._decisions, kept))
+        if gone:
+            writes.append(Drop(self._decisions, gone))
+        if self._scores:
+            writes.append(Schedule(keys.agenda(self._user_id), self._scores))
+        if writes:
+            self.user = msgspec.structs.replace(self.user, seq=self.user.seq + 1, last=self.now)
+            writes.append(Fields(self._shared, decision.encode_user(self.user)))
+        return Change(result, tuple(writes))
+
+
+def _is_open(made: Record) -> int:
+    return made.status in ("open", "deferred")
+
+
+def _row(policy: Policy, made: Record) -> Vector:
+    """The columns (d) of the chosen candidate; a base column that the decision did not have is 0."""
+    known = dict(zip(made.labels, made.x, strict=True))
+    base = np.array([[known.get(label, 0.0) for label in policy.encoder.labels]])
+    row: Vector = policy.columns.of(base)[0]
+    return row

@@ -1,0 +1,154 @@
+"""Make a decision that has an id: its policies choose, it is kept, and its outcome can be told by the id later."""
+
+import random
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from app.bandit.kinds import number
+from app.bandit.policy import Choice
+from app.bandit.ridge import Matrix
+from app.bandit.sample import SEED_BITS
+from app.decisions import ids
+from app.decisions.asked import Asked
+from app.decisions.decide import entry_of
+from app.decisions.errors import BadDecision
+from app.decisions.ledger import Ledger, Rules, reads
+from app.decisions.models import naming
+from app.decisions.plan import Plan
+from state import keys
+from state.errors import KeyReused
+from state.update.changes import Append, Change, List, Values, Write
+from state.values import history
+from state.values.decision import Record, Shadow
+
+__all__ = ["Made", "Maker", "Observer"]
+
+# What the first system assumed of a task that does not say it, and the range of each number.
+_TASK: Final = {"hour_of_day": (12, 0, 23), "day_of_week": (0, 0, 6), "priority": (1, 1, 4)}
+
+
+class Made(msgspec.Struct, frozen=True):
+    """A decision as it is kept, under its id, and whether it had been made before."""
+
+    id: str
+    record: Record
+    repeated: bool
+
+
+class Observer(Protocol):
+    """Gets every decision."""
+
+    def decided(self, policy: str, *, explored: bool) -> None: ...
+
+
+class Maker:
+    """Makes decisions by `rules`; `chance` gives seeds and ids."""
+
+    def __init__(self, rules: Rules, observer: Observer, *, chance: random.Random | None = None) -> None:
+        self._rules = rules
+        self._observer = observer
+        self._chance = chance or random.Random()  # noqa: S311  # exploration needs no secrecy
+
+    async def make(self, asked: Asked) -> Made:
+        """Choose one of the candidates for a user, and keep the decision.
+
+        Raises BadDecision, KeyReused if another decision has the same id, and the store's errors.
+        """
+        plan = self._rules.plans.get(asked.loop)
+        if plan is None:
+            raise BadDecision(f"loop: there is no {asked.loop!r}, there are {', '.join(self._rules.plans)}")
+        asked.check(plan)
+        allowed = asked.allowed()
+        base, _ = plan.encoder.encode(asked.context, [asked.seen(place) for place in allowed])
+        digest = asked.digest()
+        # Drawn outside the step: when the step runs again after a lost race, it makes the same draws.
+        seed, epoch = self._chance.getrandbits(SEED_BITS), b"%016x" % self._chance.getrandbits(SEED_BITS)
+        salt = self._chance.getrandbits(SEED_BITS)
+        user_id = asked.user_id
+
+        def step(values: Values) -> Change[tuple[Made, Choice | None]]:
+            ledger = Ledger(self._rules, user_id, values, epoch)
+            ledger.settle()
+            local = asked.local or ids.made(ledger.now, salt)
+            whole = ids.decision_id(local, user_id)
+            before = ledger.record(local) if asked.local else None
+            if before is not None:
+                if before.request != digest:
+                    raise KeyReused(f"the id {local} was used before for another decision")
+                return ledger.change((Made(whole, before, repeated=True), None))
+            ledger.make_room(plan.loop)
+            made, choice = _decided(ledger, plan, asked, base=base, seed=seed, digest=digest)
+            ledger.add(local, made)
+            return ledger.change((Made(whole, made, repeated=False), choice), *_told(ledger, plan, asked, made, choice))
+
+        wanted = reads(user_id, asked.local or "", [policy.id for policy in plan.policies])
+        done, choice = await self._rules.models.update(user_id, (*wanted, List(keys.history(user_id))), step)
+        if choice is not None:
+            self._observer.decided(done.record.policy, explored=choice.explored)
+        return done
+
+
+def _decided(
+    ledger: Ledger, plan: Plan, asked: Asked, *, base: Matrix, seed: int, digest: bytes
+) -> tuple[Record, Choice]:
+    """The record of the decision that the loop's champion makes, with what each shadow would have done.
+
+    `base` are the base columns of the candidates that are allowed.
+    """
+    allowed = asked.allowed()
+    by_policy: list[Shadow] = []
+    choice: Choice | None = None
+    for policy, columns in zip(plan.policies, plan.columns, strict=True):
+        model = ledger.model(policy)
+        with naming(keys.record(asked.user_id, policy.id)):
+            odds = policy.odds(*ledger.effective(policy, model), columns.of(base), seed)
+            if choice is None:
+                choice = policy.draw(odds, seed)
+                meta = model.meta.decided(ledger.now // 1_000, explored=choice.explored)
+                ledger.count(policy, model, meta)
+        by_policy.append(Shadow(policy.id, _spread(odds.propensities, allowed, len(asked.candidates))))
+    assert choice is not None  # noqa: S101  # a plan has a champion
+    made = Record(
+        request=digest,
+        loop=plan.loop.name,
+        policy=plan.loop.champion,
+        status="deferred" if asked.deferred else "open",
+        born=ledger.user.seq,
+        decided=ledger.now,
+        deadline=ledger.now + plan.loop.window * 1_000,
+        ids=[each.id for each in asked.candidates],
+        propensities=by_policy[0].propensities,
+        chosen=allowed[choice.index],
+        score=choice.score,
+        seed=seed,
+        by_policy=by_policy,
+        labels=list(plan.encoder.labels),
+        x=base[choice.index].tolist(),
+    )
+    return made, choice
+
+
+def _spread(propensities: list[float], allowed: list[int], count: int) -> list[float]:
+    """The propensities of all candidates; those that are excluded have none."""
+    if len(allowed) == count:
+        return propensities
+    spread = [0.0] * count
+    for place, propensity in zip(allowed, propensities, strict=True):
+        spread[place] = propensity
+    return spread
+
+
+def _told(ledger: Ledger, plan: Plan, asked: Asked, made: Record, choice: Choice) -> list[Write]:
+    """The entry of the history, for a policy of the first system."""
+    champion = plan.policies[0]
+    if champion.classic is None:
+        return []
+    said: dict[str, Any] = {**asked.seen(made.chosen), **asked.context.moment}
+    for name, (usual, least, most) in _TASK.items():
+        found = number(said.get(name))
+        said[name] = usual if found is None else int(min(max(found, least), most))
+    said["is_overdue"] = bool(number(said.get("is_overdue")))
+    said["task_age_days"] = number(said.get("task_age_days")) or 0.0
+    entry = entry_of(champion, said, made.ids[made.chosen], choice, ledger.now // 1_000)
+    return [Append(keys.history(asked.user_id), history.encode(entry))]

@@ -1,0 +1,110 @@
+"""A decision as Redis holds it, and what a user's decisions share: MessagePack arrays, to which fields are appended."""
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from state.errors import CorruptState
+
+__all__ = ["SHARED", "Learned", "Record", "Shadow", "User", "decode", "decode_user", "encode", "encode_user"]
+
+Status = Literal["open", "deferred", "rewarded", "defaulted", "retracted", "cancelled", "void"]
+_Count = Annotated[int, Meta(ge=0)]
+_Moment = Annotated[int, Meta(ge=0, lt=253_402_300_800_000)]  # ms, before the year 10000
+_Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+class Learned(msgspec.Struct, frozen=True, array_like=True):
+    """That a policy learned the outcome: when its model had had `updates`, with the columns named by `columns`."""
+
+    policy: str
+    updates: _Count
+    columns: bytes
+
+
+class Shadow(msgspec.Struct, frozen=True, array_like=True):
+    """What a policy would have done: the propensity of each candidate."""
+
+    policy: str
+    propensities: list[_Share]
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True):
+    """A decision. Moments are in milliseconds since 1970, by Redis's clock.
+
+    `request` is a digest of what was asked. `ids` are the candidates' and `propensities` theirs, of which `chosen` was
+    drawn by `seed`. `by_policy` are the champion and the shadows. `labels` and `x` are the chosen one's base columns.
+    `born` is the user's count of changes at the decision. `reward` is what is learned now, `first` what was posted
+    first, `held` a reward that waits for an activation, `n` the number of outcomes. `parts` are those of a sum.
+    """
+
+    request: bytes
+    loop: str
+    policy: str
+    status: Status
+    born: _Count
+    decided: _Moment
+    deadline: _Moment
+    ids: list[str]
+    propensities: list[_Share]
+    chosen: _Count
+    score: float
+    seed: _Count
+    by_policy: list[Shadow]
+    labels: list[str]
+    x: list[float]
+    n: _Count = 0
+    first: float | None = None
+    reward: float | None = None
+    held: float | None = None
+    rewarded: _Moment | None = None
+    late: bool = False
+    learned: list[Learned] = []
+    parts: dict[str, float] = {}
+
+
+class User(msgspec.Struct, frozen=True):
+    """What the decisions of a user share: a random `epoch`, new after a reset; `seq`, one more with each change; the
+    `last` moment (ms) by which its time never runs back; how many decisions are `open`, and how many there are."""
+
+    epoch: bytes
+    seq: int = 0
+    last: int = 0
+    open: int = 0
+    records: int = 0
+
+
+# The fields of the hash of a User, in this order.
+SHARED: Final = (b"epoch", b"seq", b"last", b"open", b"records")
+
+encode = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(Record).decode
+
+
+def decode(key: str, blob: bytes) -> Record:
+    """The decision in `blob`. Raises CorruptState, which names `key`."""
+    try:
+        found = _decode(blob)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CorruptState(key, f"is not a decision: {error}") from None
+    sizes = {len(found.ids), len(found.propensities), *(len(each.propensities) for each in found.by_policy)}
+    if len(sizes) > 1 or found.chosen >= len(found.ids) or len(found.labels) != len(found.x):
+        raise CorruptState(key, "is not a decision: its lists do not fit together")
+    return found
+
+
+def decode_user(key: str, values: "list[bytes | None]", epoch: bytes) -> User:
+    """What is in the SHARED fields of a hash; a new user has `epoch`. Raises CorruptState, which names `key`."""
+    if values[0] is None:
+        return User(epoch)
+    numbers = [int(value) if value is not None and value.isdigit() and len(value) < 19 else -1 for value in values[1:]]
+    if min(numbers) < 0:
+        raise CorruptState(key, "has a field that is not a count")
+    return User(values[0], *numbers)
+
+
+def encode_user(user: User) -> dict[bytes, bytes]:
+    """All fields of the hash."""
+    counts = (user.seq, user.last, user.open, user.records)
+    return {b"epoch": user.epoch} | {name: b"%d" % count for name, count in zip(SHARED[1:], counts, strict=True)}
