@@ -109,7 +109,7 @@ def kind_of(key: str) -> str:
 
 def fixed(policies: Iterable[str]) -> list[str]:
     """The last parts of all keys that a user may have under `policies`, without idempotency keys and their index."""
-    return [*policies, HISTORY, SYNC]
+    return [*policies, HISTORY, SYNC, SHARED, DECISIONS, AGENDA]
 
 
 def is_policy(word: str) -> bool:

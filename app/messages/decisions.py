@@ -11,6 +11,7 @@ __all__ = [
     "CandidateShare",
     "DecisionAnswer",
     "DecisionCandidate",
+    "DecisionId",
     "DecisionRequest",
     "DecisionState",
     "DecisionsAnswer",
@@ -32,6 +33,12 @@ LocalId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_~:@\-]{1,128}\Z")]
 LoopName = Annotated[str, Meta(max_length=64)]
 Part = Annotated[str, Meta(pattern=r"^[!-~]{1,128}\Z")]
 DecisionId = Annotated[str, Meta(max_length=2_048)]
+
+
+def _either(name: str) -> Meta:
+    """What msgspec cannot say of messages without a tag: each item is an answer or an error."""
+    refs = [{"$ref": f"#/components/schemas/{each}"} for each in (name, "Failed")]
+    return Meta(extra_json_schema={"items": {"anyOf": refs}})
 
 
 class DecisionCandidate(msgspec.Struct, frozen=True, gc=False):
@@ -151,7 +158,7 @@ class Failed(msgspec.Struct, frozen=True):
 class DecisionsAnswer(msgspec.Struct, frozen=True):
     """For each decision its answer, or its error."""
 
-    results: list[Any]
+    results: Annotated[list[Any], _either("DecisionAnswer")]
 
 
 class RewardOf(msgspec.Struct, frozen=True):
@@ -171,7 +178,7 @@ class RewardsRequest(msgspec.Struct, frozen=True):
 class RewardsAnswer(msgspec.Struct, frozen=True):
     """For each outcome its answer, or its error."""
 
-    results: list[Any]
+    results: Annotated[list[Any], _either("OutcomeAnswer")]
 
 
 class LoopState(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ examples are one conversation with a fresh service. Those of the policies are co
 """
 
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 from msgspec.structs import asdict
@@ -30,38 +30,11 @@ from app.messages.classic import (
 from app.messages.health import HealthAnswer, NatsHealth, StoreHealth
 from app.messages.tips import GenerateAnswer, GenerateContext, GeneratedCandidate, GenerateRequest, PromptList
 from app.policies.catalog import policies
+from app.reference.decisions import DECISIONS
+from app.reference.described import BUSY, NO_USER, ODD, STORE_AWAY, TOO_LONG, UNREADABLE, Described, Failure
 from state import keys
 
-__all__ = ["IDEMPOTENCY_KEY", "INTRODUCTION", "ROUTES", "THETA", "Described", "Failure", "Tag", "refusals"]
-
-Tag = Literal["decisions", "generation", "operation", "reference"]
-
-
-class Failure(msgspec.Struct, frozen=True):
-    """An error: its status, what that means, and the `detail` of one such answer."""
-
-    status: int
-    meaning: str
-    detail: str
-
-
-class Described(msgspec.Struct, frozen=True, kw_only=True):
-    """One route.
-
-    `reads` and `answers` are examples; an answer that is not a message is given by its media type. `errors` has one row
-    per status. `unwell` is an example of what answers 503 instead of an error. `name` is the operation's id where the
-    path does not say what it does.
-    """
-
-    tag: Tag
-    summary: str
-    name: str = ""
-    reads: msgspec.Struct | None = None
-    answers: msgspec.Struct | str
-    errors: tuple[Failure, ...] = ()
-    unwell: msgspec.Struct | None = None
-    idempotent: bool = False
-
+__all__ = ["IDEMPOTENCY_KEY", "INTRODUCTION", "ROUTES", "THETA", "refusals"]
 
 INTRODUCTION: Final = (
     "Contextual bandits as a service: send the candidates and the moment, get one of them; later send a reward.\n\n"
@@ -75,20 +48,9 @@ INTRODUCTION: Final = (
     "`GET /` leads to `/schema`. Health and reference answer HEAD too, without a body."
 )
 
-_UNREADABLE: Final = "The request is not valid; nothing was changed."
-_ODD: Final = "A key in Redis holds a value that this service never writes. It is left as it is."
-_AGAIN: Final = (
-    "Redis is not available or too slow, or there are too many requests: try again. A write that was cut short may "
-    "have happened nevertheless; a reward with an Idempotency-Key can be sent again safely."
-)
-
-_TOO_LONG: Final = Failure(413, "The body is longer than MAX_BODY_BYTES.", "the body is longer than 2097152 bytes")
-_NO_CANDIDATES: Final = Failure(422, _UNREADABLE, "No candidates")
-_NO_REWARD: Final = Failure(422, _UNREADABLE, "Expected `float` <= 1.0 - at `$.reward`")
-_NO_PROMPT: Final = Failure(422, _UNREADABLE, "unknown prompt version 'v9', there are v1, v2")
-_NO_USER: Final = Failure(422, _UNREADABLE, "the user id in the path must have 1 to 256 characters")
-_STORE_AWAY: Final = Failure(503, _AGAIN, "Redis cannot be reached")
-_BUSY: Final = Failure(503, "There are too many requests: try again.", "too many requests at once")
+_NO_CANDIDATES: Final = Failure(422, UNREADABLE, "No candidates")
+_NO_REWARD: Final = Failure(422, UNREADABLE, "Expected `float` <= 1.0 - at `$.reward`")
+_NO_PROMPT: Final = Failure(422, UNREADABLE, "unknown prompt version 'v9', there are v1, v2")
 _MODEL_FAILED: Final = Failure(
     502,
     "The language model answered with an error, or with nothing usable.",
@@ -98,7 +60,7 @@ _MODEL_AWAY: Final = Failure(
     503, "The language model is not available, too slow or too busy: try again.", "the LLM proxy did not answer in time"
 )
 
-_ODD_HISTORY: Final = Failure(500, _ODD, f"{keys.history('ann')}: entry 0: Expected `array`, got `object`")
+_ODD_HISTORY: Final = Failure(500, ODD, f"{keys.history('ann')}: entry 0: Expected `array`, got `object`")
 
 _NO_METRICS: Final = Failure(
     401,
@@ -173,7 +135,7 @@ def _history(policy: ClassicPolicy) -> HistoryEntry:
 
 
 def _odd(policy: ClassicPolicy) -> Failure:
-    return Failure(500, _ODD, f"{keys.record('ann', policy.id)}: field meta is missing")
+    return Failure(500, ODD, f"{keys.record('ann', policy.id)}: field meta is missing")
 
 
 def _score(policy: ClassicPolicy) -> Described:
@@ -183,7 +145,7 @@ def _score(policy: ClassicPolicy) -> Described:
         summary=f"pick a candidate by `{policy.id}`" + (f", {role}" if role else ""),
         reads=_SCORE,
         answers=ScoreAnswer("rent", _first_score(policy), policy.id),
-        errors=(_TOO_LONG, _NO_CANDIDATES, _odd(policy), _STORE_AWAY),
+        errors=(TOO_LONG, _NO_CANDIDATES, _odd(policy), STORE_AWAY),
     )
 
 
@@ -193,7 +155,7 @@ def _reward(policy: ClassicPolicy) -> Described:
         summary=f"tell `{policy.id}` the outcome of a tip",
         reads=_REWARD,
         answers=Ok(),
-        errors=(_TOO_LONG, _NO_REWARD, _odd(policy), _STORE_AWAY),
+        errors=(TOO_LONG, _NO_REWARD, _odd(policy), STORE_AWAY),
         idempotent=True,
     )
 
@@ -206,7 +168,7 @@ def _statistics(policy: ClassicPolicy) -> Described:
         tag="decisions",
         summary=f"what `{policy.id}` has learned about a user",
         answers=answers,
-        errors=(_NO_USER, _odd(policy), _STORE_AWAY),
+        errors=(NO_USER, _odd(policy), STORE_AWAY),
     )
 
 
@@ -225,21 +187,22 @@ ROUTES: Final[Mapping[str, Described]] = {
         name="history",
         summary="the last decisions for a user, oldest first",
         answers=HistoryAnswer("ann", [_history(policy) for policy in _POLICIES]),
-        errors=(_NO_USER, _ODD_HISTORY, _STORE_AWAY),
+        errors=(NO_USER, _ODD_HISTORY, STORE_AWAY),
     ),
+    **DECISIONS,
     "DELETE /users/{user_id}": Described(
         tag="decisions",
         name="erase_user",
         summary="remove all data of a user, and list the removed keys",
         answers=ErasedAnswer(_erased()),
-        errors=(_NO_USER, _STORE_AWAY),
+        errors=(NO_USER, STORE_AWAY),
     ),
     "POST /reset/{user_id}": Described(
         tag="decisions",
         name="reset_user",
         summary="forget all models and decisions of a user",
         answers=Ok(),
-        errors=(_NO_USER, _STORE_AWAY),
+        errors=(NO_USER, STORE_AWAY),
     ),
     "POST /generate": Described(
         tag="generation",
@@ -248,14 +211,14 @@ ROUTES: Final[Mapping[str, Described]] = {
         answers=GenerateAnswer(
             [GeneratedCandidate("tip-0", "Pay the rent before lunch.", "It is overdue.")], "gpt-4o-mini", "v1", 180, 30
         ),
-        errors=(_TOO_LONG, _NO_PROMPT, _MODEL_FAILED, _MODEL_AWAY),
+        errors=(TOO_LONG, _NO_PROMPT, _MODEL_FAILED, _MODEL_AWAY),
     ),
     "GET /prompts": Described(
         tag="generation",
         name="prompt_versions",
         summary="the prompt versions",
         answers=PromptList(["v1", "v2"], "v1"),
-        errors=(_BUSY,),
+        errors=(BUSY,),
     ),
     "GET /health": Described(
         tag="operation",
@@ -296,13 +259,13 @@ ROUTES: Final[Mapping[str, Described]] = {
         name="reference_page",
         summary="this reference, for a browser",
         answers="text/html",
-        errors=(_BUSY,),
+        errors=(BUSY,),
     ),
     "GET /schema/openapi.json": Described(
         tag="reference",
         name="openapi_document",
         summary="this reference, as an OpenAPI document",
         answers="application/json",
-        errors=(_BUSY,),
+        errors=(BUSY,),
     ),
 }

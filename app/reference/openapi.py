@@ -10,7 +10,9 @@ from litestar.handlers import HTTPRouteHandler
 from app import __version__
 from app.messages.basics import ErrorAnswer, UserId
 from app.messages.classic import ProfileFeatures, StatisticsAnswer
-from app.reference.examples import IDEMPOTENCY_KEY, INTRODUCTION, ROUTES, THETA, Described, Failure, refusals
+from app.messages.decisions import DecisionId, Failed, RefusedAnswer
+from app.reference.described import Described, Failure
+from app.reference.examples import IDEMPOTENCY_KEY, INTRODUCTION, ROUTES, THETA, refusals
 
 __all__ = ["JSON", "document"]
 
@@ -21,14 +23,14 @@ JSON: Final = "application/json"
 _KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "A reward with a key that was used before gets the same answer again, and is not learned twice.",
+    "description": "A request with a key that was used before gets the same answer again, and changes nothing.",
     "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
     "example": IDEMPOTENCY_KEY,
 }
 
 
 _REPLAYED: Final = {
-    "description": "`true` if a reward with this Idempotency-Key had been learned before.",
+    "description": "`true` if the same was asked or told before.",
     "schema": {"const": "true"},
 }
 
@@ -51,7 +53,8 @@ def document(routes: Sequence[HTTPRouteHandler]) -> dict[str, Any]:
     described = {name: row for name, row in ROUTES.items() if name in roles}
     messages = {type(message) for row in described.values() for message in (row.reads, row.answers, row.unwell)}
     types = sorted((type_ for type_ in messages if issubclass(type_, msgspec.Struct)), key=lambda type_: type_.__name__)
-    _, schemas = msgspec.json.schema_components([*types, ErrorAnswer, ProfileFeatures], ref_template=_REF)
+    others = [ErrorAnswer, Failed, ProfileFeatures, RefusedAnswer]
+    _, schemas = msgspec.json.schema_components([*types, *others], ref_template=_REF)
     # Only the catalog knows the features of the policies.
     schemas[StatisticsAnswer.__name__]["properties"]["theta"]["description"] = THETA
     paths: dict[str, dict[str, Any]] = {}
@@ -95,7 +98,7 @@ def _operation(path: str, row: Described, role: str | None) -> dict[str, Any]:
     }
     if role:
         operation["security"] = [{"key": [role]}, {}]  # {}: without API_KEYS no key is needed
-    parameters = [_user(name) for name in names] + ([_KEY] if row.idempotent else [])
+    parameters = [_placed(name, row.place) for name in names] + ([_KEY] if row.idempotent else []) + [*row.query]
     if parameters:
         operation["parameters"] = parameters
     if row.reads is not None:
@@ -119,14 +122,9 @@ def _operation(path: str, row: Described, role: str | None) -> dict[str, Any]:
     return operation
 
 
-def _user(name: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "in": "path",
-        "required": True,
-        "schema": msgspec.json.schema(UserId),
-        "example": "ann",
-    }
+def _placed(name: str, example: str) -> dict[str, Any]:
+    schema = msgspec.json.schema(UserId if name == "user_id" else DecisionId)
+    return {"name": name, "in": "path", "required": True, "schema": schema, "example": example}
 
 
 def _content(message: msgspec.Struct) -> Mapping[str, Any]:
@@ -136,5 +134,5 @@ def _content(message: msgspec.Struct) -> Mapping[str, Any]:
 
 
 def _failure(failure: Failure) -> dict[str, Any]:
-    response = {"description": failure.meaning, "content": _content(ErrorAnswer(failure.detail))}
+    response = {"description": failure.meaning, "content": _content(failure.answer or ErrorAnswer(failure.detail))}
     return response | ({"headers": {"Retry-After": _RETRY_AFTER}} if failure.status in (429, 503) else {})

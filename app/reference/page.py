@@ -97,7 +97,7 @@ def _operation(method: str, path: str, operation: Node) -> str:
         parts += ["<h3>Parameters</h3>", _table(("name", "in", "takes", ""), rows)]
     words = f"curl {'' if method == 'get' else f'-X {method.upper()} '}{_HOST}{path}"
     for row in parameters:
-        words = words.replace(f"{{{row['name']}}}", row["example"])
+        words = words.replace(f"{{{row['name']}}}", row.get("example", ""))
     parts.append("<h3>Request</h3>")
     if "requestBody" in operation:
         ((media, body),) = operation["requestBody"]["content"].items()

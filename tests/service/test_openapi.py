@@ -22,6 +22,7 @@ from msgspec.structs import asdict
 from schemathesis.specs.openapi.definitions import OPENAPI_31
 
 from app.bandit.context import Context
+from app.decisions.ids import decision_id, made
 from app.http.api_keys import ROLES, make_key
 from app.main import create_app
 from app.messages.classic import CandidateFeatures
@@ -105,7 +106,7 @@ def request(method: str, path: str, operation: dict[str, Any]) -> dict[str, Any]
     for parameter in operation.get("parameters", []):
         if parameter["in"] == "path":
             path = path.replace(f"{{{parameter['name']}}}", parameter["example"])
-        else:
+        elif parameter["in"] == "header":
             headers[parameter["name"]] = parameter["example"]
     body = operation.get("requestBody", {"content": {}})["content"].get("application/json")
     return {"method": method, "url": path, "headers": headers, "json": body and body["example"]}
@@ -115,11 +116,14 @@ def validator(document: dict[str, Any], schema: dict[str, Any]) -> jsonschema_rs
     return jsonschema_rs.Draft202012Validator(schema | {"components": document["components"]})
 
 
+_VARIES = ("milliseconds", "deadline", "decided_at", "rewarded_at", "seed")
+
+
 def alike(value: object) -> object:
     """The value such that equal ones compare equal on every machine: sums may differ in the last digit, and how fast
-    Redis is differs always."""
+    Redis is, its clock and the seeds differ always."""
     if isinstance(value, dict):
-        return {name: ANY if name == "milliseconds" else alike(item) for name, item in value.items()}
+        return {name: ANY if item and name in _VARIES else alike(item) for name, item in value.items()}
     if isinstance(value, list):
         return [alike(item) for item in value]
     return pytest.approx(value, rel=1e-9) if isinstance(value, float) else value
@@ -262,7 +266,8 @@ async def test_example_of_a_repeated_reward(document: dict[str, Any]) -> None:
     async with serving() as client:
         for method, path, operation in operations(document):
             headers = operation["responses"]["200"].get("headers", {})
-            assert ("Idempotent-Replayed" in headers) == path.startswith("/reward")
+            known = ("/decisions", *(f"/reward{row.classic.route}" for row in policies().values()))
+            assert ("Idempotent-Replayed" in headers) == (path in known)
             for name in headers:
                 example = request(method, path, operation)
                 first, again = [await client.request(**example) for _ in range(2)]
@@ -277,11 +282,32 @@ def spoiled(example: dict[str, Any], detail: str) -> dict[str, Any]:
         "No candidates": {"candidates": []},
         "Expected `float` <= 1.0 - at `$.reward`": {"reward": 5},
         "unknown prompt version 'v9', there are v1, v2": {"prompt_version": "v9"},
+        "Expected `array` of length >= 1 - at `$.candidates`": {"candidates": []},
+        "Expected `float`, got `str` - at `$.reward`": {"reward": "much"},
+        "Expected `array`, got `str` - at `$.decisions`": {"decisions": "all"},
+        "Expected `array`, got `str` - at `$.rewards`": {"rewards": "all"},
     }
     if detail in changes:
         return example | {"json": body | changes[detail]}
     assert detail == "the user id in the path must have 1 to 256 characters"
     return example | {"url": example["url"].replace("ann", "a" * 257)}
+
+
+async def prepare(client: httpx.AsyncClient, detail: str, whole: str) -> None:
+    """Bring the decision `whole` to where the example request contradicts it."""
+    local = whole.partition(".")[0]
+    body = {"user_id": "bea", "id": local, "candidates": [{"id": "rent"}]}
+    assert (await client.delete("/users/bea")).status_code == 200
+    assert (await client.post("/decisions", json=body)).status_code == 200
+    if "was cancelled" in detail:
+        await client.post(f"/decisions/{whole}/cancel")
+    elif "another reward" in detail or "has an outcome" in detail:
+        await client.post(f"/decisions/{whole}/reward", json={"reward": 1})
+
+
+def old(url: str) -> str:
+    """The address of a decision that was made long ago."""
+    return re.sub(r"/decisions/[^/]+", f"/decisions/{decision_id(made(0, 0), 'bea')}", url)
 
 
 def failed(_: httpx.Request) -> httpx.Response:
@@ -318,6 +344,7 @@ async def test_errors_are_real(document: dict[str, Any], real_redis: RedisServer
             redis.hset(f"oo:{{ann}}:{policy}", mapping={"A": "", "b": ""})
     async with (
         serving() as fresh,
+        serving() as contradicted,
         serving(redis_url=real_redis.url) as odd,
         serving(redis_url=f"redis://127.0.0.1:{free_port()}") as away,
         serving(metrics_key=Secret("key")) as keyed,
@@ -335,6 +362,13 @@ async def test_errors_are_real(document: dict[str, Any], real_redis: RedisServer
                         client, example = fresh, example | {"json": None, "content": b" " * 2_097_153}
                     case 422:
                         client, example = fresh, spoiled(example, error.detail)
+                    case 404:
+                        client = fresh
+                    case 409:
+                        client = contradicted
+                        await prepare(client, error.detail, example["url"].split("/")[2])
+                    case 410:
+                        client, example = fresh, example | {"url": old(example["url"])}
                     case 503:
                         client = waiting if "LLM" in error.detail else busy if "requests" in error.detail else away
                     case other:
@@ -342,7 +376,7 @@ async def test_errors_are_real(document: dict[str, Any], real_redis: RedisServer
                 answer = await client.request(**example)
                 response = operation["responses"][str(error.status)]
                 shown = response["content"]["application/json"]["example"]
-                assert shown == {"detail": error.detail}
+                assert shown["detail"] == error.detail
                 assert (answer.status_code, answer.json()) == (error.status, shown), name
                 assert ("retry-after" in answer.headers) == ("Retry-After" in response.get("headers", {})), name
                 for header, described in response.get("headers", {}).items():
@@ -471,5 +505,5 @@ async def test_commands_of_the_page_work(page: httpx.Response, document: dict[st
             )
             script = "\n".join([f'curl() {{ command curl {words} "$@"; }}', *commands])
             printed, _ = await shell.communicate(script.encode())
-    paths = [f"{method} http://localhost:8000{path}" for method, path, _ in operations(document)]
-    assert printed.decode().splitlines() == [f"200 {path}".replace("{user_id}", "ann") for path in paths]
+    asked = [request(*operation) for operation in operations(document)]
+    assert printed.decode().splitlines() == [f"200 {one['method']} http://localhost:8000{one['url']}" for one in asked]
