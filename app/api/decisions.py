@@ -9,12 +9,13 @@ from typing import Any, Final, TypeVar
 from litestar import Request, delete, get, post, put
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery
-from msgspec import UNSET
+from msgspec import UNSET, convert
 from msgspec.structs import asdict
 
 from app.bandit.context import Context
 from app.decisions.asked import Asked
 from app.decisions.decide import Candidate
+from app.decisions.explain import Explanation
 from app.decisions.ids import LOCAL
 from app.decisions.make import Made, Maker
 from app.decisions.outcome import Outcome, Outcomes, Told
@@ -29,6 +30,7 @@ from app.messages.decisions import (
     DecisionsAnswer,
     DecisionsRequest,
     DecisionState,
+    ExplanationAnswer,
     Failed,
     LoopsAnswer,
     LoopState,
@@ -97,7 +99,7 @@ def decision_routes(
 
     @get("/decisions/{decision_id:str}", opt=READER)
     async def show(decision_id: FromPath[str]) -> Answer:
-        return Answer(_state(decision_id, await outcomes.read(decision_id)))
+        return Answer(_state(decision_id, *await outcomes.read(decision_id)))
 
     @get("/loops", opt=READER)
     async def show_loops() -> Answer:
@@ -197,7 +199,7 @@ def _decision(made: Made) -> DecisionAnswer:
     )
 
 
-def _state(whole: str, kept: Record) -> DecisionState:
+def _state(whole: str, kept: Record, explained: Explanation | None) -> DecisionState:
     return DecisionState(
         **asdict(_decision(Made(whole, kept, repeated=False))),
         decided_at=_time(kept.decided),
@@ -206,6 +208,7 @@ def _state(whole: str, kept: Record) -> DecisionState:
         n=kept.n,
         reward=kept.reward,
         rewarded_at=None if kept.rewarded is None else _time(kept.rewarded),
+        explanation=convert(explained, ExplanationAnswer | None, from_attributes=True),
     )
 
 

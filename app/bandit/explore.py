@@ -19,6 +19,7 @@ __all__ = [
     "Thompson",
     "UpperConfidence",
     "over_distinct",
+    "scores_of",
 ]
 
 # Standard normal numbers of a shape.
@@ -28,12 +29,15 @@ Normals = Callable[[tuple[int, int]], Matrix]
 class Odds(msgspec.Struct, frozen=True):
     """The score and the propensity of each of k candidates; the propensities add up to 1.
 
-    `random` is the part of each propensity that comes from a random choice alone.
+    `random` is the part of each propensity that comes from a random choice alone. A score is x·`theta` plus a `bonus`
+    for what is not known yet, of policies that have one.
     """
 
     scores: Vector
     propensities: list[float]
     random: list[float]
+    theta: Vector
+    bonus: Vector | None = None
 
 
 class Explorer(Protocol):
@@ -67,8 +71,9 @@ class UpperConfidence(msgspec.Struct, frozen=True):
     floor: float = 0.0
 
     def odds(self, a: Matrix, b: Vector, x: Matrix, normals: Normals) -> Odds:
-        means, widths = solve(a, b, x)
-        return _mostly_best(means + self.alpha * widths, self.floor)
+        estimate, widths = solve(a, b, x)
+        bonus = self.alpha * widths
+        return _mostly_best(x @ estimate + bonus, self.floor, estimate, bonus)
 
 
 class EpsilonGreedy(msgspec.Struct, frozen=True):
@@ -82,7 +87,8 @@ class EpsilonGreedy(msgspec.Struct, frozen=True):
         return self.epsilon
 
     def odds(self, a: Matrix, b: Vector, x: Matrix, normals: Normals) -> Odds:
-        return _mostly_best(x @ theta(a, b), self.epsilon)
+        estimate = theta(a, b)
+        return _mostly_best(x @ estimate, self.epsilon, estimate)
 
 
 class Thompson(msgspec.Struct, frozen=True):
@@ -98,7 +104,8 @@ class Thompson(msgspec.Struct, frozen=True):
     floor: float = 0.0
 
     def odds(self, a: Matrix, b: Vector, x: Matrix, normals: Normals) -> Odds:
-        means, parts = posterior(a, b, x)
+        estimate, parts = posterior(a, b, x)
+        means = x @ estimate
         count = len(means)
         draws = means[:, None] + self.scale * (parts @ normals((x.shape[1], DRAWS)))
         if not np.isfinite(draws).all():
@@ -106,7 +113,7 @@ class Thompson(msgspec.Struct, frozen=True):
         wins = np.bincount(draws.argmax(axis=0), minlength=count)
         random = self.floor / count
         shares: list[float] = ((1.0 - self.floor) / DRAWS * wins + random).tolist()
-        return Odds(means, shares, [random] * count)
+        return Odds(means, shares, [random] * count, estimate)
 
 
 class InverseGap(msgspec.Struct, frozen=True):
@@ -120,20 +127,21 @@ class InverseGap(msgspec.Struct, frozen=True):
         return 0.0
 
     def odds(self, a: Matrix, b: Vector, x: Matrix, normals: Normals) -> Odds:
-        scores = x @ theta(a, b)
+        estimate = theta(a, b)
+        scores = x @ estimate
         best = _first_best(scores)
         parts = 1.0 / (len(scores) + self.sharpness * np.maximum(scores[best] - scores, 0.0))
         parts[best] = 0.0
         parts[best] = 1.0 - parts.sum()
         propensities: list[float] = parts.tolist()
-        return Odds(scores, propensities, [0.0] * len(scores))
+        return Odds(scores, propensities, [0.0] * len(scores), estimate)
 
 
-def _mostly_best(scores: Vector, floor: float) -> Odds:
+def _mostly_best(scores: Vector, floor: float, estimate: Vector, bonus: Vector | None = None) -> Odds:
     random = [floor / len(scores)] * len(scores)
     propensities = list(random)
     propensities[_first_best(scores)] += 1.0 - floor
-    return Odds(scores, propensities, random)
+    return Odds(scores, propensities, random, estimate, bonus)
 
 
 def over_distinct(explorer: Explorer, a: Matrix, b: Vector, x: Matrix, normals: Normals) -> Odds:
@@ -141,16 +149,44 @@ def over_distinct(explorer: Explorer, a: Matrix, b: Vector, x: Matrix, normals: 
 
     Otherwise rounding would choose among them, and a candidate that is sent twice would be explored twice as much.
     """
-    x = x + 0.0  # turns -0.0 into 0.0, which has other bits
-    places: dict[bytes, int] = {}
-    group = [places.setdefault(row.tobytes(), len(places)) for row in x]
-    if len(places) == len(x):
+    x, group = _distinct(x)
+    if group is None:
         return explorer.odds(a, b, x, normals)
-    firsts = [group.index(place) for place in range(len(places))]
-    odds = explorer.odds(a, b, x[firsts], normals)
+    odds = explorer.odds(a, b, x, normals)
     counts = np.bincount(group).tolist()
     return Odds(
         odds.scores[group],
         [odds.propensities[place] / counts[place] for place in group],
         [odds.random[place] / counts[place] for place in group],
+        odds.theta,
+        None if odds.bonus is None else odds.bonus[group],
     )
+
+
+def scores_of(x: Matrix, theta: Vector, bonus: Vector | None, *, distinct: bool) -> Vector:
+    """The scores of the rows of `x` that an explorer gave them, to the last bit: from its `theta` and `bonus`.
+
+    With `distinct` they are those that `over_distinct` gave.
+    """
+    group = None
+    if distinct:
+        x, group = _distinct(x)
+    if bonus is None:
+        scores = x @ theta
+    else:
+        # As a column of a solution: numpy may add the products of a vector that is not contiguous in another order.
+        solved = np.empty((len(theta), len(x) + 1))
+        solved[:, 0] = theta
+        first = bonus if group is None else bonus[[group.index(place) for place in range(len(x))]]
+        scores = x @ solved[:, 0] + first
+    return scores if group is None else scores[group]
+
+
+def _distinct(x: Matrix) -> tuple[Matrix, list[int] | None]:
+    """The rows of `x` that differ, and for each row which of them it is; None if all differ."""
+    x = x + 0.0  # turns -0.0 into 0.0, which has other bits
+    places: dict[bytes, int] = {}
+    group = [places.setdefault(row.tobytes(), len(places)) for row in x]
+    if len(places) == len(x):
+        return x, None
+    return x[[group.index(place) for place in range(len(places))]], group

@@ -77,7 +77,7 @@ def theta(a: Matrix, b: Vector) -> Vector:
 
 
 def solve(a: Matrix, b: Vector, x: Matrix) -> tuple[Vector, Vector]:
-    """Means x·theta and widths sqrt(xᵀA⁻¹x) (k each) of the rows of `x` (k x d), in one factorisation of A.
+    """theta (d), and the widths sqrt(xᵀA⁻¹x) (k) of the rows of `x` (k x d), in one factorisation of A.
 
     Raises Singular, also for a negative number under the root: A is damaged.
     """
@@ -86,16 +86,16 @@ def solve(a: Matrix, b: Vector, x: Matrix) -> tuple[Vector, Vector]:
     squares = np.vecdot(x, solved[:, 1:].T)
     if not squares.min() >= 0.0:
         raise Singular("A is not positive definite")
-    return x @ solved[:, 0], np.sqrt(squares)
+    return solved[:, 0], np.sqrt(squares)
 
 
 def posterior(a: Matrix, b: Vector, x: Matrix) -> tuple[Vector, Matrix]:
-    """Means x·theta (k) of the rows of `x` (k x d), and P (k x d) with P Pᵀ = x A⁻¹ xᵀ.
+    """theta (d), and for the rows of `x` (k x d) the P (k x d) with P Pᵀ = x A⁻¹ xᵀ.
 
     For standard normal z, x·theta + P z are draws of the rows' scores from the posterior.
 
     By Cholesky's decomposition A = L Lᵀ, whose result does not depend on signs that a library is free to choose, as
-    that of a singular value decomposition would: P = x L⁻ᵀ, and x·theta = P L⁻¹ b. Raises Singular.
+    that of a singular value decomposition would: P = x L⁻ᵀ. Raises Singular.
     """
     try:
         lower = np.asarray(np.linalg.cholesky(a), np.float64)
@@ -103,4 +103,4 @@ def posterior(a: Matrix, b: Vector, x: Matrix) -> tuple[Vector, Matrix]:
         raise Singular(str(error)) from None
     half = _solve(lower, np.concatenate((b[:, None], x.T), axis=1))
     parts = np.ascontiguousarray(half[:, 1:].T)
-    return parts @ half[:, 0], parts
+    return _solve(np.ascontiguousarray(lower.T), half[:, 0]), parts

@@ -238,7 +238,7 @@ class Ledger:
             name = self._rules.models.name(policy, model)
             self.save(policy, fields)
             learned.append(Learned(policy.id, model.meta.updates + 1, name))
-        return msgspec.structs.replace(made, reward=reward, learned=learned), skipped
+        return msgspec.structs.replace(made, reward=reward, learned=learned, evidence=None), skipped
 
     def correct(self, made: Record, reward: float | None) -> tuple[Record, list[str]]:
         """The record after its reward has become `reward`, or was taken back, and the policies that are gone."""

@@ -20,7 +20,7 @@ from state import keys
 from state.errors import KeyReused
 from state.update.changes import Append, Change, List, Values, Write
 from state.values import history
-from state.values.decision import Record, Shadow
+from state.values.decision import Evidence, Record, Shadow
 
 __all__ = ["Made", "Maker", "Observer"]
 
@@ -99,12 +99,15 @@ def _decided(
     allowed = asked.allowed()
     by_policy: list[Shadow] = []
     choice: Choice | None = None
+    evidence: Evidence | None = None
     for policy, columns in zip(plan.policies, plan.columns, strict=True):
         model = ledger.model(policy)
         with naming(keys.record(asked.user_id, policy.id)):
             odds = policy.odds(*ledger.effective(policy, model), columns.of(base), seed)
             if choice is None:
                 choice = policy.draw(odds, seed)
+                bonus = b"" if odds.bonus is None else odds.bonus.tobytes()
+                evidence = Evidence(allowed, base.tobytes(), list(policy.labels), odds.theta.tobytes(), bonus)
                 meta = model.meta.decided(ledger.now // 1_000, explored=choice.explored)
                 ledger.count(policy, model, meta)
         by_policy.append(Shadow(policy.id, _spread(odds.propensities, allowed, len(asked.candidates))))
@@ -125,6 +128,7 @@ def _decided(
         by_policy=by_policy,
         labels=list(plan.encoder.labels),
         x=base[choice.index].tolist(),
+        evidence=evidence,
     )
     return made, choice
 

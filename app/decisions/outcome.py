@@ -10,6 +10,7 @@ import msgspec
 
 from app.decisions import ids
 from app.decisions.errors import Gone, NotKnown, Refused, Unfit
+from app.decisions.explain import Explanation, explain
 from app.decisions.ledger import Ledger, Rules, reads
 from app.policies.loop import Loop
 from state.update.changes import Change, Values
@@ -70,9 +71,10 @@ class Outcomes:
         """A decision was never shown: it teaches nothing."""
         return await self._act(whole, lambda _, made, __: _cancelled(made))
 
-    async def read(self, whole: str) -> Record:
-        """A decision as it stands, or would stand after what is due; nothing is changed."""
-        return (await self._act(whole, lambda _, made, __: ("duplicate", made, []), only_look=True)).record
+    async def read(self, whole: str) -> tuple[Record, Explanation | None]:
+        """A decision as it stands, or would stand after what is due, and why it was made; nothing is changed."""
+        made = (await self._act(whole, lambda _, made, __: ("duplicate", made, []), only_look=True)).record
+        return made, explain(made, self._rules.policies)
 
     async def _act(self, whole: str, act: _Act, *, only_look: bool = False) -> Outcome:
         named = ids.parsed(whole)

@@ -16,6 +16,8 @@ __all__ = [
     "DecisionState",
     "DecisionsAnswer",
     "DecisionsRequest",
+    "ExplainedCandidate",
+    "ExplanationAnswer",
     "Failed",
     "LoopState",
     "LoopsAnswer",
@@ -85,8 +87,32 @@ class DecisionAnswer(msgspec.Struct, frozen=True):
     deadline: Time
 
 
+class ExplainedCandidate(msgspec.Struct, frozen=True):
+    """A candidate that could be chosen: its columns `x`, what each contributed to the score (theta times x), the bonus
+    for what was not known, its score and its propensity."""
+
+    id: str
+    x: list[float]
+    contributions: list[float]
+    bonus: float
+    score: float
+    propensity: float
+
+
+class ExplanationAnswer(msgspec.Struct, frozen=True):
+    """Why it was chosen: the columns with their weights, the candidates, and the best other one with the `margin` by
+    which it was below the chosen one."""
+
+    columns: list[str]
+    theta: list[float]
+    candidates: list[ExplainedCandidate]
+    runner_up: str | None
+    margin: float | None
+
+
 class DecisionState(msgspec.Struct, frozen=True):
-    """A decision as it stands: what was chosen with which propensities, by each policy, and its outcome."""
+    """A decision as it stands: what was chosen with which propensities, by each policy, and its outcome; and until a
+    reward is learned, why."""
 
     decision_id: str
     candidate_id: str
@@ -104,6 +130,7 @@ class DecisionState(msgspec.Struct, frozen=True):
     n: int
     reward: float | None
     rewarded_at: Time | None
+    explanation: ExplanationAnswer | None = None
 
 
 class OutcomeRequest(msgspec.Struct, frozen=True):

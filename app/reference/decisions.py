@@ -14,6 +14,8 @@ from app.messages.decisions import (
     DecisionsAnswer,
     DecisionsRequest,
     DecisionState,
+    ExplainedCandidate,
+    ExplanationAnswer,
     LoopsAnswer,
     LoopState,
     OutcomeAnswer,
@@ -111,7 +113,21 @@ def _state() -> DecisionState:
         n=0,
         reward=None,
         rewarded_at=None,
+        explanation=_explanation(),
     )
+
+
+def _explanation() -> ExplanationAnswer:
+    """Of a new user: nothing is known, so nothing contributes."""
+    plan = _PLANS["tips"]
+    base, _ = plan.encoder.encode(Context(_ASKED.context, _ASKED.user), [each.features for each in _SENT])
+    champion = plan.policies[0]
+    zeros = [0.0] * champion.d
+    parts = [
+        ExplainedCandidate(each.id, x.tolist(), zeros, 0.0, 0.0, share)
+        for each, x, share in zip(_SENT, plan.columns[0].of(base), _SHARES, strict=True)
+    ]
+    return ExplanationAnswer(list(champion.labels), zeros, parts, "walk", 0.0)
 
 
 def _outcome(whole: str, outcome: str, status: str, reward: float | None, n: int) -> OutcomeAnswer:

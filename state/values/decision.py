@@ -7,7 +7,18 @@ from msgspec import Meta
 
 from state.errors import CorruptState
 
-__all__ = ["SHARED", "Learned", "Record", "Shadow", "User", "decode", "decode_user", "encode", "encode_user"]
+__all__ = [
+    "SHARED",
+    "Evidence",
+    "Learned",
+    "Record",
+    "Shadow",
+    "User",
+    "decode",
+    "decode_user",
+    "encode",
+    "encode_user",
+]
 
 Status = Literal["open", "deferred", "rewarded", "defaulted", "retracted", "cancelled", "void"]
 _Count = Annotated[int, Meta(ge=0)]
@@ -21,6 +32,17 @@ class Learned(msgspec.Struct, frozen=True, array_like=True):
     policy: str
     updates: _Count
     columns: bytes
+
+
+class Evidence(msgspec.Struct, frozen=True, array_like=True):
+    """What explains a choice: the base columns of the candidates `at` these places, row by row; theta of the policy
+    that chose, by its column `labels`; and the bonus of each of these candidates, if there is one. All are float64."""
+
+    at: list[int]
+    base: bytes
+    labels: list[str]
+    theta: bytes
+    bonus: bytes
 
 
 class Shadow(msgspec.Struct, frozen=True, array_like=True):
@@ -37,6 +59,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     drawn by `seed`. `by_policy` are the champion and the shadows. `labels` and `x` are the chosen one's base columns.
     `born` is the user's count of changes at the decision. `reward` is what is learned now, `first` what was posted
     first, `held` a reward that waits for an activation, `n` the number of outcomes. `parts` are those of a sum.
+    `evidence` is there as long as no reward was learned.
     """
 
     request: bytes
@@ -62,6 +85,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     late: bool = False
     learned: list[Learned] = []
     parts: dict[str, float] = {}
+    evidence: Evidence | None = None
 
 
 class User(msgspec.Struct, frozen=True):
@@ -91,6 +115,13 @@ def decode(key: str, blob: bytes) -> Record:
     sizes = {len(found.ids), len(found.propensities), *(len(each.propensities) for each in found.by_policy)}
     if len(sizes) > 1 or found.chosen >= len(found.ids) or len(found.labels) != len(found.x):
         raise CorruptState(key, "is not a decision: its lists do not fit together")
+    told = found.evidence
+    if told is not None:
+        count = len(told.at)
+        wanted = (8 * count * len(found.x), 8 * len(told.labels))
+        fits = (len(told.base), len(told.theta)) == wanted and len(told.bonus) in (0, 8 * count)
+        if not fits or any(not 0 <= place < len(found.ids) for place in told.at):
+            raise CorruptState(key, "is not a decision: its evidence does not fit it")
     return found
 
 

@@ -74,7 +74,7 @@ class Broken(msgspec.Struct, frozen=True):
     floor: float = 0.0
 
     def odds(self, a: Matrix, b: Vector, x: Matrix, normals: Normals) -> Odds:
-        return Odds(np.array([self.score]), [1.0], [0.0])
+        return Odds(np.array([self.score]), [1.0], [0.0], b)
 
 
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
