@@ -284,7 +284,6 @@ def test_slots_that_move_are_noticed(cluster: Cluster) -> None:
     empty = 16_383
     ids = {server: name for name, server in cluster.ids.items()}
     first, last = cluster.masters[0], cluster.masters[-1]
-    sorter = Sorter()
 
     async def scenario() -> None:
         async with transferring(cluster.url) as (transfer, _):
@@ -300,7 +299,8 @@ def test_slots_that_move_are_noticed(cluster: Cluster) -> None:
             with pytest.raises(StoreUnavailable, match="moved"):
                 _ = [page async for page in pages]
 
-    asyncio.run(scenario())
+    with Sorter() as sorter:
+        asyncio.run(scenario())
 
 
 def _said_of(server: RedisServer, node: str) -> tuple[str, ...]:
