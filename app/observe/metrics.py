@@ -63,10 +63,10 @@ class Metrics:
         rewards = series.REWARDS.made(registry)
         replayed = series.REPLAYED.made(registry)
         epsilon = series.EPSILON.made(registry)
+        self._outcomes = series.DECISION_OUTCOMES.made(registry)
+        self._every_decision = decisions
         # Looked up once, so that counting is one addition. It also creates each series at 0.
-        self._decisions = {
-            policy: (decisions.labels(policy, "false"), decisions.labels(policy, "true")) for policy in policies
-        }
+        self._decisions = {policy: _either(decisions, policy) for policy in policies}
         self._rewards = {
             policy: [rewards.labels(policy, value) for value in series.REWARD_VALUES] for policy in policies
         }
@@ -113,7 +113,14 @@ class Metrics:
 
     def decided(self, policy: str, *, explored: bool) -> None:
         """Count a decision."""
-        self._decisions[policy][explored].inc()
+        counters = self._decisions.get(policy)
+        if counters is None:  # of a policy file that was read after the start
+            counters = self._decisions[policy] = _either(self._every_decision, policy)
+        counters[explored].inc()
+
+    def became(self, loop: str, outcome: str) -> None:
+        """Count what became of what was told of a decision."""
+        self._outcomes.labels(loop, outcome).inc()
 
     def rewarded(self, policy: str, reward: float, *, replayed: bool) -> None:
         """Count a reward (-1..1) that was learned, or replayed."""
@@ -190,3 +197,8 @@ class Metrics:
         self._most.set(self.most)
         for name, consumer in (self._nats().consumers if self._nats else {}).items():
             self._running.labels(name).set(consumer.state == "running")
+
+
+def _either(decisions: Counter, policy: str) -> tuple[Counter, Counter]:
+    """The counters of a policy's decisions that did not explore, and that did."""
+    return decisions.labels(policy, "false"), decisions.labels(policy, "true")

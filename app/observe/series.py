@@ -16,6 +16,7 @@ __all__ = [
     "BUILD",
     "CONFLICTS",
     "DECISIONS",
+    "DECISION_OUTCOMES",
     "EPSILON",
     "EVENTS",
     "FLUSH",
@@ -105,6 +106,9 @@ METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 DECISIONS: Final = Count("oo_decisions", "Decisions", ("policy", "explored"))
 REWARDS: Final = Count("oo_rewards", "Rewards, by the nearest of the known values", ("policy", "value"))
 REPLAYED: Final = Count("oo_rewards_replayed", "Rewards whose idempotency key was known", ("policy",))
+DECISION_OUTCOMES: Final = Count(
+    "oo_decision_outcomes", "What was told of decisions, and what became of it", ("loop", "outcome")
+)
 EPSILON: Final = Level("oo_policy_epsilon", "Probability with which a policy explores", "max", ("policy",))
 
 # The rewards that clients send; any other number counts as the nearest of them.
