@@ -150,13 +150,14 @@ def test_every_needed_program_has_a_package(script: ModuleType) -> None:
             assert brew or name in ("ps", "unshare")
 
 
-@pytest.mark.parametrize("form", ["--python {}", "--python={}"])
-def test_another_interpreter_has_a_venv_of_its_own(script: ModuleType, form: str) -> None:
+def test_another_interpreter_has_a_venv_of_its_own(script: ModuleType) -> None:
     """--python with a path makes .venv-VERSION for that interpreter, and the other arguments are passed on."""
     version = ".".join(map(str, sys.version_info[:3]))
-    words = ["-k", "x", *form.format(sys.executable).split()]
-    assert script.choose_python(words) == ["-k", "x"]
-    assert script.ROOT / f".venv-{version}" / "bin" / "python" == script.PYTHON
+    for words in (["-k", "x", "--python", sys.executable], ["-k", f"--python={sys.executable}", "x"]):
+        script.__dict__["PYTHON"] = None
+        assert script.choose_python(words) == ["-k", "x"]
+        assert script.ROOT / f".venv-{version}" / "bin" / "python" == script.PYTHON
+        assert sys.executable == script.BASE
     script.make_venv(None)
     asked = [script.PYTHON, "-c", "import sys; print(sys.prefix, *sys.version_info[:3])"]
     said = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
