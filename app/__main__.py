@@ -17,7 +17,7 @@ import signal
 import socket
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from multiprocessing import resource_tracker
 from typing import Final
@@ -82,8 +82,11 @@ class _Workers(Multiprocess):
         if until is None:
             until = self._silent_until[worker.pid] = time.monotonic() + _WORKER_SECONDS
             worker.parent_conn.send(b"ping")
+            # The worker has it now. Were it open here too, one that ends instead of answering would be waited for.
+            worker.child_conn.close()
         elif until and worker.parent_conn.poll():
-            worker.parent_conn.recv()
+            with suppress(EOFError):  # it is ending
+                worker.parent_conn.recv()
             until = self._silent_until[worker.pid] = 0.0
         if until and time.monotonic() >= until:
             worker.process.kill()

@@ -5,6 +5,7 @@ import contextvars
 from typing import Any, Final
 
 import msgspec
+from httptools import HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.http.flow import Flow
@@ -29,10 +30,15 @@ class Connection(HttpToolsProtocol):
 
     def __init__(self, *args: Any, seconds: float, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
+        self._make_parser()
         self._seconds = seconds
         self._part = BETWEEN
         self._late: asyncio.TimerHandle | None = None
         self._unsent: asyncio.TimerHandle | None = None
+
+    def _make_parser(self) -> None:
+        """Take a strict parser, which refuses what follows `Connection: close`; uvicorn's drops it."""
+        self.parser = HttpRequestParser(self)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too
         super().connection_made(transport)

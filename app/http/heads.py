@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["BAD", "LATE", "LONG", "LONGEST_HEAD", "MANY", "MOST_HEADERS", "Refusal", "body_length"]
+__all__ = ["BAD", "LATE", "LONG", "LONGEST_HEAD", "MANY", "MOST_EMPTY", "MOST_HEADERS", "Refusal", "body_length"]
 
 # The request line and headers together. Load balancers pass on less.
 LONGEST_HEAD: Final = 65_536
 MOST_HEADERS: Final = 128
+# Bytes of empty lines before a request. RFC 9112, 2.2, asks a server to pass over at least one.
+MOST_EMPTY: Final = 1_024
 
 BAD: Final = b"400 Bad Request"
 LATE: Final = b"408 Request Timeout"

@@ -20,6 +20,7 @@ What this file works around in uvicorn 0.54 and httptools 0.9; each part can go 
   cannot stop by itself: it is fed up to the next blank line, where each head and each chunked body ends, or up to the
   end of a body of known length.
 - uvicorn does all the work of one read at once. Here a connection has `_MOST_WORK` pieces and chunks per turn.
+- llhttp passes over empty lines before a request without a bound. Here they are counted, and it gets none of them.
 - httptools ends a request that offers an upgrade at its head and parses its body as the next request (httptools issue
   124, uvicorn issue 2722). Here such a head is parsed again without the offer, which may be ignored (RFC 9110, 7.8).
 - uvicorn adds trailers to the headers of a request that the application is already reading. Here they are dropped.
@@ -28,10 +29,10 @@ What this file works around in uvicorn 0.54 and httptools 0.9; each part can go 
 import asyncio
 from typing import Any, Final
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from httptools import HttpParserError, HttpParserUpgrade
 
 from app.http.connection import BETWEEN, BODY, HEAD, Connection
-from app.http.heads import BAD, LONG, LONGEST_HEAD, MANY, MOST_HEADERS, Refusal, body_length
+from app.http.heads import BAD, LONG, LONGEST_HEAD, MANY, MOST_EMPTY, MOST_HEADERS, Refusal, body_length
 
 __all__ = ["HttpProtocol"]
 
@@ -51,16 +52,14 @@ class HttpProtocol(Connection):
     """Reads one request of a connection at a time, within bounds.
 
     A request must begin within `seconds` of the connection and arrive within `seconds` of its first byte, and what is
-    written must be taken within `seconds`. A head has at most 64 KiB and 128 headers.
+    written must be taken within `seconds`. A head has at most 64 KiB and 128 headers, after 1 KiB of empty lines.
     """
 
     def __init__(self, *args: Any, seconds: float, **keywords: Any) -> None:
         super().__init__(*args, seconds=seconds, **keywords)
-        # By uvicorn's choice the parser drops what follows a request that closes the connection; here nothing does.
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=False)
         self._unread = b""
         self._at = 0  # the bytes of `_unread` before this are parsed
-        self._size = 0  # bytes of the head, or those around the chunks of a body
+        self._size = 0  # bytes of empty lines before the head, of the head, or around the chunks of a body
         self._left = 0  # bytes of a body of known length that have not arrived
         self._end = b""  # the last bytes parsed of a head or a chunked body, where a blank line may have begun
         self._work = 0  # in this turn
@@ -73,18 +72,14 @@ class HttpProtocol(Connection):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.timeout_keep_alive_task is not None:
-            self._unset_keepalive_if_required()
+        self._unset_keepalive_if_required()
         at = 0
         if self._unread:
             data = self._unread[self._at :] + data
-        elif self._part == BETWEEN:
-            if data[0] in _LINE_END:
-                data = data.lstrip(_LINE_END)  # all at once: there may be many before a request
-            elif not (self._turn or self._owed):
-                at = self._read_whole(data)
-                if at == len(data):
-                    return
+        elif self._part == BETWEEN and data[0] not in _LINE_END and not (self._turn or self._owed):
+            at = self._read_whole(data)
+            if at == len(data):
+                return
         self._unread, self._at = data, at
         if self._turn is None:
             self._read_on()
@@ -117,8 +112,7 @@ class HttpProtocol(Connection):
             if self.transport.is_closing():
                 self._unread = b""
                 return
-            busy = self._work > _MOST_WORK
-            if busy:
+            if busy := self._work > _MOST_WORK:
                 break
             if not self._step():
                 return
@@ -136,10 +130,12 @@ class HttpProtocol(Connection):
 
     def _step(self) -> bool:
         """Parse the next piece of `_unread`. Returns whether the connection goes on."""
+        self._work += 1
         start, left, part = self._at, self._left, self._part
+        if part == BETWEEN and self._unread[start] in _LINE_END:
+            return self._skip_empty()
         self._at = end = min(len(self._unread), start + left) if left else self._cut()
         piece = self._unread[start:end]  # a slice of all of it is no copy
-        self._work += 1
         if not self._parse(piece):
             return False
         if left:
@@ -147,6 +143,16 @@ class HttpProtocol(Connection):
         elif self._part == HEAD or (self._part == BODY and part == BODY):
             self._measure(piece)
         return True
+
+    def _skip_empty(self) -> bool:
+        """Pass over empty lines before a request. Returns False after refusing too many."""
+        lines = self._unread[self._at : self._at + MOST_EMPTY + 1]
+        count = len(lines) - len(lines.lstrip(_LINE_END))
+        self._at += count
+        self._size += count
+        if self._size > MOST_EMPTY:
+            self._refuse(BAD, f"the empty lines before the request are longer than {MOST_EMPTY} bytes")
+        return self._size <= MOST_EMPTY
 
     def _next_turn(self) -> None:
         if self._turn is None:
@@ -171,7 +177,7 @@ class HttpProtocol(Connection):
             version = self.parser.get_http_version().encode()
             lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
             lines += [b"%b: %b" % (name, value) for name, value in self.headers if name != b"upgrade"]
-            self.parser = HttpRequestParser(self)
+            self._make_parser()
             return self._parse(_LINE_END.join(lines) + _BLANK_LINE)
         except HttpParserError as error:
             cause = error.__context__  # what a callback raised
@@ -226,6 +232,7 @@ class HttpProtocol(Connection):
         if self.parser.should_upgrade():
             return  # `_parse` parses it again
         self._part = BETWEEN
+        self._size = 0
         self._end = b""
         if self._late is not None:
             self._stop_waiting()

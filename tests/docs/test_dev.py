@@ -89,25 +89,32 @@ def test_one_version_in_both_lock_files() -> None:
 
 # What is run
 
+SIDE_BY_SIDE = ["-n", "2", "--dist", "loadfile"]
+JUDGED = [["coverage", "combine", "--quiet"], ["coverage", "report"]]
+
 
 @pytest.mark.parametrize(
     ("words", "commands"),
     [
-        ([], [["pytest"]]),
+        ([], [["pytest", *SIDE_BY_SIDE]]),
         (["-k", "x"], [["pytest", "-k", "x"]]),
+        (["--quick"], [["pytest", *SIDE_BY_SIDE, "tests/unit"]]),
         (["--quick", "-x"], [["pytest", "-x", "tests/unit"]]),
-        (["--cover"], [["coverage", "run", "-m", "pytest"], ["coverage", "report"]]),
+        (["--cover", "-x"], [["coverage", "erase"], ["pytest", *SIDE_BY_SIDE, "-x"], *JUDGED]),
+        (["--cover"], [["coverage", "erase"], ["pytest", *SIDE_BY_SIDE], *JUDGED]),
     ],
 )
 def test_quick_and_cover_choose_the_tests(
     script: ModuleType, monkeypatch: pytest.MonkeyPatch, words: list[str], commands: list[list[str]]
 ) -> None:
-    """--quick runs tests/unit and installs no server, --cover judges the coverage; other words go to pytest."""
+    """--quick runs tests/unit and installs no server, --cover judges the coverage of both processes, and what has words
+    for pytest runs in one."""
     run: list[list[str]] = []
     installed: list[list[str]] = []
 
-    def status(*command: str) -> int:
+    def status(*command: str, **environ: str) -> int:
         run.append(list(command))
+        assert ("COVERAGE_PROCESS_START" in environ) == (command[0] == "pytest" and "--cover" in words)
         return 0
 
     monkeypatch.setattr(script, "fill", lambda _: None)
@@ -143,13 +150,14 @@ def test_every_needed_program_has_a_package(script: ModuleType) -> None:
             assert brew or name in ("ps", "unshare")
 
 
-@pytest.mark.parametrize("form", ["--python {}", "--python={}"])
-def test_another_interpreter_has_a_venv_of_its_own(script: ModuleType, form: str) -> None:
+def test_another_interpreter_has_a_venv_of_its_own(script: ModuleType) -> None:
     """--python with a path makes .venv-VERSION for that interpreter, and the other arguments are passed on."""
     version = ".".join(map(str, sys.version_info[:3]))
-    words = ["-k", "x", *form.format(sys.executable).split()]
-    assert script.choose_python(words) == ["-k", "x"]
-    assert script.ROOT / f".venv-{version}" / "bin" / "python" == script.PYTHON
+    for words in (["-k", "x", "--python", sys.executable], ["-k", f"--python={sys.executable}", "x"]):
+        script.__dict__["PYTHON"] = None
+        assert script.choose_python(words) == ["-k", "x"]
+        assert script.ROOT / f".venv-{version}" / "bin" / "python" == script.PYTHON
+        assert sys.executable == script.BASE
     script.make_venv(None)
     asked = [script.PYTHON, "-c", "import sys; print(sys.prefix, *sys.version_info[:3])"]
     said = subprocess.run(asked, capture_output=True, text=True, check=True).stdout

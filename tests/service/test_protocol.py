@@ -165,6 +165,17 @@ def test_a_head_that_never_ends(served: Server, line: bytes, detail: str) -> Non
     assert httpx.get(f"{served.url}/health/live", timeout=60).status_code == 200
 
 
+def test_empty_lines_that_never_end(served: Server) -> None:
+    """What may come before a request is bounded in bytes, not only in time: the connection is closed."""
+    sent = 0
+    with connection(served) as sock, suppress(ConnectionError):
+        while sent < ENDLESS and not select([sock], [], [], 0)[0]:
+            sent += sock.send(b"\r\n" * 500)
+        assert sent < ENDLESS
+        assert answer(sock) == (400, "the empty lines before the request are longer than 1024 bytes")
+    assert sent < ENDLESS
+
+
 def test_headers_after_a_body(served: Server) -> None:
     """What may follow a chunked body is bounded like what comes before it."""
     start = START.replace(b"content-length: 10", b"transfer-encoding: chunked") + b"1\r\n{\r\n"

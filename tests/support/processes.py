@@ -30,6 +30,9 @@ ROOT = Path(__file__).parent.parent.parent
 HOST = "127.0.0.1"
 
 _given: set[int] = set()
+# Processes that run tests side by side draw from ports of their own.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 
 
 def free_port() -> int:
@@ -40,7 +43,7 @@ def free_port() -> int:
     """
     draw = random.SystemRandom()
     for _ in range(1_000):
-        port = draw.randrange(12_000, 32_000)
+        port = draw.randrange(12_000 + _WORKER, 32_000, _WORKERS)
         if port in _given:
             continue
         with socket.socket() as probe, suppress(OSError):

@@ -1,16 +1,21 @@
 """How the parts are put together, where the service listens, and settings that do not fit together."""
 
+import os
 import socket
 from contextlib import ExitStack
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from app.__main__ import listeners
+from app.__main__ import _Workers, listeners
 from app.main import create_app, from_environment
 from app.policies.catalog import policies
 from app.settings import Secret, Settings, SettingsError
 from tests.support.processes import free_port
+from tests.support.waiting import PATIENCE_SECONDS
 from tests.unit.app.serving import REWARD, SCORE, serving
 
 pytestmark = pytest.mark.anyio
@@ -88,3 +93,18 @@ def test_all_addresses_of_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
     addresses[:] = [(socket.AF_INET6, "2001:db8::1")]
     with pytest.raises(SettingsError, match="'name'"):
         listeners("name", port)
+
+
+def test_a_worker_that_ends_unanswered() -> None:
+    """One that ends while its parent waits for its answer, as after an error at its start, is not waited for."""
+    workers = _Workers.__new__(_Workers)  # __init__ would take this process's signals
+    workers._silent_until = {}
+    parent, child = Pipe()
+    theirs = Connection(os.dup(child.fileno()))
+    worker: Any = SimpleNamespace(pid=1, exitcode=None, parent_conn=parent, child_conn=child)
+    with parent, child:
+        with theirs:
+            assert not workers._would_answer(worker)
+            assert theirs.recv_bytes()
+        assert parent.poll(PATIENCE_SECONDS)
+        assert workers._would_answer(worker)

@@ -10,6 +10,7 @@ from state.errors import StoreUnavailable
 from state.sorter import Sorter
 from state.transfer import Transfer, all_results, decode_replies, read_commands, write_command
 from state.values.stored import Stored
+from tests.support.waiting import PATIENCE_SECONDS
 from tests.unit.state.wire import CUT, Wire
 
 pytestmark = pytest.mark.anyio
@@ -21,7 +22,7 @@ MARKER = Stored("u", "p:once:k", b"r", 60_000)
 
 
 def transfer(wire: Wire) -> Transfer:
-    return Transfer(wire, patience=1.0)
+    return Transfer(wire, patience=PATIENCE_SECONDS)
 
 
 async def write(wire: Wire, *stored: Stored) -> None:

@@ -10,6 +10,7 @@ from state import keys, users
 from state.errors import ConflictError, StoreUnavailable
 from state.users import Found, Users
 from state.values.stored import Stored
+from tests.support.waiting import PATIENCE_SECONDS
 from tests.unit.state.wire import CUT, Wire
 
 pytestmark = pytest.mark.anyio
@@ -26,7 +27,7 @@ def whole(user: str, marker: str = "p:once:k") -> list[Stored]:
 
 
 def through(wire: Wire) -> Users:
-    return Users(wire, patience=1.0, fixed=FIXED)
+    return Users(wire, patience=PATIENCE_SECONDS, fixed=FIXED)
 
 
 async def read(wire: Wire, *wanted: str, strays: tuple[str, ...] = ()) -> list[Found]:

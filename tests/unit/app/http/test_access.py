@@ -62,7 +62,11 @@ async def test_a_key_of_the_role_is_let_through_and_named() -> None:
     assert await ask(access, Route(), None) is None
 
 
-@pytest.mark.parametrize("header", [None, "", "Bearer nonsense", f"Basic {KEY}", f"Bearer {KEY}x"])
+@pytest.mark.parametrize(
+    "header",
+    [None, "", "Bearer nonsense", f"Basic {KEY}", f"Bearer {KEY}x"],
+    ids=["none", "empty", "nonsense", "Basic", "longer"],
+)
 async def test_without_a_known_key_it_is_401(header: str | None) -> None:
     """And the answer says which credentials to send."""
     access, _, _ = made()

@@ -8,6 +8,8 @@ from tests.unit.app.http.wire import CHUNKED, GET, POST, wired
 
 pytestmark = pytest.mark.anyio
 
+EMPTY = "the empty lines before the request are longer than 1024 bytes"
+
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 40, 10_000])
 async def test_requests_are_read_however_they_are_cut(size: int) -> None:
@@ -75,6 +77,8 @@ async def test_an_offered_upgrade_is_ignored() -> None:
         (GET.replace(b"host", b"x: y\r\nhosts"), 400, "a request needs exactly one Host header"),
         (GET[:-2] + b"x: y\r\n" * 129, 431, "there are more than 128 headers"),
         (GET[:-2] + b"x: " + b"y" * 70_000, 431, "the headers are longer than 65536 bytes"),
+        (b"\r\n" * 513, 400, EMPTY),
+        (b"\n" * 1_025 + GET, 400, EMPTY),
         (
             CHUNKED + b"1;" + b"e" * 70_000,
             431,
@@ -101,3 +105,31 @@ async def test_chunks_of_one_byte_are_not_taken_for_headers() -> None:
         wire.send(b"0\r\n\r\n")
         await wire.settle()
         assert [len(body) for _, _, body in wire.seen] == [25_000]
+
+
+@pytest.mark.parametrize("size", [1, 1_000, 10_000])
+async def test_empty_lines_are_counted_before_each_request(size: int) -> None:
+    """However they are cut: 1 KiB before each is passed over, and one byte more is refused."""
+    lines = b"\r\n" * 512
+    data = lines + POST + b"abc" + lines + CHUNKED + b"1\r\nx\r\n0\r\n\r\n" + lines
+    async with wired() as wire:
+        for at in range(0, len(data), size):
+            wire.send(data[at : at + size])
+        await wire.settle()
+        assert [body for _, _, body in wire.seen] == [b"abc", b"x"]
+        assert not wire.transport.is_closing()
+        wire.send(b"\n")
+        assert wire.transport.is_closing()
+        assert wire.transport.written.endswith(EMPTY.encode() + b'"}')
+
+
+async def test_empty_lines_wait_behind_an_answer() -> None:
+    """What comes meanwhile is kept within the bound of what waits, and refused when the answer is complete."""
+    async with wired() as wire:
+        wire.send(GET)
+        wire.send(b"\r\n" * 10_000)
+        assert wire.transport.calls == ["pause"]
+        await wire.settle()
+        assert len(wire.seen) == 1
+        assert wire.transport.written.endswith(EMPTY.encode() + b'"}')
+        assert wire.transport.is_closing()
