@@ -19,6 +19,7 @@ from app.decisions.reward import Learner
 from app.decisions.users import Statistics, Users
 from app.http.access import ADMIN, CLIENT, READER
 from app.http.body import Answer, read_body
+from app.http.straight import STRAIGHT
 from app.messages.basics import Ok
 from app.messages.classic import (
     ErasedAnswer,
@@ -41,6 +42,7 @@ AnyRequest = Request[Any, Any, Any]
 # A number too large for a float becomes infinite: in a profile it counts as absent, elsewhere it is refused.
 _read_score: Final = Reader(ScoreRequest, untyped=float)
 _read_reward: Final = Reader(RewardRequest, untyped=float)
+_CALLED_MOST: Final = {**CLIENT, **STRAIGHT}
 _OK: Final = Ok()
 _REPLAYED: Final = ((b"idempotent-replayed", b"true"),)
 _IDEMPOTENCY_KEY: Final = re.compile(rb"[\x21-\x7e]{1,128}")
@@ -65,8 +67,10 @@ def classic_routes(
     ids = {row.classic.route: row.id for row in policies}
     for path, policy_id in ids.items():
         routes += [
-            post(f"/score{path}", status_code=200, opt=CLIENT)(_score(decider, policy_id, max_body_bytes, precedence)),
-            post(f"/reward{path}", status_code=200, opt=CLIENT)(
+            post(f"/score{path}", status_code=200, opt=_CALLED_MOST)(
+                _score(decider, policy_id, max_body_bytes, precedence)
+            ),
+            post(f"/reward{path}", status_code=200, opt=_CALLED_MOST)(
                 _reward(learner, policy_id, max_body_bytes, precedence)
             ),
             get(f"/stats{path}/{{user_id:str}}", opt=READER)(_statistics(users, policy_id)),
