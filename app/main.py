@@ -38,6 +38,7 @@ from app.http.access import Access
 from app.http.draining import Draining
 from app.http.errors import answer_to
 from app.http.gate import Gate
+from app.http.straight import Straight
 from app.observe.logs import set_up
 from app.observe.metrics import Metrics
 from app.observe.otel import names_service, wants_traces
@@ -129,16 +130,17 @@ def create_app(
         *metrics_routes(metrics, settings.metrics_key),
     ]
     parts = Parts(settings, servers, store, access, consumers, chat, draining, metrics, tracing)
+    guards = [] if access.is_open else [access.guard]
     app = Litestar(
         [*routes, *schema_routes(routes)],
         lifespan=[parts.lifespan],
-        guards=[] if access.is_open else [access.guard],
+        guards=guards,
         exception_handlers={Exception: answer_to},
         openapi_config=None,  # app.reference makes the document: the handlers read their bodies themselves
         logging_config=None,
     )
     most = settings.max_inflight or settings.redis_pool_size * _WAITING_PER_CONNECTION
-    gate = Gate(app, most, metrics, draining, settings.access_log)
+    gate = Gate(Straight(app, routes, guards), most, metrics, draining, settings.access_log)
     return tracing.requests(gate) if tracing else gate
 
 

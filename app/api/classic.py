@@ -20,6 +20,7 @@ from app.decisions.users import Statistics, Users
 from app.http.access import ADMIN, CLIENT, READER
 from app.http.body import Answer, read_body
 from app.http.headers import REPLAYED, idempotency_key
+from app.http.straight import STRAIGHT
 from app.messages.basics import Ok
 from app.messages.classic import (
     ErasedAnswer,
@@ -42,6 +43,7 @@ AnyRequest = Request[Any, Any, Any]
 # A number too large for a float becomes infinite: in a profile it counts as absent, elsewhere it is refused.
 _read_score: Final = Reader(ScoreRequest, untyped=float)
 _read_reward: Final = Reader(RewardRequest, untyped=float)
+_CALLED_MOST: Final = {**CLIENT, **STRAIGHT}
 _OK: Final = Ok()
 _canonical: Final = msgspec.json.Encoder(order="deterministic").encode
 
@@ -64,8 +66,10 @@ def classic_routes(
     ids = {row.classic.route: row.id for row in policies if row.classic is not None}
     for path, policy_id in ids.items():
         routes += [
-            post(f"/score{path}", status_code=200, opt=CLIENT)(_score(decider, policy_id, max_body_bytes, precedence)),
-            post(f"/reward{path}", status_code=200, opt=CLIENT)(
+            post(f"/score{path}", status_code=200, opt=_CALLED_MOST)(
+                _score(decider, policy_id, max_body_bytes, precedence)
+            ),
+            post(f"/reward{path}", status_code=200, opt=_CALLED_MOST)(
                 _reward(learner, policy_id, max_body_bytes, precedence)
             ),
             get(f"/stats{path}/{{user_id:str}}", opt=READER)(_statistics(users, policy_id)),

@@ -2,19 +2,26 @@
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 from litestar import Request
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
-__all__ = ["Answer", "ClientGone", "TooLarge", "read_body", "while_connected"]
+__all__ = ["Answer", "ClientGone", "Incoming", "TooLarge", "read_body", "while_connected"]
 
 T = TypeVar("T")
 
 _encode: Final = msgspec.json.Encoder().encode
 _JSON: Final = (b"content-type", b"application/json")
+
+
+class Incoming(NamedTuple):
+    """What a handler needs of a request whose body it reads; Litestar's Request costs four times as much to make."""
+
+    scope: Scope
+    receive: Receive
 
 
 class TooLarge(ValueError):
@@ -38,7 +45,7 @@ class Answer(ASGIResponse):
         await send({"type": "http.response.body", "body": self.body, "more_body": False})
 
 
-async def read_body(request: Request[Any, Any, Any], longest: int) -> bytes:
+async def read_body(request: Incoming | Request[Any, Any, Any], longest: int) -> bytes:
     """The body of a request, of at most `longest` bytes. Raises TooLarge or ClientGone."""
     for name, value in request.scope["headers"]:
         if name == b"content-length" and int(value) > longest:  # before the client sends any of it

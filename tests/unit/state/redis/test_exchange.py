@@ -4,8 +4,17 @@ import asyncio
 from typing import Any
 
 import pytest
-from redis.exceptions import ConnectionError, NoPermissionError, ResponseError  # noqa: A004  # redis-py's name
+import redis
+from redis.asyncio.connection import Connection
+from redis.exceptions import (
+    BusyLoadingError,
+    ConnectionError,  # noqa: A004  # redis-py's name
+    InvalidResponse,
+    NoPermissionError,
+    ResponseError,
+)
 
+from state.redis import exchange as module
 from state.redis.exchange import exchange, exchange_or_raise, raise_for
 
 pytestmark = pytest.mark.anyio
@@ -32,6 +41,51 @@ class Line:
         if isinstance(reply, Exception):
             raise reply
         return await reply if asyncio.iscoroutine(reply) else reply
+
+
+class Pipe(Connection):
+    """redis-py's connection, which gets these parts, one at each turn of the event loop, and counts its reads."""
+
+    def __init__(self, *parts: bytes) -> None:
+        super().__init__(protocol=2)
+        self._reader, self._writer = asyncio.StreamReader(), Sink()  # type: ignore[assignment]  # nothing is sent
+        self._parser.on_connect(self)  # type: ignore[no-untyped-call]  # redis-py
+        self._arriving = list(parts)
+        self.read = 0
+        self._arrive()
+
+    def _arrive(self) -> None:
+        assert self._reader is not None
+        if self._arriving:
+            self._reader.feed_data(self._arriving.pop(0))
+            asyncio.get_running_loop().call_soon(self._arrive)
+
+    async def read_response(self, *arguments: Any, **options: Any) -> Any:
+        self.read += 1
+        return await super().read_response(*arguments, **options)
+
+    def __del__(self, *_: Any) -> None: ...  # there is nothing to close
+
+
+class Sink:
+    def writelines(self, parts: Any) -> None: ...
+    async def drain(self) -> None: ...
+    def close(self) -> None: ...
+    async def wait_closed(self) -> None: ...
+
+
+STREAM = b"+OK\r\n-WRONGTYPE x\r\n$2\r\n\xff\n\r\n$-1\r\n*2\r\n:7\r\n-ERR y\r\n*-1\r\n*0\r\n:3\r\n"
+COMMANDS = [("PING",)] * 8
+
+
+REPLIES = [b"OK", "ResponseError: WRONGTYPE x", b"\xff\n", None, [7, "ResponseError: y"], None, [], 3]
+
+
+def readable(reply: Any) -> Any:
+    """Errors as texts, for they are not equal to others of their kind."""
+    if isinstance(reply, list):
+        return [readable(part) for part in reply]
+    return f"{type(reply).__name__}: {reply}" if isinstance(reply, Exception) else reply
 
 
 async def test_one_write_and_every_reply_in_its_place() -> None:
@@ -72,3 +126,54 @@ async def test_a_reply_that_does_not_come_in_time() -> None:
     """The time limit is of the whole exchange."""
     with pytest.raises(TimeoutError):
         await exchange_or_raise(Line(b"OK", asyncio.sleep(60)), [("PING",), ("PING",)], 0.001)  # type: ignore[arg-type]  # a stand-in
+
+
+async def test_replies_of_one_read_are_taken_at_once() -> None:
+    """By private fields of redis-py 8.1. After an upgrade look at `_AsyncHiredisParser.read_response` again."""
+    assert redis.__version__.startswith("8.1.")
+    pipe = Pipe(STREAM)
+    assert readable(await exchange(pipe, COMMANDS)) == REPLIES
+    assert pipe.read == 1
+
+
+async def test_replies_that_come_in_pieces() -> None:
+    """Wherever they are cut, none is lost or read twice."""
+    for at in range(1, len(STREAM)):
+        assert readable(await exchange(Pipe(STREAM[:at], STREAM[at:]), COMMANDS)) == REPLIES
+
+
+async def test_what_follows_the_replies_stays() -> None:
+    """It belongs to the next exchange."""
+    pipe = Pipe(b":1\r\n:2\r\n:3\r\n")
+    assert await exchange(pipe, COMMANDS[:2]) == [1, 2]
+    assert await exchange(pipe, COMMANDS[:1]) == [3]
+
+
+@pytest.mark.parametrize("first", [b"+OK\r\n", b""])
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (b"-LOADING wait\r\n", BusyLoadingError),
+        (b"*2\r\n-LOADING wait\r\n:1\r\n", BusyLoadingError),
+        (b"?\r\n", InvalidResponse),
+    ],
+)
+async def test_replies_after_which_a_connection_is_of_no_use(
+    first: bytes, reply: bytes, error: type[Exception]
+) -> None:
+    """They are raised, whether or not redis-py reads them itself."""
+    with pytest.raises(error):
+        await exchange(Pipe(first + reply + b":1\r\n"), COMMANDS[:3])
+
+
+async def test_a_notice_is_no_reply() -> None:
+    """Redis sends it without being asked, in its newer protocol."""
+    assert await exchange(Pipe(b":1\r\n>2\r\n+invalidate\r\n*0\r\n:2\r\n"), COMMANDS[:2]) == [1, 2]
+
+
+async def test_a_redis_py_without_those_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each reply is read in the public way."""
+    monkeypatch.setattr(module, "NOT_ENOUGH_DATA", None)
+    pipe = Pipe(STREAM)
+    assert readable(await exchange(pipe, COMMANDS)) == REPLIES
+    assert pipe.read == len(COMMANDS)
