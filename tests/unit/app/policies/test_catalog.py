@@ -7,6 +7,17 @@ from app.policies.catalog import built_in_text, catalog, policies
 from app.policies.reading import BadPolicies
 from tests.unit.app.policies.samples import FEATURES, PUSH
 
+TWO_MISSING = """
+[features]
+a = { of = "user", kind = "flag", missing = "column" }
+a_missing = { of = "user", kind = "flag" }
+"""
+CLASSIC = """
+[policies.p]
+columns = ["1"]
+explore = { by = "igw", sharpness = 1 }
+classic = { route = "", suffix = "" }
+"""
 ROW = policies(1.0, 0.1)["egreedy-v1"]
 
 
@@ -108,7 +119,7 @@ def test_the_built_in_file_may_be_repeated() -> None:
             "[features] hour_sin: takes another name, since hour has a column of this name",
         ),
         (
-            '[features.a_missing]\nof = "user"\nkind = "flag"\n[features.a]\nof = "user"\nkind = "flag"\nmissing = "column"',
+            TWO_MISSING,
             "[features] a_missing: takes another name, since a has a column of this name",
         ),
         (
@@ -116,7 +127,7 @@ def test_the_built_in_file_may_be_repeated() -> None:
             "[policies] history: this name has another meaning; choose another",
         ),
         (
-            '[policies.p]\ncolumns = ["1"]\nexplore = { by = "igw", sharpness = 1 }\nclassic.route = ""\nclassic.suffix = ""',
+            CLASSIC,
             "[policies] p: classic: only policies of the built-in file take it",
         ),
         *[
