@@ -103,9 +103,10 @@ class Alignment(Kind, frozen=True):
         one, two = number(value), number(other)
         if one is None or two is None:
             return None
-        turned = math.fmod(one - two, self.period)
-        if not math.isfinite(turned):
+        gap = one - two
+        if not math.isfinite(gap):
             return None
+        turned = math.fmod(gap, self.period)
         return ((math.cos(2 * math.pi * turned / self.period) + 1) / 2,)
 
 

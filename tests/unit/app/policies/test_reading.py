@@ -157,85 +157,29 @@ def test_rows() -> None:
     assert explore == ByIgw(sharpness=3.0)
 
 
+def words(text: str) -> list[str]:
+    return text.split()
+
+
 # Words of policy files, so that many tables are nearly right.
 NAMES = st.sampled_from(["a", "b", "push", "hour", "1", "tips-v3", "history", "x y", "a_sin", "\n", "a*b", ""])
 WORDS = st.sampled_from(
-    [
-        "number",
-        "flag",
-        "member",
-        "cycle",
-        "alignment",
-        "bins",
-        "category",
-        "hash",
-        "vector",
-        "context",
-        "user",
-        "candidate",
-        "column",
-        "log",
-        "epsilon",
-        "linucb",
-        "thompson",
-        "igw",
-        "plain",
-        "population",
-        "correct",
-        "sum",
-        "keep",
-        "refuse",
-        "24h",
-        "1s",
-        "90d",
-        "91d",
-        "a",
-        "b",
-        "hour",
-        "1",
-        "hour*a",
-        "push",
-    ]
+    words("""
+    number flag member cycle alignment bins category hash vector context user
+    candidate column log epsilon linucb thompson igw plain population correct sum
+    keep refuse 24h 1s 90d 91d a b hour 1 hour*a
+    push
+""")
 )
 NUMBERS = st.integers() | st.floats() | st.sampled_from([0, 1, 2, 24, 0.5, 10**400, -(10**400)])
 PLAIN = WORDS | NUMBERS | st.booleans() | NAMES | st.text() | st.just(dt.date(2026, 11, 28))
 LISTS = st.lists(PLAIN, max_size=4) | st.lists(st.lists(WORDS, min_size=1, max_size=3), max_size=3)
 KEYS = st.sampled_from(
-    [
-        "of",
-        "field",
-        "kind",
-        "default",
-        "missing",
-        "min",
-        "max",
-        "scale",
-        "values",
-        "period",
-        "with",
-        "edges",
-        "buckets",
-        "size",
-        "explore",
-        "columns",
-        "cross",
-        "forget",
-        "prior",
-        "reward_baseline",
-        "classic",
-        "champion",
-        "shadows",
-        "window",
-        "reward",
-        "default_reward",
-        "late",
-        "aggregation",
-        "open_max",
-        "by",
-        "alpha",
-        "floor",
-        "epsilon",
-    ]
+    words("""
+    of field kind default missing min max scale values period with
+    edges buckets size explore columns cross forget prior reward_baseline classic champion
+    shadows window reward default_reward late aggregation open_max by alpha floor epsilon
+""")
 )
 ROW = st.dictionaries(KEYS | NAMES, PLAIN | LISTS | st.dictionaries(KEYS, PLAIN, max_size=4), max_size=6)
 FEATURE = st.fixed_dictionaries(

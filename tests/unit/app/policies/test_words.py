@@ -60,4 +60,5 @@ def test_types_and_keys_by_their_path() -> None:
     assert keys_of(feature, {"kind": "flag"}) == ["kind", "of", "field", "default", "missing"]
     assert keys_of(feature, {"kind": "nothing"}) == []
     assert keys_of(inspect.type_info(LoopRow))[:2] == ["champion", "shadows"]
+    assert takes(type_at(policy, {}, "cross")).startswith("a list of 0 to 8 items, each a list of 1 to 256 items, each")
     assert takes(inspect.type_info(LoopRow)).startswith("a table with champion, ")
