@@ -6,7 +6,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import httpx
@@ -22,6 +22,7 @@ from app.api.reference import schema_routes
 from app.api.tips import generate_routes
 from app.bandit.explore import EpsilonGreedy
 from app.bandit.policy import Policy
+from app.catalog_file import read_catalog
 from app.decisions.decide import Decider
 from app.decisions.models import Models
 from app.decisions.reward import Learner
@@ -36,9 +37,8 @@ from app.http.gate import Gate
 from app.observe.logs import set_up
 from app.observe.metrics import Metrics
 from app.observe.otel import names_service, wants_traces
-from app.policies.catalog import Catalog, catalog
-from app.policies.reading import BadPolicies
 from app.precedence import Precedence
+from app.serving import Serving
 from app.settings import Settings, SettingsError
 from app.tips import prompts
 from app.tips.chat import connect
@@ -73,7 +73,7 @@ def create_app(
     """
     servers = _servers(settings)
     versions = _prompts(settings)
-    rows = _catalog(settings).policies
+    rows = Serving(partial(read_catalog, settings))
     metrics = _metrics(rows)
     tracing = _tracing()
     store = (tracing.store if tracing else Store)(
@@ -114,7 +114,7 @@ def create_app(
         *health_routes(store, consumers.health, draining, __version__),
         *metrics_routes(metrics, settings.metrics_key),
     ]
-    parts = Parts(settings, servers, store, access, consumers, chat, draining, metrics, tracing)
+    parts = Parts(settings, servers, store, access, rows, models, consumers, chat, draining, metrics, tracing)
     app = Litestar(
         [*routes, *schema_routes(routes)],
         lifespan=[parts.lifespan],
@@ -151,16 +151,6 @@ def _servers(settings: Settings) -> Servers:
         )
     except ValueError as error:
         raise SettingsError(f"REDIS_URL: {error}") from None
-
-
-def _catalog(settings: Settings) -> Catalog:
-    try:
-        own = Path(settings.policies).read_text(encoding="utf-8") if settings.policies else ""
-        return catalog(own, alpha=settings.alpha, epsilon=settings.epsilon)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"POLICIES: {settings.policies}: {getattr(error, 'strerror', 'is not UTF-8')}") from None
-    except BadPolicies as error:
-        raise SettingsError(f"POLICIES: {settings.policies}: {error}") from None
 
 
 def _prompts(settings: Settings) -> prompts.Prompts:

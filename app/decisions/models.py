@@ -55,9 +55,12 @@ class _Fit(msgspec.Struct, frozen=True):
 
 
 class _Own(msgspec.Struct, frozen=True):
-    """A policy's columns, and what its models name them: nothing, for policies of the first version."""
+    """A policy's columns, their fingerprint, and what its models name them: nothing, for policies of the first
+    version."""
 
+    policy: Policy
     columns: Columns
+    whole: bytes
     fingerprint: bytes | None
 
 
@@ -73,14 +76,15 @@ class Model(msgspec.Struct, frozen=True):
 
 
 class Models:
-    """The models in `store` under `policies`, and the columns that they name."""
+    """The models in `store` under `policies`, which may change, and the columns that they name."""
 
     def __init__(self, store: Store, policies: Mapping[str, Policy]) -> None:
         self._store = store
-        self._own = {name: _own(policy) for name, policy in policies.items()}
+        self._policies = policies
+        self._owns: dict[str, _Own] = {}
         # What other replicas can look up, too.
         self._known: dict[bytes, Columns] = {}
-        self._fits: dict[tuple[str, bytes], _Fit] = {}
+        self._fits: dict[tuple[bytes, bytes], _Fit] = {}
 
     async def update(self, user_id: str, reads: tuple[Read, ...], step: Step[T], *, once: Once[T] | None = None) -> T:
         """As `Store.update`, for a step that uses `load`, `created` and `learned`."""
@@ -106,16 +110,17 @@ class Models:
         """Note which policies this replica has and, at `now` (Unix seconds), which columns; publish again all that it
         knows, in case Redis has lost it. Raises the store's errors."""
         shared = self._store.shared
-        await shared.note_policies(self._own)
-        for own in self._own.values():
+        owns = {name: self._own(policy) for name, policy in self._policies.items()}
+        await shared.note_policies(owns)
+        for own in owns.values():
             await self._publish(own.columns)
         for columns in list(self._known.values()):
             await shared.publish(columns)
-        await shared.note_used({name: own.columns for name, own in self._own.items()}, now)
+        await shared.note_used({name: own.columns for name, own in owns.items()}, now)
 
     def load(self, policy: Policy, key: str, values: Sequence[bytes | None]) -> Model:
         """The model in the values of the hash `key`, or that of a new user. Raises CorruptState."""
-        own, fingerprint = self._own[policy.id], values[3]
+        own, fingerprint = self._own(policy), values[3]
         if fingerprint is None or fingerprint == own.fingerprint:
             stored = record.decode(key, policy.d, values)
             if stored is None:
@@ -127,9 +132,9 @@ class Models:
         stored = record.decode(key, len(columns.pairs), values)
         if stored is None:
             raise CorruptState(key, "has none of A, b and meta")
-        fit = self._fits.get((policy.id, fingerprint))
+        fit = self._fits.get((own.whole, fingerprint))
         if fit is None:
-            fit = self._fits[policy.id, fingerprint] = _fit(key, own.columns, columns)
+            fit = self._fits[own.whole, fingerprint] = _fit(key, own.columns, columns)
         a, b = policy.prior()
         a[np.ix_(fit.own, fit.own)] = stored.a[np.ix_(fit.there, fit.there)]
         b[fit.own] = stored.b[fit.there]
@@ -156,8 +161,15 @@ class Models:
         a, b = policy.learn(a, b, whole, reward)
         return record.encode(Record(a, b, meta, self._named(model.fit.columns, model.fit.fingerprint)))
 
+    def _own(self, policy: Policy) -> _Own:
+        """The columns of a policy. Another of this name may have come meanwhile, while a request has this one."""
+        own = self._owns.get(policy.id)
+        if own is None or own.policy is not policy:
+            own = self._owns[policy.id] = _own(policy)
+        return own
+
     def _name(self, policy: Policy) -> bytes | None:
-        own = self._own[policy.id]
+        own = self._own(policy)
         return None if own.fingerprint is None else self._named(own.columns, own.fingerprint)
 
     def _named(self, columns: Columns, fingerprint: bytes) -> bytes:
@@ -179,7 +191,8 @@ class Models:
 
 def _own(policy: Policy) -> _Own:
     columns = Columns(tuple(zip(policy.labels, policy.definitions, strict=True)))
-    return _Own(columns, None if policy.classic else columns.fingerprint)
+    fingerprint = columns.fingerprint
+    return _Own(policy, columns, fingerprint, None if policy.classic else fingerprint)
 
 
 def _fit(key: str, own: Columns, columns: Columns) -> _Fit:
