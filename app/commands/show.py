@@ -12,7 +12,7 @@ from rich.text import Text
 
 from app.bandit.policy import Policy
 from app.bandit.ridge import Singular, Vector
-from app.commands.terminal import FAILED, PATIENCE, connected, plain
+from app.commands.terminal import FAILED, PATIENCE, WIDE, connected, plain
 from app.policies.catalog import policies
 from app.settings import Settings
 from state import keys
@@ -25,8 +25,6 @@ __all__ = ["picture", "show_user"]
 
 _BAR: Final = 16
 _ENTRIES: Final = 10
-# A file has no edge at which a line would have to be broken.
-_WIDE: Final = 10_000
 
 
 async def show_user(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -37,7 +35,7 @@ async def show_user(arguments: argparse.Namespace, settings: Settings) -> int:
     shown, whole = picture(arguments.user, page, rows)
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = _WIDE
+        console.width = WIDE
     console.print(shown)
     return 0 if whole else FAILED
 
