@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Final
 
 import msgspec
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from app.bandit.policy import Policy
 from app.catalog_file import read_catalog
@@ -37,7 +37,7 @@ _Used = Mapping[Pair, int]
 async def show_policies(arguments: argparse.Namespace, settings: Settings) -> int:
     """Print what the file means, or prune; the exit code."""
     if arguments.built_in:
-        say_whole(built_in_text())
+        _say_all(built_in_text())
         return 0
     if arguments.policies:
         settings = msgspec.structs.replace(settings, policies=arguments.policies)
@@ -56,24 +56,31 @@ async def show_policies(arguments: argparse.Namespace, settings: Settings) -> in
             gone = [name for name in there if name not in catalog.policies]
             for name, policy in catalog.policies.items():
                 told[name] = changes(policy, await shared.last_used(name), known=name in there)
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = WIDE
     loops, policies = catalog.loops, catalog.policies
     if arguments.loop:
         loops = {arguments.loop: loops[arguments.loop]}
         policies = {name: policies[name] for name in (each.champion for each in loops.values())}
         policies |= {name: catalog.policies[name] for each in loops.values() for name in each.shadows}
-    console.print(picture(policies, loops, {} if arguments.loop else catalog.features, told))
+    _print(picture(policies, loops, {} if arguments.loop else catalog.features, told))
     for name in gone:
         say(f"{name}: not in the file; its models stay in Redis, and are erased with their users")
     return 0
 
 
-def say_whole(text: str) -> None:
-    """Write a text of several lines."""
+def _print(drawn: RenderableType) -> None:
+    console = Console(highlight=False)
+    if console.is_terminal:
+        console.print(drawn)
+        return
+    console.width = WIDE
+    with console.capture() as lines:  # which rich fills up with spaces
+        console.print(drawn)
+    _say_all(lines.get())
+
+
+def _say_all(text: str) -> None:
     for line in text.splitlines():
-        say(line)
+        say(line.rstrip())
 
 
 def changes(policy: Policy, used: _Used, *, known: bool) -> list[str]:
