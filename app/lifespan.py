@@ -5,16 +5,19 @@ import gc
 import logging
 import signal
 import threading
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from litestar import Litestar
 
+from app.decisions.models import Models
 from app.events.consumers import Consumers
 from app.http.access import Access
 from app.http.draining import Draining
 from app.observe.metrics import Metrics
+from app.serving import Serving
 from app.settings import Settings
 from app.tips.chat import ChatClient
 from state.errors import StoreError
@@ -31,6 +34,7 @@ __all__ = ["Parts", "wait_replicas_of"]
 
 _log: Final = logging.getLogger("oo")
 _NOTE_SECONDS: Final = 10.0
+_PUBLISH_SECONDS: Final = 3_600.0
 
 
 class Parts(NamedTuple):
@@ -40,6 +44,8 @@ class Parts(NamedTuple):
     servers: Servers
     store: Store
     access: Access
+    serving: Serving
+    models: Models
     consumers: Consumers
     chat: ChatClient
     draining: Draining
@@ -50,13 +56,14 @@ class Parts(NamedTuple):
     async def lifespan(self, _: Litestar) -> AsyncIterator[None]:
         _warn_of_risks(self.settings)
         self.access.warn_if_locked()
-        _read_keys_again_on_hangup(self.access)
+        self._read_again_on_hangup()
         self.draining.on_sigterm()
         self.consumers.start()
         background = [
             asyncio.create_task(_advise(self.servers, self.settings)),
             asyncio.create_task(self.metrics.keep_settled()),
             asyncio.create_task(_note_index(self.store)),
+            asyncio.create_task(_publish(self.serving, self.models)),
         ]
         # What exists at the start stays: the garbage collector need not visit it again and again.
         gc.freeze()
@@ -73,6 +80,18 @@ class Parts(NamedTuple):
             await self.store.close()
             if self.tracing:
                 await self.tracing.close()
+
+    def _read_again_on_hangup(self) -> None:
+        """Read the files of API_KEYS and POLICIES again on SIGHUP."""
+        if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGHUP"):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._read_again)
+            # app.__main__ has blocked SIGHUP until now, and in a worker SIGINT too.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP, signal.SIGINT})
+
+    def _read_again(self) -> None:
+        self.access.read_again()
+        if self.settings.policies:
+            self.serving.read_again()
 
 
 def wait_replicas_of(settings: Settings) -> int | None:
@@ -112,8 +131,16 @@ async def _note_index(store: Store) -> None:
             return
 
 
-def _read_keys_again_on_hangup(access: Access) -> None:
-    if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGHUP"):
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, access.read_again)
-        # app.__main__ has blocked SIGHUP until now, and in a worker SIGINT too.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP, signal.SIGINT})
+async def _publish(serving: Serving, models: Models) -> None:
+    """Tell Redis which policies and columns this replica has: at the start, after a change, and every hour, since
+    columns that no replica had for long may be removed."""
+    while True:
+        serving.changed.clear()
+        seconds = _PUBLISH_SECONDS
+        try:
+            await models.publish(int(time.time()))
+        except StoreError:
+            seconds = _NOTE_SECONDS
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await serving.changed.wait()

@@ -6,7 +6,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import httpx
@@ -23,12 +23,13 @@ from app.api.reference import schema_routes
 from app.api.tips import generate_routes
 from app.bandit.explore import EpsilonGreedy
 from app.bandit.policy import Policy
+from app.catalog_file import read_catalog
 from app.decisions.decide import Decider
 from app.decisions.ledger import Rules
 from app.decisions.make import Maker
 from app.decisions.models import Models
 from app.decisions.outcome import Outcomes
-from app.decisions.plan import plans
+from app.decisions.plan import Plans
 from app.decisions.reward import Learner
 from app.decisions.sync import Sync
 from app.decisions.users import Users
@@ -42,9 +43,8 @@ from app.http.straight import Straight
 from app.observe.logs import set_up
 from app.observe.metrics import Metrics
 from app.observe.otel import names_service, wants_traces
-from app.policies.catalog import Catalog, catalog
-from app.policies.reading import BadPolicies
 from app.precedence import Precedence
+from app.serving import Serving
 from app.settings import Settings, SettingsError
 from app.tips import prompts
 from app.tips.chat import connect
@@ -79,8 +79,7 @@ def create_app(
     """
     servers = _servers(settings)
     versions = _prompts(settings)
-    known = _catalog(settings)
-    rows = known.policies
+    rows = Serving(partial(read_catalog, settings))
     metrics = _metrics(rows)
     tracing = _tracing()
     store = (tracing.store if tracing else Store)(
@@ -92,7 +91,7 @@ def create_app(
         observe=metrics.flushed,
     )
     models = Models(store, rows)
-    rules = Rules(models, rows, plans(known), settings.decision_grace_seconds * 1_000)
+    rules = Rules(models, rows, Plans(lambda: rows.catalog), settings.decision_grace_seconds * 1_000)
     access = Access(settings.api_keys.reveal(), store, settings.rate_limit_per_second, metrics.uncounted)
     precedence = Precedence()
     chat = connect(
@@ -121,7 +120,7 @@ def create_app(
         *decision_routes(
             Maker(rules, metrics, chance=chance),
             Outcomes(rules),
-            known.loops.values,
+            lambda: tuple(rows.catalog.loops.values()),
             max_body_bytes=settings.max_body_bytes,
             precedence=precedence,
         ),
@@ -129,7 +128,7 @@ def create_app(
         *health_routes(store, consumers.health, draining, __version__),
         *metrics_routes(metrics, settings.metrics_key),
     ]
-    parts = Parts(settings, servers, store, access, consumers, chat, draining, metrics, tracing)
+    parts = Parts(settings, servers, store, access, rows, models, consumers, chat, draining, metrics, tracing)
     guards = [] if access.is_open else [access.guard]
     app = Litestar(
         [*routes, *schema_routes(routes)],
@@ -167,16 +166,6 @@ def _servers(settings: Settings) -> Servers:
         )
     except ValueError as error:
         raise SettingsError(f"REDIS_URL: {error}") from None
-
-
-def _catalog(settings: Settings) -> Catalog:
-    try:
-        own = Path(settings.policies).read_text(encoding="utf-8") if settings.policies else ""
-        return catalog(own, alpha=settings.alpha, epsilon=settings.epsilon)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"POLICIES: {settings.policies}: {getattr(error, 'strerror', 'is not UTF-8')}") from None
-    except BadPolicies as error:
-        raise SettingsError(f"POLICIES: {settings.policies}: {error}") from None
 
 
 def _prompts(settings: Settings) -> prompts.Prompts:

@@ -54,6 +54,12 @@ class Shared:
                 used[label, digest] = (int(day) + 1) * _DAY
         return used
 
+    async def forget_used(self, policy: str, pairs: Iterable[tuple[str, str]]) -> None:
+        """Forget when these columns, each a label and a digest, were last used in a policy: no model has them."""
+        names = [f"{policy}\n{label}\n{digest}" for label, digest in pairs]
+        if names:
+            await self._asker.ask(keys.USED, ("HDEL", keys.USED, *names))
+
     async def note_policies(self, ids: Iterable[str]) -> None:
         """Note that there may be models of these policies."""
         await self._asker.ask(keys.POLICIES, ("SADD", keys.POLICIES, *ids))

@@ -85,6 +85,7 @@ class Encoder:
             self._simple.fill(base, candidates, missing)
         for source in self._own:
             base[:, source.at] = [source.columns(fields, moment, missing) for fields in candidates]
+        base += 0.0  # -0.0 becomes 0.0: equal values have equal bits, whoever sent them
         return base, missing
 
 
@@ -146,12 +147,12 @@ class _Simple:
             get, [first] = self._get, self._fields[:1]
             flat = list(chain.from_iterable(map(get, candidates)) if get else [fields[first] for fields in candidates])
             plain = _SIMPLE.issuperset(map(type, flat)) and math.isfinite(sum(flat))
-        except (KeyError, OverflowError):
+            x = np.fromiter(flat if plain else (), np.float64).reshape(-1, count)
+        except (KeyError, OverflowError):  # a field is missing, or a whole number is larger than any float
             plain = False
         if not plain:
             self._fill_each(base, candidates, missing)
             return
-        x = np.fromiter(flat, np.float64, len(flat)).reshape(len(candidates), count)
         np.minimum(np.maximum(x, self._low, out=x), self._high, out=x)
         x -= self._low
         x /= self._span

@@ -103,9 +103,10 @@ class Alignment(Kind, frozen=True):
         one, two = number(value), number(other)
         if one is None or two is None:
             return None
-        turned = math.fmod(one - two, self.period)
-        if not math.isfinite(turned):
+        gap = one - two
+        if not math.isfinite(gap):
             return None
+        turned = math.fmod(gap, self.period)
         return ((math.cos(2 * math.pi * turned / self.period) + 1) / 2,)
 
 
@@ -116,8 +117,8 @@ class Bins(Kind, frozen=True):
 
     @property
     def endings(self) -> tuple[str, ...]:
-        inner = [f"[{low:g},{high:g})" for low, high in pairwise(self.edges)]
-        return (f"<{self.edges[0]:g}", *inner, f">={self.edges[-1]:g}")
+        edges = [_text(edge) for edge in self.edges]
+        return (f"<{edges[0]}", *(f"[{low},{high})" for low, high in pairwise(edges)), f">={edges[-1]}")
 
     def columns(self, value: object, other: object = None) -> tuple[float, ...] | None:
         found = number(value)
@@ -133,7 +134,7 @@ class Category(Kind, frozen=True):
 
     @property
     def endings(self) -> tuple[str, ...]:
-        return tuple(f"={value:g}" if isinstance(value, float) else f"={value}" for value in self.values)
+        return tuple(f"={_text(value)}" for value in self.values)
 
     def columns(self, value: object, other: object = None) -> tuple[float, ...] | None:
         if not isinstance(value, int | float | str) or value not in self.values:
@@ -182,6 +183,11 @@ class Vector(Kind, frozen=True):
             return None
         found = [part for part in map(number, value) if part is not None]
         return tuple(min(max(part, -1.0), 1.0) for part in found) if len(found) == self.size else None
+
+
+def _text(value: float | str) -> str:
+    """The shortest text of a number that tells it from all others, without a fraction of 0."""
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def _one(place: int, count: int) -> tuple[float, ...]:

@@ -12,6 +12,7 @@ from app.commands.backup import BadBackup
 from app.commands.erase import ask, erase_user
 from app.commands.key import print_key
 from app.commands.moving import export_state, import_state, restore_state
+from app.commands.policies import show_policies
 from app.commands.show import show_user
 from app.commands.terminal import INTERRUPTED, USAGE, complain
 from app.http.api_keys import ROLES
@@ -36,6 +37,10 @@ environment, as the service has it:
   STORE_TIMEOUT_SECONDS    longest wait for a connection to open
 """
 _TTL: Final = "  IDEMPOTENCY_TTL_SECONDS  how long an idempotency key lives\n"
+_POLICIES: Final = """\
+  POLICIES                 the policy file; without one, what is built in
+  ALPHA, EPSILON           of the policies of the first system
+"""
 _DESCRIPTION: Final = """\
 Without a command: serve, as the environment says (docs/run/operations.md lists the settings).
 With a command: do one thing for an operator, on the Redis that REDIS_URL names, while the service runs or not.
@@ -102,6 +107,24 @@ def _parser() -> argparse.ArgumentParser:
     erasing.add_argument(
         "--thorough", action="store_true", help="look through all keys: needed after a return to an older version"
     )
+    meaning = add(
+        "policies",
+        show_policies,
+        "show what the policy file means, and prune columns that no file has any more",
+        "policies --policies policies.toml",
+        f"{_REDIS}{_POLICIES}",
+    )
+    meaning.add_argument("--policies", metavar="FILE", help="the file, instead of the one that POLICIES names")
+    meaning.add_argument("--loop", metavar="NAME", help="only this loop and its policies")
+    meaning.add_argument("--built-in", action="store_true", help="print the file that is built in")
+    meaning.add_argument("--prune", action="store_true", help="take columns out of models that no file has any more")
+    meaning.add_argument(
+        "--older-than",
+        type=_days,
+        metavar="DAYS",
+        help="with --prune: since how long; else the longest window and an hour",
+    )
+    meaning.add_argument("--dry-run", action="store_true", help="with --prune: only say what would be pruned")
     making = add("key", print_key, "make an API key", "key phone client", "")
     making.add_argument("name", metavar="NAME", help="the owner of the key, as logs and metrics name it")
     making.add_argument("role", metavar="ROLE", help=f"what the key may do: {', '.join(ROLES)}")
@@ -116,6 +139,12 @@ def _new_file(text: str) -> Path:
     if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
         raise argparse.ArgumentTypeError(f"{text!r} is not a regular file")
     return path
+
+
+def _days(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text[:9]) <= 36_500):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days from 0 to 36500")
+    return int(text)
 
 
 def _user(text: str) -> str:

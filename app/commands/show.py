@@ -11,7 +11,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from app.bandit.ridge import Singular, Vector, theta
-from app.commands.terminal import FAILED, PATIENCE, connected, plain
+from app.commands.terminal import FAILED, PATIENCE, WIDE, connected, plain
 from app.policies.catalog import SIZES, policies
 from app.settings import Settings
 from state import keys
@@ -28,8 +28,6 @@ __all__ = ["picture", "show_user"]
 _FIRST: Final = policies()
 _BAR: Final = 16
 _ENTRIES: Final = 10
-# A file has no edge at which a line would have to be broken.
-_WIDE: Final = 10_000
 
 
 async def show_user(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -42,7 +40,7 @@ async def show_user(arguments: argparse.Namespace, settings: Settings) -> int:
     shown, whole = picture(arguments.user, page, columns)
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = _WIDE
+        console.width = WIDE
     console.print(shown)
     return 0 if whole else FAILED
 

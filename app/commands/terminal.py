@@ -12,7 +12,19 @@ from app.settings import Settings, SettingsError
 from state.redis.connect import open_servers
 from state.redis.servers import Servers
 
-__all__ = ["FAILED", "INTERRUPTED", "PATIENCE", "USAGE", "complain", "connected", "plain", "progress_bar", "say"]
+__all__ = [
+    "EMBEDDED",
+    "FAILED",
+    "INTERRUPTED",
+    "PATIENCE",
+    "USAGE",
+    "WIDE",
+    "complain",
+    "connected",
+    "plain",
+    "progress_bar",
+    "say",
+]
 
 # Exit codes.
 FAILED: Final = 1
@@ -20,7 +32,9 @@ USAGE: Final = 2
 INTERRUPTED: Final = 130
 # Seconds for a round trip to Redis: a page of keys may have some megabytes, and no client waits for an answer.
 PATIENCE: Final = 30.0
-_EMBEDDED: Final = "memory://"
+EMBEDDED: Final = "memory://"
+# A file has no edge at which a line would have to be broken.
+WIDE: Final = 10_000
 
 
 def plain(text: str) -> str:
@@ -50,7 +64,7 @@ def progress_bar() -> Progress:
 async def connected(settings: Settings, *, embedded: bool = False) -> AsyncIterator[Servers]:
     """The servers that REDIS_URL names. Raises SettingsError, also for memory:// unless `embedded`."""
     url = settings.redis_url.reveal()
-    if url == _EMBEDDED and not embedded:
+    if url == EMBEDDED and not embedded:
         raise SettingsError("REDIS_URL is memory://: that state is inside the process that serves, out of reach")
     try:
         servers = open_servers(url, size=settings.redis_pool_size, timeout=settings.store_timeout_seconds)

@@ -56,9 +56,12 @@ class _Fit(msgspec.Struct, frozen=True):
 
 
 class _Own(msgspec.Struct, frozen=True):
-    """A policy's columns, and what its models name them: nothing, for policies of the first version."""
+    """A policy's columns, their fingerprint, and what its models name them: nothing, for policies of the first
+    version."""
 
+    policy: Policy
     columns: Columns
+    whole: bytes
     fingerprint: bytes | None
 
 
@@ -74,14 +77,15 @@ class Model(msgspec.Struct, frozen=True):
 
 
 class Models:
-    """The models in `store` under `policies`, and the columns that they name."""
+    """The models in `store` under `policies`, which may change, and the columns that they name."""
 
     def __init__(self, store: Store, policies: Mapping[str, Policy]) -> None:
         self._store = store
-        self._own = {name: _own(policy) for name, policy in policies.items()}
+        self._policies = policies
+        self._owns: dict[str, _Own] = {}
         # What other replicas can look up, too.
         self._known: dict[bytes, Columns] = {}
-        self._fits: dict[tuple[str, bytes], _Fit] = {}
+        self._fits: dict[tuple[bytes, bytes], _Fit] = {}
 
     async def update(self, user_id: str, reads: tuple[Read, ...], step: Step[T], *, once: Once[T] | None = None) -> T:
         """As `Store.update`, for a step that uses `load`, `created` and `learned`."""
@@ -107,16 +111,17 @@ class Models:
         """Note which policies this replica has and, at `now` (Unix seconds), which columns; publish again all that it
         knows, in case Redis has lost it. Raises the store's errors."""
         shared = self._store.shared
-        await shared.note_policies(self._own)
-        for own in self._own.values():
+        owns = {name: self._own(policy) for name, policy in self._policies.items()}
+        await shared.note_policies(owns)
+        for own in owns.values():
             await self._publish(own.columns)
         for columns in list(self._known.values()):
             await shared.publish(columns)
-        await shared.note_used({name: own.columns for name, own in self._own.items()}, now)
+        await shared.note_used({name: own.columns for name, own in owns.items()}, now)
 
     def load(self, policy: Policy, key: str, values: Sequence[bytes | None]) -> Model:
         """The model in the values of the hash `key`, or that of a new user. Raises CorruptState."""
-        own, fingerprint = self._own[policy.id], values[3]
+        own, fingerprint = self._own(policy), values[3]
         if fingerprint is None or fingerprint == own.fingerprint:
             stored = record.decode(key, policy.d, values)
             if stored is None:
@@ -128,9 +133,9 @@ class Models:
         stored = record.decode(key, len(columns.pairs), values)
         if stored is None:
             raise CorruptState(key, "has none of A, b and meta")
-        fit = self._fits.get((policy.id, fingerprint))
+        fit = self._fits.get((own.whole, fingerprint))
         if fit is None:
-            fit = self._fits[policy.id, fingerprint] = _fit(key, own.columns, columns)
+            fit = self._fits[own.whole, fingerprint] = _fit(key, own.columns, columns)
         a, b = policy.prior()
         a[np.ix_(fit.own, fit.own)] = stored.a[np.ix_(fit.there, fit.there)]
         b[fit.own] = stored.b[fit.there]
@@ -171,16 +176,16 @@ class Models:
 
     def name(self, policy: Policy, model: Model) -> bytes:
         """What names the columns of a model after its next reward; nothing for those of the first version."""
-        return model.fit.fingerprint if model.fit else self._own[policy.id].fingerprint or b""
+        return model.fit.fingerprint if model.fit else self._own(policy).fingerprint or b""
 
     def _as_learned(self, policy: Policy, x: Vector, learned: Learned) -> Vector:
         """The columns `x` (d) without those that the model did not have when it learned. Raises _Unknown."""
-        if learned.columns == (self._own[policy.id].fingerprint or b""):
+        if learned.columns == (self._own(policy).fingerprint or b""):
             return x
         had = self._known.get(learned.columns)
         if had is None:
             raise _Unknown(policy.id, learned.columns)
-        return np.where([pair in had.pairs for pair in self._own[policy.id].columns.pairs], x, 0.0)
+        return np.where([pair in had.pairs for pair in self._own(policy).columns.pairs], x, 0.0)
 
     def _changed(
         self,
@@ -202,8 +207,15 @@ class Models:
         a, b = change(a, b, whole)
         return record.encode(Record(a, b, meta, self._named(model.fit.columns, model.fit.fingerprint)))
 
+    def _own(self, policy: Policy) -> _Own:
+        """The columns of a policy. Another of this name may have come meanwhile, while a request has this one."""
+        own = self._owns.get(policy.id)
+        if own is None or own.policy is not policy:
+            own = self._owns[policy.id] = _own(policy)
+        return own
+
     def _name(self, policy: Policy) -> bytes | None:
-        own = self._own[policy.id]
+        own = self._own(policy)
         return None if own.fingerprint is None else self._named(own.columns, own.fingerprint)
 
     def _named(self, columns: Columns, fingerprint: bytes) -> bytes:
@@ -225,7 +237,8 @@ class Models:
 
 def _own(policy: Policy) -> _Own:
     columns = Columns(tuple(zip(policy.labels, policy.definitions, strict=True)))
-    return _Own(columns, None if policy.classic else columns.fingerprint)
+    fingerprint = columns.fingerprint
+    return _Own(policy, columns, fingerprint, None if policy.classic else fingerprint)
 
 
 def _fit(key: str, own: Columns, columns: Columns) -> _Fit:

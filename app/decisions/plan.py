@@ -1,6 +1,6 @@
 """How a loop decides: its policies, and the base columns that they share."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
@@ -10,7 +10,7 @@ from app.bandit.policy import Policy
 from app.policies.catalog import Catalog
 from app.policies.loop import Loop
 
-__all__ = ["Plan", "plans"]
+__all__ = ["Plan", "Plans"]
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -28,9 +28,29 @@ class Plan(msgspec.Struct, frozen=True):
         return sorted(fields.keys() - known)
 
 
-def plans(catalog: Catalog) -> dict[str, Plan]:
-    """The plan of each loop by its name."""
-    return {name: _plan(loop, catalog.policies) for name, loop in catalog.loops.items()}
+class Plans(Mapping[str, Plan]):
+    """The plans of the loops in the catalog that `catalog` gives, by name; made anew when it gives another."""
+
+    def __init__(self, catalog: Callable[[], Catalog]) -> None:
+        self._catalog = catalog
+        self._made_of: Catalog | None = None
+        self._plans: dict[str, Plan] = {}
+
+    def _current(self) -> dict[str, Plan]:
+        catalog = self._catalog()
+        if catalog is not self._made_of:
+            self._plans = {name: _plan(loop, catalog.policies) for name, loop in catalog.loops.items()}
+            self._made_of = catalog
+        return self._plans
+
+    def __getitem__(self, name: str) -> Plan:
+        return self._current()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._current())
+
+    def __len__(self) -> int:
+        return len(self._current())
 
 
 def _plan(loop: Loop, rows: Mapping[str, Policy]) -> Plan:

@@ -1,28 +1,27 @@
 """The catalog: every policy and loop of this service by name, from the built-in file and the operator's own."""
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib import resources
-from itertools import chain
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from msgspec.structs import asdict
 
 from app.bandit import kinds
-from app.bandit.columns import TIMES, Columns, crossed
+from app.bandit.columns import TIMES, Columns
 from app.bandit.explore import EpsilonGreedy, Explorer, InverseGap, Thompson, UpperConfidence
 from app.bandit.features import CONSTANT, Encoder, Feature
 from app.bandit.policy import Classic, ClassicPolicy, Policy
+from app.policies.definitions import definitions
+from app.policies.expand import MOST_COLUMNS, columns_of
 from app.policies.loop import Loop, made_loop
 from app.policies.reading import BadPolicies, parse
 from app.policies.rows import AlignmentRow, AnyFeature, ByEpsilon, ByExplorer, ByLinucb, ByThompson, File, PolicyRow
+from app.policies.words import shown
 from state import keys
 
-__all__ = ["SIZES", "Catalog", "catalog", "policies"]
-
-MOST_COLUMNS: Final = 256
+__all__ = ["SIZES", "Catalog", "assembled", "built_in_text", "catalog", "policies"]
 
 
 class Catalog(msgspec.Struct, frozen=True):
@@ -39,23 +38,28 @@ def catalog(own: str = "", *, alpha: float = 1.0, epsilon: float = 0.1) -> Catal
     `alpha` and `epsilon` are those of the first system's policies. The own file adds rows, and may have its own loop
     `tips`; features and policies of the built-in file it can only repeat. Raises BadPolicies.
     """
-    built_in, added = _built_in(), parse(own)
+    return assembled(parse(own), alpha=alpha, epsilon=epsilon)
+
+
+def assembled(added: File, *, alpha: float, epsilon: float) -> Catalog:
+    """As `catalog`, from the rows of the operator's own file."""
+    built_in = _built_in()
     for table, there, new in (
         ("features", built_in.features, added.features),
         ("policies", built_in.policies, added.policies),
     ):
-        for name in there.keys() & new.keys():
-            if there[name] != new[name]:
+        for name, row in new.items():
+            if there.get(name, row) != row:
                 raise BadPolicies(f"[{table}] {name}: the built-in file has this name already; choose another")
     rows = File(
         features=built_in.features | added.features,
         policies=built_in.policies | added.policies,
         loops=built_in.loops | added.loops,
     )
-    for name in added.policies.keys() - built_in.policies.keys():
+    for name, policy in added.policies.items():
         if not keys.is_policy(name):
             raise BadPolicies(f"[policies] {name}: this name has another meaning; choose another")
-        if added.policies[name].classic is not None:
+        if name not in built_in.policies and policy.classic is not None:
             raise BadPolicies(f"[policies] {name}: classic: only policies of the built-in file take it")
     features = {name: _feature(name, row) for name, row in rows.features.items()}
     labels = _labels(features)
@@ -88,10 +92,13 @@ def _feature(name: str, row: AnyFeature) -> Feature:
         kind = row.made()
     except ValueError as error:
         raise BadPolicies(f"[features] {name}: {error}") from None
-    compared = row.compared if isinstance(row, AlignmentRow) else ""
+    compared, told = row.compared if isinstance(row, AlignmentRow) else "", shown(row.default)
     feature = Feature(name, row.of, row.field or name, kind, row.default, row.missing == "column", compared)
-    if row.default is not None and not isinstance(kind, kinds.Alignment) and kind.columns(row.default) is None:
-        raise BadPolicies(f"[features] {name}: default: {row.default!r} is not a value that this feature can read")
+    if isinstance(kind, kinds.Alignment):
+        if not isinstance(row.default or 0.0, float) or not 0.0 <= float(feature.instead()[0]) <= 1.0:
+            raise BadPolicies(f"[features] {name}: default: takes its column, a number from 0 to 1, not {told}")
+    elif row.default is not None and kind.columns(row.default) is None:
+        raise BadPolicies(f"[features] {name}: default: takes a value that this feature can read, not {told}")
     return feature
 
 
@@ -102,8 +109,9 @@ def _labels(features: Mapping[str, Feature]) -> dict[str, tuple[str, ...]]:
         found[name] = feature.labels
     for name, feature in features.items():
         for label in feature.labels:
-            if found.setdefault(label, (label,)) != (label,) or (label in features and label != name):
-                raise BadPolicies(f"[features] {name}: its column {label} has the name of another feature")
+            found.setdefault(label, (label,))
+            if label in features and label != name:
+                raise BadPolicies(f"[features] {label}: takes another name, since {name} has a column of this name")
     return found
 
 
@@ -116,20 +124,15 @@ def _policy(
     alpha: float,
     epsilon: float,
 ) -> Policy:
-    wanted = list(dict.fromkeys(chain(*_wanted(name, row, labels))))
-    if not wanted:
-        raise BadPolicies(f"[policies] {name}: takes columns, or cross, or both")
-    if len(wanted) > MOST_COLUMNS:
-        raise BadPolicies(f"[policies] {name}: has {len(wanted):,} columns; at most {MOST_COLUMNS} are possible")
+    wanted = columns_of(name, row, labels)
     factors = {factor for label in wanted for factor in label.split(TIMES)}
     used = [feature for feature in features.values() if factors.intersection(feature.labels)]
     encoder = Encoder(_in_order(used, wanted))
-    defined = dict(chain.from_iterable(_definitions(feature) for feature in used)) | {CONSTANT: CONSTANT}
     made = Policy(
         id=name,
         encoder=encoder,
         columns=Columns(wanted, encoder.labels),
-        definitions=tuple(_digest(TIMES.join(defined[factor] for factor in label.split(TIMES))) for label in wanted),
+        definitions=definitions(used, wanted),
         explorer=_explorer(row.explore),
         forget=row.forget,
         population=row.prior == "population",
@@ -142,20 +145,6 @@ def _policy(
         "classic": Classic(**asdict(row.classic)),
     }
     return ClassicPolicy(**fields)
-
-
-def _wanted(name: str, row: PolicyRow, labels: Mapping[str, tuple[str, ...]]) -> Iterable[list[str]]:
-    def expand(key: str, text: str) -> list[str]:
-        factors = [text] if text in labels else text.split(TIMES)
-        for factor in factors:
-            if factor not in labels:
-                raise BadPolicies(f'[policies] {name}: {key}: {factor!r} is neither a feature, nor a column, nor "1"')
-        return crossed([labels[factor] for factor in factors])
-
-    for text in row.columns:
-        yield expand("columns", text)
-    if row.cross:
-        yield crossed([list(chain(*(expand("cross", text) for text in each))) for each in row.cross])
 
 
 def _in_order(used: Iterable[Feature], wanted: Iterable[str]) -> list[Feature]:
@@ -173,32 +162,6 @@ def _explorer(row: ByExplorer) -> Explorer:
         case ByThompson(scale=scale, floor=floor):
             return Thompson(scale, floor)
     return InverseGap(row.sharpness)
-
-
-def _definitions(feature: Feature) -> list[tuple[str, str]]:
-    """What each column of a feature is made of, in a text that differs when the column means something else.
-
-    A value more in a list changes none of the columns that were there.
-    """
-    kind: Any = feature.kind
-    about = [feature.of, feature.field, type(kind).__name__, feature.default]
-    if isinstance(kind, kinds.Category | kinds.Bins):
-        parts: list[object] = list(kind.endings)
-    else:
-        shared = {name: _plain(value) for name, value in asdict(kind).items()}
-        parts = [[shared, feature.compared, ending] for ending in kind.endings]
-    texts = [msgspec.json.encode([*about, part], order="deterministic").decode() for part in parts]
-    if feature.tells_missing:
-        texts.append(msgspec.json.encode([*about[:2], "missing"]).decode())
-    return list(zip(feature.labels, texts, strict=True))
-
-
-def _plain(value: object) -> object:
-    return sorted(map(str, value)) if isinstance(value, frozenset) else value
-
-
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 # The number of columns that the models of each policy had in the first version; it depends on no setting.

@@ -1,5 +1,6 @@
 """A loop: which policies decide and learn on a stream of decisions, and what its rewards are."""
 
+import re
 from collections.abc import Mapping
 from typing import Final, Literal
 
@@ -12,6 +13,8 @@ from app.policies.rows import LoopRow
 
 __all__ = ["Loop", "made_loop"]
 
+_WINDOW: Final = re.compile(r"([0-9]{1,9})([smhd])")
+_NAMED: Final = 16  # policies in a message
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _LONGEST_WINDOW: Final = 90 * 86_400
 
@@ -45,15 +48,19 @@ def made_loop(name: str, row: LoopRow, policies: Mapping[str, Policy]) -> Loop:
 
     for key, policy in (("champion", row.champion), *(("shadows", each) for each in row.shadows)):
         if policy not in policies:
-            raise refuse(f"{key}: there is no policy {policy!r}; there are {', '.join(policies)}")
-    if len({row.champion, *row.shadows}) <= len(row.shadows):
-        raise refuse("champion and shadows must all differ")
-    window = int(row.window[:-1]) * _SECONDS[row.window[-1]]
+            raise refuse(f"{key}: takes a policy, and {policy!r} is none; there are {', '.join([*policies][:_NAMED])}")
+    for place, policy in enumerate(row.shadows):
+        if policy in (row.champion, *row.shadows[:place]):
+            raise refuse(f"shadows: takes each policy once, and not the champion; {policy!r} is there already")
+    found = _WINDOW.fullmatch(row.window)
+    window = int(found[1]) * _SECONDS[found[2]] if found else 0
     if not 1 <= window <= _LONGEST_WINDOW:
-        raise refuse(f"window: takes 1s to 90d, not {row.window!r}")
+        raise refuse(
+            f"window: takes a whole number and s, m, h or d, such as '24h', from 1s to 90d, not {row.window!r}"
+        )
     low, high = row.reward.min, row.reward.max
     if not low < high:
-        raise refuse("reward: min must be less than max")
+        raise refuse(f"reward.min: takes a number below reward.max, {high:g}, not {low:g}")
     missing = row.default_reward if row.missing is UNSET else row.missing
     for key, value in (("default_reward", row.default_reward), ("missing", missing)):
         if value is not None and not low <= value <= high:

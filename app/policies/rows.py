@@ -6,15 +6,18 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from app.bandit import kinds
+from app.bandit.columns import TIMES
 from app.bandit.kinds import Kind
+from app.policies.words import shown
 
 __all__ = ["AnyFeature", "ByExplorer", "ClassicRow", "File", "LoopRow", "PolicyRow", "Range"]
 
-Scalar = float | str
 Share = Annotated[float, Meta(ge=0, le=1)]
 Finite = Annotated[float, Meta(ge=-1e12, le=1e12)]
-Period = Annotated[float, Meta(gt=0, le=1e12)]
+Period = Annotated[float, Meta(ge=1e-6, le=1e12)]
+Reward = Annotated[float, Meta(ge=-1e6, le=1e6)]
 Text = Annotated[str, Meta(min_length=1, max_length=128)]
+Scalar = Finite | Annotated[str, Meta(max_length=128)]
 
 
 class FeatureRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -35,7 +38,7 @@ class NumberRow(FeatureRow, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def made(self) -> Kind:
         if not self.min < self.max:
-            raise ValueError("min must be less than max")
+            raise ValueError(f"min: takes a number below max, {self.max:g}, not {self.min:g}")
         return kinds.Number(self.min, self.max, self.scale == "log")
 
 
@@ -71,7 +74,7 @@ class BinsRow(FeatureRow, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
     def made(self) -> Kind:
         if sorted(set(self.edges)) != self.edges:
-            raise ValueError("edges must ascend")
+            raise ValueError("edges: takes numbers that ascend, each once")
         return kinds.Bins(tuple(self.edges))
 
 
@@ -79,9 +82,13 @@ class CategoryRow(FeatureRow, frozen=True, kw_only=True, forbid_unknown_fields=T
     values: Annotated[list[Scalar], Meta(min_length=1, max_length=256)]
 
     def made(self) -> Kind:
-        if len(set(self.values)) != len(self.values):
-            raise ValueError("values must differ")
-        return kinds.Category(tuple(self.values))
+        made = kinds.Category(tuple(self.values))
+        if len(set(made.endings)) != len(self.values):
+            raise ValueError("values: takes values that differ, and not a number and its text")
+        for value in self.values:
+            if isinstance(value, str) and (TIMES in value or not value.isprintable()):
+                raise ValueError(f"values: takes text of printable characters without {TIMES}, not {shown(value)}")
+        return made
 
 
 class HashRow(FeatureRow, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="hash"):
@@ -143,24 +150,24 @@ class PolicyRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     cross: Annotated[list[ColumnList], Meta(max_length=8)] = msgspec.field(default_factory=list)
     forget: Annotated[float, Meta(ge=0.5, le=1)] = 1.0
     prior: Literal["plain", "population"] = "plain"
-    reward_baseline: Annotated[float, Meta(ge=-1e6, le=1e6)] = 0.0
+    reward_baseline: Reward = 0.0
     classic: ClassicRow | None = None
 
 
 class Range(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The least and the most that a reward may be."""
 
-    min: Annotated[float, Meta(ge=-1e6, le=1e6)] = -1.0
-    max: Annotated[float, Meta(ge=-1e6, le=1e6)] = 1.0
+    min: Reward = -1.0
+    max: Reward = 1.0
 
 
 class LoopRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     champion: Text
     shadows: Annotated[list[Text], Meta(max_length=16)] = msgspec.field(default_factory=list)
-    window: Annotated[str, Meta(pattern=r"^[0-9]{1,9}[smhd]$")] = "24h"
+    window: Text = "24h"
     reward: Range = Range()
-    default_reward: float | None = None
-    missing: float | UnsetType = UNSET
+    default_reward: Reward | None = None
+    missing: Reward | UnsetType = UNSET
     late: Literal["correct", "discard"] = "correct"
     aggregation: Literal["first", "sum"] = "first"
     open_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 256

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from app.bandit.context import Context
 from app.decisions.ids import decision_id
-from app.decisions.plan import plans
+from app.decisions.plan import Plans
 from app.messages.decisions import (
     CandidateShare,
     DecisionAnswer,
@@ -41,7 +41,8 @@ _ASKED: Final = DecisionRequest(
 _FIRST, _SECOND, _THIRD = (decision_id(f"mail-{number}", _USER) for number in (1, 2, 3))
 _DECIDED, _DEADLINE = "2026-11-28T09:00:00Z", "2026-11-29T09:00:00Z"
 _REWARDED: Final = "2026-11-28T09:05:11Z"
-_PLANS: Final = plans(catalog())
+_CATALOG: Final = catalog()
+_PLANS: Final = Plans(lambda: _CATALOG)
 _LOOP: Final = _PLANS["tips"].loop
 
 _NO_DECISION: Final = Failure(404, "There is no such decision, or not of this user.", "there is no such decision")

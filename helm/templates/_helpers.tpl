@@ -165,6 +165,10 @@ takes one away would take both, for Kubernetes merges this list by name.
 - name: NATS_CREDS
   value: /etc/oo-serving/nats/{{ .Values.natsCredentials.key }}
 {{- end }}
+{{- if and .Values.policies (not (has "POLICIES" $own)) }}
+- name: POLICIES
+  value: /etc/oo-serving/policies/policies.toml
+{{- end }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}

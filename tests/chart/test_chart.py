@@ -24,6 +24,7 @@ import yaml
 from helm_python.config import Config
 
 from app import __version__
+from app.policies.catalog import catalog
 from app.settings import Secret, Settings, from_environment
 from app.tips.chat import TIMEOUT_SECONDS
 from app.tips.generate import TRIES
@@ -692,7 +693,7 @@ def test_additions_are_carried() -> None:
     assert deployment["metadata"]["annotations"] == {"example.com/owner": "ranking"}
     assert pod["metadata"]["labels"]["tier"] == "api"
     assert [container["name"] for container in containers(pod)] == ["first", "serving", "beside"]
-    assert {volume["name"] for volume in pod["spec"]["volumes"]} == {"tmp", "ca", "cache"}
+    assert {volume["name"] for volume in pod["spec"]["volumes"]} == {"tmp", "ca", "policies", "cache"}
     (constraint,) = pod["spec"]["topologySpreadConstraints"]
     assert constraint["labelSelector"] == {"matchLabels": {"app.kubernetes.io/name": "oo-serving"}}
 
@@ -1208,3 +1209,37 @@ def test_sentences_in_the_documentation_are_those_shown() -> None:
         r"```text\n(.*?)\n```", (ROOT / "docs" / "run" / "kubernetes.md").read_text(), flags=re.DOTALL
     )
     assert shown in refusal({"redis": {"enabled": False}})
+
+
+# Policies
+
+
+def test_a_policy_file_is_mounted() -> None:
+    """Its text, character for character, at the path that POLICIES names; the service reads it. Another one makes other
+    pods, and without one there is nothing of it."""
+    text = case_values(HELM / "ci" / "production-values.yaml")["policies"]
+    found = named("production")
+    assert one(found, "ConfigMap", "-policies")["data"] == {"policies.toml": text}
+    assert "tasks" in catalog(text).loops
+    [(_, pod)] = [(name, pod) for name, pod in pods(found) if name == "serving"]
+    [container] = [each for each in pod["spec"]["containers"] if each["name"] == "serving"]
+    path = Path(environment(container)["POLICIES"]["value"])
+    assert path.name == "policies.toml"
+    [mount] = [each for each in container["volumeMounts"] if each["mountPath"] == str(path.parent)]
+    [volume] = [each for each in pod["spec"]["volumes"] if each["name"] == mount["name"]]
+    assert volume["configMap"]["name"] == one(found, "ConfigMap", "-policies")["metadata"]["name"]
+
+    def checksum(**values: str) -> str:
+        [annotations] = [pod["metadata"]["annotations"] for name, pod in pods(render(values)) if name == "serving"]
+        return str(annotations["checksum/config"])
+
+    assert len({checksum(), checksum(policies="a = 1"), checksum(policies="a = 2")}) == 3
+    assert "policies.toml" not in json.dumps(render())
+    own = [{"name": "POLICIES", "value": "/own"}]
+    [(_, pod)] = [each for each in pods(render({"policies": text, "extraEnv": own})) if each[0] == "serving"]
+    assert [each for each in pod["spec"]["containers"][0]["env"] if each["name"] == "POLICIES"] == own
+
+
+def test_two_policy_files_are_refused() -> None:
+    """As text and by path."""
+    assert "There are two policy files" in refusal({"policies": "a = 1", "config": {"POLICIES": "/x"}})

@@ -14,6 +14,7 @@ from state.redis.cluster import Cluster as Masters
 from state.redis.connect import open_servers
 from state.store import Store
 from state.update.changes import Append, Change, Fields, Hash, List, Values
+from state.values.columns import Columns
 from tests.support.faults import hasty, waits_in_vain
 from tests.support.processes import free_port
 from tests.support.redis_groups import Cluster, Sentinels, redis_cluster, redis_sentinel
@@ -253,7 +254,8 @@ async def test_rights_taken(server: RedisServer) -> None:
 
 async def test_least_rights(server: RedisServer) -> None:
     """These commands on these keys are all that the store needs."""
-    rights = "watch|multi|exec|discard|hmget|hset|del|llen|lrange|rpush|ltrim|get|set|append|expire|incr|ping|wait"
+    rights = "watch|multi|exec|discard|hget|hmget|hgetall|hset|sadd|smembers|del|llen|lrange|rpush|ltrim|get|set"
+    rights += "|append|expire|incr|ping|wait"
     words = ["on", ">pw", "~oo:*", "-@all", *(f"+{name}" for name in rights.split("|"))]
     server.command("ACL", "SETUSER", "least", *words)
     async with opened(server.url.replace("redis://", "redis://least:pw@")) as store:
@@ -262,6 +264,13 @@ async def test_least_rights(server: RedisServer) -> None:
         assert await add(store) == 1
         assert await store.history("u") == [b"1"]
         assert await store.count("oo:c", 60) == 1
+        columns = Columns((("1", "0" * 16),))
+        await store.shared.publish(columns)
+        await store.shared.note_policies(["p"])
+        await store.shared.note_used({"p": columns}, 0)
+        assert await store.shared.columns(columns.fingerprint) == columns
+        assert await store.shared.policies() == ["p"]
+        assert len(await store.shared.last_used("p")) == 1
         await store.ping()
     server.command("ACL", "DELUSER", "least")
 

@@ -1,5 +1,6 @@
 """The commands of the README, of docs/use and of what moved from the README to docs/run: they do what is shown."""
 
+import asyncio
 import functools
 import json
 import os
@@ -20,6 +21,8 @@ import pytest
 
 from app.http.api_keys import ROLES, make_key
 from app.tips import prompts
+from state.redis.connect import open_servers
+from state.shared import Shared
 from tests.docs import test_run
 from tests.docs.pages import PAGES, ROOT, blocks, commands
 from tests.support.bodies import reward, score
@@ -217,6 +220,16 @@ def test_dev_run_serves(real_redis: RedisServer, tmp_path: Path) -> None:
     assert real_redis.command("EXISTS", "oo:{cy}:linucb-v1") == 1
 
 
+async def ask_for_what_is_shared(url: str) -> None:
+    servers = open_servers(url, size=4, timeout=PATIENCE_SECONDS)
+    try:
+        shared = Shared(servers, timeout=PATIENCE_SECONDS)
+        assert await shared.columns(b"unknown") is None
+        assert await shared.priors() == {}
+    finally:
+        await servers.close()
+
+
 def test_rights_in_redis_are_enough_and_none_too_many() -> None:
     """With the rights that docs/run/operations.md gives a user of Redis every route that needs Redis works, also when a
     reply of Redis is lost; nothing is denied, and each of the commands is really used."""
@@ -259,6 +272,8 @@ def test_rights_in_redis_are_enough_and_none_too_many() -> None:
                 key = {"Authorization": f"Bearer {made[role][0]}"}
                 answer = client.request(method, path, json=body, headers=key | headers)
                 assert answer.status_code == 200, (path, answer.text)
+            # What a replica asks for a model of another policy file, and for what other users taught.
+            asyncio.run(ask_for_what_is_shared(environ["REDIS_URL"]))
             # What INFO is for happens in the background, perhaps later than all of this.
             until(lambda: "Redis has appendonly no" in server.log, "Redis asked how it is set up")
         with store.client(decode_responses=True) as admin:

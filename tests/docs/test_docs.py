@@ -7,20 +7,24 @@ import functools
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final, get_type_hints
+from typing import Any, Final, get_args, get_type_hints
 
 import httpx
 import msgspec
 import pytest
+from msgspec import inspect
 
+from app.bandit.explore import EpsilonGreedy, InverseGap, Thompson, UpperConfidence
 from app.messages import classic, tips
-from app.policies.catalog import policies
+from app.policies.catalog import catalog, policies
+from app.policies.rows import AnyFeature
 from app.settings import Secret, Settings, takes
 from state import keys
-from tests.docs.pages import ROOT
+from tests.docs.pages import ROOT, blocks
 from tests.support.service import service
 from tests.support.waiting import PATIENCE_SECONDS
 
+EXPLORE: Final = "[policies.p]\ncolumns = ['1']\nexplore = {{ {} }}"
 README: Final = ROOT / "README.md"
 USE: Final = ROOT / "docs/use"
 RUN: Final = ROOT / "docs/run"
@@ -210,6 +214,11 @@ def test_keys_are_tabled() -> None:
         keys.sync("<id>"),
         keys.index("<id>"),
         keys.INDEXED_SINCE,
+        keys.COLUMNS,
+        keys.USED,
+        keys.POLICIES,
+        keys.PRIORS,
+        keys.record("<id>", "<policy>"),
         f"{keys.of('<id>', '<policy>')}:once:<key>",
         "oo:flight:...",
         "oo:rate:<name>",
@@ -238,10 +247,38 @@ def test_policies_are_tabled() -> None:
 def test_features_are_tabled() -> None:
     """The table of features has the columns of the largest policy, and each policy has the first of them."""
     shown = tuple(unquoted(row[0] for row in marked(USE / "policies.md", "features")))
-    seen = list(policies().values())
-    assert {policy.d for policy in seen} == {5, 7, 12}
-    assert max((policy.labels for policy in seen), key=len) == shown
-    assert [policy.labels for policy in seen] == [shown[: policy.d] for policy in seen]
+    seen = [policy.labels for policy in policies().values()]
+    assert {len(labels) for labels in seen} == {5, 7, 12}
+    assert max(seen, key=len) == shown
+    assert seen == [shown[: len(labels)] for labels in seen]
+
+
+def test_the_kinds_of_features_are_tabled() -> None:
+    """Each with the keys that it needs, and the columns that the example in its row makes."""
+    rows = marked(USE / "policies.md", "kinds")
+    kinds = {inspect.type_info(row).tag: row for row in get_args(AnyFeature)}  # type: ignore[attr-defined]
+    assert unquoted(row[0] for row in rows) == list(kinds)
+    for kind, keys_, columns, _ in rows:
+        features = f"[features]\nx = {{ of = 'candidate', kind = '{kind.strip('`')}', {keys_.strip('`')} }}"
+        policy = "[policies.p]\ncolumns = ['x']\nexplore = { by = 'igw', sharpness = 1 }"
+        found = catalog(f"{features}\n{policy}").policies["p"].labels
+        assert unquoted(columns.split(", ")) == list(found)
+
+
+def test_explorers_are_tabled() -> None:
+    """With the keys that each takes."""
+    rows = marked(USE / "policies.md", "explorers")
+    explorers: list[object] = [catalog(EXPLORE.format(row[0].strip("`"))).policies["p"].explorer for row in rows]
+    assert explorers == [EpsilonGreedy(0.1), UpperConfidence(0.2, 0.02), InverseGap(20.0), Thompson(0.5, 0.02)]
+
+
+def test_the_first_file_is_the_one_that_is_shown() -> None:
+    """Ten lines, and each other file of the page is one that is read."""
+    first, *others = [block.text for block in blocks((USE / "policies.md").read_text()) if block.language == "toml"]
+    assert first == (USE / "push.toml").read_text()
+    assert len(first.splitlines()) == 10
+    for text in others:
+        catalog(text)
 
 
 # Events

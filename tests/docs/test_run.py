@@ -202,6 +202,7 @@ def test_rights_of_commands_are_enough_and_none_too_many(
     served, store = place
     store.command(*rights)
     fill(served, store)
+    store.command("HSET", "oo:columns:used", f"tips-v3\nold\n{'0' * 16}", 1)
     store.command("ACL", "LOG", "RESET")
     store.command("CONFIG", "RESETSTAT")
     for words, code in {
@@ -211,6 +212,8 @@ def test_rights_of_commands_are_enough_and_none_too_many(
         "restore all.gz": 0,
         "restore all.gz --overwrite": 0,
         "show ann": 0,
+        "policies": 0,
+        "policies --prune": 0,
     }.items():
         done = run(f"python -m app {words}", shell, served.pid)
         assert done.returncode == code, done.stdout

@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import logging
+import signal
+import time
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ class Part:
     def __init__(self, failures: int = 0) -> None:
         self.calls: list[str] = []
         self.failures = failures
+        self.changed = asyncio.Event()
 
     def note(self, name: str) -> None:
         self.calls.append(name)
@@ -31,6 +34,12 @@ class Part:
         self.note("index")
         if self.failures:
             self.failures -= 1
+            raise StoreUnavailable("away")
+
+    async def publish(self, now: int) -> None:
+        self.note("publish")
+        assert abs(now - time.time()) < 3_600
+        if self.calls.count("publish") == 1:
             raise StoreUnavailable("away")
 
     def warn_if_locked(self) -> None:
@@ -64,10 +73,16 @@ class Part:
             self.note("settled")
 
 
+async def turns() -> None:
+    """Let everything run that can."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
 async def run(part: Any, **settings: Any) -> None:
     """Start and stop; the garbage collector's settings are put back."""
     threshold = gc.get_threshold()
-    parts = Parts(Settings(**settings), part, part, part, part, part, part, part, None)
+    parts = Parts(Settings(**settings), part, part, part, part, part, part, part, part, part, None)
     try:
         async with parts.lifespan(part):
             for _ in range(5):
@@ -85,7 +100,28 @@ async def test_parts_start_and_stop_in_order(monkeypatch: pytest.MonkeyPatch) ->
     part = Part(failures=1)
     await run(part)
     part.calls.remove("settled")
-    assert part.calls == ["locked?", "sigterm", "start", "index", "index", "stop 7", "aclose", "close"]
+    assert part.calls.count("publish") == 2
+    calls = [call for call in part.calls if call != "publish"]
+    assert calls == ["locked?", "sigterm", "start", "index", "index", "stop 7", "aclose", "close"]
+
+
+@pytest.mark.parametrize("policies", ["", "file"])
+async def test_files_are_read_again_on_hangup(policies: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of the policies if there is one; what has changed is published at once."""
+    part: Any = Part()
+    threshold = gc.get_threshold()
+    parts = Parts(Settings(policies=policies), part, part, part, part, part, part, part, part, part, None)
+    async with parts.lifespan(part):
+        await asyncio.sleep(0)
+        signal.raise_signal(signal.SIGHUP)
+        await turns()
+        assert part.calls.count("read") == (2 if policies else 1)
+        part.calls.remove("publish")
+        part.changed.set()
+        await turns()
+        assert "publish" in part.calls
+    gc.unfreeze()
+    gc.set_threshold(*threshold)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.bandit.explore import EpsilonGreedy, Explorer, UpperConfidence
+from app.bandit.explore import (
+    DRAWS,
+    EpsilonGreedy,
+    Explorer,
+    InverseGap,
+    Normals,
+    Thompson,
+    UpperConfidence,
+    over_distinct,
+)
 from app.bandit.ridge import Matrix, Singular, Vector, theta
+from app.bandit.sample import normals, sample, uniform
 from tests.unit.app.bandit.samples import SHAPES, history, learned, no_draws
+from tests.unit.app.bandit.test_sample import seen
 
 
 def best(explorer: Explorer, a: Matrix, b: Vector, x: Matrix) -> int:
@@ -47,8 +58,8 @@ def test_epsilon_greedy_is_the_textbooks(shape: tuple[int, int, int], epsilon: f
     assert odds.propensities == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize("explorer", [UpperConfidence(1.0), EpsilonGreedy(0.1)])
-def test_the_first_of_equals_wins(explorer: UpperConfidence | EpsilonGreedy) -> None:
+@pytest.mark.parametrize("explorer", [UpperConfidence(1.0), UpperConfidence(1.0, 0.1), EpsilonGreedy(0.1)])
+def test_the_first_of_equals_wins(explorer: Explorer) -> None:
     """Equal rows, and rows that differ by rounding alone, tie; the first wins wherever the ties stand."""
     a, b = learned(*history(1, 5, 30))
     highest = 10 * theta(a, b)
@@ -81,5 +92,145 @@ def test_damaged_numbers_are_singular(a: Matrix, b: Vector) -> None:
     with pytest.raises(Singular):
         UpperConfidence(1.0).odds(a, b, x, no_draws)
     if not (a == -np.eye(2)).all():  # epsilon-greedy has no use for widths
-        with pytest.raises(Singular):
-            EpsilonGreedy(0.1).odds(a, b, x, no_draws)
+        for explorer in (EpsilonGreedy(0.1), InverseGap(1.0)):
+            with pytest.raises(Singular):
+                explorer.odds(a, b, x, no_draws)
+    with pytest.raises(Singular):
+        Thompson(1.0).odds(a, b, x, draws(1))
+
+
+def test_draws_that_are_not_finite_are_singular() -> None:
+    """Whatever made them so."""
+    with pytest.raises(Singular):
+        Thompson(1.0).odds(np.eye(1), np.zeros(1), np.ones((2, 1)), lambda shape: np.full(shape, math.nan))
+
+
+def draws(seed: int) -> Normals:
+    return lambda shape: normals(seed, "p", "draws", shape)
+
+
+EXPLORERS: list[Explorer] = [
+    EpsilonGreedy(0.3),
+    UpperConfidence(0.5),
+    UpperConfidence(0.5, 0.2),
+    Thompson(0.5),
+    Thompson(0.5, 0.1),
+    InverseGap(5.0),
+]
+
+
+@given(SHAPES, st.floats(0, 10), st.floats(0, 1), st.integers(1, 12))
+def test_a_floor_is_shared_by_all(shape: tuple[int, int, int], alpha: float, floor: float, k: int) -> None:
+    """Each row has its part of the floor, and of the rest what it would have without."""
+    a, b = learned(*history(*shape))
+    x, _ = history(shape[0] + 1, shape[1], k)
+    pairs: list[tuple[Explorer, Explorer]] = [
+        (UpperConfidence(alpha), UpperConfidence(alpha, floor)),
+        (Thompson(0.5), Thompson(0.5, floor)),
+    ]
+    assert EpsilonGreedy(floor).floor == floor
+    for without, explorer in pairs:
+        plain, odds = without.odds(a, b, x, draws(1)), explorer.odds(a, b, x, draws(1))
+        assert (without.floor, explorer.floor) == (0.0, floor)
+        assert odds.random == [floor / k] * k
+        expected = [(1 - floor) * p + floor / k for p in plain.propensities]
+        assert odds.propensities == pytest.approx(expected, abs=1e-12)
+        assert min(odds.propensities) >= floor / k
+        assert odds.scores.tolist() == plain.scores.tolist()
+
+
+@given(SHAPES, st.floats(1e-3, 1e6), st.integers(1, 12))
+def test_inverse_gap_is_the_textbooks(shape: tuple[int, int, int], sharpness: float, k: int) -> None:
+    """Each row has 1 / (k + sharpness·gap) but for the best, which has the rest."""
+    a, b = learned(*history(*shape))
+    x, _ = history(shape[0] + 1, shape[1], k)
+    scores = (x @ theta(a, b)).tolist()
+    odds = InverseGap(sharpness).odds(a, b, x, no_draws)
+    first = next(row for row in range(k) if scores[row] >= max(scores) - 1e-12)
+    expected = [1 / (k + sharpness * max(scores[first] - score, 0.0)) for score in scores]
+    expected[first] = 1 - sum(p for row, p in enumerate(expected) if row != first)
+    assert odds.propensities == pytest.approx(expected, abs=1e-12)
+    assert min(odds.propensities) > 0.0
+    assert sum(odds.propensities) == pytest.approx(1.0, abs=1e-12)
+    assert odds.propensities[first] >= max(odds.propensities) - 1e-12
+    assert (odds.random, InverseGap(sharpness).floor) == ([0.0] * k, 0.0)
+
+
+def test_thompson_wins_as_often_as_in_the_posterior() -> None:
+    """Five rows with means .3, .25, .2, .1, 0 and covariance .15²(.5 I + .5 J): the best in so many of 300 x 64 draws.
+
+    The numbers are those of an integration over the normal distribution.
+    """
+    covariance = 0.15**2 * (0.5 * np.eye(5) + 0.5 * np.ones((5, 5)))
+    a = np.asarray(np.linalg.inv(covariance), np.float64)
+    b = a @ np.array([0.3, 0.25, 0.2, 0.1, 0.0])
+    wins = np.zeros(5)
+    for seed in range(300):
+        odds = Thompson(1.0).odds(a, b, np.eye(5), draws(seed))
+        wins += DRAWS * np.array(odds.propensities)
+        assert odds.scores == pytest.approx([0.3, 0.25, 0.2, 0.1, 0.0], abs=1e-9)
+    expected = [0.5214, 0.2937, 0.1516, 0.0297, 0.0036]
+    seen(np.rint(wins).astype(int).tolist(), expected)
+    # The scale is that of the draws: a tenth of it leaves the best row nearly alone.
+    assert np.mean([Thompson(0.1).odds(a, b, np.eye(5), draws(seed)).propensities[0] for seed in range(50)]) > 0.99
+
+
+def test_thompson_is_a_function_of_its_draws() -> None:
+    """These propensities every machine must find."""
+    a, b = np.eye(2), np.array([0.3, 0.1])
+    x = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.6]])
+    found = Thompson(0.5, 0.1).odds(a, b, x, draws(7)).propensities
+    assert found == pytest.approx([0.5114583333333333, 0.3848958333333333, 0.10364583333333333], abs=1e-12)
+    assert found != Thompson(0.5, 0.1).odds(a, b, x, draws(8)).propensities
+
+
+@pytest.mark.parametrize("equal", [False, True])
+@pytest.mark.parametrize("explorer", EXPLORERS, ids=repr)
+def test_draws_match_propensities(explorer: Explorer, equal: bool) -> None:
+    """Of 3,000 seeds each row is drawn as often as its propensities say, also where some rows are equal."""
+    a, b = learned(*history(2, 5, 12))
+    x, _ = history(3, 5, 4)
+    x = x[[0, 1, 0, 2, 3, 1]] if equal else x
+    if isinstance(explorer, Thompson):  # whose propensities differ from seed to seed: those of one, drawn from anew
+        [propensities] = [over_distinct(explorer, a, b, x, draws(1)).propensities]
+    else:
+        propensities = over_distinct(explorer, a, b, x, no_draws).propensities
+    counts = [0] * len(x)
+    for seed in range(3_000):
+        counts[sample(propensities, uniform(seed, "p", "sample"))[0]] += 1
+    seen(counts, propensities)
+
+
+@pytest.mark.parametrize("explorer", EXPLORERS, ids=repr)
+def test_equal_rows_share_what_one_would_have(explorer: Explorer) -> None:
+    """To the last bit of their sums, wherever they stand; the number of rows is that of those that differ."""
+    a, b = learned(*history(2, 5, 12))
+    x, _ = history(3, 5, 3)
+    alone = over_distinct(explorer, a, b, x, draws(1))
+    for order in ([0, 1, 2, 0, 0], [2, 1, 0, 1], [1, 1, 1, 0, 2, 2]):
+        rows = list(dict.fromkeys(order))
+        distinct = explorer.odds(a, b, x[rows], draws(1))
+        odds = over_distinct(explorer, a, b, x[order], draws(1))
+        for place, row in enumerate(order):
+            one = rows.index(row)
+            assert odds.propensities[place] == distinct.propensities[one] / order.count(row)
+            assert odds.random[place] == distinct.random[one] / order.count(row)
+            assert odds.scores[place] == distinct.scores[one]
+        assert sum(odds.propensities) == pytest.approx(1.0, abs=1e-12)
+    same = explorer.odds(a, b, x, draws(1))
+    assert (alone.propensities, alone.random) == (same.propensities, same.random)
+
+
+def test_zeros_of_both_signs_are_equal() -> None:
+    """And rows that differ in a bit are not: of these the first wins."""
+    a, b = np.eye(2), np.array([1.0, 0.0])
+    x = np.array([[0.5, 0.0], [0.5, -0.0], [0.5 + 1e-16 * 2, 0.0]])
+    assert over_distinct(UpperConfidence(0.0), a, b, x, no_draws).propensities == [0.5, 0.5, 0.0]
+
+
+def test_many_columns() -> None:
+    """Every explorer decides at d = 256."""
+    a, b = learned(*history(1, 256, 40))
+    x, _ = history(2, 256, 10)
+    for explorer in EXPLORERS:
+        assert sum(over_distinct(explorer, a, b, x, draws(1)).propensities) == pytest.approx(1.0, abs=1e-12)

@@ -10,8 +10,8 @@ from app.bandit.columns import Columns
 from app.bandit.explore import Normals, Odds
 from app.bandit.features import Encoder
 from app.bandit.policy import Policy
-from app.bandit.ridge import Matrix, Singular, Vector
-from app.policies.catalog import policies
+from app.bandit.ridge import Matrix, Singular, Vector, observe
+from app.policies.catalog import catalog, policies
 from tests.unit.app.bandit.samples import moment, task
 
 CONTEXT = moment(9, 2, {"completion_rate_30d": 0.5})
@@ -91,4 +91,52 @@ def test_a_score_that_is_not_finite_is_refused(score: float) -> None:
 def test_d_is_the_number_of_columns() -> None:
     """A model has one number for each column."""
     assert [policy.d for policy in policies(1.0, 0.1).values()] == [5, 7, 12]
+    assert [len(policy.labels) for policy in policies(1.0, 0.1).values()] == [5, 7, 12]
     assert [policy.prior()[0].shape for policy in policies(1.0, 0.1).values()] == [(5, 5), (7, 7), (12, 12)]
+
+
+PUSH = """
+[features]
+one = { of = "candidate", kind = "number", min = 0, max = 1 }
+[policies.push]
+columns = ["1", "one"]
+explore = { by = "linucb", alpha = 0.5, floor = 0.2 }
+forget = 0.9
+reward_baseline = 0.25
+"""
+
+
+def test_a_policy_forgets_and_learns_above_its_baseline() -> None:
+    """As the file says."""
+    policy = catalog(PUSH).policies["push"]
+    a, b = policy.prior()
+    expected = policy.prior()
+    for one, reward in [(0.5, 1.0), (1.0, 0.25), (0.0, -1.0)]:
+        [x] = policy.see(CONTEXT, [{"one": one}])
+        assert x.tolist() == [1.0, one]
+        a, b = policy.learn(a, b, x, reward)
+        expected = observe(*expected, x, reward - 0.25, 0.9)
+    assert np.array_equal(a, expected[0])
+    assert np.array_equal(b, expected[1])
+
+
+def test_equal_candidates_share_unless_the_first_system_ruled() -> None:
+    """A candidate sent twice is not explored twice as much; by the rule of the first system it is."""
+    push = catalog(PUSH).policies["push"]
+    rows = push.see(CONTEXT, [{"one": 1.0}, {"one": 1.0}, {"one": 0.0}])
+    assert push.decide(*push.prior(), rows, seed=1).propensities == pytest.approx([0.45, 0.45, 0.1])
+    first = policies(1.0, 0.3)["egreedy-v1"]
+    assert first.decide(*first.prior(), first.see(CONTEXT, TASKS), seed=1).propensities == pytest.approx(
+        [0.8, 0.1, 0.1]
+    )
+
+
+def test_a_choice_that_is_not_the_best_explored() -> None:
+    """Whatever chose it; the best is explored only where chance alone chose it."""
+    push = catalog(PUSH).policies["push"]
+    rows = push.see(CONTEXT, [{"one": 1.0}, {"one": 0.0}])
+    choices = [push.decide(*push.prior(), rows, seed) for seed in range(400)]
+    assert all(choice.explored for choice in choices if choice.index == 1)
+    assert {choice.explored for choice in choices if choice.index == 0} == {False, True}
+    share = sum(choice.explored for choice in choices) / 400
+    assert abs(share - 0.2) < 6 * math.sqrt(0.2 * 0.8 / 400)

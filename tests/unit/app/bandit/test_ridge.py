@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from app.bandit.ridge import Singular, observe, prior, solve, theta
+from app.bandit.ridge import Matrix, Singular, Vector, faded, observe, posterior, prior, solve, theta
 from tests.unit.app.bandit.samples import SHAPES, history, learned
 
 
@@ -67,3 +67,68 @@ def test_damaged_estimates_are_singular() -> None:
         theta(np.eye(2), np.array([math.nan, 0.0]))
     with pytest.raises(Singular):
         solve(-np.eye(2), np.zeros(2), np.ones((1, 2)))
+    with pytest.raises(Singular):
+        posterior(-np.eye(2), np.zeros(2), np.ones((1, 2)))
+
+
+@given(SHAPES)
+def test_the_posterior_is_that_of_the_textbook(shape: tuple[int, int, int]) -> None:
+    """Its means are x·theta, and what normal numbers are multiplied by is a root of x A⁻¹ xᵀ."""
+    a, b = learned(*history(*shape))
+    x, _ = history(shape[0] + 1, shape[1], 9)
+    means, parts = posterior(a, b, x)
+    assert means == pytest.approx(x @ theta(a, b), abs=1e-9)
+    assert parts.shape == x.shape
+    assert parts @ parts.T == pytest.approx(x @ np.linalg.inv(a) @ x.T, abs=1e-9)
+
+
+@pytest.mark.parametrize("forget", [0.5, 0.9, 0.998])
+def test_what_was_learned_fades(forget: float) -> None:
+    """The i-th last reward has the weight forget^i, and the identity all of its own."""
+    x, rewards = history(3, 4, 12)
+    a, b = prior(4)
+    for row, reward in zip(x, rewards, strict=True):
+        a, b = observe(a, b, row, float(reward), forget)
+    weights = forget ** np.arange(11, -1, -1)
+    assert a == pytest.approx(np.eye(4) + (x.T * weights) @ x, abs=1e-12)
+    assert b == pytest.approx(x.T @ (weights * rewards), abs=1e-12)
+    assert np.array_equal(a, a.T)
+
+
+def test_fading_leaves_its_arguments_and_the_prior() -> None:
+    """Nothing of the prior fades; a weight of 1 changes no bit."""
+    a, b = learned(*history(1, 5, 9))
+    kept = a.copy(), b.copy()
+    faded(a, b, 0.5)
+    assert np.array_equal(a, kept[0])
+    assert np.array_equal(b, kept[1])
+    assert np.array_equal(faded(*prior(5), 0.5)[0], np.eye(5))
+    row = np.linspace(-1, 1, 5)
+    assert observe(a, b, row, 0.5, 1.0)[0].tobytes() == (a + np.outer(row, row)).tobytes()
+
+
+def test_a_million_rewards_with_columns_that_never_occur() -> None:
+    """With forgetting A stays positive definite and well-conditioned, where without the floor it would not.
+
+    A thousand rewards are learned one by one, a thousand times: each time what was there before fades by all of them.
+    """
+    forget, period, d = 0.999, 1_000, 8
+    rows, _ = history(5, d, period)
+    rows[:, 5:] = 0.0
+
+    def rewarded(a: Matrix, b: Vector) -> tuple[Matrix, Vector]:
+        for row in rows:
+            a, b = observe(a, b, row, 1.0, forget)
+        return a, b
+
+    once_a, once_b = rewarded(*prior(d))
+    a, b = once_a, once_b
+    for time in range(999):
+        a, b = faded(a, b, forget**period)
+        a, b = a + (once_a - np.eye(d)), b + once_b
+        if time == 0:
+            assert a == pytest.approx(rewarded(once_a, once_b)[0], abs=1e-9)
+    assert np.linalg.eigvalsh(a).min() >= 1.0 - 1e-9
+    assert np.linalg.cond(a) < 1e4
+    assert a[5:, 5:].tolist() == np.eye(3).tolist()
+    assert np.abs(theta(a, b)).max() < 10

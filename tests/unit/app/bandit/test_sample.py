@@ -3,14 +3,22 @@
 import math
 from itertools import accumulate
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.bandit.sample import sample, uniform
+from app.bandit.sample import normals, sample, uniform
 
 # Of a chi-square variable with few degrees of freedom, seen with odds of 1e-9 (k - 1 degrees: the key).
-UNLIKELY = {1: 37.3, 2: 41.4, 3: 44.8, 5: 51.0, 9: 61.0, 15: 74.0}
+UNLIKELY = {1: 37.3, 2: 41.4, 3: 44.8, 4: 48.1, 5: 51.0, 9: 61.0, 15: 74.0}
+
+
+def seen(counts: list[int], propensities: list[float]) -> None:
+    """The counts are what the propensities give (chi-square at odds of 1e-9)."""
+    assert all(count == 0 for count, p in zip(counts, propensities, strict=True) if p == 0.0)
+    freedom = sum(p > 0 for p in propensities) - 1
+    assert not freedom or chi_square(counts, propensities) < UNLIKELY[freedom]
 
 
 def chi_square(counts: list[int], propensities: list[float]) -> float:
@@ -22,6 +30,28 @@ def test_equal_seeds_give_equal_numbers_on_every_machine() -> None:
     """The numbers are a function of seed, policy and purpose: these are what every machine must find."""
     found = [uniform(seed, "egreedy-v1", "sample") for seed in (0, 1, 2**64 - 1)]
     assert found == [0.6831721218266569, 0.3878224305418295, 0.27470336730662304]
+
+
+def test_equal_seeds_give_equal_normal_numbers() -> None:
+    """They too are a function of seed, policy and purpose, and of their shape."""
+    assert normals(1, "p", "draws", (2, 2)).tolist() == [
+        [-0.28274395085265286, 0.3801131861009379],
+        [0.37391204292911534, -0.3362761684451407],
+    ]
+    other = [normals(1, "q", "draws", (2, 2)), normals(1, "p", "sample", (2, 2)), normals(2, "p", "draws", (2, 2))]
+    assert len({each.tobytes() for each in other} | {normals(1, "p", "draws", (2, 2)).tobytes()}) == 4
+
+
+def test_normal_numbers_are_normal() -> None:
+    """Over 2,000 seeds they fill eight parts evenly that are equally likely, and so do those of one seed."""
+    edges = [-1.1503493803760079, -0.6744897501960817, -0.31863936396437514, 0.0]
+    edges += [-edge for edge in reversed(edges[:-1])]
+    for numbers in (
+        np.array([normals(seed, "p", "draws", (1, 1)) for seed in range(2_000)]),
+        normals(0, "p", "d", (50, 64)),
+    ):
+        counts = np.bincount(np.searchsorted(edges, numbers.ravel()), minlength=8).tolist()
+        assert chi_square(counts, [1 / 8] * 8) < UNLIKELY[9]
 
 
 @given(st.integers(0, 2**64 - 1))
@@ -95,5 +125,4 @@ def test_frequencies_are_the_propensities(propensities: list[float]) -> None:
     counts = [0] * len(propensities)
     for seed in range(20_000):
         counts[sample(propensities, uniform(seed, "p", "sample"))[0]] += 1
-    assert chi_square(counts, propensities) < UNLIKELY[sum(p > 0 for p in propensities) - 1]
-    assert all(count == 0 for count, p in zip(counts, propensities, strict=True) if p == 0.0)
+    seen(counts, propensities)

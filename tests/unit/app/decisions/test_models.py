@@ -148,7 +148,7 @@ async def test_a_new_model_names_columns_that_can_be_looked_up() -> None:
         await models.publish(NOW)
         assert (await by_name(store))[0] == {"one": 1.0}
         assert await store.shared.policies() == ["p"]
-        assert set(await store.shared.last_used("p")) == set(Columns(models._own["p"].columns.pairs).pairs)
+        assert set(await store.shared.last_used("p")) == set(Columns(models._owns["p"].columns.pairs).pairs)
 
 
 @pytest.mark.anyio
@@ -170,3 +170,21 @@ def test_errors_name_the_key() -> None:
         raise ZeroDivisionError
     with naming("k"):
         pass
+
+
+@pytest.mark.anyio
+async def test_a_policy_may_be_replaced_while_a_request_has_it() -> None:
+    """Each finds its own columns in the same model, and what both publish is known."""
+    async with stored() as store:
+        rows = {"p": policy("one")}
+        models = Models(store, rows)
+        learner = Learner(models, rows, Noted(), clock=lambda: NOW)
+        await learner.learn("p", "u", context=CONTEXT, features={"one": 0.5}, reward=1.0)
+        old = rows["p"]
+        rows["p"] = policy("two", "one")
+        for features in ({"one": 1.0, "two": 1.0}, {"two": 0.25}):
+            await learner.learn("p", "u", context=CONTEXT, features=features, reward=1.0)
+            assert (await models.read(old, "u")).b.tolist() == [1.5]
+        assert (await models.read(rows["p"], "u")).b.tolist() == [1.25, 1.5]
+        await models.publish(NOW)
+        assert {label for label, _ in await store.shared.last_used("p")} == {"two", "one"}

@@ -1,0 +1,54 @@
+"""The file that POLICIES names: what is wrong with it is one line that names the setting and the file."""
+
+from pathlib import Path
+
+import pytest
+
+from app.catalog_file import read_catalog
+from app.policies.catalog import catalog
+from app.settings import Settings, SettingsError
+from tests.unit.app.policies.samples import PUSH
+
+
+def test_without_a_file() -> None:
+    """What is built in, by ALPHA and EPSILON."""
+    found = read_catalog(Settings(alpha=3.0, epsilon=0.5))
+    assert list(found.policies) == list(catalog().policies)
+    assert [found.policies[name].explorer.floor for name in ("linucb-v1", "egreedy-v1")] == [0.0, 0.5]
+
+
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
+def test_a_file(start: bytes, tmp_path: Path) -> None:
+    """With the mark that some editors write at its start, or without."""
+    path = tmp_path / "policies.toml"
+    path.write_bytes(start + PUSH.encode())
+    found = read_catalog(Settings(policies=str(path)))
+    assert list(found.loops) == ["tips", "push"]
+    assert "push" in found.policies
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"[policies.p]\n", "[policies] p: lacks the key 'explore'"),
+        (b"# \xff", "is not UTF-8: byte 2"),
+        (b"#" * 1_000_001, "has more than 1,000,000 bytes"),
+        (None, "No such file or directory"),
+    ],
+)
+def test_what_is_wrong(content: bytes | None, said: str, tmp_path: Path) -> None:
+    """Whatever it is."""
+    path = tmp_path / "policies.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SettingsError) as caught:
+        read_catalog(Settings(policies=str(path)))
+    assert str(caught.value).startswith(f"POLICIES: {path}: {said}")
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(("name", "said"), [("/", "Is a directory"), ("a\0b", "embedded null byte")])
+def test_what_is_no_file(name: str, said: str) -> None:
+    """A directory, and what cannot be a path."""
+    with pytest.raises(SettingsError, match=said):
+        read_catalog(Settings(policies=name))
