@@ -32,9 +32,9 @@ def picture(
     for name, policy in policies.items():
         parts += [*_policy(policy, changes.get(name, ())), ""]
     parts.append(_loops(loops.values()))
-    notes = [(loop.name, text) for loop in loops.values() for text in lint_loop(loop, policies)]
-    notes += [("", text) for text in lint_features(features, policies.values())]
-    return Group(*parts, *(_note(f"{name}: {text}" if name else text) for name, text in notes))
+    notes = [f"{loop.name}: {text}" for loop in loops.values() for text in lint_loop(loop, policies)]
+    notes += lint_features(features, policies.values())
+    return Group(*parts, _marked("!", "yellow", notes))
 
 
 def duration(seconds: int) -> str:
@@ -53,14 +53,16 @@ def _policy(policy: Policy, changes: Sequence[str]) -> Iterator[RenderableType]:
         made = " * ".join(about[factor] for factor in label.split(TIMES))
         table.add_row(Text(f"  {place}", "dim"), Text(plain(label)), Text(plain(made), "dim"))
     yield table
-    for text in changes:
-        yield Text(f"  → {plain(text)}", "cyan")
-    for text in lint(policy):
-        yield _note(text)
+    yield _marked("→", "cyan", changes)
+    yield _marked("!", "yellow", lint(policy))
 
 
-def _note(text: str) -> Text:
-    return Text(f"  ! {plain(text)}", "yellow")
+def _marked(mark: str, style: str, texts: Sequence[str]) -> Table:
+    """Sentences behind a mark, indented where they are broken."""
+    table = Table.grid(Column(no_wrap=True), Column(overflow="fold"), padding=(0, 1))
+    for text in texts:
+        table.add_row(Text(f"  {mark}", style), Text(plain(text), style))
+    return table
 
 
 def _habits(policy: Policy) -> str:
@@ -92,6 +94,8 @@ def _about(feature: Feature) -> Iterator[tuple[str, str]]:
                 text = f"{field} near context.{feature.compared}, of {period:g}"
             case kinds.Hash(buckets=buckets):
                 text = f"{field} {ending} of {buckets}"
+            case kinds.Category():
+                text = f"{field} = {ending[1:]}"
             case _:
                 text = f"{field}{ending}" if ending.startswith("[") else f"{field} {ending}".strip()
         yield label, text

@@ -28,8 +28,6 @@ def shown(value: object) -> str:
 def takes(type_: inspect.Type) -> str:
     """The values that fit a type."""
     match type_:
-        case inspect.Metadata(type=inner):
-            return takes(inner)
         case inspect.UnionType(types=types) if all(isinstance(one, inspect.StructType) for one in types):
             return f"a table with {_tag_field(type_)} = {_either(repr(tag) for tag in _options(type_))}"
         case inspect.UnionType(types=types):
@@ -73,7 +71,7 @@ def keys_of(type_: inspect.Type, value: object = None) -> list[str]:
 def type_at(type_: inspect.Type, value: object, path: str) -> inspect.Type:
     """The type of what is at `path` of `value`, such as `explore.alpha` or `edges[1]`; `type_` is that of `value`."""
     for name, place in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path):
-        whole = _bare(type_)
+        whole = type_
         if place and isinstance(found := _of_kind(whole, inspect.ListType), inspect.ListType):
             type_ = found.item_type
         else:
@@ -85,22 +83,17 @@ def type_at(type_: inspect.Type, value: object, path: str) -> inspect.Type:
     return type_
 
 
-def _bare(type_: inspect.Type) -> inspect.Type:
-    return _bare(type_.type) if isinstance(type_, inspect.Metadata) else type_
-
-
 def _of_kind(type_: inspect.Type, kind: type) -> inspect.Type | None:
     """The type itself, or the one of a union, that is of this kind."""
     options = type_.types if isinstance(type_, inspect.UnionType) else (type_,)
-    return next((one for one in map(_bare, options) if isinstance(one, kind)), None)
+    return next((one for one in options if isinstance(one, kind)), None)
 
 
 def _table(type_: inspect.Type, value: object) -> inspect.StructType | None:
-    whole = _bare(type_)
-    if isinstance(whole, inspect.StructType):
-        return whole
-    options: tuple[Any, ...] = whole.types if isinstance(whole, inspect.UnionType) else ()
-    chosen = value.get(_tag_field(whole)) if isinstance(value, Mapping) else None
+    if isinstance(type_, inspect.StructType):
+        return type_
+    options: tuple[Any, ...] = type_.types if isinstance(type_, inspect.UnionType) else ()
+    chosen = value.get(_tag_field(type_)) if isinstance(value, Mapping) else None
     return next((one for one in options if isinstance(one, inspect.StructType) and one.tag == chosen), None)
 
 

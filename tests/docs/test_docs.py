@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from msgspec import inspect
 
-from app.bandit.explore import EpsilonGreedy, InverseGap, Thompson, UpperConfidence
+from app.bandit.explore import EpsilonGreedy, Explorer, InverseGap, Thompson, UpperConfidence
 from app.messages import classic, tips
 from app.policies.catalog import catalog, policies
 from app.policies.rows import AnyFeature
@@ -268,8 +268,9 @@ def test_the_kinds_of_features_are_tabled() -> None:
 def test_explorers_are_tabled() -> None:
     """With the keys that each takes."""
     rows = marked(USE / "policies.md", "explorers")
-    explorers: list[object] = [catalog(EXPLORE.format(row[0].strip("`"))).policies["p"].explorer for row in rows]
-    assert explorers == [EpsilonGreedy(0.1), UpperConfidence(0.2, 0.02), InverseGap(20.0), Thompson(0.5, 0.02)]
+    explorers = [catalog(EXPLORE.format(row[0].strip("`"))).policies["p"].explorer for row in rows]
+    tabled: list[Explorer] = [EpsilonGreedy(0.1), UpperConfidence(0.2, 0.02), InverseGap(20.0), Thompson(0.5, 0.02)]
+    assert explorers == tabled
 
 
 def test_the_first_file_is_the_one_that_is_shown() -> None:

@@ -140,3 +140,18 @@ def test_a_choice_that_is_not_the_best_explored() -> None:
     assert {choice.explored for choice in choices if choice.index == 0} == {False, True}
     share = sum(choice.explored for choice in choices) / 400
     assert abs(share - 0.2) < 6 * math.sqrt(0.2 * 0.8 / 400)
+
+
+def test_draws_of_a_policy_are_its_own() -> None:
+    """Thompson's propensities are a function of the seed, and other policies have others of the same seed."""
+    text = "".join(
+        f"[policies.{name}]\ncolumns = ['1', 'task_age']\nexplore = {{ by = 'thompson', scale = 1 }}\n" for name in "pq"
+    )
+    rows = catalog(text).policies
+    x = rows["p"].see(CONTEXT, [task(task_age_days=days) for days in (0, 10, 30)])
+    a, b = rows["p"].prior()
+    one, same, other = (rows[name].odds(a, b, x, seed=5).propensities for name in "ppq")
+    assert one == same
+    assert one != other
+    assert one != rows["p"].odds(a, b, x, seed=6).propensities
+    assert rows["p"].decide(a, b, x, seed=5).propensities == one

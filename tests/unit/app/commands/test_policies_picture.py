@@ -44,7 +44,7 @@ def test_every_kind() -> None:
         "candidate.price is missing",
         "user.hours_away <1\n",
         "user.hours_away[6.5,24)",
-        "candidate.channel =mail",
+        "candidate.channel = mail",
         "candidate.topics #3 of 4",
         "candidate.taste[2]",
         "log of user.sent 0..100",
