@@ -3,21 +3,24 @@
 import asyncio
 import gc
 import logging
+import random
 import signal
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from litestar import Litestar
 
+from app.decisions.models import Models
+from app.decisions.priors import Priors
 from app.events.consumers import Consumers
 from app.http.access import Access
 from app.http.draining import Draining
 from app.observe.metrics import Metrics
 from app.settings import Settings
 from app.tips.chat import ChatClient
-from state.errors import StoreError
+from state.errors import StoreError, StoreUnavailable
 from state.redis.advice import advise
 from state.redis.connect import place
 from state.redis.servers import Servers
@@ -27,10 +30,40 @@ if TYPE_CHECKING:
     from app.observe.tracing import Tracing
 
 
-__all__ = ["Parts", "wait_replicas_of"]
+__all__ = ["Parts", "SharedState", "wait_replicas_of"]
 
 _log: Final = logging.getLogger("oo")
 _NOTE_SECONDS: Final = 10.0
+# Seconds between two looks at the priors, and how many looks there are between two publications of the columns.
+_LOOK_SECONDS: Final = 30.0
+_LOOKS: Final = 20
+_jitter: Final = random.Random()  # noqa: S311  # jitter, not a secret
+
+
+class SharedState(NamedTuple):
+    """What this process shares with other replicas through Redis beside the users. `clock` gives Unix seconds."""
+
+    models: Models
+    priors: Priors
+    clock: Callable[[], float]
+
+    async def keep(self) -> None:
+        """Publish the columns now and again, in case Redis loses them, and follow the priors. No failure ends this."""
+        left = 0  # looks until the columns are published again
+        while True:
+            try:
+                await self.priors.refresh()
+                if left <= 0:
+                    left = _LOOKS
+                    await self.models.publish(int(self.clock()))
+            except StoreUnavailable:  # the store logs it
+                left = 0
+                await asyncio.sleep(_NOTE_SECONDS)
+                continue
+            except Exception:  # noqa: BLE001  # whatever it is, decisions go on
+                _log.exception("cannot read the priors or publish the columns of models")
+            left -= 1
+            await asyncio.sleep(_jitter.uniform(0.8, 1.2) * _LOOK_SECONDS)
 
 
 class Parts(NamedTuple):
@@ -39,6 +72,7 @@ class Parts(NamedTuple):
     settings: Settings
     servers: Servers
     store: Store
+    shared: SharedState
     access: Access
     consumers: Consumers
     chat: ChatClient
@@ -57,6 +91,7 @@ class Parts(NamedTuple):
             asyncio.create_task(_advise(self.servers, self.settings)),
             asyncio.create_task(self.metrics.keep_settled()),
             asyncio.create_task(_note_index(self.store)),
+            asyncio.create_task(self.shared.keep()),
         ]
         # What exists at the start stays: the garbage collector need not visit it again and again.
         gc.freeze()

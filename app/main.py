@@ -6,7 +6,6 @@ import random
 import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import httpx
@@ -24,6 +23,7 @@ from app.bandit.explore import EpsilonGreedy
 from app.bandit.policy import Policy
 from app.decisions.decide import Decider
 from app.decisions.models import Models
+from app.decisions.priors import Priors
 from app.decisions.reward import Learner
 from app.decisions.sync import Sync
 from app.decisions.users import Users
@@ -36,8 +36,7 @@ from app.http.gate import Gate
 from app.observe.logs import set_up
 from app.observe.metrics import Metrics
 from app.observe.otel import names_service, wants_traces
-from app.policies.catalog import Catalog, catalog
-from app.policies.reading import BadPolicies
+from app.policy_file import read_catalog
 from app.precedence import Precedence
 from app.settings import Settings, SettingsError
 from app.tips import prompts
@@ -49,7 +48,7 @@ from state.store import Store
 
 if TYPE_CHECKING:
     from app.observe.tracing import Tracing
-from app.lifespan import Parts, wait_replicas_of
+from app.lifespan import Parts, SharedState, wait_replicas_of
 
 __all__ = ["create_app", "from_environment"]
 
@@ -73,7 +72,7 @@ def create_app(
     """
     servers = _servers(settings)
     versions = _prompts(settings)
-    rows = _catalog(settings).policies
+    rows = read_catalog(settings).policies
     metrics = _metrics(rows)
     tracing = _tracing()
     store = (tracing.store if tracing else Store)(
@@ -84,7 +83,7 @@ def create_app(
         wait_replicas=wait_replicas_of(settings),
         observe=metrics.flushed,
     )
-    models = Models(store, rows)
+    models, priors = Models(store, rows), Priors(store.shared, rows)
     access = Access(settings.api_keys.reveal(), store, settings.rate_limit_per_second, metrics.uncounted)
     precedence = Precedence()
     chat = connect(
@@ -104,9 +103,9 @@ def create_app(
     routes = [
         *classic_routes(
             rows.values(),
-            Decider(models, rows, metrics, clock=clock, chance=chance),
+            Decider(models, rows, metrics, priors, clock=clock, chance=chance),
             Learner(models, rows, metrics, clock=clock),
-            Users(store, models, rows),
+            Users(store, models, rows, priors),
             max_body_bytes=settings.max_body_bytes,
             precedence=precedence,
         ),
@@ -114,7 +113,8 @@ def create_app(
         *health_routes(store, consumers.health, draining, __version__),
         *metrics_routes(metrics, settings.metrics_key),
     ]
-    parts = Parts(settings, servers, store, access, consumers, chat, draining, metrics, tracing)
+    shared = SharedState(models, priors, clock)
+    parts = Parts(settings, servers, store, shared, access, consumers, chat, draining, metrics, tracing)
     app = Litestar(
         [*routes, *schema_routes(routes)],
         lifespan=[parts.lifespan],
@@ -151,16 +151,6 @@ def _servers(settings: Settings) -> Servers:
         )
     except ValueError as error:
         raise SettingsError(f"REDIS_URL: {error}") from None
-
-
-def _catalog(settings: Settings) -> Catalog:
-    try:
-        own = Path(settings.policies).read_text(encoding="utf-8") if settings.policies else ""
-        return catalog(own, alpha=settings.alpha, epsilon=settings.epsilon)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"POLICIES: {settings.policies}: {getattr(error, 'strerror', 'is not UTF-8')}") from None
-    except BadPolicies as error:
-        raise SettingsError(f"POLICIES: {settings.policies}: {error}") from None
 
 
 def _prompts(settings: Settings) -> prompts.Prompts:

@@ -33,6 +33,7 @@ __all__ = [
     "kind_of",
     "marker",
     "marker_parts",
+    "models",
     "of",
     "parse",
     "rate",
@@ -87,6 +88,11 @@ def parse(key: str) -> tuple[str, str] | None:
 def everything(user_id: str) -> str:
     """The glob pattern of all keys of a user. The id needs no escapes: it is percent-encoded."""
     return of(user_id, "*")
+
+
+def models(policy_id: str) -> str:
+    """A glob pattern that the models of all users under a policy match, and perhaps other keys."""
+    return f"oo:{{*}}:{policy_id}"
 
 
 def kind_of(key: str) -> str:

@@ -1,6 +1,6 @@
 """What all users share: the columns of models, which policies there are models of, and the priors."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from state import keys
@@ -67,9 +67,12 @@ class Shared:
         """What `write_prior` wrote, by policy."""
         return {name.decode(errors="replace"): text for name, text in await self._all(keys.PRIORS)}
 
-    async def write_prior(self, policy: str, text: bytes) -> None:
-        """Replace the prior of a policy."""
-        await self._asker.ask(keys.PRIORS, ("HSET", keys.PRIORS, policy, text))
+    async def write_prior(self, policy: str, make: Callable[[bytes | None], bytes | None]) -> None:
+        """Replace the prior of a policy by what `make` makes of the one there is; None leaves it.
+
+        If another writer comes first, `make` is called again with what that one wrote.
+        """
+        await self._asker.replace(keys.PRIORS, policy, make)
 
     async def _all(self, key: str) -> list[tuple[bytes, bytes]]:
         found: Mapping[bytes, bytes] | Sequence[bytes] = await self._asker.ask(key, ("HGETALL", key))

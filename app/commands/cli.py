@@ -12,6 +12,7 @@ from app.commands.backup import BadBackup
 from app.commands.erase import ask, erase_user
 from app.commands.key import print_key
 from app.commands.moving import export_state, import_state, restore_state
+from app.commands.prior import build_priors
 from app.commands.show import show_user
 from app.commands.terminal import INTERRUPTED, USAGE, complain
 from app.http.api_keys import ROLES
@@ -36,6 +37,7 @@ environment, as the service has it:
   STORE_TIMEOUT_SECONDS    longest wait for a connection to open
 """
 _TTL: Final = "  IDEMPOTENCY_TTL_SECONDS  how long an idempotency key lives\n"
+_FILE: Final = "  POLICIES                 file with more policies and loops\n"
 _DESCRIPTION: Final = """\
 Without a command: serve, as the environment says (docs/run/operations.md lists the settings).
 With a command: do one thing for an operator, on the Redis that REDIS_URL names, while the service runs or not.
@@ -102,6 +104,11 @@ def _parser() -> argparse.ArgumentParser:
     erasing.add_argument(
         "--thorough", action="store_true", help="look through all keys: needed after a return to an older version"
     )
+    building = add("prior", build_priors, "let new users start from what others taught", "prior", f"{_REDIS}{_FILE}")
+    building.add_argument(
+        "--policy", action="append", default=[], metavar="NAME", help="only this policy; may be given again"
+    )
+    building.add_argument("--dry-run", action="store_true", help="only say what would be written")
     making = add("key", print_key, "make an API key", "key phone client", "")
     making.add_argument("name", metavar="NAME", help="the owner of the key, as logs and metrics name it")
     making.add_argument("role", metavar="ROLE", help=f"what the key may do: {', '.join(ROLES)}")

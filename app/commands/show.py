@@ -21,7 +21,7 @@ from state.transfer import Page, Transfer
 from state.values import history, record
 from state.values.stored import Stored
 
-__all__ = ["picture", "show_user"]
+__all__ = ["chart", "picture", "show_user", "wide"]
 
 _BAR: Final = 16
 _ENTRIES: Final = 10
@@ -36,10 +36,15 @@ async def show_user(arguments: argparse.Namespace, settings: Settings) -> int:
         page = await Transfer(servers, patience=PATIENCE).fetch(arguments.user, keys.fixed(rows))
     shown, whole = picture(arguments.user, page, rows)
     console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = _WIDE
+    wide(console)
     console.print(shown)
     return 0 if whole else FAILED
+
+
+def wide(console: Console) -> None:
+    """Break no lines, unless a person reads them."""
+    if not console.is_terminal:
+        console.width = _WIDE
 
 
 def picture(user_id: str, page: Page, rows: Mapping[str, Policy]) -> tuple[RenderableType, bool]:
@@ -80,10 +85,10 @@ def _model(key: str, fields: Mapping[bytes, bytes], policy: Policy) -> Iterator[
     mean = f", {meta.cumulative_reward / meta.reward_count:+.3f} each" if meta.reward_count else ""
     yield Text(policy.id, "bold")
     yield f"  {meta.pulls:,} decisions{explored}, {meta.reward_count:,} rewards{mean}, last {_time(meta.last_updated)}"
-    yield _chart(policy.labels, theta)
+    yield chart(policy.labels, theta)
 
 
-def _chart(labels: Sequence[str], theta: Vector) -> Table:
+def chart(labels: Sequence[str], theta: Vector) -> Table:
     """θ, each number with a bar to the left (negative) or to the right."""
     largest = max(float(np.abs(theta).max()), 1e-12)
     table = Table.grid(padding=(0, 1))

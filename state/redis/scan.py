@@ -1,13 +1,16 @@
 """Finding keys by a pattern, in pages small enough not to hold up Redis."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Final
 
 from redis.asyncio.connection import AbstractConnection
 
+from state.errors import StoreUnavailable
 from state.redis.exchange import exchange_or_raise
+from state.redis.servers import Servers, borrow
 
-__all__ = ["scan"]
+__all__ = ["scan", "scan_all"]
 
 # Keys that Redis looks at per SCAN: it is blocked for a fraction of a millisecond.
 _PAGE: Final = 500
@@ -27,3 +30,22 @@ async def scan(connection: AbstractConnection, pattern: str, *, patience: float)
         yield [name.decode(errors="replace") for name in reply[1]]
         if cursor == "0":
             return
+
+
+async def scan_all(
+    servers: Servers, pattern: str, *, patience: float
+) -> AsyncGenerator[tuple[AbstractConnection, list[str]], None]:
+    """As `scan`, on every master: pages of keys, each with a connection to the server that has them.
+
+    Raises StoreUnavailable if slots of a cluster moved meanwhile, so that keys may have been missed.
+    """
+    masters = await servers.masters()
+    for lend in masters.values():
+        async with (
+            borrow(lend(), patience) as connection,
+            aclosing(scan(connection, pattern, patience=patience)) as pages,
+        ):
+            async for names in pages:
+                yield connection, names
+    if (await servers.masters()).keys() != masters.keys():
+        raise StoreUnavailable("slots of the cluster moved meanwhile, so keys may have been missed: try again")
