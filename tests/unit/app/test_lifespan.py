@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from app.http.api_keys import make_key
-from app.lifespan import Parts, wait_replicas_of
+from app.lifespan import Parts, SharedState, wait_replicas_of
 from app.settings import Secret, Settings
-from state.errors import StoreUnavailable
+from state.errors import CorruptState, StoreUnavailable
 
 pytestmark = pytest.mark.anyio
 
@@ -57,6 +57,9 @@ class Part:
     async def close(self) -> None:
         self.note("close")
 
+    async def keep(self) -> None:
+        self.note("keep")
+
     async def keep_settled(self) -> None:
         try:
             await asyncio.Event().wait()
@@ -67,7 +70,7 @@ class Part:
 async def run(part: Any, **settings: Any) -> None:
     """Start and stop; the garbage collector's settings are put back."""
     threshold = gc.get_threshold()
-    parts = Parts(Settings(**settings), part, part, part, part, part, part, part, None)
+    parts = Parts(Settings(**settings), part, part, part, part, part, part, part, part, None)
     try:
         async with parts.lifespan(part):
             for _ in range(5):
@@ -85,7 +88,7 @@ async def test_parts_start_and_stop_in_order(monkeypatch: pytest.MonkeyPatch) ->
     part = Part(failures=1)
     await run(part)
     part.calls.remove("settled")
-    assert part.calls == ["locked?", "sigterm", "start", "index", "index", "stop 7", "aclose", "close"]
+    assert part.calls == ["locked?", "sigterm", "start", "index", "keep", "index", "stop 7", "aclose", "close"]
 
 
 @pytest.mark.parametrize(
@@ -124,6 +127,64 @@ async def test_advice_ends_nothing(monkeypatch: pytest.MonkeyPatch, caplog: pyte
     assert "localhost:1234" in caplog.text
     assert "hunter2" not in caplog.text
     assert "close" in part.calls
+
+
+class Keeper:
+    """Models and priors: they note each call, and raise what comes next, of which the last ends the test."""
+
+    def __init__(self, *ends: BaseException | None) -> None:
+        self.calls: list[object] = []
+        self.ends = list(ends)
+
+    async def refresh(self) -> None:
+        self.calls.append("refresh")
+        if end := self.ends.pop(0):
+            raise end
+
+    async def publish(self, now: int) -> None:
+        self.calls.append(now)
+        if end := self.ends.pop(0):
+            raise end
+
+
+async def keep(keeper: Any, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Keep until the end; how long it slept each time."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr("app.lifespan.asyncio.sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        await SharedState(keeper, keeper, lambda: 7.9).keep()
+    return slept
+
+
+async def test_shared_state_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The priors are read at once and about every 30 s, not by all replicas at once; the columns are published at once
+    and every tenth minute."""
+    keeper = Keeper(*[None] * 44, asyncio.CancelledError())
+    slept = await keep(keeper, monkeypatch)
+    looks = ["refresh"] * 19
+    assert keeper.calls == ["refresh", 7, *looks, "refresh", 7, *looks, "refresh", 7, "refresh"]
+    assert all(24 <= seconds <= 36 for seconds in slept)
+    assert len(set(slept)) > 10
+
+
+async def test_nothing_ends_it(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """While Redis is away the columns are tried again soon, and the log is the store's; anything else is logged once,
+    and tried again when it is time."""
+    keeper = Keeper(None, StoreUnavailable("away"), None, None, asyncio.CancelledError())
+    assert (await keep(keeper, monkeypatch))[0] == 10
+    assert keeper.calls == ["refresh", 7, "refresh", 7, "refresh"]
+    assert caplog.text == ""
+    for odd in (CorruptState("k", "odd"), RuntimeError("a defect")):
+        keeper = Keeper(None, odd, None, None, asyncio.CancelledError())
+        await keep(keeper, monkeypatch)
+        assert keeper.calls == ["refresh", 7, "refresh", "refresh", "refresh"]
+        assert caplog.text.count("cannot read the priors or publish the columns of models") == 1
+        assert str(odd) in caplog.text
+        caplog.clear()
 
 
 def test_how_many_replicas_a_write_waits_for() -> None:
