@@ -25,7 +25,7 @@ class Shared:
 
     async def columns(self, fingerprint: bytes) -> Columns | None:
         """The columns with this fingerprint; None if they are not known."""
-        text: bytes | None = await self._asker.ask(keys.COLUMNS, ("HGET", keys.COLUMNS, fingerprint))
+        [text] = await self._asker.ask(keys.COLUMNS, ("HMGET", keys.COLUMNS, fingerprint))
         return None if text is None else Columns.decode(f"{keys.COLUMNS} {fingerprint.decode(errors='replace')}", text)
 
     async def all_columns(self) -> dict[bytes, Columns]:
