@@ -91,7 +91,7 @@ def everything(user_id: str) -> str:
 
 
 def models(policy_id: str) -> str:
-    """A glob pattern that the models of all users under a policy match, and perhaps other keys."""
+    """The glob pattern of the models of all users under a policy, whose id needs no escapes."""
     return f"oo:{{*}}:{policy_id}"
 
 

@@ -13,7 +13,7 @@ from state import keys
 from state.errors import CorruptState
 from state.redis.exchange import exchange_or_raise
 from state.redis.failure import as_unavailable
-from state.redis.scan import scan_all
+from state.redis.scan import PAGE, scan_all
 from state.redis.servers import Servers
 from state.values import record
 from state.values.record import Meta
@@ -44,7 +44,7 @@ class Sample:
         return sorted(self._taken, key=lambda user: (self._taken[user], user))
 
     async def draw(self, servers: Servers, *, patience: float) -> AsyncGenerator[int, None]:
-        """Look through all keys; yields for each page how many models it has.
+        """Look through all keys; yields for each page about how many it has looked at.
 
         Memory is bounded by `most` and by a page. `patience` (seconds) is for each round trip. Raises StoreUnavailable.
         """
@@ -52,11 +52,10 @@ class Sample:
         with as_unavailable():
             async with aclosing(scan_all(servers, pattern, patience=patience)) as pages:
                 async for connection, names in pages:
-                    parsed = [keys.parse(name) for name in names]
-                    found = [user for user, kind in filter(None, parsed) if kind == self._policy]
-                    self.seen += len(found)
-                    await self._consider(connection, found, patience)
-                    yield len(found)
+                    users = [parsed[0] for parsed in map(keys.parse, names) if parsed is not None]
+                    self.seen += len(users)
+                    await self._consider(connection, users, patience)
+                    yield PAGE
 
     async def _consider(self, connection: AbstractConnection, users: list[str], patience: float) -> None:
         limit = -self._largest[0][0] if len(self._taken) == self._most else _EVERYTHING

@@ -10,10 +10,10 @@ from state.errors import StoreUnavailable
 from state.redis.exchange import exchange_or_raise
 from state.redis.servers import Servers, borrow
 
-__all__ = ["scan", "scan_all"]
+__all__ = ["PAGE", "scan", "scan_all"]
 
-# Keys that Redis looks at per SCAN: it is blocked for a fraction of a millisecond.
-_PAGE: Final = 500
+# About so many keys Redis looks at per SCAN: it is blocked for a fraction of a millisecond.
+PAGE: Final = 500
 
 
 async def scan(connection: AbstractConnection, pattern: str, *, patience: float) -> AsyncGenerator[list[str], None]:
@@ -25,7 +25,7 @@ async def scan(connection: AbstractConnection, pattern: str, *, patience: float)
     """
     cursor = "0"
     while True:
-        [reply] = await exchange_or_raise(connection, [("SCAN", cursor, "MATCH", pattern, "COUNT", _PAGE)], patience)
+        [reply] = await exchange_or_raise(connection, [("SCAN", cursor, "MATCH", pattern, "COUNT", PAGE)], patience)
         cursor = reply[0].decode()
         yield [name.decode(errors="replace") for name in reply[1]]
         if cursor == "0":
