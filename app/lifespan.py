@@ -3,16 +3,17 @@
 import asyncio
 import gc
 import logging
+import random
 import signal
 import threading
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from litestar import Litestar
 
 from app.decisions.models import Models
+from app.decisions.priors import Priors
 from app.events.consumers import Consumers
 from app.http.access import Access
 from app.http.draining import Draining
@@ -20,7 +21,7 @@ from app.observe.metrics import Metrics
 from app.serving import Serving
 from app.settings import Settings
 from app.tips.chat import ChatClient
-from state.errors import StoreError
+from state.errors import StoreError, StoreUnavailable
 from state.redis.advice import advise
 from state.redis.connect import place
 from state.redis.servers import Servers
@@ -30,11 +31,50 @@ if TYPE_CHECKING:
     from app.observe.tracing import Tracing
 
 
-__all__ = ["Parts", "wait_replicas_of"]
+__all__ = ["Parts", "SharedState", "wait_replicas_of"]
 
 _log: Final = logging.getLogger("oo")
 _NOTE_SECONDS: Final = 10.0
-_PUBLISH_SECONDS: Final = 3_600.0
+# Seconds between two looks at the priors, and how many looks there are between two publications of the columns.
+_LOOK_SECONDS: Final = 30.0
+_LOOKS: Final = 120
+_jitter: Final = random.Random()  # noqa: S311  # jitter, not a secret
+
+
+class SharedState(NamedTuple):
+    """What this process shares with other replicas through Redis beside the users. `clock` gives Unix seconds."""
+
+    serving: Serving
+    models: Models
+    priors: Priors
+    clock: Callable[[], float]
+
+    async def keep(self) -> None:
+        """Follow the priors, and publish the policies and columns: at the start, after a change, and every hour, since
+        Redis may lose them and columns that no replica had for long may be removed. No failure ends this."""
+        left = 0  # looks until they are published again
+        while True:
+            seconds = _jitter.uniform(0.8, 1.2) * _LOOK_SECONDS
+            try:
+                if self.serving.changed.is_set():
+                    self.serving.changed.clear()
+                    left = 0
+                await self.priors.refresh()
+                if left <= 0:
+                    left = _LOOKS
+                    await self.models.publish(int(self.clock()))
+            except StoreUnavailable:  # the store logs it
+                left, seconds = 0, _NOTE_SECONDS
+            except Exception:  # noqa: BLE001  # whatever it is, decisions go on
+                _log.exception("cannot read the priors or publish the columns of models")
+            left -= 1
+            await self.wait(seconds)
+
+    async def wait(self, seconds: float) -> None:
+        """Wait so long, or until another policy file serves."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.serving.changed.wait()
 
 
 class Parts(NamedTuple):
@@ -43,9 +83,9 @@ class Parts(NamedTuple):
     settings: Settings
     servers: Servers
     store: Store
+    shared: SharedState
     access: Access
     serving: Serving
-    models: Models
     consumers: Consumers
     chat: ChatClient
     draining: Draining
@@ -63,7 +103,7 @@ class Parts(NamedTuple):
             asyncio.create_task(_advise(self.servers, self.settings)),
             asyncio.create_task(self.metrics.keep_settled()),
             asyncio.create_task(_note_index(self.store)),
-            asyncio.create_task(_publish(self.serving, self.models)),
+            asyncio.create_task(self.shared.keep()),
         ]
         # What exists at the start stays: the garbage collector need not visit it again and again.
         gc.freeze()
@@ -129,18 +169,3 @@ async def _note_index(store: Store) -> None:
             await asyncio.sleep(_NOTE_SECONDS)
         else:
             return
-
-
-async def _publish(serving: Serving, models: Models) -> None:
-    """Tell Redis which policies and columns this replica has: at the start, after a change, and every hour, since
-    columns that no replica had for long may be removed."""
-    while True:
-        serving.changed.clear()
-        seconds = _PUBLISH_SECONDS
-        try:
-            await models.publish(int(time.time()))
-        except StoreError:
-            seconds = _NOTE_SECONDS
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await serving.changed.wait()

@@ -30,6 +30,7 @@ from app.decisions.make import Maker
 from app.decisions.models import Models
 from app.decisions.outcome import Outcomes
 from app.decisions.plan import Plans
+from app.decisions.priors import Priors
 from app.decisions.reward import Learner
 from app.decisions.sync import Sync
 from app.decisions.users import Users
@@ -55,7 +56,7 @@ from state.store import Store
 
 if TYPE_CHECKING:
     from app.observe.tracing import Tracing
-from app.lifespan import Parts, wait_replicas_of
+from app.lifespan import Parts, SharedState, wait_replicas_of
 
 __all__ = ["create_app", "from_environment"]
 
@@ -90,8 +91,8 @@ def create_app(
         wait_replicas=wait_replicas_of(settings),
         observe=metrics.flushed,
     )
-    models = Models(store, rows)
-    rules = Rules(models, rows, Plans(lambda: rows.catalog), settings.decision_grace_seconds * 1_000)
+    models, priors = Models(store, rows), Priors(store.shared, rows)
+    rules = Rules(models, priors, rows, Plans(lambda: rows.catalog), settings.decision_grace_seconds * 1_000)
     access = Access(settings.api_keys.reveal(), store, settings.rate_limit_per_second, metrics.uncounted)
     precedence = Precedence()
     chat = connect(
@@ -111,9 +112,9 @@ def create_app(
     routes = [
         *classic_routes(
             rows.values(),
-            Decider(models, rows, metrics, clock=clock, chance=chance),
+            Decider(models, rows, metrics, priors, clock=clock, chance=chance),
             Learner(models, rows, metrics, clock=clock),
-            Users(store, models, rows),
+            Users(store, models, rows, priors),
             max_body_bytes=settings.max_body_bytes,
             precedence=precedence,
         ),
@@ -128,7 +129,8 @@ def create_app(
         *health_routes(store, consumers.health, draining, __version__),
         *metrics_routes(metrics, settings.metrics_key),
     ]
-    parts = Parts(settings, servers, store, access, rows, models, consumers, chat, draining, metrics, tracing)
+    shared = SharedState(rows, models, priors, clock)
+    parts = Parts(settings, servers, store, shared, access, rows, consumers, chat, draining, metrics, tracing)
     guards = [] if access.is_open else [access.guard]
     app = Litestar(
         [*routes, *schema_routes(routes)],

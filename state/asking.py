@@ -1,16 +1,20 @@
 """Commands that may be tried again: they change nothing, or the same when they are made twice."""
 
 import asyncio
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
 
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
 from state.errors import CorruptState
-from state.redis.exchange import Command, exchange
+from state.redis.exchange import Command, exchange, raise_for
 from state.redis.failure import TROUBLE, Outage, pause_or_give_up
 from state.redis.servers import Servers
 
 __all__ = ["Asker"]
+
+_OTHER_TYPE: Final = "holds a value of another type"
 
 
 class Asker:
@@ -23,6 +27,30 @@ class Asker:
 
     async def ask(self, key: str, command: Command) -> Any:
         """The reply to a command about `key`. Raises StoreUnavailable, and CorruptState for a key of another type."""
+
+        return await self._insist(key, lambda connection: _first(connection, command))
+
+    async def replace(self, key: str, field: str, make: Callable[[bytes | None], bytes | None]) -> None:
+        """Replace a field of the hash `key` by what `make` makes of its value, or leave it if that is None.
+
+        If another writer comes first, `make` gets what that one wrote, and also if it was written and the reply is
+        lost. Raises what `ask` raises.
+        """
+
+        async def attempt(connection: AbstractConnection) -> Any:
+            _, found = await _all(connection, [("WATCH", key), ("HMGET", key, field)])
+            if isinstance(
+                found, ResponseError
+            ):  # of another type; leaving so closes the connection, and ends the WATCH
+                raise CorruptState(key, _OTHER_TYPE)
+            new = make(found[0])
+            write: list[Command] = [] if new is None else [("HSET", key, field, new)]
+            return (await _all(connection, [("MULTI",), *write, ("EXEC",)]))[-1]
+
+        while await self._insist(key, attempt) is None:
+            pass
+
+    async def _insist(self, key: str, attempt: Callable[[AbstractConnection], Awaitable[Any]]) -> Any:
         deadline = asyncio.get_running_loop().time() + self._timeout
         failures = 0
         with self._outage.watch():
@@ -30,14 +58,26 @@ class Asker:
                 problem: Exception
                 try:
                     async with asyncio.timeout_at(deadline), self._servers.connection(key) as connection:
-                        [reply] = await exchange(connection, [command])
+                        reply = await attempt(connection)
                 except TROUBLE as error:
                     problem = error
                 else:
                     if not isinstance(reply, ResponseError):
                         return reply
                     if str(reply).startswith("WRONGTYPE"):
-                        raise CorruptState(key, "holds a value of another type")
+                        raise CorruptState(key, _OTHER_TYPE)
                     problem = reply
                 failures += 1
                 await pause_or_give_up(self._servers, problem, failures, deadline)
+
+
+async def _first(connection: AbstractConnection, command: Command) -> Any:
+    [reply] = await exchange(connection, [command])
+    return reply
+
+
+async def _all(connection: AbstractConnection, commands: list[Command]) -> list[Any]:
+    """The replies; raises the first error, unless it is about a key of another type."""
+    replies = await exchange(connection, commands)
+    raise_for(replies)
+    return replies

@@ -39,6 +39,7 @@ __all__ = [
     "kind_of",
     "marker",
     "marker_parts",
+    "models",
     "of",
     "parse",
     "rate",
@@ -100,6 +101,11 @@ def parse(key: str) -> tuple[str, str] | None:
 def everything(user_id: str) -> str:
     """The glob pattern of all keys of a user. The id needs no escapes: it is percent-encoded."""
     return of(user_id, "*")
+
+
+def models(policy_id: str) -> str:
+    """The glob pattern of the models of all users under a policy, whose id needs no escapes."""
+    return f"oo:{{*}}:{policy_id}"
 
 
 def kind_of(key: str) -> str:

@@ -1,6 +1,6 @@
 """What all users share: the columns of models, which policies there are models of, and the priors."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from state import keys
@@ -25,7 +25,7 @@ class Shared:
 
     async def columns(self, fingerprint: bytes) -> Columns | None:
         """The columns with this fingerprint; None if they are not known."""
-        text: bytes | None = await self._asker.ask(keys.COLUMNS, ("HGET", keys.COLUMNS, fingerprint))
+        [text] = await self._asker.ask(keys.COLUMNS, ("HMGET", keys.COLUMNS, fingerprint))
         return None if text is None else Columns.decode(f"{keys.COLUMNS} {fingerprint.decode(errors='replace')}", text)
 
     async def all_columns(self) -> dict[bytes, Columns]:
@@ -73,9 +73,12 @@ class Shared:
         """What `write_prior` wrote, by policy."""
         return {name.decode(errors="replace"): text for name, text in await self._all(keys.PRIORS)}
 
-    async def write_prior(self, policy: str, text: bytes) -> None:
-        """Replace the prior of a policy."""
-        await self._asker.ask(keys.PRIORS, ("HSET", keys.PRIORS, policy, text))
+    async def write_prior(self, policy: str, make: Callable[[bytes | None], bytes | None]) -> None:
+        """Replace the prior of a policy by what `make` makes of the one there is; None leaves it.
+
+        If another writer comes first, `make` is called again with what that one wrote.
+        """
+        await self._asker.replace(keys.PRIORS, policy, make)
 
     async def _all(self, key: str) -> list[tuple[bytes, bytes]]:
         found: Mapping[bytes, bytes] | Sequence[bytes] = await self._asker.ask(key, ("HGETALL", key))

@@ -13,10 +13,9 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
 from state import keys
-from state.errors import StoreUnavailable
 from state.redis.exchange import Command, exchange_or_raise, raise_for
 from state.redis.failure import as_unavailable
-from state.redis.scan import scan
+from state.redis.scan import scan_all
 from state.redis.servers import Servers, borrow
 from state.sorter import Sorter
 from state.values.stored import Stored
@@ -71,16 +70,9 @@ class Transfer:
         erasure removes all at once; leaving them out shows the state of that moment.
         """
         with as_unavailable():
-            masters = await self._servers.masters()
-            for lend in masters.values():
-                async with (
-                    borrow(lend(), self._patience) as connection,
-                    aclosing(scan(connection, keys.EVERYONE, patience=self._patience)) as pages,
-                ):
-                    async for names in pages:
-                        yield len(names), await self._note(connection, names, sorter, {*fixed, keys.INDEX})
-            if (await self._servers.masters()).keys() != masters.keys():
-                raise StoreUnavailable("slots of the cluster moved meanwhile, so keys may have been missed: try again")
+            async with aclosing(scan_all(self._servers, keys.EVERYONE, patience=self._patience)) as pages:
+                async for connection, names in pages:
+                    yield len(names), await self._note(connection, names, sorter, {*fixed, keys.INDEX})
 
     async def _note(
         self, connection: AbstractConnection, names: Sequence[str], sorter: Sorter, fixed: Container[str]

@@ -13,6 +13,7 @@ from app.commands.erase import ask, erase_user
 from app.commands.key import print_key
 from app.commands.moving import export_state, import_state, restore_state
 from app.commands.policies import show_policies
+from app.commands.prior import build_priors
 from app.commands.show import show_user
 from app.commands.terminal import INTERRUPTED, USAGE, complain
 from app.http.api_keys import ROLES
@@ -125,6 +126,13 @@ def _parser() -> argparse.ArgumentParser:
         help="with --prune: since how long; else the longest window and an hour",
     )
     meaning.add_argument("--dry-run", action="store_true", help="with --prune: only say what would be pruned")
+    building = add(
+        "prior", build_priors, "let new users start from what others taught", "prior", f"{_REDIS}{_POLICIES}"
+    )
+    building.add_argument(
+        "--policy", action="append", default=[], metavar="NAME", help="only this policy; may be given again"
+    )
+    building.add_argument("--dry-run", action="store_true", help="only say what would be written")
     making = add("key", print_key, "make an API key", "key phone client", "")
     making.add_argument("name", metavar="NAME", help="the owner of the key, as logs and metrics name it")
     making.add_argument("role", metavar="ROLE", help=f"what the key may do: {', '.join(ROLES)}")

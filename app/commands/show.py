@@ -22,7 +22,7 @@ from state.values import history, record
 from state.values.columns import Columns
 from state.values.stored import NAMED, Stored
 
-__all__ = ["picture", "show_user"]
+__all__ = ["chart", "picture", "show_user", "wide"]
 
 # Whose models name no columns.
 _FIRST: Final = policies()
@@ -39,10 +39,15 @@ async def show_user(arguments: argparse.Namespace, settings: Settings) -> int:
         columns = await shared.all_columns()
     shown, whole = picture(arguments.user, page, columns)
     console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = WIDE
+    wide(console)
     console.print(shown)
     return 0 if whole else FAILED
+
+
+def wide(console: Console) -> None:
+    """Break no lines, unless a person reads them."""
+    if not console.is_terminal:
+        console.width = WIDE
 
 
 def picture(user_id: str, page: Page, columns: Mapping[bytes, Columns]) -> tuple[RenderableType, bool]:
@@ -89,10 +94,10 @@ def _model(
     mean = f", {meta.cumulative_reward / meta.reward_count:+.3f} each" if meta.reward_count else ""
     yield Text(stored.kind, "bold")
     yield f"  {meta.pulls:,} decisions{explored}, {meta.reward_count:,} rewards{mean}, last {_time(meta.last_updated)}"
-    yield _chart(labels, estimate)
+    yield chart(labels, estimate)
 
 
-def _chart(labels: Sequence[str], theta: Vector) -> Table:
+def chart(labels: Sequence[str], theta: Vector) -> Table:
     """θ, each number with a bar to the left (negative) or to the right."""
     largest = max(float(np.abs(theta).max()), 1e-12)
     table = Table.grid(padding=(0, 1))

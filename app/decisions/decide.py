@@ -11,6 +11,7 @@ from app.bandit.context import NOTHING, Context, Fields
 from app.bandit.policy import Choice, Policy
 from app.bandit.sample import SEED_BITS
 from app.decisions.models import Models, naming
+from app.decisions.priors import Priors
 from state import keys
 from state.update.changes import Append, Change, Hash, List, Values
 from state.update.changes import Fields as Write
@@ -43,13 +44,14 @@ class Observer(Protocol):
 
 
 class Decider:
-    """Decides by `policies` with `models`. `clock` gives Unix seconds, `chance` the seeds."""
+    """Decides by `policies` with `models` and `priors`. `clock` gives Unix seconds, `chance` the seeds."""
 
     def __init__(
         self,
         models: Models,
         policies: Mapping[str, Policy],
         observer: Observer,
+        priors: Priors,
         *,
         clock: Callable[[], float] = time.time,
         chance: random.Random | None = None,
@@ -57,6 +59,7 @@ class Decider:
         self._models = models
         self._policies = policies
         self._observer = observer
+        self._priors = priors
         self._clock = clock
         self._chance = chance or random.Random()  # noqa: S311  # exploration needs no secrecy
 
@@ -75,7 +78,7 @@ class Decider:
         def step(values: Values) -> Change[Decision]:
             model = self._models.load(policy, key, values[key])
             with naming(key):
-                choice = policy.decide(model.a, model.b, x, seed)
+                choice = policy.decide(*self._priors.effective(policy, model.a, model.b), x, seed)
             chosen = candidates[choice.index]
             decision = Decision(chosen.id, choice.score, choice.propensity, choice.explored)
             meta = model.meta.decided(now, explored=choice.explored)

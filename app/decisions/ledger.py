@@ -10,6 +10,7 @@ from app.bandit.policy import Policy
 from app.bandit.ridge import Matrix, Vector
 from app.decisions.models import Model, Models, naming
 from app.decisions.plan import Plan
+from app.decisions.priors import Priors
 from app.policies.loop import Loop
 from state import keys
 from state.update.changes import (
@@ -44,13 +45,10 @@ class Rules(msgspec.Struct, frozen=True):
     """What a ledger goes by: models, policies and loops by name; a record outlives its window by `grace` (ms)."""
 
     models: Models
+    priors: Priors
     policies: Mapping[str, Policy]
     plans: Mapping[str, Plan]
     grace: int
-
-    def effective(self, policy: Policy, model: Model) -> tuple[Matrix, Vector]:
-        """A and b by which a policy decides."""
-        return model.a, model.b
 
 
 def reads(user_id: str, local: str, policies: Sequence[str]) -> tuple[Read, ...]:
@@ -177,7 +175,7 @@ class Ledger:
 
     def effective(self, policy: Policy, model: Model) -> tuple[Matrix, Vector]:
         """A and b by which a policy decides."""
-        return self._rules.effective(policy, model)
+        return self._rules.priors.effective(policy, model.a, model.b)
 
     def count(self, policy: Policy, model: Model, meta: Meta) -> None:
         """Keep the counters of a model, and all of it if it is new."""

@@ -6,6 +6,7 @@ import msgspec
 
 from app.bandit.policy import Policy
 from app.decisions.models import Models, naming
+from app.decisions.priors import Priors
 from state import keys
 from state.store import Store
 from state.values import history
@@ -32,19 +33,23 @@ class Statistics(msgspec.Struct, frozen=True):
 
 
 class Users:
-    """The users in `store`, with their `models` under `policies`. All methods raise the store's errors."""
+    """The users in `store`, with their `models` under `policies`, which start from `priors`.
 
-    def __init__(self, store: Store, models: Models, policies: Mapping[str, Policy]) -> None:
+    All methods raise the store's errors.
+    """
+
+    def __init__(self, store: Store, models: Models, policies: Mapping[str, Policy], priors: Priors) -> None:
         self._store = store
         self._models = models
         self._policies = policies
+        self._priors = priors
 
     async def statistics(self, policy_id: str, user_id: str) -> Statistics:
         """What a policy has learned about a user; for a new user, what it starts with."""
         policy = self._policies[policy_id]
         model = await self._models.read(policy, user_id)
         with naming(keys.record(user_id, policy_id)):
-            estimate = policy.estimate(model.a, model.b)
+            estimate = policy.estimate(*self._priors.effective(policy, model.a, model.b))
         return Statistics(policy, model.meta, estimate.tolist())
 
     async def history(self, user_id: str) -> list[Entry]:

@@ -82,6 +82,9 @@ namespace nor release, so no two pairs give one name; what is cut ends with a ha
 {{/* Shorter than the others: a label of the pod is this name and the 11 characters of a revision, 63 at most. */}}
 {{- define "oo.redis.name" -}}{{ include "oo.fullname" . | trunc 46 | trimSuffix "-" }}-redis{{- end }}
 
+{{/* The name of a CronJob has 52 characters at most. */}}
+{{- define "oo.prior.name" -}}{{ include "oo.fullname" . | trunc 46 | trimSuffix "-" }}-prior{{- end }}
+
 {{- define "oo.redis.conf" -}}
 dir /data
 port 6379
@@ -242,4 +245,71 @@ no cluster to ask it is not.
   {{- with .to }}
   to: {{- toYaml . | nindent 4 }}
   {{- end }}
+{{- end }}
+
+{{/* What every container with the service's image has mounted. */}}
+{{- define "oo.mounts" -}}
+- {name: tmp, mountPath: /tmp}
+{{- if or .Values.ca.existingSecret .Values.ca.existingConfigMap }}
+- {name: ca, mountPath: /etc/oo-serving/ca, readOnly: true}
+{{- end }}
+{{- if .Values.natsCredentials.existingSecret }}
+- {name: nats, mountPath: /etc/oo-serving/nats, readOnly: true}
+{{- end }}
+{{- if .Values.policies }}
+- {name: policies, mountPath: /etc/oo-serving/policies, readOnly: true}
+{{- end }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "oo.volumes" -}}
+- name: tmp
+  emptyDir: {sizeLimit: 64Mi}
+{{- if .Values.ca.existingSecret }}
+- name: ca
+  secret: {secretName: {{ .Values.ca.existingSecret }}, items: [{key: {{ .Values.ca.key }}, path: {{ .Values.ca.key }}}]}
+{{- else if .Values.ca.existingConfigMap }}
+- name: ca
+  configMap: {name: {{ .Values.ca.existingConfigMap }}, items: [{key: {{ .Values.ca.key }}, path: {{ .Values.ca.key }}}]}
+{{- end }}
+{{- with .Values.natsCredentials }}
+{{- if .existingSecret }}
+- name: nats
+  secret: {secretName: {{ .existingSecret }}, items: [{key: {{ .key }}, path: {{ .key }}}]}
+{{- end }}
+{{- end }}
+{{- if .Values.policies }}
+- name: policies
+  configMap: {name: {{ include "oo.fullname" . }}-policies}
+{{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* "true" if the state is in the memory of one pod. */}}
+{{- define "oo.memory" -}}
+{{- $redis := index .Values.secrets "REDIS_URL" }}
+{{- $none := or (not (include "oo.given" (list . "REDIS_URL"))) (hasPrefix "memory://" $redis.value) }}
+{{- if and (not .Values.redis.enabled) $none (not $redis.existingSecret) }}true{{ end }}
+{{- end }}
+
+{{/* The rules of a NetworkPolicy for whoever asks Redis. */}}
+{{- define "oo.egress.redis" -}}
+# DNS
+- ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
+  {{- with .Values.networkPolicy.dns.to }}
+  to: {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- if .Values.redis.enabled }}
+# Redis
+- ports: [{port: 6379, protocol: TCP}]
+  to:
+    - podSelector: {matchLabels: {{ include "oo.selector" (list . "redis") | fromYaml | toJson }}}
+{{- else if include "oo.given" (list . "REDIS_URL") }}
+# Redis
+{{ include "oo.egress" .Values.networkPolicy.redis }}
+{{- end }}
 {{- end }}

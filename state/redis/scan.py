@@ -1,16 +1,19 @@
 """Finding keys by a pattern, in pages small enough not to hold up Redis."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Final
 
 from redis.asyncio.connection import AbstractConnection
 
+from state.errors import StoreUnavailable
 from state.redis.exchange import exchange_or_raise
+from state.redis.servers import Servers, borrow
 
-__all__ = ["scan"]
+__all__ = ["PAGE", "scan", "scan_all"]
 
-# Keys that Redis looks at per SCAN: it is blocked for a fraction of a millisecond.
-_PAGE: Final = 500
+# About so many keys Redis looks at per SCAN: it is blocked for a fraction of a millisecond.
+PAGE: Final = 500
 
 
 async def scan(connection: AbstractConnection, pattern: str, *, patience: float) -> AsyncGenerator[list[str], None]:
@@ -22,8 +25,27 @@ async def scan(connection: AbstractConnection, pattern: str, *, patience: float)
     """
     cursor = "0"
     while True:
-        [reply] = await exchange_or_raise(connection, [("SCAN", cursor, "MATCH", pattern, "COUNT", _PAGE)], patience)
+        [reply] = await exchange_or_raise(connection, [("SCAN", cursor, "MATCH", pattern, "COUNT", PAGE)], patience)
         cursor = reply[0].decode()
         yield [name.decode(errors="replace") for name in reply[1]]
         if cursor == "0":
             return
+
+
+async def scan_all(
+    servers: Servers, pattern: str, *, patience: float
+) -> AsyncGenerator[tuple[AbstractConnection, list[str]], None]:
+    """As `scan`, on every master: pages of keys, each with a connection to the server that has them.
+
+    Raises StoreUnavailable if slots of a cluster moved meanwhile, so that keys may have been missed.
+    """
+    masters = await servers.masters()
+    for lend in masters.values():
+        async with (
+            borrow(lend(), patience) as connection,
+            aclosing(scan(connection, pattern, patience=patience)) as pages,
+        ):
+            async for names in pages:
+                yield connection, names
+    if (await servers.masters()).keys() != masters.keys():
+        raise StoreUnavailable("slots of the cluster moved meanwhile, so keys may have been missed: try again")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from state.errors import CorruptState
 
-__all__ = ["FIELDS", "META", "Meta", "Record", "decode", "encode", "encode_meta", "flaw"]
+__all__ = ["FIELDS", "META", "Meta", "Record", "decode", "decode_meta", "encode", "encode_meta", "flaw"]
 
 FIELDS: Final = (b"A", b"b", b"meta", b"columns")
 
@@ -136,12 +136,11 @@ def decode(key: str, d: int, blobs: Sequence[bytes | None]) -> Record | None:
         raise CorruptState(key, f"b has {len(b)} bytes, not {8 * d} (d = {d})")
     if len(a) != 8 * d * d:
         raise CorruptState(key, f"A has {len(a)} bytes, not {8 * d * d} (d = {d})")
-    return Record(
-        np.frombuffer(a, _FLOAT64).reshape(d, d), np.frombuffer(b, _FLOAT64), _decode_meta(key, meta), columns
-    )
+    return Record(np.frombuffer(a, _FLOAT64).reshape(d, d), np.frombuffer(b, _FLOAT64), decode_meta(key, meta), columns)
 
 
-def _decode_meta(key: str, meta: bytes) -> Meta:
+def decode_meta(key: str, meta: bytes) -> Meta:
+    """The counters in the field `meta` of the hash `key`. Raises CorruptState."""
     if not meta or (len(meta) < META.itemsize and len(meta) % 8):
         raise CorruptState(key, f"meta has {len(meta)} bytes, in which a field is cut off")
     if len(meta) < _meta.size:

@@ -83,6 +83,8 @@ def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
     for item in manifests:
         if item["kind"] in ("Deployment", "StatefulSet"):
             pod = item["spec"]["template"]
+        elif item["kind"] == "CronJob":
+            pod = item["spec"]["jobTemplate"]["spec"]["template"]
         elif item["kind"] == "Pod":
             pod = item
         else:
@@ -422,7 +424,7 @@ def test_default_install() -> None:
     assert list(env).index("REDIS_PASSWORD") < list(env).index("REDIS_URL"), "a variable can only use earlier ones"
     assert one(manifests, "Service", "-redis")["spec"]["ports"][0]["port"] == 6379
     assert {item["kind"] for item in manifests} == {
-        *("ConfigMap", "Deployment", "NetworkPolicy", "Pod", "PodDisruptionBudget", "Secret", "Service"),
+        *("ConfigMap", "CronJob", "Deployment", "NetworkPolicy", "Pod", "PodDisruptionBudget", "Secret", "Service"),
         *("ServiceAccount", "StatefulSet"),
     }
 
@@ -665,14 +667,14 @@ def test_network_policy_has_the_flows_there_are(name: str, egress: list[list[int
     if name == "default":
         redis = one(named(name), "NetworkPolicy", "redis")["spec"]
         (rule,) = redis["ingress"]
-        selector = rule["from"][0]["podSelector"]["matchLabels"]
-        assert selector["app.kubernetes.io/component"] == "serving"
+        peers = [peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for peer in rule["from"]]
+        assert peers == ["serving", "prior"]
         assert (redis["egress"], redis["policyTypes"]) == ([], ["Ingress", "Egress"])
 
 
 def test_restricted_callers_include_the_test() -> None:
     """Where only some may call, `helm test` still may."""
-    (rule,) = one(named("external"), "NetworkPolicy")["spec"]["ingress"]
+    (rule,) = one(named("external"), "NetworkPolicy", "serving")["spec"]["ingress"]
     components = [
         peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"]
         for peer in rule["from"]
@@ -705,6 +707,46 @@ def test_spread_constraints_find_the_pods() -> None:
     for constraint in pod["spec"]["topologySpreadConstraints"]:
         assert constraint["labelSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
         assert constraint["matchLabelKeys"] == ["pod-template-hash"]
+
+
+# The population prior
+
+
+@each_case
+def test_priors_are_rebuilt_like_the_service(path: Path) -> None:
+    """By the same image with the same environment, files and rights, and with what it needs of the network."""
+    manifests = case(path)
+    if "CronJob" not in {item["kind"] for item in manifests}:
+        assert path.name == "single-values.yaml", "only state in memory is out of reach"
+        return
+    found = dict(pods(manifests))
+    job, serving = found["prior"]["spec"], found["serving"]["spec"]
+    own, other = job["containers"][0], serving["containers"][0]
+    assert own["command"] == ["python", "-m", "app", "prior"]
+    for name in ("image", "envFrom", "env", "volumeMounts", "securityContext"):
+        assert own.get(name) == other.get(name), name
+    for name in ("volumes", "serviceAccountName", "initContainers", "nodeSelector", "tolerations", "imagePullSecrets"):
+        assert job.get(name) == serving.get(name), name
+    assert job["restartPolicy"] == "Never"
+    policy = one(manifests, "NetworkPolicy", "-prior")["spec"]
+    assert policy["podSelector"]["matchLabels"].items() <= found["prior"]["metadata"]["labels"].items()
+    allowed = one(manifests, "NetworkPolicy", one(manifests, "Deployment")["metadata"]["name"])["spec"]["egress"]
+    assert policy["ingress"] == []
+    assert policy["egress"][:2] == allowed[:2]
+    assert all(rule in allowed for rule in policy["egress"])
+
+
+def test_when_priors_are_rebuilt() -> None:
+    """Every night, one at a time, or as the values say; or never, and then nothing of it is left."""
+    spec = one(named("default"), "CronJob")["spec"]
+    assert (spec["schedule"], spec["concurrencyPolicy"]) == ("17 3 * * *", "Forbid")
+    assert one(named("production"), "CronJob")["spec"]["schedule"] == "0 4 * * 0"
+    without = render({"prior": {"enabled": False}})
+    assert not {name for name, _ in pods(without)} & {"prior"}
+    assert not re.search(r'-prior"|": "prior"', json.dumps(without))
+    assert "'/prior/schedule'" in refusal({"prior": {"schedule": "daily"}})
+    name = "a" * 53
+    assert len(one(render({"fullnameOverride": name}), "CronJob")["metadata"]["name"]) <= 52
 
 
 # Refusals

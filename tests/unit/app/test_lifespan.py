@@ -4,15 +4,14 @@ import asyncio
 import gc
 import logging
 import signal
-import time
 from typing import Any
 
 import pytest
 
 from app.http.api_keys import make_key
-from app.lifespan import Parts, wait_replicas_of
+from app.lifespan import Parts, SharedState, wait_replicas_of
 from app.settings import Secret, Settings
-from state.errors import StoreUnavailable
+from state.errors import CorruptState, StoreUnavailable
 
 pytestmark = pytest.mark.anyio
 
@@ -34,12 +33,6 @@ class Part:
         self.note("index")
         if self.failures:
             self.failures -= 1
-            raise StoreUnavailable("away")
-
-    async def publish(self, now: int) -> None:
-        self.note("publish")
-        assert abs(now - time.time()) < 3_600
-        if self.calls.count("publish") == 1:
             raise StoreUnavailable("away")
 
     def warn_if_locked(self) -> None:
@@ -65,6 +58,9 @@ class Part:
 
     async def close(self) -> None:
         self.note("close")
+
+    async def keep(self) -> None:
+        self.note("keep")
 
     async def keep_settled(self) -> None:
         try:
@@ -100,14 +96,12 @@ async def test_parts_start_and_stop_in_order(monkeypatch: pytest.MonkeyPatch) ->
     part = Part(failures=1)
     await run(part)
     part.calls.remove("settled")
-    assert part.calls.count("publish") == 2
-    calls = [call for call in part.calls if call != "publish"]
-    assert calls == ["locked?", "sigterm", "start", "index", "index", "stop 7", "aclose", "close"]
+    assert part.calls == ["locked?", "sigterm", "start", "index", "keep", "index", "stop 7", "aclose", "close"]
 
 
 @pytest.mark.parametrize("policies", ["", "file"])
-async def test_files_are_read_again_on_hangup(policies: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That of the policies if there is one; what has changed is published at once."""
+async def test_files_are_read_again_on_hangup(policies: str) -> None:
+    """That of the policies if there is one."""
     part: Any = Part()
     threshold = gc.get_threshold()
     parts = Parts(Settings(policies=policies), part, part, part, part, part, part, part, part, part, None)
@@ -116,10 +110,6 @@ async def test_files_are_read_again_on_hangup(policies: str, monkeypatch: pytest
         signal.raise_signal(signal.SIGHUP)
         await turns()
         assert part.calls.count("read") == (2 if policies else 1)
-        part.calls.remove("publish")
-        part.changed.set()
-        await turns()
-        assert "publish" in part.calls
     gc.unfreeze()
     gc.set_threshold(*threshold)
 
@@ -160,6 +150,79 @@ async def test_advice_ends_nothing(monkeypatch: pytest.MonkeyPatch, caplog: pyte
     assert "localhost:1234" in caplog.text
     assert "hunter2" not in caplog.text
     assert "close" in part.calls
+
+
+class Keeper:
+    """Models and priors: they note each call, and raise what comes next, of which the last ends the test."""
+
+    def __init__(self, *ends: BaseException | None) -> None:
+        self.calls: list[object] = []
+        self.ends = list(ends)
+        self.changed = asyncio.Event()
+
+    async def refresh(self) -> None:
+        self.calls.append("refresh")
+        if end := self.ends.pop(0):
+            raise end
+
+    async def publish(self, now: int) -> None:
+        self.calls.append(now)
+        if end := self.ends.pop(0):
+            raise end
+
+
+async def keep(keeper: Any, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Keep until the end; how long it slept each time."""
+    slept: list[float] = []
+
+    async def wait(_: SharedState, seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(SharedState, "wait", wait)
+    monkeypatch.setattr("app.lifespan._LOOKS", 20)
+    with pytest.raises(asyncio.CancelledError):
+        await SharedState(keeper, keeper, keeper, lambda: 7.9).keep()
+    return slept
+
+
+async def test_shared_state_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The priors are read at once and about every 30 s, not by all replicas at once; the columns are published at once
+    and after so many looks."""
+    keeper = Keeper(*[None] * 44, asyncio.CancelledError())
+    slept = await keep(keeper, monkeypatch)
+    looks = ["refresh"] * 19
+    assert keeper.calls == ["refresh", 7, *looks, "refresh", 7, *looks, "refresh", 7, "refresh"]
+    assert all(24 <= seconds <= 36 for seconds in slept)
+    assert len(set(slept)) > 10
+
+
+async def test_another_file_is_published_at_once() -> None:
+    """Without waiting for the next look, and then as seldom as before."""
+    keeper: Any = Keeper(*[None] * 6)
+    kept = asyncio.create_task(SharedState(keeper, keeper, keeper, lambda: 7.9).keep())
+    await turns()
+    assert keeper.calls == ["refresh", 7]
+    keeper.changed.set()
+    await turns()
+    assert keeper.calls == ["refresh", 7] * 2
+    assert not keeper.changed.is_set()
+    kept.cancel()
+
+
+async def test_nothing_ends_it(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """While Redis is away the columns are tried again soon, and the log is the store's; anything else is logged once,
+    and tried again when it is time."""
+    keeper = Keeper(None, StoreUnavailable("away"), None, None, asyncio.CancelledError())
+    assert (await keep(keeper, monkeypatch))[0] == 10
+    assert keeper.calls == ["refresh", 7, "refresh", 7, "refresh"]
+    assert caplog.text == ""
+    for odd in (CorruptState("k", "odd"), RuntimeError("a defect")):
+        keeper = Keeper(None, odd, None, None, asyncio.CancelledError())
+        await keep(keeper, monkeypatch)
+        assert keeper.calls == ["refresh", 7, "refresh", "refresh", "refresh"]
+        assert caplog.text.count("cannot read the priors or publish the columns of models") == 1
+        assert str(odd) in caplog.text
+        caplog.clear()
 
 
 def test_how_many_replicas_a_write_waits_for() -> None:

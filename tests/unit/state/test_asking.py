@@ -1,47 +1,90 @@
-"""Commands that are tried again until Redis answers."""
+"""Commands that may be tried again, and the replacement of one field that another writer may change first."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 
 import pytest
+from redis.exceptions import NoPermissionError
 
 from state.asking import Asker
 from state.errors import CorruptState, StoreUnavailable
-from state.redis.connect import open_servers
 from state.redis.failure import Outage
-from state.redis.servers import Servers
+from tests.unit.state.wire import CUT, LOSE, Wire
 
 pytestmark = pytest.mark.anyio
 
 
-@asynccontextmanager
-async def opened(url: str = "memory://") -> AsyncIterator[Servers]:
-    servers = open_servers(url, size=4, timeout=5.0)
-    try:
-        yield servers
-    finally:
-        await servers.close()
+@pytest.fixture(autouse=True)
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("state.redis.failure._jitter.uniform", lambda *_: 0.0)
 
 
-async def test_a_reply() -> None:
-    """As Redis gives it."""
-    async with opened() as servers:
-        asker = Asker(servers, timeout=5.0, outage=Outage())
-        await asker.ask("k", ("SET", "k", "v"))
-        assert await asker.ask("k", ("GET", "k")) == b"v"
-        with pytest.raises(CorruptState, match="k: holds a value of another type"):
-            await asker.ask("k", ("HGET", "k", "f"))
+def asker(wire: Wire) -> Asker:
+    return Asker(wire, timeout=100.0, outage=Outage())
 
 
-async def test_a_refusal_is_not_an_answer() -> None:
-    """A command that Redis refuses every time ends as an outage that says why."""
-    async with opened() as servers:
-        with pytest.raises(StoreUnavailable, match="Redis refuses: ResponseError"):
-            await Asker(servers, timeout=0.2, outage=Outage()).ask("k", ("NOTACOMMAND", "k"))
+def one_more(old: bytes | None) -> bytes:
+    return b"%d" % (int(old or 0) + 1)
 
 
-async def test_nobody_is_there() -> None:
-    """It gives up when its time is over."""
-    async with opened("redis://127.0.0.1:1/0") as servers:
-        with pytest.raises(StoreUnavailable):
-            await Asker(servers, timeout=0.2, outage=Outage()).ask("k", ("PING",))
+def another(wire: Wire, number: int) -> Callable[[], Awaitable[object]]:
+    """What another client does."""
+    return lambda: wire.ask(("HSET", "k", "f", str(number)))
+
+
+async def test_a_command_is_tried_again() -> None:
+    """Until there is a reply; a refusal and a key of another type are told."""
+    wire = Wire()
+    wire.on("HGET", CUT, LOSE)
+    assert await asker(wire).ask("k", ("HGET", "k", "f")) is None
+    assert wire.sent == [["HGET"]] * 3
+    await wire.ask(("SET", "text", "x"))
+    with pytest.raises(CorruptState, match="text: holds a value of another type"):
+        await asker(wire).ask("text", ("HGET", "text", "f"))
+    wire.on("HGET", *[NoPermissionError("no")] * 3)
+    with pytest.raises(StoreUnavailable, match="Redis refuses: NoPermissionError"):
+        await asker(wire).ask("k", ("HGET", "k", "f"))
+
+
+async def test_replace() -> None:
+    """The new value is made of the old one, or nothing is written."""
+    wire = Wire()
+    await asker(wire).replace("k", "f", one_more)
+    await asker(wire).replace("k", "f", one_more)
+    assert await wire.ask(("HGETALL", "k")) == [[b"f", b"2"]]
+    assert wire.sent == [["WATCH", "HMGET"], ["MULTI", "HSET", "EXEC"]] * 2
+    await asker(wire).replace("k", "f", lambda _: None)
+    assert await wire.ask(("HGETALL", "k")) == [[b"f", b"2"]]
+    # Nothing is watched any longer.
+    wire.on("WATCH", another(wire, 7))
+    await asker(wire).replace("k", "f", one_more)
+    assert await wire.ask(("HGET", "k", "f")) == [b"8"]
+
+
+async def test_another_writer_comes_first() -> None:
+    """What that one wrote is built on, as often as it happens."""
+    wire = Wire()
+    wire.on("MULTI", another(wire, 5), another(wire, 6))
+    await asker(wire).replace("k", "f", one_more)
+    assert await wire.ask(("HGET", "k", "f")) == [b"7"]
+
+
+async def test_a_reply_is_lost() -> None:
+    """It is done again on what is there then: whatever was written, the last value is the highest."""
+    wire = Wire()
+    wire.on("MULTI", CUT)
+    await asker(wire).replace("k", "f", one_more)
+    assert await wire.ask(("HGET", "k", "f")) == [b"1"]
+    wire.on("MULTI", LOSE)
+    await asker(wire).replace("k", "f", one_more)
+    assert await wire.ask(("HGET", "k", "f")) == [b"3"]
+
+
+async def test_a_key_that_cannot_be_replaced() -> None:
+    """Of another type, or not allowed."""
+    wire = Wire()
+    await wire.ask(("SET", "text", "x"))
+    with pytest.raises(CorruptState, match="text: holds a value of another type"):
+        await asker(wire).replace("text", "f", one_more)
+    wire.on("HSET", *[NoPermissionError("no")] * 3)
+    with pytest.raises(StoreUnavailable, match="Redis refuses"):
+        await asker(wire).replace("k", "f", one_more)

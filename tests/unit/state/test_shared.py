@@ -1,64 +1,80 @@
-"""What all users share."""
+"""What all users share: it is read back as it was written, and a prior is built on the one that is there."""
+
+from collections.abc import Callable
 
 import pytest
 
 from state import keys
 from state.errors import CorruptState
+from state.shared import Shared
 from state.values.columns import Columns
-from tests.unit.app.decisions.scene import ask, stored
+from tests.unit.state.wire import Wire
 
 pytestmark = pytest.mark.anyio
 
-COLUMNS = Columns((("one", "0123456789abcdef"), ("two*\n", "fedcba9876543210")))
-DAY = 86_400
+ONE = Columns((("1", "0" * 16), ("two*\n", "a" * 16)))
+TWO = Columns((("é*x", "b" * 16),))
 
 
-async def test_columns_are_looked_up_by_their_name() -> None:
-    """Published twice they are there once; a name that was never published has none."""
-    async with stored() as store:
-        shared = store.shared
-        assert await shared.columns(COLUMNS.fingerprint) is None
-        await shared.publish(COLUMNS)
-        await shared.publish(COLUMNS)
-        assert await shared.columns(COLUMNS.fingerprint) == COLUMNS
-        assert await shared.all_columns() == {COLUMNS.fingerprint: COLUMNS}
+def shared(wire: Wire) -> Shared:
+    return Shared(wire, timeout=100.0)
 
 
-async def test_when_a_column_was_last_used() -> None:
-    """To the end of the day, by policy; what cannot be read is left out."""
-    async with stored() as store:
-        shared = store.shared
-        await shared.note_used({"p": COLUMNS, "q": Columns(COLUMNS.pairs[:1])}, 3 * DAY + 5)
-        await shared.note_used({"q": Columns(COLUMNS.pairs[:1])}, 5 * DAY)
-        await ask(store, "HSET", keys.USED, "q\nbad\n0", "x")
-        assert await shared.last_used("p") == dict.fromkeys(COLUMNS.pairs, 4 * DAY)
-        assert await shared.last_used("q") == {COLUMNS.pairs[0]: 6 * DAY}
+async def test_columns() -> None:
+    """By their fingerprint, or all of them; what is damaged is named."""
+    wire = Wire()
+    for columns in (ONE, TWO, ONE):
+        await shared(wire).publish(columns)
+    assert await shared(wire).columns(TWO.fingerprint) == TWO
+    assert await shared(wire).columns(b"other") is None
+    assert await shared(wire).all_columns() == {ONE.fingerprint: ONE, TWO.fingerprint: TWO}
+    await wire.ask(("HSET", keys.COLUMNS, b"odd", b"[]"))
+    with pytest.raises(CorruptState, match="oo:columns odd: is not a list of columns"):
+        await shared(wire).columns(b"odd")
+    with pytest.raises(CorruptState, match="oo:columns odd: "):
+        await shared(wire).all_columns()
 
 
-async def test_policies_that_may_have_models() -> None:
-    """Each once, sorted."""
-    async with stored() as store:
-        assert await store.shared.policies() == []
-        await store.shared.note_policies(["b", "a"])
-        await store.shared.note_policies(["b", "c"])
-        assert await store.shared.policies() == ["a", "b", "c"]
+async def test_when_columns_were_used() -> None:
+    """To the end of the day, each policy's apart."""
+    wire = Wire()
+    assert await shared(wire).last_used("p") == {}
+    await shared(wire).note_used({"p": ONE, "q": TWO}, 86_400)
+    await shared(wire).note_used({"p": TWO}, 5 * 86_400 - 1)
+    await wire.ask(("HSET", keys.USED, "q\nbad\n0", "x"))
+    assert await shared(wire).last_used("p") == {
+        **dict.fromkeys(ONE.pairs, 2 * 86_400),
+        TWO.pairs[0]: 5 * 86_400,
+    }
+    assert await shared(wire).last_used("q") == {TWO.pairs[0]: 2 * 86_400}
+
+
+async def test_policies() -> None:
+    """All that were ever noted, sorted."""
+    wire = Wire()
+    assert await shared(wire).policies() == []
+    await shared(wire).note_policies(["q", "p"])
+    await shared(wire).note_policies(["p", "r"])
+    assert await shared(wire).policies() == ["p", "q", "r"]
 
 
 async def test_priors() -> None:
-    """The last one that was written of each policy."""
-    async with stored() as store:
-        await store.shared.write_prior("p", b"1")
-        await store.shared.write_prior("p", b"2")
-        await store.shared.write_prior("q", b"3")
-        assert await store.shared.priors() == {"p": b"2", "q": b"3"}
+    """Each policy has its own; the next one is made of the one that is there, also if that has just been written."""
+    wire = Wire()
 
+    def after(expected: bytes | None, text: bytes | None) -> Callable[[bytes | None], bytes | None]:
+        def make(old: bytes | None) -> bytes | None:
+            assert old == expected
+            return text
 
-async def test_damage_names_the_key() -> None:
-    """Columns that are none, and a key of another type."""
-    async with stored() as store:
-        await ask(store, "HSET", keys.COLUMNS, "f", "[]")
-        with pytest.raises(CorruptState, match="oo:columns f: "):
-            await store.shared.columns(b"f")
-        await ask(store, "SET", keys.POLICIES, "x")
-        with pytest.raises(CorruptState, match="oo:policies: holds a value of another type"):
-            await store.shared.policies()
+        return make
+
+    assert await shared(wire).priors() == {}
+    await shared(wire).write_prior("p", after(None, b"1"))
+    await shared(wire).write_prior("q", after(None, b"2"))
+    await shared(wire).write_prior("p", after(b"1", b"3"))
+    await shared(wire).write_prior("p", after(b"3", None))
+    assert await shared(wire).priors() == {"p": b"3", "q": b"2"}
+    wire.on("MULTI", lambda: wire.ask(("HSET", keys.PRIORS, "p", b"8")))
+    await shared(wire).write_prior("p", lambda old: (old or b"") + b"+")
+    assert await shared(wire).priors() == {"p": b"8+", "q": b"2"}

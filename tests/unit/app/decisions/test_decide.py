@@ -7,6 +7,7 @@ import pytest
 
 from app.decisions.decide import Decider, Decision
 from app.decisions.models import Models
+from app.decisions.priors import Priors
 from app.policies.catalog import policies
 from state import keys
 from state.errors import CorruptState
@@ -23,7 +24,12 @@ ROWS = policies(alpha=1.0, epsilon=0.5)
 
 def decider(store: Twice, noted: Noted | None = None, chance: random.Random | None = None) -> Decider:
     return Decider(
-        Models(store, ROWS), ROWS, noted or Noted(), clock=lambda: NOW + 0.9, chance=chance or random.Random(1)
+        Models(store, ROWS),
+        ROWS,
+        noted or Noted(),
+        Priors(store.shared, ROWS),
+        clock=lambda: NOW + 0.9,
+        chance=chance or random.Random(1),
     )
 
 
@@ -121,7 +127,9 @@ async def test_a_model_that_cannot_be_solved() -> None:
 async def test_chance_of_its_own() -> None:
     """Without one it draws like any other, and by the clock of the system."""
     async with stored() as store:
-        found = await Decider(Models(store, ROWS), ROWS, Noted()).decide("egreedy-v2", "u", CONTEXT, CANDIDATES[:1])
+        found = await Decider(Models(store, ROWS), ROWS, Noted(), Priors(store.shared, ROWS)).decide(
+            "egreedy-v2", "u", CONTEXT, CANDIDATES[:1]
+        )
         [entry] = history.decode("", await store.history("u"))
     assert isinstance(found, Decision)
     assert found.propensity == 1.0

@@ -12,6 +12,7 @@ from app.decisions.make import Maker
 from app.decisions.models import Models
 from app.decisions.outcome import Outcomes, Told
 from app.decisions.plan import Plans
+from app.decisions.priors import Priors
 from app.policies.catalog import catalog
 from tests.unit.app.decisions.scene import Noted, Twice, stored
 
@@ -40,7 +41,8 @@ champion = "p"
 
 def parts(store: Twice, explore: str) -> tuple[Maker, Outcomes]:
     known = catalog(FILE.format(explore=explore))
-    rules = Rules(Models(store, known.policies), known.policies, Plans(lambda: known), 3_600_000)
+    models, priors = Models(store, known.policies), Priors(store.shared, known.policies)
+    rules = Rules(models, priors, known.policies, Plans(lambda: known), 3_600_000)
     return Maker(rules, Noted(), chance=random.Random(5)), Outcomes(rules)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from app.decisions.decide import Decider
 from app.decisions.models import Models
+from app.decisions.priors import Priors
 from app.decisions.reward import Learner
 from app.decisions.sync import Sync
 from app.decisions.users import Statistics, Users
@@ -23,7 +24,9 @@ ROWS = policies()
 
 async def serve(store: Twice, policy: str = "egreedy-v1", *, key: str | None = None) -> None:
     """A decision and its reward."""
-    decider = Decider(Models(store, ROWS), ROWS, Noted(), clock=lambda: NOW, chance=random.Random(1))
+    decider = Decider(
+        Models(store, ROWS), ROWS, Noted(), Priors(store.shared, ROWS), clock=lambda: NOW, chance=random.Random(1)
+    )
     await decider.decide(policy, "u", CONTEXT, CANDIDATES)
     once = (key, b"r") if key else None
     await Learner(Models(store, ROWS), ROWS, Noted(), clock=lambda: NOW).learn(
@@ -34,7 +37,7 @@ async def serve(store: Twice, policy: str = "egreedy-v1", *, key: str | None = N
 async def test_statistics() -> None:
     """Counters as they were counted, theta by the policy's labels; of a new user zeros."""
     async with stored() as store:
-        users = Users(store, Models(store, ROWS), ROWS)
+        users = Users(store, Models(store, ROWS), ROWS, Priors(store.shared, ROWS))
         new = await users.statistics("egreedy-v1", "u")
         assert (new.meta, new.theta, new.mean_reward, new.exploration_rate) == (Meta(), [0.0] * 7, 0.0, 0.0)
         await serve(store)
@@ -57,13 +60,13 @@ async def test_a_damaged_model_is_named() -> None:
     async with stored() as store:
         await ask(store, "HSET", key, "A", bytes(200), "b", bytes(40), "meta", bytes(40))
         with pytest.raises(CorruptState, match=r"oo:\{u\}:linucb-v1: "):
-            await Users(store, Models(store, ROWS), ROWS).statistics("linucb-v1", "u")
+            await Users(store, Models(store, ROWS), ROWS, Priors(store.shared, ROWS)).statistics("linucb-v1", "u")
 
 
 async def test_a_reset_keeps_keys_and_sync() -> None:
     """Models and history go; a reward that is sent again is still a replay."""
     async with stored() as store:
-        users = Users(store, Models(store, ROWS), ROWS)
+        users = Users(store, Models(store, ROWS), ROWS, Priors(store.shared, ROWS))
         for policy in ROWS:
             await serve(store, policy, key="k")
         await Sync(store).synced("u", {"a": "1"}, 1.0)
@@ -80,7 +83,7 @@ async def test_a_reset_keeps_keys_and_sync() -> None:
 async def test_an_erasure_keeps_nothing() -> None:
     """Every key of the user goes, and is named."""
     async with stored() as store:
-        users = Users(store, Models(store, ROWS), ROWS)
+        users = Users(store, Models(store, ROWS), ROWS, Priors(store.shared, ROWS))
         await serve(store, key="k")
         await Sync(store).synced("u", {"a": "1"}, 1.0)
         names = ["egreedy-v1", "egreedy-v1:once:k", "history", "once", "sync"]
