@@ -39,10 +39,8 @@ class Asker:
 
         async def attempt(connection: AbstractConnection) -> Any:
             _, found = await _all(connection, [("WATCH", key), ("HMGET", key, field)])
-            if isinstance(
-                found, ResponseError
-            ):  # of another type; leaving so closes the connection, and ends the WATCH
-                raise CorruptState(key, _OTHER_TYPE)
+            if isinstance(found, ResponseError):
+                raise CorruptState(key, _OTHER_TYPE)  # which closes the connection, and so ends the WATCH
             new = make(found[0])
             write: list[Command] = [] if new is None else [("HSET", key, field, new)]
             return (await _all(connection, [("MULTI",), *write, ("EXEC",)]))[-1]
