@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
 from app.bandit.policy import Policy
 from app.bandit.ridge import Singular, Vector
-from app.commands.terminal import FAILED, PATIENCE, connected, plain
+from app.commands.terminal import FAILED, PATIENCE, connected, plain, wide_console
 from app.policies.catalog import policies
 from app.settings import Settings
 from state import keys
@@ -25,8 +25,6 @@ __all__ = ["picture", "show_user"]
 
 _BAR: Final = 16
 _ENTRIES: Final = 10
-# A file has no edge at which a line would have to be broken.
-_WIDE: Final = 10_000
 
 
 async def show_user(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -35,10 +33,7 @@ async def show_user(arguments: argparse.Namespace, settings: Settings) -> int:
     async with connected(settings) as servers:
         page = await Transfer(servers, patience=PATIENCE).fetch(arguments.user, keys.fixed(rows))
     shown, whole = picture(arguments.user, page, rows)
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = _WIDE
-    console.print(shown)
+    wide_console().print(shown)
     return 0 if whole else FAILED
 
 

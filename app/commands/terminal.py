@@ -12,7 +12,18 @@ from app.settings import Settings, SettingsError
 from state.redis.connect import open_servers
 from state.redis.servers import Servers
 
-__all__ = ["FAILED", "INTERRUPTED", "PATIENCE", "USAGE", "complain", "connected", "plain", "progress_bar", "say"]
+__all__ = [
+    "FAILED",
+    "INTERRUPTED",
+    "PATIENCE",
+    "USAGE",
+    "complain",
+    "connected",
+    "plain",
+    "progress_bar",
+    "say",
+    "wide_console",
+]
 
 # Exit codes.
 FAILED: Final = 1
@@ -21,6 +32,8 @@ INTERRUPTED: Final = 130
 # Seconds for a round trip to Redis: a page of keys may have some megabytes, and no client waits for an answer.
 PATIENCE: Final = 30.0
 _EMBEDDED: Final = "memory://"
+# A file has no edge at which a line would have to be broken.
+_WIDE: Final = 10_000
 
 
 def plain(text: str) -> str:
@@ -44,6 +57,14 @@ def progress_bar() -> Progress:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def wide_console() -> Console:
+    """Where results for people go: stdout, whose lines are broken only if it is a terminal."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _WIDE
+    return console
 
 
 @asynccontextmanager
