@@ -95,7 +95,8 @@ def _owners(arguments: argparse.Namespace, own: Catalog) -> _Place:
     if arguments.label:
         raise SettingsError("--label: only a table has columns; name one by --on")
     world = Owners(arguments.users or Owners().users, arguments.decisions or Owners().decisions)
-    about = f"simulated owners of tasks: {world.users:,} users, {world.decisions:,} decisions each"
+    users = f"{world.users:,} users" if world.users > 1 else "1 user"
+    about = f"simulated owners of tasks: {users}, {world.decisions:,} decisions each"
     return _Place(world, dict(own.policies), about)
 
 

@@ -49,7 +49,7 @@ def test_tips(capsys: pytest.CaptureFixture[str]) -> None:
         assert run([*words, "--policy", "tips-v3", "--policy", "linucb-v1"]) == 0
         outs.append(capsys.readouterr().out)
     assert outs[0] == outs[1]
-    assert outs[0].startswith("simulated owners of tasks: 1 users, 20 decisions each\n")
+    assert outs[0].startswith("simulated owners of tasks: 1 user, 20 decisions each\n")
     assert set(names(outs[0])) == {"tips-v3", "linucb-v1", "a", "the"}
 
 
