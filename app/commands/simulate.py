@@ -51,7 +51,7 @@ async def simulate(arguments: argparse.Namespace, settings: Settings) -> int:
     if arguments.print_policies:
         sys.stdout.write(_started(found))
         return 0
-    own = _own(arguments.policies or settings.policies, settings)
+    own = _own(arguments.policies, settings)
     place = _owners(arguments, own) if found is None else _labels(arguments, found, own)
     chosen = _chosen(arguments.policy or place.policies, place)
     if arguments.out:
@@ -144,14 +144,16 @@ def _see_something(policy: Policy, fields: frozenset[str]) -> None:
             )
 
 
-def _own(path: str, settings: Settings) -> Catalog:
+def _own(named: str, settings: Settings) -> Catalog:
+    path = named or settings.policies
+    where = f"--policies {path}" if named else f"POLICIES: {path}"
     try:
         text = Path(path).read_text(encoding="utf-8") if path else ""
         return catalog(text, alpha=settings.alpha, epsilon=settings.epsilon)
     except UnicodeDecodeError:
-        raise SettingsError(f"--policies {path}: is not UTF-8") from None
+        raise SettingsError(f"{where}: is not UTF-8") from None
     except BadPolicies as error:
-        raise SettingsError(f"--policies {path}: {error}") from None
+        raise SettingsError(f"{where}: {error}") from None
 
 
 def _table(path: Path, label: str) -> Delimited:

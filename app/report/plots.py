@@ -86,11 +86,11 @@ def _spec(plot: Lines, theme: str, width: str) -> dict[str, Any]:
     y = {"field": "y", "type": "quantitative", "title": plot.y, "scale": scale}
     band = {
         "transform": [{"filter": "isValid(datum.low)"}],
-        "mark": {"type": "area", "opacity": 0.15, "clip": True, "interpolate": "monotone"},
+        "mark": {"type": "area", "opacity": 0.15, "clip": True},
         "encoding": {"y": {**y, "field": "low"}, "y2": {"field": "high"}},
     }
     line = {
-        "mark": {"type": "line", "strokeWidth": 2.25, "clip": True, "interpolate": "monotone"},
+        "mark": {"type": "line", "strokeWidth": 2.25, "clip": True},
         "encoding": {"y": y},
     }
     columns, height = _SIZES[width]

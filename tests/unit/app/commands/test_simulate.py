@@ -83,10 +83,13 @@ def test_the_file_to_begin_with(folder: Path, capsys: pytest.CaptureFixture[str]
 def test_the_policy_file_of_the_service(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without --policies it is the one that POLICIES names."""
+    """Without --policies it is the one that POLICIES names, and so is the one to blame."""
     monkeypatch.setenv("POLICIES", "own.toml")
     assert run(["simulate", "--on", "mails.csv", "--policy", "crossed", "--decisions", "20"]) == 0
     assert names(capsys.readouterr().out)[0] == "crossed"
+    monkeypatch.setenv("POLICIES", "mails.csv")
+    assert run(["simulate"]) == 2
+    assert capsys.readouterr().err.startswith("POLICIES: mails.csv: is not TOML: ")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from app.report.page import Figure, Grid, Page, html
 from app.report.plots import Line, Lines
 
 PLOT = Lines("Share <1>", "decision", "share", [1, 2], [Line("p", np.array([0.1, 0.5]), np.array([0.1, 0.1]))])
-GRID = Grid(["policy", "reward"], [["<b>", "0.5 ± 0.1"], ["random", "0"]], "notes & more", frozenset({1}))
+GRID = Grid(["policy", "reward <r>"], [["<b>", "0.5 ± 0.1"], ["random", "0"]], "notes & more", frozenset({1}))
 TEXT = html(Page("A & B", "lead <i>", [GRID, Figure(PLOT, "how to read it")], [("columns", "1, <hour>")], "foot"))
 _VOID = frozenset({"meta", "br", "hr"})
 
@@ -59,7 +59,15 @@ def test_it_is_whole_and_stands_alone() -> None:
 
 def test_what_it_is_given_is_text() -> None:
     """Markup in names and notes is shown as it is."""
-    for shown in ("A &amp; B", "lead &lt;i&gt;", "&lt;b&gt;", "notes &amp; more", "1, &lt;hour&gt;", "Share &lt;1&gt;"):
+    for shown in (
+        "A &amp; B",
+        "lead &lt;i&gt;",
+        "&lt;b&gt;",
+        "reward &lt;r&gt;",
+        "notes &amp; more",
+        "1, &lt;hour&gt;",
+        "Share &lt;1&gt;",
+    ):
         assert shown in TEXT
     assert "<b>" not in TEXT
 
