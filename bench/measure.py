@@ -17,7 +17,7 @@ import msgspec
 from tests.support.processes import program
 from tests.support.waiting import ServerError
 
-__all__ = ["Load", "Run", "Target", "machine", "measure", "require", "sampled_memory"]
+__all__ = ["Load", "Run", "Target", "hardware", "machine", "measure", "require", "sampled_memory"]
 
 HERE = Path(__file__).parent
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -166,15 +166,19 @@ def sampled_memory(pid: int, every: float = 1.0) -> Iterator[list[float]]:
         thread.join()
 
 
-def machine() -> dict[str, str]:
+def hardware() -> dict[str, str]:
     """What the figures were measured on: they mean nothing without it."""
     info = Path("/proc/cpuinfo").read_text()
     model = next((line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")), "?")
-    redis = subprocess.run([program("redis-server"), "--version"], capture_output=True, text=True, check=True).stdout
     return {
         "processor": model,
         "cores": str(os.cpu_count()),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "redis": redis.partition("v=")[2].split()[0],
     }
+
+
+def machine() -> dict[str, str]:
+    """The hardware, and the Redis beside the service."""
+    redis = subprocess.run([program("redis-server"), "--version"], capture_output=True, text=True, check=True).stdout
+    return hardware() | {"redis": redis.partition("v=")[2].split()[0]}

@@ -11,6 +11,7 @@
   ./dev bench --peers                  the pure decision beside Vowpal Wabbit's and MABWiser's
   ./dev bench --generate               /score while slow language models are asked
   ./dev bench --events                 events from NATS; --events 3: shared by three replicas
+  ./dev bench --learning DIR           what it learns on two data sets of UCI's, beside promised numbers (2 minutes)
   ./dev bench --core                   whether the numeric core became slower by more than half
   ./dev bench --against URL            a server that runs already, alone (--pid: its process, for processor time)
 
@@ -25,8 +26,8 @@ from pathlib import Path
 
 import msgspec
 
-from bench import comparisons, decide, events, generate, report
-from bench.measure import Load, Target, machine, require
+from bench import comparisons, decide, events, generate, learning, report
+from bench.measure import Load, Target, hardware, machine, require
 
 
 def _arguments(words: list[str]) -> argparse.Namespace:
@@ -47,6 +48,7 @@ def _arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--peers", action="store_true")
     parser.add_argument("--generate", action="store_true")
     parser.add_argument("--events", type=int, nargs="?", const=1, metavar="REPLICAS")
+    parser.add_argument("--learning", type=Path, metavar="DIR", help="with magic04.data and agaricus-lepiota.data")
     parser.add_argument("--core", action="store_true")
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--against", metavar="URL")
@@ -97,6 +99,8 @@ def main(words: list[str]) -> int:
         raise SystemExit("./dev bench reads processor time from /proc: it needs Linux")
     if options.core:
         return decide.guard()
+    if options.learning:
+        return report.tell(hardware(), learning.sections(options.learning))
     require("redis-server", "wrk", *(["nats-server"] if options.events else []))
     here = machine()
     sections = (section for measure in _plan(options) for section in measure())

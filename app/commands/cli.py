@@ -15,6 +15,7 @@ from app.commands.moving import export_state, import_state, restore_state
 from app.commands.policies import show_policies
 from app.commands.prior import build_priors
 from app.commands.show import show_user
+from app.commands.simulate import simulate
 from app.commands.terminal import INTERRUPTED, USAGE, complain
 from app.http.api_keys import ROLES
 from app.settings import Settings, SettingsError, from_environment
@@ -41,6 +42,12 @@ _TTL: Final = "  IDEMPOTENCY_TTL_SECONDS  how long an idempotency key lives\n"
 _POLICIES: Final = """\
   POLICIES                 the policy file; without one, what is built in
   ALPHA, EPSILON           of the policies of the first system
+"""
+_SHAPE: Final = """\
+environment, as the service has it:
+  POLICIES                 the policy file, unless --policies names another
+  ALPHA                    of linucb-v1
+  EPSILON                  of egreedy-v1 and egreedy-v2
 """
 _DESCRIPTION: Final = """\
 Without a command: serve, as the environment says (docs/run/operations.md lists the settings).
@@ -136,7 +143,45 @@ def _parser() -> argparse.ArgumentParser:
     making = add("key", print_key, "make an API key", "key phone client", "")
     making.add_argument("name", metavar="NAME", help="the owner of the key, as logs and metrics name it")
     making.add_argument("role", metavar="ROLE", help=f"what the key may do: {', '.join(ROLES)}")
+    _add_simulate(
+        add(
+            "simulate",
+            simulate,
+            "compare policies where the outcome of every choice is known",
+            "simulate --on mails.csv --label answered --out report.html",
+            _SHAPE,
+        )
+    )
     return parser
+
+
+def _add_simulate(simulating: argparse.ArgumentParser) -> None:
+    add = simulating.add_argument
+    add("--on", default="tips", metavar="PLACE", help="tips: simulated owners of tasks (default); or a CSV file")
+    add("--label", default="", metavar="COLUMN", help="the column of the CSV file to choose rightly; default: the last")
+    add("--policies", default="", metavar="FILE", help="a policy file, whose policies are compared too")
+    add("--policy", action="append", metavar="NAME", help="compare this one; may be repeated; default: all")
+    add("--print-policies", action="store_true", help="only print a policy file for the CSV file, to begin with")
+    add(
+        "--decisions",
+        type=_count(1_000_000),
+        metavar="N",
+        help="of a user (200); of a CSV file (its rows, 10000 at most)",
+    )
+    add("--users", type=_count(100_000), metavar="N", help="owners of tasks for each seed (20)")
+    add("--seeds", type=_count(1_000), default=5, metavar="N", help="repetitions, over which errors are taken (5)")
+    add("--out", type=_new_file, metavar="FILE", help="write a report as one file of HTML, with plots")
+
+
+def _count(most: int) -> Callable[[str], int]:
+    """Reads a whole number from 1 to `most`."""
+
+    def count(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and 1 <= int(text[:10]) <= most and len(text) <= 10):
+            raise argparse.ArgumentTypeError(f"takes a whole number from 1 to {most:,}, not {text!r}")
+        return int(text)
+
+    return count
 
 
 def _new_file(text: str) -> Path:

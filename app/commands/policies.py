@@ -8,12 +8,22 @@ from itertools import islice
 from typing import Final
 
 import msgspec
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from app.bandit.policy import Policy
 from app.catalog_file import read_catalog
 from app.commands.policies_picture import duration, picture
-from app.commands.terminal import EMBEDDED, FAILED, PATIENCE, USAGE, WIDE, complain, connected, progress_bar, say
+from app.commands.terminal import (
+    EMBEDDED,
+    FAILED,
+    PATIENCE,
+    USAGE,
+    complain,
+    connected,
+    progress_bar,
+    say,
+    wide_console,
+)
 from app.decisions.prune import Pair, Pruner
 from app.policies.catalog import Catalog, built_in_text
 from app.settings import Settings
@@ -68,11 +78,10 @@ async def show_policies(arguments: argparse.Namespace, settings: Settings) -> in
 
 
 def _print(drawn: RenderableType) -> None:
-    console = Console(highlight=False)
+    console = wide_console()
     if console.is_terminal:
         console.print(drawn)
         return
-    console.width = WIDE
     with console.capture() as lines:  # which rich fills up with spaces
         console.print(drawn)
     _say_all(lines.get())

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 import numpy as np
-from rich.console import Console, Group
+from rich.console import Group
 from rich.progress import Progress
 from rich.text import Text
 
@@ -16,8 +16,8 @@ from app.bandit.policy import Policy
 from app.bandit.prior import FEWEST, fit
 from app.bandit.ridge import Matrix, Vector
 from app.catalog_file import read_catalog
-from app.commands.show import chart, wide
-from app.commands.terminal import FAILED, PATIENCE, USAGE, complain, connected, progress_bar, say
+from app.commands.show import chart
+from app.commands.terminal import FAILED, PATIENCE, USAGE, complain, connected, progress_bar, say, wide_console
 from app.decisions.models import Model, Models
 from app.settings import Settings
 from state import keys
@@ -163,8 +163,7 @@ def _tell(policy: Policy, seen: int, built: _Built, version: int, *, dry_run: bo
         say(f"{policy.id}: {seen:,} users seen, {built.users:,} taken: {few}, so new users start from nothing")
         return
     of = f"would be version {version}" if dry_run else f"version {version}"
-    console = Console(highlight=False)
-    wide(console)
+    console = wide_console()
     console.print(
         Group(
             Text(policy.id, "bold"),

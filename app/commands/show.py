@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
 from app.bandit.ridge import Singular, Vector, theta
-from app.commands.terminal import FAILED, PATIENCE, WIDE, connected, plain
+from app.commands.terminal import FAILED, PATIENCE, connected, plain, wide_console
 from app.policies.catalog import SIZES, policies
 from app.settings import Settings
 from state import keys
@@ -22,7 +22,7 @@ from state.values import history, record
 from state.values.columns import Columns
 from state.values.stored import NAMED, Stored
 
-__all__ = ["chart", "picture", "show_user", "wide"]
+__all__ = ["chart", "picture", "show_user"]
 
 # Whose models name no columns.
 _FIRST: Final = policies()
@@ -38,16 +38,8 @@ async def show_user(arguments: argparse.Namespace, settings: Settings) -> int:
         page = await Transfer(servers, patience=PATIENCE).fetch(arguments.user, kinds)
         columns = await shared.all_columns()
     shown, whole = picture(arguments.user, page, columns)
-    console = Console(highlight=False)
-    wide(console)
-    console.print(shown)
+    wide_console().print(shown)
     return 0 if whole else FAILED
-
-
-def wide(console: Console) -> None:
-    """Break no lines, unless a person reads them."""
-    if not console.is_terminal:
-        console.width = WIDE
 
 
 def picture(user_id: str, page: Page, columns: Mapping[bytes, Columns]) -> tuple[RenderableType, bool]:

@@ -18,12 +18,12 @@ __all__ = [
     "INTERRUPTED",
     "PATIENCE",
     "USAGE",
-    "WIDE",
     "complain",
     "connected",
     "plain",
     "progress_bar",
     "say",
+    "wide_console",
 ]
 
 # Exit codes.
@@ -34,7 +34,7 @@ INTERRUPTED: Final = 130
 PATIENCE: Final = 30.0
 EMBEDDED: Final = "memory://"
 # A file has no edge at which a line would have to be broken.
-WIDE: Final = 10_000
+_WIDE: Final = 10_000
 
 
 def plain(text: str) -> str:
@@ -58,6 +58,14 @@ def progress_bar() -> Progress:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def wide_console() -> Console:
+    """Where results for people go: stdout, whose lines are broken only if it is a terminal."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _WIDE
+    return console
 
 
 @asynccontextmanager

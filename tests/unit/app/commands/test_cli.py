@@ -9,7 +9,7 @@ from app import __version__
 from app.commands.cli import run
 from app.settings import Settings
 
-COMMANDS = ("import", "export", "restore", "show", "erase", "policies", "key")
+COMMANDS = ("import", "export", "restore", "show", "erase", "policies", "prior", "key", "simulate")
 
 
 def said(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[object, str, str]:
@@ -31,18 +31,9 @@ def test_help_stands_alone(command: str, capsys: pytest.CaptureFixture[str], mon
     assert "\nexit codes:\n" in out
     variables = {line.split()[0] for line in out.splitlines() if line.startswith("  ") and line.split()[0].isupper()}
     settings = {name.upper() for name in Settings.__struct_fields__}
-    assert ("REDIS_URL" in variables) == (command != "key")
-    assert {name.rstrip(",") for name in variables} - {
-        "DIR",
-        "FILE",
-        "USER",
-        "NAME",
-        "ROLE",
-        "0",
-        "1",
-        "2",
-        "130",
-    } <= settings
+    assert ("REDIS_URL" in variables) == (command not in ("key", "simulate"))
+    words = {"DIR", "FILE", "USER", "NAME", "ROLE", "0", "1", "2", "130"}
+    assert {name.rstrip(",") for name in variables} - words <= settings
 
 
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from app.commands.terminal import complain, connected, plain, progress_bar, say
+from app.commands.terminal import complain, connected, plain, progress_bar, say, wide_console
 from app.settings import Secret, Settings, SettingsError
 
 
@@ -20,6 +20,12 @@ def test_no_bar_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with progress_bar() as progress:
         progress.advance(progress.add_task("export", total=2))
     assert capsys.readouterr() == ("", "")
+
+
+def test_no_line_is_broken_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """A pipe gets long lines whole, and no colours."""
+    wide_console().print("x" * 500, style="bold")
+    assert capsys.readouterr().out == "x" * 500 + "\n"
 
 
 @pytest.mark.anyio

@@ -1,0 +1,1 @@
+"""Pages for people: what a command found, as one file of HTML with its plots."""
