@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import random
 import signal
 import threading
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from litestar import Litestar
 
+from app.decisions.settle import Settler
 from app.events.consumers import Consumers
 from app.http.access import Access
 from app.http.draining import Draining
@@ -31,6 +33,9 @@ __all__ = ["Parts", "wait_replicas_of"]
 
 _log: Final = logging.getLogger("oo")
 _NOTE_SECONDS: Final = 10.0
+# Between two rounds of settling, from half to one and a half of it: replicas do not all come at once.
+_SETTLE_SECONDS: Final = 30.0
+_SETTLE_USERS: Final = 100
 
 
 class Parts(NamedTuple):
@@ -45,6 +50,7 @@ class Parts(NamedTuple):
     draining: Draining
     metrics: Metrics
     tracing: "Tracing | None"
+    settler: Settler
 
     @asynccontextmanager
     async def lifespan(self, _: Litestar) -> AsyncIterator[None]:
@@ -57,6 +63,7 @@ class Parts(NamedTuple):
             asyncio.create_task(_advise(self.servers, self.settings)),
             asyncio.create_task(self.metrics.keep_settled()),
             asyncio.create_task(_note_index(self.store)),
+            asyncio.create_task(_settle(self.settler)),
         ]
         # What exists at the start stays: the garbage collector need not visit it again and again.
         gc.freeze()
@@ -110,6 +117,20 @@ async def _note_index(store: Store) -> None:
             await asyncio.sleep(_NOTE_SECONDS)
         else:
             return
+
+
+async def _settle(settler: Settler) -> None:
+    """Settle users who do not return, some at a time. No failure of this ends the service."""
+    chance = random.Random()  # noqa: S311  # jitter
+    while True:
+        await asyncio.sleep(chance.uniform(0.5, 1.5) * _SETTLE_SECONDS)
+        try:
+            for problem in (await settler.some(_SETTLE_USERS)).failed:
+                _log.warning("decisions cannot be settled: %s", problem)
+        except StoreError:  # the store logs outages
+            continue
+        except Exception:  # noqa: BLE001  # whatever it is, requests are served
+            _log.exception("settling failed")
 
 
 def _read_keys_again_on_hangup(access: Access) -> None:

@@ -6,7 +6,6 @@ import random
 import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import httpx
@@ -21,8 +20,10 @@ from app.api.health import health_routes
 from app.api.metrics import metrics_routes
 from app.api.reference import schema_routes
 from app.api.tips import generate_routes
+from app.api.users import user_routes
 from app.bandit.explore import EpsilonGreedy
 from app.bandit.policy import Policy
+from app.configured import configured
 from app.decisions.decide import Decider
 from app.decisions.ledger import Rules
 from app.decisions.make import Maker
@@ -30,6 +31,7 @@ from app.decisions.models import Models
 from app.decisions.outcome import Outcomes
 from app.decisions.plan import plans
 from app.decisions.reward import Learner
+from app.decisions.settle import Settler
 from app.decisions.sync import Sync
 from app.decisions.users import Users
 from app.events.consumers import Consumers
@@ -41,8 +43,6 @@ from app.http.gate import Gate
 from app.observe.logs import set_up
 from app.observe.metrics import Metrics
 from app.observe.otel import names_service, wants_traces
-from app.policies.catalog import Catalog, catalog
-from app.policies.reading import BadPolicies
 from app.precedence import Precedence
 from app.settings import Settings, SettingsError
 from app.tips import prompts
@@ -78,7 +78,7 @@ def create_app(
     """
     servers = _servers(settings)
     versions = _prompts(settings)
-    known = _catalog(settings)
+    known = configured(settings)
     rows = known.policies
     metrics = _metrics(rows)
     tracing = _tracing()
@@ -107,13 +107,14 @@ def create_app(
         settings, Sync(store), store.ping, observer=metrics, trace=tracing.event if tracing else untraced
     )
     metrics.watch(consumers.health)
+    users = Users(store, models, rows)
     draining = Draining(settings.drain_seconds, settings.shutdown_seconds)
     routes = [
         *classic_routes(
             rows.values(),
             Decider(models, rows, metrics, clock=clock, chance=chance),
             Learner(models, rows, metrics, clock=clock),
-            Users(store, models, rows),
+            users,
             max_body_bytes=settings.max_body_bytes,
             precedence=precedence,
         ),
@@ -124,11 +125,12 @@ def create_app(
             max_body_bytes=settings.max_body_bytes,
             precedence=precedence,
         ),
+        *user_routes(users),
         *generate_routes(chat, versions, settings.max_body_bytes, precedence, metrics),
         *health_routes(store, consumers.health, draining, __version__),
         *metrics_routes(metrics, settings.metrics_key),
     ]
-    parts = Parts(settings, servers, store, access, consumers, chat, draining, metrics, tracing)
+    parts = Parts(settings, servers, store, access, consumers, chat, draining, metrics, tracing, Settler(rules, store))
     app = Litestar(
         [*routes, *schema_routes(routes)],
         lifespan=[parts.lifespan],
@@ -165,16 +167,6 @@ def _servers(settings: Settings) -> Servers:
         )
     except ValueError as error:
         raise SettingsError(f"REDIS_URL: {error}") from None
-
-
-def _catalog(settings: Settings) -> Catalog:
-    try:
-        own = Path(settings.policies).read_text(encoding="utf-8") if settings.policies else ""
-        return catalog(own, alpha=settings.alpha, epsilon=settings.epsilon)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"POLICIES: {settings.policies}: {getattr(error, 'strerror', 'is not UTF-8')}") from None
-    except BadPolicies as error:
-        raise SettingsError(f"POLICIES: {settings.policies}: {error}") from None
 
 
 def _prompts(settings: Settings) -> prompts.Prompts:

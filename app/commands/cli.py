@@ -12,6 +12,7 @@ from app.commands.backup import BadBackup
 from app.commands.erase import ask, erase_user
 from app.commands.key import print_key
 from app.commands.moving import export_state, import_state, restore_state
+from app.commands.settle import settle_users
 from app.commands.show import show_user
 from app.commands.terminal import INTERRUPTED, USAGE, complain
 from app.http.api_keys import ROLES
@@ -36,6 +37,11 @@ environment, as the service has it:
   STORE_TIMEOUT_SECONDS    longest wait for a connection to open
 """
 _TTL: Final = "  IDEMPOTENCY_TTL_SECONDS  how long an idempotency key lives\n"
+_RULES: Final = f"""{_REDIS}\
+  POLICIES                 the file with policies and loops
+  ALPHA, EPSILON           as the service has them
+  DECISION_GRACE_SECONDS   how long a decision is kept after its window
+"""
 _DESCRIPTION: Final = """\
 Without a command: serve, as the environment says (docs/run/operations.md lists the settings).
 With a command: do one thing for an operator, on the Redis that REDIS_URL names, while the service runs or not.
@@ -101,6 +107,12 @@ def _parser() -> argparse.ArgumentParser:
     erasing.add_argument("--yes", action="store_true", help="do not ask first")
     erasing.add_argument(
         "--thorough", action="store_true", help="look through all keys: needed after a return to an older version"
+    )
+    settling = add(
+        "settle", settle_users, "book default rewards that are due, for users who do not return", "settle", _RULES
+    )
+    settling.add_argument(
+        "--once", action="store_true", help="settle what is due now, and not what becomes due meanwhile"
     )
     making = add("key", print_key, "make an API key", "key phone client", "")
     making.add_argument("name", metavar="NAME", help="the owner of the key, as logs and metrics name it")

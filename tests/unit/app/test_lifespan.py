@@ -67,7 +67,7 @@ class Part:
 async def run(part: Any, **settings: Any) -> None:
     """Start and stop; the garbage collector's settings are put back."""
     threshold = gc.get_threshold()
-    parts = Parts(Settings(**settings), part, part, part, part, part, part, part, None)
+    parts = Parts(Settings(**settings), part, part, part, part, part, part, part, None, part)
     try:
         async with parts.lifespan(part):
             for _ in range(5):

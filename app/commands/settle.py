@@ -1,0 +1,36 @@
+"""The command `settle`: book what is due for users who do not return."""
+
+import argparse
+from typing import Final
+
+from app.commands.terminal import FAILED, PATIENCE, complain, connected, progress_bar, say
+from app.configured import configured
+from app.decisions.ledger import Rules
+from app.decisions.models import Models
+from app.decisions.plan import plans
+from app.decisions.settle import Settler
+from app.settings import Settings
+from state.store import Store
+
+__all__ = ["settle_users"]
+
+_HISTORY: Final = 1  # settling writes no history
+
+
+async def settle_users(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Settle the users who are due; the exit code."""
+    known = configured(settings)
+    async with connected(settings) as servers:
+        store = Store(servers, timeout=PATIENCE, history_size=_HISTORY, marker_seconds=settings.idempotency_ttl_seconds)
+        rules = Rules(
+            Models(store, known.policies), known.policies, plans(known), settings.decision_grace_seconds * 1_000
+        )
+        settler = Settler(rules, store)
+        by, waiting = await settler.waiting()
+        with progress_bar() as progress:
+            task = progress.add_task("settle", total=waiting)
+            done = await settler.all(by if arguments.once else None, lambda count: progress.advance(task, count))
+    for problem in done.failed:
+        complain(f"left for an hour: {problem}")
+    say(f"settled: {done.decisions:,} decisions in {done.users:,} looks at users; left: {len(done.failed):,} users")
+    return FAILED if done.failed else 0
