@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.decisions.settle import Settled
 from app.http.api_keys import make_key
 from app.lifespan import Parts, wait_replicas_of
 from app.settings import Secret, Settings
@@ -57,6 +58,14 @@ class Part:
     async def close(self) -> None:
         self.note("close")
 
+    async def some(self, most: int) -> Settled:
+        self.note(f"settle {most}")
+        if self.calls.count(f"settle {most}") == 1:
+            raise StoreUnavailable("away")
+        if self.calls.count(f"settle {most}") == 2:
+            raise RuntimeError("a defect")
+        return Settled(failed=["oo:{ann}:d one: is not a decision"])
+
     async def keep_settled(self) -> None:
         try:
             await asyncio.Event().wait()
@@ -86,6 +95,18 @@ async def test_parts_start_and_stop_in_order(monkeypatch: pytest.MonkeyPatch) ->
     await run(part)
     part.calls.remove("settled")
     assert part.calls == ["locked?", "sigterm", "start", "index", "index", "stop 7", "aclose", "close"]
+
+
+async def test_settling_ends_nothing(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """It comes again after an outage, which the store logs, and after a defect; and says who cannot be settled."""
+    monkeypatch.setattr("app.lifespan._SETTLE_SECONDS", 0)
+    part = Part()
+    await run(part)
+    assert part.calls.count("settle 100") > 2
+    assert "settling failed" in caplog.text
+    assert "decisions cannot be settled: oo:{ann}:d one: is not a decision" in caplog.text
+    assert "away" not in caplog.text
+    assert "close" in part.calls
 
 
 @pytest.mark.parametrize(
