@@ -3,9 +3,11 @@ a Cluster."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from app.commands.cli import run
 from app.decisions.errors import NotKnown
 from app.decisions.outcome import Outcomes, Told
 from app.decisions.users import Users
@@ -203,3 +205,41 @@ async def test_damage_is_put_off(url: str, opened: Opened) -> None:
     due, _ = await indexed(store, USERS[0])
     assert due is not None
     assert by < due <= by + 3_600_000
+
+
+async def test_decisions_move_with_their_user(
+    url: str, opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Export and restore bring back every decision, the agenda and the counts, in a new epoch, and the index: what is
+    due is settled afterwards. A decision that is there is replaced with all else of the user."""
+    monkeypatch.setenv("REDIS_URL", url)
+    past, store = opened(url, OVER), opened(url)
+    await made(past, "ann", "one", "two")
+    [three] = await made(store, "bob", "three")
+    await Outcomes(rules(store)).reward(three.id, Told(reward=0.5))
+    await Outcomes(rules(store)).correct(three.id, Told(reward=0.75))
+    before = [await everything(store, user) for user in ("ann", "bob")]
+    assert await asyncio.to_thread(run, ["export", str(tmp_path / "f")]) == 0
+    for user in ("ann", "bob"):
+        await Users(store, rules(store).models, rules(store).policies).erase(user)
+    await made(store, "bob", "four")
+    assert await asyncio.to_thread(run, ["restore", str(tmp_path / "f"), "--overwrite"]) == 0
+    assert "left out: 0" in capsys.readouterr().out
+    after = [await everything(store, user) for user in ("ann", "bob")]
+    assert [rest for _, rest in after] == [rest for _, rest in before]
+    assert {epoch for epoch, _ in before}.isdisjoint(epoch for epoch, _ in after)
+    for user in ("ann", "bob"):
+        due, head = await indexed(store, user)
+        assert due == head
+        assert due is not None
+    assert (await settler(store).all(None)).decisions == 2
+    assert await learned(store, "ann") == [(2, DEFAULT * 2)] * 2
+    assert (await Outcomes(rules(store)).retract(three.id, Told())).what == "retracted"
+
+
+async def everything(store: Store, user: str) -> tuple[bytes, list[object]]:
+    """The epoch of a user's decisions, and all else there is of them."""
+    [epoch, *counts] = await store.read(keys.shared(user), decision.SHARED)
+    assert epoch is not None
+    agenda = await store._asker.ask(keys.agenda(user), ("ZRANGE", keys.agenda(user), 0, -1, "WITHSCORES"))
+    return epoch, [counts, await store.decisions(user), agenda]

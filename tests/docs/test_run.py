@@ -211,6 +211,7 @@ def test_rights_of_commands_are_enough_and_none_too_many(
         "restore all.gz": 0,
         "restore all.gz --overwrite": 0,
         "show ann": 0,
+        "settle": 0,
     }.items():
         done = run(f"python -m app {words}", shell, served.pid)
         assert done.returncode == code, done.stdout

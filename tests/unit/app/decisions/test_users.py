@@ -82,8 +82,7 @@ async def test_a_reset_keeps_keys_and_sync() -> None:
 
 
 async def test_what_each_policy_learned() -> None:
-    """Of each policy that has a model, also a shadow: theta as in the statistics, and the standard error of each column,
-    which is 1 where nothing was learned."""
+    """Of each policy that has a model: theta as in the statistics, and the standard error of each column."""
     async with stored() as store:
         users = Users(store, Models(store, ROWS), ROWS)
         assert await users.learned("u") == []
