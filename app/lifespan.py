@@ -14,6 +14,7 @@ from litestar import Litestar
 
 from app.decisions.models import Models
 from app.decisions.priors import Priors
+from app.decisions.settle import Settler
 from app.events.consumers import Consumers
 from app.http.access import Access
 from app.http.draining import Draining
@@ -38,6 +39,9 @@ _NOTE_SECONDS: Final = 10.0
 # Seconds between two looks at the priors, and how many looks there are between two publications of the columns.
 _LOOK_SECONDS: Final = 30.0
 _LOOKS: Final = 120
+# Between two rounds of settling, from half to one and a half of it: replicas do not all come at once.
+_SETTLE_SECONDS: Final = 30.0
+_SETTLE_USERS: Final = 100
 _jitter: Final = random.Random()  # noqa: S311  # jitter, not a secret
 
 
@@ -91,6 +95,7 @@ class Parts(NamedTuple):
     draining: Draining
     metrics: Metrics
     tracing: "Tracing | None"
+    settler: Settler
 
     @asynccontextmanager
     async def lifespan(self, _: Litestar) -> AsyncIterator[None]:
@@ -104,6 +109,7 @@ class Parts(NamedTuple):
             asyncio.create_task(self.metrics.keep_settled()),
             asyncio.create_task(_note_index(self.store)),
             asyncio.create_task(self.shared.keep()),
+            asyncio.create_task(_settle(self.settler)),
         ]
         # What exists at the start stays: the garbage collector need not visit it again and again.
         gc.freeze()
@@ -169,3 +175,17 @@ async def _note_index(store: Store) -> None:
             await asyncio.sleep(_NOTE_SECONDS)
         else:
             return
+
+
+async def _settle(settler: Settler) -> None:
+    """Settle users who do not return, some at a time. No failure of this ends the service."""
+    chance = random.Random()  # noqa: S311  # jitter
+    while True:
+        await asyncio.sleep(chance.uniform(0.5, 1.5) * _SETTLE_SECONDS)
+        try:
+            for problem in (await settler.some(_SETTLE_USERS)).failed:
+                _log.warning("decisions cannot be settled: %s", problem)
+        except StoreError:  # the store logs outages
+            continue
+        except Exception:  # noqa: BLE001  # whatever it is, requests are served
+            _log.exception("settling failed")

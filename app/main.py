@@ -21,6 +21,7 @@ from app.api.health import health_routes
 from app.api.metrics import metrics_routes
 from app.api.reference import schema_routes
 from app.api.tips import generate_routes
+from app.api.users import user_routes
 from app.bandit.explore import EpsilonGreedy
 from app.bandit.policy import Policy
 from app.catalog_file import read_catalog
@@ -32,6 +33,7 @@ from app.decisions.outcome import Outcomes
 from app.decisions.plan import Plans
 from app.decisions.priors import Priors
 from app.decisions.reward import Learner
+from app.decisions.settle import Settler
 from app.decisions.sync import Sync
 from app.decisions.users import Users
 from app.events.consumers import Consumers
@@ -108,13 +110,14 @@ def create_app(
         settings, Sync(store), store.ping, observer=metrics, trace=tracing.event if tracing else untraced
     )
     metrics.watch(consumers.health)
+    users = Users(store, models, rows, priors)
     draining = Draining(settings.drain_seconds, settings.shutdown_seconds)
     routes = [
         *classic_routes(
             rows.values(),
             Decider(models, rows, metrics, priors, clock=clock, chance=chance),
             Learner(models, rows, metrics, clock=clock),
-            Users(store, models, rows, priors),
+            users,
             max_body_bytes=settings.max_body_bytes,
             precedence=precedence,
         ),
@@ -125,12 +128,14 @@ def create_app(
             max_body_bytes=settings.max_body_bytes,
             precedence=precedence,
         ),
+        *user_routes(users),
         *generate_routes(chat, versions, settings.max_body_bytes, precedence, metrics),
         *health_routes(store, consumers.health, draining, __version__),
         *metrics_routes(metrics, settings.metrics_key),
     ]
     shared = SharedState(rows, models, priors, clock)
-    parts = Parts(settings, servers, store, shared, access, rows, consumers, chat, draining, metrics, tracing)
+    settler = Settler(rules, store)
+    parts = Parts(settings, servers, store, shared, access, rows, consumers, chat, draining, metrics, tracing, settler)
     guards = [] if access.is_open else [access.guard]
     app = Litestar(
         [*routes, *schema_routes(routes)],

@@ -81,7 +81,9 @@ class Eraser:
             [_, members, *there] = await exchange_or_raise(connection, [*watch, *looks], self._timeout)
             markers = [keys.of(user_id, kind) for kind in index.kinds(members)] if isinstance(members, list) else []
             every = list(dict.fromkeys([*names, *markers, own]))
-            commands: list[Command] = [("MULTI",), *(("DEL", name) for name in every), ("EXEC",)]
+            # Decisions watch a key of these, so one that is being made starts over and adds to the index again.
+            index_of_due: Command = ("ZREM", keys.due(None if self._servers.spans_users else user_id), user_id)
+            commands: list[Command] = [("MULTI",), *(("DEL", name) for name in every), index_of_due, ("EXEC",)]
             try:
                 deleted = (await exchange_or_raise(connection, commands, self._timeout))[-1]
             except TROUBLE:
@@ -89,7 +91,7 @@ class Eraser:
                 raise
         if deleted is None:
             return False
-        removed.update(compress(every, deleted))
+        removed.update(compress(every, deleted[:-1]))
         return True
 
     async def _retry(self, attempt: Callable[[], Awaitable[T]]) -> T:

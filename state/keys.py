@@ -28,6 +28,8 @@ __all__ = [
     "agenda",
     "decisions",
     "draft",
+    "due",
+    "due_by_slot",
     "everything",
     "fixed",
     "flight",
@@ -73,6 +75,7 @@ _KEY: Final = re.compile(r"oo:\{(?P<user>[^{}]+)\}:(?P<kind>[\x21-\x7e]+)")
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,128}")
 _ONCE: Final = ":once:"
 _FLIGHT: Final = "flight:"
+_DUE: Final = "oo:due"
 _SLOTS: Final = 16_384
 _POLICY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # As the last part of a key these words have another meaning.
@@ -192,7 +195,26 @@ def flight(lane: str, user_id: str | None) -> str:
 
     It does not name the user, so an erasure does not have to find it, and all users of a slot share it.
     """
-    return f"oo:flight:{lane}" if user_id is None else f"oo:flight:{lane}:{{{_tags()[_slot(_user(user_id)[4:-1])]}}}"
+    return f"oo:flight:{lane}" if user_id is None else f"oo:flight:{lane}:{{{_tag(user_id)}}}"
+
+
+def due(user_id: str | None) -> str:
+    """Sorted set: users, each with the moment (ms) at which the first of the user's decisions must be looked at.
+
+    One set for all users, or of those in the slot of `user_id` if one is given.
+    """
+    return _DUE if user_id is None else f"{_DUE}:{{{_tag(user_id)}}}"
+
+
+@lru_cache(1)
+def due_by_slot() -> tuple[str, ...]:
+    """What `due` gives for the users of each slot of a Redis Cluster."""
+    return tuple(f"{_DUE}:{{{tag}}}" for _, tag in sorted(_tags().items()))
+
+
+def _tag(user_id: str) -> str:
+    """Text without the id in it, which hashes to the slot of the user's keys."""
+    return _tags()[_slot(_user(user_id)[4:-1])]
 
 
 def _slot(tag: str) -> int:

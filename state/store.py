@@ -8,7 +8,7 @@ not wait for others.
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
 from typing import Any, Final, TypeVar
 
@@ -16,6 +16,7 @@ from redis.exceptions import ResponseError
 
 from state import keys
 from state.asking import Asker
+from state.due import Due
 from state.erasure import Eraser
 from state.errors import CorruptState, StoreUnavailable
 from state.redis.exchange import Command, exchange, raise_for
@@ -23,7 +24,7 @@ from state.redis.failure import TROUBLE, Outage, reason
 from state.redis.servers import Servers
 from state.shared import Shared
 from state.update.batch import Operation
-from state.update.changes import Change, Once, Read, Remove, Step, Watched
+from state.update.changes import Change, Once, Read, Remove, Schedule, Score, Step, Watched
 from state.update.transaction import RESERVE, Flush, Lane, Transactions, fail
 
 __all__ = ["Store"]
@@ -71,6 +72,7 @@ class Store:
         self._eraser = Eraser(servers, timeout=timeout, marker_seconds=marker_seconds, outage=self._outage)
         self._asker = Asker(servers, timeout=timeout, outage=self._outage)
         self.shared = Shared(servers, timeout=timeout, outage=self._outage)
+        self.due = Due(servers, timeout=timeout, outage=self._outage)
         replica = secrets.token_hex(8)
         if not servers.spans_users:
             keys.flight("", "")  # computes a table once, in a tenth of a second, for which a request would wait
@@ -99,9 +101,13 @@ class Store:
         return result
 
     async def wipe(self, user_id: str, wiped: Sequence[str]) -> None:
-        """Remove keys of a user in one transaction; updates that run meanwhile start over from nothing."""
-        removal = Change(None, tuple(Remove(key) for key in wiped))
-        await self.update(user_id, tuple(Watched(key) for key in wiped), lambda _: removal)
+        """Remove keys of a user in one transaction; updates that run meanwhile start over from nothing.
+
+        Then nothing of the user is due.
+        """
+        due, user = self.due.key(user_id), user_id.encode()
+        removal = Change(None, (*(Remove(key) for key in wiped), Schedule(due, {user: None})))
+        await self.update(user_id, (*(Watched(key) for key in wiped), Score(due, user)), lambda _: removal)
 
     async def erase(self, user_id: str, fixed: Sequence[str], *, thorough: bool = False) -> list[str]:
         """Remove every key of a user; the sorted names of those that existed.
@@ -126,6 +132,14 @@ class Store:
         key = keys.history(user_id)
         entries: list[bytes] = await self._asker.ask(key, ("LRANGE", key, -self._history_size, -1))
         return entries
+
+    async def decisions(self, user_id: str) -> dict[bytes, bytes]:
+        """All decisions of a user by local id."""
+        key = keys.decisions(user_id)
+        found: Mapping[bytes, bytes] | Sequence[bytes] = await self._asker.ask(key, ("HGETALL", key))
+        if isinstance(found, Mapping):  # as the embedded store answers
+            return dict(found)
+        return dict(zip(found[::2], found[1::2], strict=True))
 
     async def count(self, key: str, seconds: int) -> int:
         """Add 1 to the counter `key`, which expires `seconds` after its first count; its new value.

@@ -18,6 +18,7 @@ from state.redis.failure import as_unavailable
 from state.redis.scan import scan_all
 from state.redis.servers import Servers, borrow
 from state.sorter import Sorter
+from state.update.changes import members
 from state.values.stored import Stored
 
 __all__ = ["Page", "Transfer", "all_results", "decode_replies", "read_commands", "write_command"]
@@ -151,7 +152,7 @@ class Transfer:
 
 
 def _is_hash(kind: str) -> bool:
-    return kind != keys.HISTORY and not keys.is_marker(kind)
+    return kind not in (keys.HISTORY, keys.AGENDA) and not keys.is_marker(kind)
 
 
 def read_commands(user: str, kind: str) -> list[Command]:
@@ -159,6 +160,8 @@ def read_commands(user: str, kind: str) -> list[Command]:
     key = keys.of(user, kind)
     if kind == keys.HISTORY:
         return [("LRANGE", key, 0, -1)]
+    if kind == keys.AGENDA:
+        return [("ZRANGE", key, 0, -1, "WITHSCORES")]
     if keys.is_marker(kind):
         return [("GET", key), ("PTTL", key)]
     return [("HGETALL", key)]
@@ -173,7 +176,10 @@ def decode_replies(user: str, kinds: Iterable[str], replies: Iterator[Any]) -> t
         if isinstance(value, ResponseError):
             odd.append(keys.of(user, kind))
         elif value and expires != _GONE:
-            value = dict(zip(value[::2], value[1::2], strict=True)) if _is_hash(kind) else value
+            if _is_hash(kind):
+                value = dict(zip(value[::2], value[1::2], strict=True))
+            elif kind == keys.AGENDA:
+                value = tuple(members(value))
             found.append(Stored(user, kind, value, max(expires, 1) if expires != _STAYS else None))
     return found, odd
 
@@ -185,6 +191,8 @@ def write_command(key: str, item: Stored) -> Command:
         return "HSET", key, *(part for pair in value.items() for part in pair)
     if isinstance(value, list):
         return "RPUSH", key, *value
+    if isinstance(value, tuple):
+        return "ZADD", key, *(word for member, score in value for word in (repr(score), member))
     return ("SET", key, value) if item.expires_ms is None else ("SET", key, value, "PX", item.expires_ms)
 
 

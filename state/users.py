@@ -26,8 +26,8 @@ __all__ = ["Found", "Users", "Wanted"]
 T = TypeVar("T")
 U = TypeVar("U")
 Wanted = tuple[str, Sequence[str]]
-# Per transaction, during which Redis is blocked: users, and their history entries and idempotency keys in all. A user
-# with more has a transaction alone.
+# Per transaction, during which Redis is blocked: users, and their history entries, idempotency keys and decisions in
+# all. A user with more has a transaction alone.
 _TOGETHER: Final = 32
 _ITEMS: Final = 4_000
 _AT_ONCE: Final = 4
@@ -81,6 +81,9 @@ class Users:
         with as_unavailable():
             return [done for part in await self._all(groups, self._write) for done in part]
 
+    def _due(self, user: str) -> str:
+        return keys.due(None if self._servers.spans_users else user)
+
     async def _all(
         self, groups: Sequence[list[T]], act: Callable[[list[T]], Awaitable[list[U] | None]]
     ) -> list[list[U]]:
@@ -106,14 +109,16 @@ class Users:
         if not self._servers.spans_users:
             return [[one] for one in chunk]
         sizes: list[Command] = [
-            size for user, _ in chunk for size in (("LLEN", keys.history(user)), ("ZCARD", keys.index(user)))
+            (name, key(user))
+            for user, _ in chunk
+            for name, key in (("LLEN", keys.history), ("ZCARD", keys.index), ("ZCARD", keys.agenda))
         ]
         async with borrow(self._servers.connection(""), self._patience) as connection:
             replies = await exchange_or_raise(connection, sizes, self._patience)
         groups: list[list[Wanted]] = []
         total = 0
-        for one, pair in zip(chunk, zip(replies[::2], replies[1::2], strict=True), strict=True):
-            items = sum(size for size in pair if isinstance(size, int))
+        for one, of_one in zip(chunk, zip(*(replies[at::3] for at in range(3)), strict=True), strict=True):
+            items = sum(size for size in of_one if isinstance(size, int))
             if not groups or total + items > _ITEMS or len(groups[-1]) == _TOGETHER:
                 groups.append([])
                 total = 0
@@ -163,8 +168,9 @@ class Users:
                 if strays is not None:
                     kinds = [*self._fixed, keys.INDEX, *_indexed(found), *strays, *(item.kind for item in stored)]
                     commands.append(("DEL", *(keys.of(stored[0].user, kind) for kind in dict.fromkeys(kinds))))
+                    commands.append(("ZREM", self._due(stored[0].user), stored[0].user))
                 if free[-1]:
-                    commands += _all_of(stored, now)
+                    commands += [*_all_of(stored, now), *_due_of(self._due(stored[0].user), stored)]
             replies = (await exchange_or_raise(connection, [*commands, ("EXEC",)], self._patience))[-1]
         if replies is None:
             return None
@@ -172,6 +178,12 @@ class Users:
             if isinstance(reply, ResponseError):
                 raise reply
         return free
+
+
+def _due_of(key: str, stored: Sequence[Stored]) -> list[Command]:
+    """The command that notes when the first of a user's decisions must be looked at, if there are any."""
+    agenda = next((item.value for item in stored if isinstance(item.value, tuple)), ())
+    return [("ZADD", key, repr(min(score for _, score in agenda)), stored[0].user)] if agenda else []
 
 
 def _indexed(members: object) -> list[str]:

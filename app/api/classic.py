@@ -36,7 +36,7 @@ from app.messages.reading import Reader, Unreadable
 from app.precedence import Precedence
 from state.values.history import Entry
 
-__all__ = ["classic_routes"]
+__all__ = ["classic_routes", "user_in_path"]
 
 
 AnyRequest = Request[Any, Any, Any]
@@ -120,7 +120,7 @@ def _reward(
 
 def _statistics(users: Users, policy_id: str) -> Callable[[str], Awaitable[Answer]]:
     async def statistics(user_id: FromPath[str]) -> Answer:
-        user = _user(user_id)
+        user = user_in_path(user_id)
         return Answer(_statistics_answer(user, await users.statistics(policy_id, user)))
 
     return statistics
@@ -137,7 +137,7 @@ def _statistics_of(users: Users, policy_id: str, user_id: str) -> Callable[[], A
 
 def _history(users: Users) -> Callable[[str], Awaitable[Answer]]:
     async def history(user_id: FromPath[str]) -> Answer:
-        user = _user(user_id)
+        user = user_in_path(user_id)
         return Answer(HistoryAnswer(user, [_entry(entry) for entry in await users.history(user)]))
 
     return history
@@ -145,7 +145,7 @@ def _history(users: Users) -> Callable[[str], Awaitable[Answer]]:
 
 def _reset(users: Users) -> Callable[[str], Awaitable[Answer]]:
     async def reset(user_id: FromPath[str]) -> Answer:
-        await users.reset(_user(user_id))
+        await users.reset(user_in_path(user_id))
         return Answer(_OK)
 
     return reset
@@ -153,12 +153,12 @@ def _reset(users: Users) -> Callable[[str], Awaitable[Answer]]:
 
 def _erase(users: Users) -> Callable[[str], Awaitable[Answer]]:
     async def erase(user_id: FromPath[str]) -> Answer:
-        return Answer(ErasedAnswer(await users.erase(_user(user_id))))
+        return Answer(ErasedAnswer(await users.erase(user_in_path(user_id))))
 
     return erase
 
 
-def _user(raw: str) -> str:
+def user_in_path(raw: str) -> str:
     """The user id in a path that is still percent-encoded. Raises Unreadable."""
     try:
         user_id = unquote_to_bytes(raw).decode()

@@ -9,12 +9,14 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from app.commands.backup_decision import Decision
 from app.messages.basics import UserId
 from app.policies.catalog import SIZES
 from state import keys
 from state.errors import CorruptState
+from state.values import decision
 from state.values.columns import Columns
-from state.values.stored import NAMED, Stored, check
+from state.values.stored import NAMED, Members, Stored, check, check_decisions
 
 __all__ = ["Key", "KeyOfUser", "User", "flaw", "key_of", "kind_of", "stored_of"]
 
@@ -31,9 +33,15 @@ Text = str | Blob
 
 
 class Key(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A key. Exactly one of `blobs`, `texts`, `entries` and `text` is set."""
+    """A key. Exactly one of `decisions`, `scores`, `blobs`, `texts`, `entries` and `text` is set.
+
+    `columns` are those that decisions name, by fingerprint, each in the form of a model's.
+    """
 
     kind: str
+    decisions: dict[str, Decision] | None = None
+    columns: dict[str, bytes] | None = None
+    scores: dict[str, float] | None = None
     blobs: dict[str, bytes] | None = None
     texts: dict[str, Text] | None = None
     entries: list[Text] | None = None
@@ -62,6 +70,7 @@ def flaw(stored: Sequence[Stored], columns: Mapping[bytes, Columns]) -> str | No
     try:
         for one in stored:
             check(one, SIZES, columns)
+        check_decisions(stored)
     except CorruptState as error:
         return str(error)
     if len({one.kind for one in stored}) < len(stored):
@@ -77,14 +86,18 @@ def kind_of(kind: str) -> str:
 def key_of(stored: Stored, columns: Mapping[bytes, Columns]) -> Key:
     """The key for a line, in which a model has its columns themselves and not their fingerprint.
 
-    Raises UnicodeDecodeError for a field whose name is not UTF-8.
+    Raises UnicodeDecodeError for a field whose name is not UTF-8, and CorruptState for what is no decision.
     """
     kind, value = stored.kind, stored.value
     if isinstance(value, bytes):
         return Key(kind=kind, text=_text(value), expires_in_ms=stored.expires_ms)
     if isinstance(value, list):
         return Key(kind=kind, entries=[_text(entry) for entry in value])
-    if kind == keys.SYNC:
+    if isinstance(value, tuple):
+        return Key(kind=kind, scores={name.decode(): score for name, score in value})
+    if kind == keys.DECISIONS:
+        return _decisions(keys.of(stored.user, kind), value, columns)
+    if kind in (keys.SYNC, keys.SHARED):
         return Key(kind=kind, texts={name.decode(): _text(field) for name, field in value.items()})
     if NAMED in value:
         value = value | {NAMED: columns[value[NAMED]].encode()}
@@ -96,23 +109,52 @@ def stored_of(user: str, key: Key, columns: dict[bytes, Columns]) -> Stored:
 
     Raises CorruptState unless it has exactly one value, and for columns that are none.
     """
-    value: dict[bytes, bytes] | list[bytes] | bytes | None = None
-    if key.text is not None:
-        value = _bytes(key.text)
-    elif key.entries is not None:
-        value = [_bytes(entry) for entry in key.entries]
-    elif key.texts is not None:
-        value = {name.encode(): _bytes(field) for name, field in key.texts.items()}
-    elif key.blobs is not None:
-        value = {name.encode(): field for name, field in key.blobs.items()}
-        if NAMED in value:
-            named = Columns.decode(ascii(key.kind), value[NAMED])
-            value[NAMED] = named.fingerprint
-            columns[named.fingerprint] = named
-    values = (key.blobs, key.texts, key.entries, key.text)
+    value = _value(key, columns)
+    values = (key.decisions, key.scores, key.blobs, key.texts, key.entries, key.text)
     if not value or sum(one is not None for one in values) > 1:
         raise CorruptState(ascii(key.kind), "does not have one value")
     return Stored(user, key.kind, value, key.expires_in_ms)
+
+
+def _value(key: Key, columns: dict[bytes, Columns]) -> dict[bytes, bytes] | list[bytes] | Members | bytes | None:
+    if key.text is not None:
+        return _bytes(key.text)
+    if key.entries is not None:
+        return [_bytes(entry) for entry in key.entries]
+    if key.scores is not None:
+        return tuple((name.encode(), score) for name, score in key.scores.items())
+    if key.decisions is not None:
+        for text in (key.columns or {}).values():
+            _learn(key.kind, text, columns)
+        try:
+            return {name.encode(): made.encode() for name, made in key.decisions.items()}
+        except OverflowError:
+            raise CorruptState(ascii(key.kind), "has a number of more than 64 bits") from None
+    if key.texts is not None:
+        return {name.encode(): _bytes(field) for name, field in key.texts.items()}
+    value = {name.encode(): field for name, field in (key.blobs or {}).items()}
+    if NAMED in value:
+        value[NAMED] = _learn(key.kind, value[NAMED], columns)
+    return value
+
+
+def _learn(kind: str, text: bytes, columns: dict[bytes, Columns]) -> bytes:
+    """Add what `text` says to `columns`; its fingerprint."""
+    named = Columns.decode(ascii(kind), text)
+    columns[named.fingerprint] = named
+    return named.fingerprint
+
+
+def _decisions(key: str, fields: Mapping[bytes, bytes], columns: Mapping[bytes, Columns]) -> Key:
+    made = {name.decode(): decision.decode(f"{key} {name.decode()}", blob) for name, blob in fields.items()}
+    named = {learned.columns for one in made.values() for learned in one.learned}
+    # Columns that nobody knows any more only keep those rewards from being corrected.
+    known = {name.decode(): columns[name].encode() for name in sorted(named) if name in columns}
+    return Key(
+        kind=keys.DECISIONS,
+        decisions={local: Decision.of(one) for local, one in made.items()},
+        columns=known or None,
+    )
 
 
 def _text(value: bytes) -> Text:

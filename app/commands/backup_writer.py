@@ -4,7 +4,7 @@ import gzip
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +20,7 @@ from state import keys
 from state.errors import CorruptState
 from state.users import Found
 from state.values.columns import Columns
-from state.values.stored import Stored, check
+from state.values.stored import OF_DECISIONS, Stored, check, check_decisions
 
 __all__ = ["ODD", "Writer"]
 
@@ -90,8 +90,15 @@ class Writer:
                 lost.add(stored.kind)
             else:
                 whole.append(stored)
-        kept = [stored for stored in whole if _policy(stored) not in lost]
-        left_out += [f"{keys.of(found.user, one.kind)}: left out, as its model is" for one in whole if one not in kept]
+        if problem := _problem_of_decisions(found.user, whole, lost):
+            left_out.append(problem)
+            lost.update(OF_DECISIONS)
+        kept = [stored for stored in whole if stored.kind not in lost and _policy(stored) not in lost]
+        left_out += [
+            f"{keys.of(found.user, one.kind)}: left out, as its model is"
+            for one in whole
+            if one not in kept and one.kind not in OF_DECISIONS
+        ]
         if kept:
             line = _encode(User(found.user, [key_of(stored, self.columns) for stored in kept])) + b"\n"
             if len(line) > LONGEST_LINE:
@@ -124,6 +131,21 @@ class Writer:
             yield
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(self._path)) from None
+
+
+def _problem_of_decisions(user: str, whole: Iterable[Stored], lost: Container[str]) -> str | None:
+    """Why the keys of a user's decisions are left out, all of them, though each that is in `whole` is valid by itself;
+    None if they are not."""
+    there = [one for one in whole if one.kind in OF_DECISIONS]
+    if not there:
+        return None
+    if any(kind in lost for kind in OF_DECISIONS):
+        return f"{keys.decisions(user)}: left out, with all that is about decisions"
+    try:
+        check_decisions(there)
+    except CorruptState as error:
+        return f"{error}: left out, with all that is about decisions"
+    return None
 
 
 def _policy(stored: Stored) -> str | None:

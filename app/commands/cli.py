@@ -14,6 +14,7 @@ from app.commands.key import print_key
 from app.commands.moving import export_state, import_state, restore_state
 from app.commands.policies import show_policies
 from app.commands.prior import build_priors
+from app.commands.settle import settle_users
 from app.commands.show import show_user
 from app.commands.simulate import simulate
 from app.commands.terminal import INTERRUPTED, USAGE, complain
@@ -42,6 +43,9 @@ _TTL: Final = "  IDEMPOTENCY_TTL_SECONDS  how long an idempotency key lives\n"
 _POLICIES: Final = """\
   POLICIES                 the policy file; without one, what is built in
   ALPHA, EPSILON           of the policies of the first system
+"""
+_RULES: Final = f"""{_REDIS}{_POLICIES}\
+  DECISION_GRACE_SECONDS   how long a decision is kept after its window
 """
 _SHAPE: Final = """\
 environment, as the service has it:
@@ -140,6 +144,12 @@ def _parser() -> argparse.ArgumentParser:
         "--policy", action="append", default=[], metavar="NAME", help="only this policy; may be given again"
     )
     building.add_argument("--dry-run", action="store_true", help="only say what would be written")
+    settling = add(
+        "settle", settle_users, "book default rewards that are due, for users who do not return", "settle", _RULES
+    )
+    settling.add_argument(
+        "--once", action="store_true", help="settle what is due now, and not what becomes due meanwhile"
+    )
     making = add("key", print_key, "make an API key", "key phone client", "")
     making.add_argument("name", metavar="NAME", help="the owner of the key, as logs and metrics name it")
     making.add_argument("role", metavar="ROLE", help=f"what the key may do: {', '.join(ROLES)}")

@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from app.commands import backup, first_system
+from app.commands.backup_decision import in_new_epoch, named_by_decisions
 from app.commands.backup_writer import ODD, Writer
 from app.commands.first_system import Unusable
 from app.commands.terminal import FAILED, PATIENCE, complain, connected, progress_bar, say
@@ -137,7 +138,7 @@ async def _restore_batch(
     good = []
     for user in batch:
         if user.problem is None:
-            good.append(user.stored)
+            good.append(in_new_epoch(user.stored))
         else:
             done.left_out += 1
             complain(f"left out: {user.problem}")
@@ -153,9 +154,14 @@ async def _restore_batch(
 
 
 def _named(group: Iterable[Found]) -> set[bytes]:
-    """The fingerprints that the models of these users name."""
-    values = [stored.value for found in group for stored in found.stored]
-    return {value[NAMED] for value in values if isinstance(value, dict) and NAMED in value}
+    """The fingerprints that the models and decisions of these users name."""
+    named: set[bytes] = set()
+    for stored in (stored for found in group for stored in found.stored):
+        if stored.kind == keys.DECISIONS:
+            named |= named_by_decisions(stored)
+        elif isinstance(stored.value, dict) and keys.is_policy(stored.kind) and NAMED in stored.value:
+            named.add(stored.value[NAMED])
+    return named
 
 
 class _Restored(msgspec.Struct):

@@ -18,9 +18,10 @@ from state import keys
 from state.errors import CorruptState
 from state.shared import Shared
 from state.transfer import Page, Transfer
-from state.values import history, record
+from state.values import decision, history, record
 from state.values.columns import Columns
-from state.values.stored import NAMED, Stored
+from state.values.decision import OPEN, Record
+from state.values.stored import NAMED, OF_DECISIONS, Stored
 
 __all__ = ["chart", "picture", "show_user"]
 
@@ -48,7 +49,8 @@ def picture(user_id: str, page: Page, columns: Mapping[bytes, Columns]) -> tuple
     problems = [f"{key}: holds a value of another type" for key in page.odd]
     for stored in page.found:
         try:
-            parts += ["", *_part(stored, columns)]
+            part = list(_part(stored, columns))
+            parts += ["", *part] if part else []
         except CorruptState as error:
             problems.append(str(error))
     if not page.found and not problems:
@@ -59,7 +61,11 @@ def picture(user_id: str, page: Page, columns: Mapping[bytes, Columns]) -> tuple
 
 def _part(stored: Stored, columns: Mapping[bytes, Columns]) -> Iterator[RenderableType]:
     key = keys.of(stored.user, stored.kind)
-    if isinstance(stored.value, list):
+    if isinstance(stored.value, dict) and stored.kind == keys.DECISIONS:
+        yield from _decisions(key, stored.value)
+    elif stored.kind in OF_DECISIONS:
+        return  # the decisions say it all
+    elif isinstance(stored.value, list):
         yield from _history(key, stored.value)
     elif isinstance(stored.value, dict) and stored.kind == keys.SYNC:
         yield from _sync(stored.value)
@@ -112,6 +118,39 @@ def _history(key: str, entries: list[bytes]) -> Iterator[RenderableType]:
             f"  {_time(entry.ts)}", Text(entry.policy), Text(plain(entry.tip_id)), f"{entry.score:+.4f}", explored
         )
     yield table
+
+
+def _decisions(key: str, fields: Mapping[bytes, bytes]) -> Iterator[RenderableType]:
+    """The decisions in the hash `key`, oldest first. Raises CorruptState."""
+    found = []
+    for name, blob in fields.items():
+        local = name.decode(errors="replace")
+        found.append((local, decision.decode(f"{key} {local}", blob)))
+    found.sort(key=lambda pair: (pair[1].decided, pair[1].born))
+    waiting = [pair for pair in found if pair[1].status in OPEN]
+    settled = [pair for pair in found if pair[1].status not in OPEN]
+    for title, which in (("open decisions", waiting), ("decisions with an outcome", settled)):
+        if which:
+            last = which[-_ENTRIES:]
+            yield Text(f"{title}: the last {len(last)} of {len(which)}", "bold")
+            yield _made(last)
+
+
+def _made(made: list[tuple[str, Record]]) -> Table:
+    whole, broken = Column(no_wrap=True), Column(overflow="fold")
+    table = Table.grid(whole, broken, whole.copy(), broken.copy(), *(whole.copy() for _ in range(3)), padding=(0, 1))
+    for local, one in made:
+        reward = one.reward if one.held is None else one.held
+        table.add_row(
+            f"  {_time(one.decided // 1_000)}",
+            Text(plain(local)),
+            Text(plain(one.loop)),
+            Text(plain(one.ids[one.chosen])),
+            f"{one.propensities[one.chosen]:.3f}",
+            one.status,
+            "" if reward is None else f"{reward:+.4f}",
+        )
+    return table
 
 
 def _sync(fields: Mapping[bytes, bytes]) -> Iterator[RenderableType]:

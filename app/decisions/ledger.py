@@ -23,11 +23,15 @@ from state.update.changes import (
     Hash,
     Moment,
     More,
+    Next,
     Read,
     Schedule,
+    Score,
     Values,
     Write,
     entry,
+    moved,
+    place,
 )
 from state.values import decision, record
 from state.values.decision import SHARED, Learned, Record
@@ -50,12 +54,17 @@ class Rules(msgspec.Struct, frozen=True):
     plans: Mapping[str, Plan]
     grace: int
 
+    def due(self, user_id: str) -> Score:
+        """When the user's decisions must be looked at, as the index of all users has it."""
+        return Score(self.models.due(user_id), user_id.encode())
 
-def reads(user_id: str, local: str, policies: Sequence[str]) -> tuple[Read, ...]:
+
+def reads(rules: Rules, user_id: str, local: str, policies: Sequence[str]) -> tuple[Read, ...]:
     """What a ledger needs for one decision of a user and the models of `policies`."""
     models = (Hash(keys.record(user_id, policy), record.FIELDS) for policy in policies)
     own = Entry(keys.decisions(user_id), local.encode())
-    return (Hash(keys.shared(user_id), SHARED), own, Agenda(keys.agenda(user_id)), Moment(), *models)
+    shared, agenda = Hash(keys.shared(user_id), SHARED), Agenda(keys.agenda(user_id))
+    return (shared, own, agenda, rules.due(user_id), Moment(), *models)
 
 
 class Ledger:
@@ -184,10 +193,14 @@ class Ledger:
         else:
             self.save(policy, record.encode_meta(meta))
 
-    def _agenda(self) -> list[tuple[bytes, float]]:
+    def _agenda(self) -> Sequence[tuple[bytes, float]]:
         """The next decisions that must be looked at, and when."""
-        found: list[tuple[bytes, float]] = self._values[keys.agenda(self._user_id)]
-        return found
+        found: Next = self._values[keys.agenda(self._user_id)]
+        return found.members
+
+    def next_look(self) -> float | None:
+        """When the first decision must be looked at (ms), or a moment before; None if there are no decisions."""
+        return moved(self._values[keys.agenda(self._user_id)], self._scores).first
 
     def make_room(self, loop: Loop) -> None:
         """Let go of old decisions, so that one more is within the loop's limits. Raises More."""
@@ -268,6 +281,10 @@ class Ledger:
         if writes:
             self.user = msgspec.structs.replace(self.user, seq=self.user.seq + 1, last=self.now)
             writes.append(Fields(self._shared, decision.encode_user(self.user)))
+        due, look = self._rules.due(self._user_id), self.next_look()
+        # Always with a change of the agenda, and else only to mend the index: a change that was made meanwhile wins.
+        if self._scores or look != self._values[place(due)]:
+            writes.append(Schedule(due.key, {due.member: None if look is None else int(look)}))
         return Change(result, tuple(writes))
 
 

@@ -82,7 +82,7 @@ class Maker:
             ledger.add(local, made)
             return ledger.change((Made(whole, made, repeated=False), choice), *_told(ledger, plan, asked, made, choice))
 
-        wanted = reads(user_id, asked.local or "", [policy.id for policy in plan.policies])
+        wanted = reads(self._rules, user_id, asked.local or "", [policy.id for policy in plan.policies])
         done, choice = await self._rules.models.update(user_id, (*wanted, List(keys.history(user_id))), step)
         if choice is not None:
             self._observer.decided(done.record.policy, explored=choice.explored)

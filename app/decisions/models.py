@@ -97,6 +97,10 @@ class Models:
             except _Unpublished as asked:
                 await self._publish(asked.columns)
 
+    def due(self, user_id: str) -> str:
+        """The key of the index that says when the user's decisions must be looked at."""
+        return self._store.due.key(user_id)
+
     async def read(self, policy: Policy, user_id: str) -> Model:
         """A user's model under a policy. Raises the store's errors."""
         key = keys.record(user_id, policy.id)

@@ -99,7 +99,9 @@ class Outcomes:
                 ledger.put(local, made, after)
             return ledger.change(Outcome(whole, what, after, skipped))
 
-        found: Outcome | Refused | int = await self._rules.models.update(user_id, reads(user_id, local, ()), step)
+        found: Outcome | Refused | int = await self._rules.models.update(
+            user_id, reads(self._rules, user_id, local, ()), step
+        )
         if isinstance(found, Outcome):
             return found
         if isinstance(found, Refused):

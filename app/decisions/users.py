@@ -3,17 +3,20 @@
 from collections.abc import Mapping
 
 import msgspec
+import numpy as np
 
 from app.bandit.policy import Policy
+from app.bandit.ridge import solve
 from app.decisions.models import Models, naming
 from app.decisions.priors import Priors
 from state import keys
 from state.store import Store
-from state.values import history
+from state.values import decision, history
+from state.values.decision import Record
 from state.values.history import Entry
 from state.values.record import Meta
 
-__all__ = ["Statistics", "Users"]
+__all__ = ["Learned", "Statistics", "Users"]
 
 
 class Statistics(msgspec.Struct, frozen=True):
@@ -30,6 +33,15 @@ class Statistics(msgspec.Struct, frozen=True):
     @property
     def exploration_rate(self) -> float:
         return self.meta.explore_count / self.meta.pulls if self.meta.pulls else 0.0
+
+
+class Learned(msgspec.Struct, frozen=True):
+    """What a policy has learned about a user: for each of its labels theta, and its standard error sqrt(diag(A⁻¹))."""
+
+    policy: Policy
+    meta: Meta
+    theta: list[float]
+    errors: list[float]
 
 
 class Users:
@@ -52,14 +64,42 @@ class Users:
             estimate = policy.estimate(*self._priors.effective(policy, model.a, model.b))
         return Statistics(policy, model.meta, estimate.tolist())
 
+    async def learned(self, user_id: str) -> list[Learned]:
+        """What each policy that has a model of the user has learned."""
+        models = [(policy, await self._models.read(policy, user_id)) for policy in self._policies.values()]
+        found = []
+        for policy, model in models:
+            if model.stored is None:
+                continue
+            with naming(keys.record(user_id, policy.id)):
+                estimate = policy.estimate(model.a, model.b)
+                _, errors = solve(model.a, model.b, np.eye(policy.d))
+            found.append(Learned(policy, model.meta, estimate.tolist(), errors.tolist()))
+        return found
+
+    async def open(self, user_id: str) -> list[tuple[str, Record]]:
+        """The decisions for a user that have no outcome, by local id, oldest first.
+
+        As they are kept: a default reward that is due is booked by the next change.
+        """
+        key = keys.decisions(user_id)
+        found = {name.decode(): blob for name, blob in (await self._store.decisions(user_id)).items()}
+        made = {local: decision.decode(f"{key} {local}", blob) for local, blob in found.items()}
+        waiting = [(local, one) for local, one in made.items() if one.status in decision.OPEN]
+        return sorted(waiting, key=lambda pair: (pair[1].decided, pair[1].born))
+
     async def history(self, user_id: str) -> list[Entry]:
         """The last decisions for a user under any policy, oldest first."""
         return history.decode(keys.history(user_id), await self._store.history(user_id))
 
     async def reset(self, user_id: str) -> None:
-        """Remove the models of a user under all policies, and the history."""
+        """Remove the models of a user under all policies, the history and the decisions.
+
+        The next decision begins a new epoch.
+        """
         models = [keys.record(user_id, policy_id) for policy_id in await self._all_policies()]
-        await self._store.wipe(user_id, [*models, keys.history(user_id)])
+        decisions = [keys.shared(user_id), keys.decisions(user_id), keys.agenda(user_id)]
+        await self._store.wipe(user_id, [*models, keys.history(user_id), *decisions])
 
     async def erase(self, user_id: str) -> list[str]:
         """Remove every key of a user, idempotency keys and the last sync too; the sorted names of those that existed.

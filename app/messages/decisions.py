@@ -21,13 +21,16 @@ __all__ = [
     "Failed",
     "LoopState",
     "LoopsAnswer",
+    "OpenDecision",
     "OutcomeAnswer",
     "OutcomeRequest",
+    "PolicyOfUser",
     "Problem",
     "RefusedAnswer",
     "RewardOf",
     "RewardsAnswer",
     "RewardsRequest",
+    "UserAnswer",
 ]
 
 FieldsSent = Annotated[dict[str, Any], Meta(max_length=256)]
@@ -227,3 +230,34 @@ class LoopsAnswer(msgspec.Struct, frozen=True):
     """All loops."""
 
     loops: list[LoopState]
+
+
+class PolicyOfUser(msgspec.Struct, frozen=True):
+    """What a policy did for a user and learned: its counters, and by the name of each column the estimate and its
+    standard error, in units of the reward's deviation."""
+
+    pulls: int
+    explore_count: int
+    reward_count: int
+    cumulative_reward: float
+    last_updated: Time | None
+    theta: dict[str, float]
+    standard_error: dict[str, float]
+
+
+class OpenDecision(msgspec.Struct, frozen=True):
+    """A decision without an outcome: what was chosen, and until when a reward is in time."""
+
+    decision_id: str
+    loop: str
+    candidate_id: str
+    status: str
+    deadline: Time
+
+
+class UserAnswer(msgspec.Struct, frozen=True):
+    """What each policy learned about a user, and the decisions that have no outcome yet, oldest first."""
+
+    user_id: str
+    policies: dict[str, PolicyOfUser]
+    open: list[OpenDecision]

@@ -67,19 +67,26 @@ class Cluster:
                 yield connection
 
     async def masters(self) -> Mapping[str, Lend]:
+        slots = await self._shares()
+        nodes = {master.name: master for master, *_ in self._nodes.slots_cache.values()}
+        if sum(map(len, slots.values())) < _SLOTS:
+            raise ConnectionError("a part of the cluster's keys has no server")
+        return {f"{name} {hash(tuple(sorted(slots[name])))}": partial(self._lent, nodes[name]) for name in nodes}
+
+    async def slots(self) -> Sequence[Sequence[int]]:
+        return list((await self._shares()).values())
+
+    async def _shares(self) -> dict[str, list[int]]:
+        """The slots of each master by its name, as they are now."""
         async with self._free:
             try:
                 await self._find()
             except (RedisClusterException, LookupError) as error:
                 raise ConnectionError("no node of the cluster answers") from error
-        nodes: dict[str, ClusterNode] = {}
         slots: dict[str, list[int]] = {}
         for slot, (master, *_) in self._nodes.slots_cache.items():
-            nodes[master.name] = master
             slots.setdefault(master.name, []).append(slot)
-        if sum(map(len, slots.values())) < _SLOTS:
-            raise ConnectionError("a part of the cluster's keys has no server")
-        return {f"{name} {hash(tuple(sorted(slots[name])))}": partial(self._lent, nodes[name]) for name in nodes}
+        return slots
 
     def _any(self) -> ClusterNode:
         """The masters in turn, those that hang only if all do."""

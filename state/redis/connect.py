@@ -68,6 +68,9 @@ class _Single:
     async def masters(self) -> Mapping[str, Lend]:
         return {"": partial(self.connection, "")}
 
+    async def slots(self) -> Sequence[Sequence[int]]:
+        return []
+
     async def refresh(self) -> None:
         idle, self._idle = self._idle, []
         for connection in idle:

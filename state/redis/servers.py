@@ -1,7 +1,7 @@
 """What the store sees of Redis: the servers, and connections that they lend."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Final, Protocol
 
@@ -39,6 +39,10 @@ class Servers(Protocol):
 
         Raises RedisError and OSError, also if some keys have no server.
         """
+        ...
+
+    async def slots(self) -> Sequence[Sequence[int]]:
+        """The slots of each master of a Cluster, as far as they have one. Raises RedisError and OSError."""
         ...
 
     async def refresh(self) -> None:

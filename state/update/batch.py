@@ -17,6 +17,7 @@ from state.redis.exchange import Command
 from state.update.changes import (
     AGENDA,
     MOMENT,
+    NOTHING,
     Agenda,
     Append,
     Change,
@@ -30,12 +31,14 @@ from state.update.changes import (
     Once,
     Read,
     Schedule,
+    Score,
     Step,
     Watched,
     Write,
     entry,
-    members,
+    first_members,
     moved,
+    place,
 )
 from state.update.index import Index
 from state.update.pending import Pending
@@ -83,6 +86,7 @@ class Batch:
         self._plain: dict[str, Command] = {}
         self._agendas: set[str] = set()
         self._parts: set[str] = set()
+        self._scores: set[str] = set()
         for operation in self._operations:
             for read in operation.reads:
                 self._note(read)
@@ -114,6 +118,10 @@ class Batch:
         elif type(read) is Agenda:
             self._plain[read.key] = ("ZRANGE", read.key, 0, AGENDA - 1, "WITHSCORES")
             self._agendas.add(read.key)
+        elif type(read) is Score:
+            self._plain[entry(read.key, read.member)] = ("ZSCORE", read.key, read.member)
+            self._parts.add(read.key)
+            self._scores.add(entry(read.key, read.member))
         elif type(read) is Moment:
             self._plain[MOMENT] = ("TIME",)
         else:
@@ -139,7 +147,10 @@ class Batch:
         self._values = dict(zip(names, replies[1:], strict=True))
         for key in self._agendas:
             if not isinstance(self._values[key], ResponseError):
-                self._values[key] = members(self._values[key])
+                self._values[key] = first_members(self._values[key])
+        for name in self._scores:
+            if isinstance(self._values[name], bytes):
+                self._values[name] = float(self._values[name])
         self._odd = {key for key, value in self._values.items() if isinstance(value, ResponseError)}
         for operation in self._operations:
             try:
@@ -166,7 +177,7 @@ class Batch:
         if self._odd:
             for read in operation.reads:
                 if not isinstance(read, Watched):  # a key of the wrong type can still be removed
-                    self._check(read.key, entry(read.key, read.field) if isinstance(read, Entry) else read.key)
+                    self._check(read.key, place(read))
         once = operation.once
         if once is None:
             change = self._applied(operation)
@@ -212,14 +223,17 @@ class Batch:
         elif type(write) is Drop:
             self._show({entry(key, name): None for name in write.fields})
         elif type(write) is Schedule:
-            self._values[key] = moved(self._values[key], write.scores)
+            if key in self._agendas:
+                self._values[key] = moved(self._values[key], write.scores)
+            else:
+                self._show({entry(key, member): score for member, score in write.scores.items()})
         elif type(write) is not Append:
             self._odd.discard(key)
-            self._values[key] = [] if key in self._agendas else (None,) * len(self._hashes.get(key, ()))
+            self._values[key] = NOTHING if key in self._agendas else (None,) * len(self._hashes.get(key, ()))
             self._show({name: None for name in self._plain if name.startswith(f"{key} ")})
 
-    def _show(self, entries: Mapping[str, bytes | None]) -> None:
-        """Let later steps see the fields of hashes that any step of this batch reads."""
+    def _show(self, entries: Mapping[str, bytes | float | None]) -> None:
+        """Let later steps see the fields and scores that any step of this batch reads."""
         for name, value in entries.items():
             if name in self._plain:
                 self._values[name] = value

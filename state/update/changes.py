@@ -3,6 +3,7 @@
 A step is a pure function from values to a `Change`. It may run several times, each time on newer values.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar
 
@@ -11,6 +12,7 @@ import msgspec
 __all__ = [
     "AGENDA",
     "MOMENT",
+    "NOTHING",
     "Agenda",
     "Append",
     "Change",
@@ -21,17 +23,21 @@ __all__ = [
     "List",
     "Moment",
     "More",
+    "Next",
     "Once",
     "Read",
     "Remove",
     "Schedule",
+    "Score",
     "Step",
     "Values",
     "Watched",
     "Write",
     "entry",
+    "first_members",
     "members",
     "moved",
+    "place",
 ]
 
 T = TypeVar("T")
@@ -88,9 +94,17 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Agenda(msgspec.Struct, frozen=True):
-    """Read the first AGENDA members of a sorted set: pairs of a member and its score. It is not watched either."""
+    """Read the first AGENDA members of a sorted set, as a `Next`. It is not watched either."""
 
     key: str
+
+
+class Score(msgspec.Struct, frozen=True):
+    """Read the score of one `member` of a sorted set that many users share, under `entry(key, member)`; None if it is
+    not there. It is not watched either."""
+
+    key: str
+    member: bytes
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -99,7 +113,14 @@ class Moment(msgspec.Struct, frozen=True):
     key: str = MOMENT
 
 
-Read = Hash | List | Watched | Entry | Agenda | Moment
+Read = Hash | List | Watched | Entry | Agenda | Score | Moment
+
+
+def place(read: Read) -> str:
+    """Where the values have what is read."""
+    if isinstance(read, Entry):
+        return entry(read.key, read.field)
+    return entry(read.key, read.member) if isinstance(read, Score) else read.key
 
 
 class Fields(msgspec.Struct, frozen=True):
@@ -159,19 +180,44 @@ class Once(msgspec.Struct, Generic[T], frozen=True):
     seen: T
 
 
+class Next(msgspec.Struct, frozen=True):
+    """What is known of a sorted set: its `members` up to the score `end`, each with its score, at most AGENDA."""
+
+    members: Sequence[tuple[bytes, float]]
+    end: float
+
+    @property
+    def first(self) -> float | None:
+        """The lowest score, or one below it where it is not known; None if there are no members."""
+        if self.members:
+            return self.members[0][1]
+        return None if self.end == math.inf else self.end
+
+
+NOTHING: Final = Next((), math.inf)
+
+
 def members(reply: Sequence[Any]) -> list[tuple[bytes, float]]:
     """The members of a sorted set with their scores, from the reply to ZRANGE: in RESP2 flat, in RESP3 pairs."""
     flat = [word for pair in reply for word in pair] if reply and isinstance(reply[0], list) else reply
     return [(member, float(score)) for member, score in zip(flat[::2], flat[1::2], strict=True)]
 
 
-def moved(read: Sequence[tuple[bytes, float]], scores: Mapping[bytes, int | None]) -> list[tuple[bytes, float]]:
-    """What is known of the first members of a sorted set, of which `read` was read, after some got other `scores`."""
-    known = dict(read)
-    # Beyond the last one that was read there may be others.
-    end = read[-1][1] if len(read) == AGENDA else float("inf")
+def first_members(reply: Sequence[Any]) -> Next:
+    """What the reply to ZRANGE for the first AGENDA members tells."""
+    return _cut(members(reply), math.inf)
+
+
+def moved(known: Next, scores: Mapping[bytes, int | None]) -> Next:
+    """What is known of a sorted set after some members got other `scores`."""
+    after = dict(known.members)
     for member, score in scores.items():
-        known.pop(member, None)
-        if score is not None and score <= end:
-            known[member] = score
-    return sorted(known.items(), key=lambda pair: (pair[1], pair[0]))[:AGENDA]
+        after.pop(member, None)
+        if score is not None and score <= known.end:
+            after[member] = score
+    return _cut(sorted(after.items(), key=lambda pair: (pair[1], pair[0])), known.end)
+
+
+def _cut(found: Sequence[tuple[bytes, float]], end: float) -> Next:
+    # Beyond the last one there may be others.
+    return Next(found, end) if len(found) < AGENDA else Next(found[:AGENDA], found[AGENDA - 1][1])

@@ -8,11 +8,13 @@ from msgspec import Meta
 from state.errors import CorruptState
 
 __all__ = [
+    "OPEN",
     "SHARED",
     "Evidence",
     "Learned",
     "Record",
     "Shadow",
+    "Status",
     "User",
     "decode",
     "decode_user",
@@ -21,6 +23,8 @@ __all__ = [
 ]
 
 Status = Literal["open", "deferred", "rewarded", "defaulted", "retracted", "cancelled", "void"]
+# Of a decision that has no outcome yet.
+OPEN: Final = frozenset({"open", "deferred"})
 _Count = Annotated[int, Meta(ge=0)]
 _Moment = Annotated[int, Meta(ge=0, lt=253_402_300_800_000)]  # ms, before the year 10000
 _Share = Annotated[float, Meta(ge=0, le=1)]

@@ -3,17 +3,28 @@
 Requests decode with the same functions, without the test of A and b as a whole, which costs more than a decision.
 """
 
-from collections.abc import Mapping
-from typing import Final
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
 
 import msgspec
 
 from state import keys
 from state.errors import CorruptState
-from state.values import history, record
+from state.values import decision, history, record
 from state.values.columns import Columns
 
-__all__ = ["LONGEST_HISTORY", "LONGEST_LIFE_MS", "NAMED", "Stored", "check"]
+__all__ = [
+    "LONGEST_HISTORY",
+    "LONGEST_LIFE_MS",
+    "NAMED",
+    "OF_DECISIONS",
+    "Members",
+    "Stored",
+    "check",
+    "check_decisions",
+]
 
 # The largest values of FEATURE_HISTORY_SIZE and IDEMPOTENCY_TTL_SECONDS.
 LONGEST_HISTORY: Final = 10_000
@@ -23,18 +34,26 @@ _FINGERPRINT_DIGITS: Final = frozenset(b"0123456789abcdef")
 _FINGERPRINT_LENGTH: Final = 32
 # The field of a model that names its columns.
 NAMED: Final = record.FIELDS[-1]
+_LONGEST_EPOCH: Final = 64
+_local: Final = re.compile(rb"[\x21-\x7e]{1,128}").fullmatch
 _NO_COLUMNS: Final[Mapping[bytes, Columns]] = {}
 
 
+# The members of a sorted set, each with its score.
+Members = tuple[tuple[bytes, float], ...]
+# The last parts of the keys of a user's decisions.
+OF_DECISIONS: Final = (keys.SHARED, keys.DECISIONS, keys.AGENDA)
+
+
 class Stored(msgspec.Struct, frozen=True):
-    """A key of a user, named by `keys.of(user, kind)`, and its value: a hash, a list or a string.
+    """A key of a user, named by `keys.of(user, kind)`, and its value: a hash, a list, a sorted set or a string.
 
     A string may expire in `expires_ms` milliseconds.
     """
 
     user: str
     kind: str
-    value: dict[bytes, bytes] | list[bytes] | bytes
+    value: dict[bytes, bytes] | list[bytes] | Members | bytes
     expires_ms: int | None = None
 
 
@@ -54,14 +73,60 @@ def check(stored: Stored, sizes: Mapping[str, int], columns: Mapping[bytes, Colu
         _check_marker(key, stored, sizes)
     elif stored.expires_ms is not None:
         raise CorruptState(key, "only an idempotency key expires")
-    elif kind == keys.HISTORY:
-        _check_history(key, value)
-    elif kind == keys.SYNC:
-        _check_sync(key, value)
+    elif kind in _CHECKS:
+        _CHECKS[kind](key, value)
     elif kind in sizes or (keys.is_policy(kind) and isinstance(value, dict) and NAMED in value):
         _check_model(key, value, sizes.get(kind), columns)
     else:
         raise CorruptState(key, "this version does not know what it is")
+
+
+def check_decisions(stored: Iterable[Stored]) -> None:
+    """Raise CorruptState unless the keys of one user's decisions, each of which is valid, fit together."""
+    found = {one.kind: one for one in stored if one.kind in OF_DECISIONS}
+    if not found:
+        return
+    [user] = {one.user for one in found.values()}
+    values: dict[str, Any] = {kind: one.value for kind, one in found.items()}
+    shared, records, agenda = (values.get(kind, {}) for kind in OF_DECISIONS)
+    if not shared:
+        raise CorruptState(keys.shared(user), "is missing, and there are decisions")
+    if {*records} != {*dict(agenda)}:
+        raise CorruptState(keys.agenda(user), "does not have just the decisions that there are")
+    counts = decision.decode_user(keys.shared(user), [shared.get(name) for name in decision.SHARED], b"")
+    there = [decision.decode(keys.decisions(user), blob) for blob in records.values()]
+    opened = sum(one.status in decision.OPEN for one in there)
+    if (counts.records, counts.open) != (len(there), opened):
+        raise CorruptState(keys.shared(user), "counts other decisions than there are")
+
+
+def _check_shared(key: str, value: object) -> None:
+    if not isinstance(value, dict):
+        raise CorruptState(key, "holds a value of another type")
+    if not value.keys() >= {*decision.SHARED} or not 1 <= len(value[b"epoch"]) <= _LONGEST_EPOCH:
+        raise CorruptState(key, f"lacks one of {', '.join(name.decode() for name in decision.SHARED)}")
+    decision.decode_user(key, [value[name] for name in decision.SHARED], b"")
+
+
+def _check_records(key: str, value: object) -> None:
+    if not isinstance(value, dict):
+        raise CorruptState(key, "holds a value of another type")
+    for name, blob in value.items():
+        if not _local(name):
+            raise CorruptState(key, f"{name!r} is not the id of a decision")
+        where = f"{key} {name.decode()}"
+        made = decision.decode(where, blob)
+        told = [number for number in (made.first, made.reward, made.held) if number is not None]
+        if not all(map(math.isfinite, (made.score, *made.x, *told, *made.parts.values()))):
+            raise CorruptState(where, "has a number that is not finite")
+
+
+def _check_agenda(key: str, value: object) -> None:
+    if not isinstance(value, tuple):
+        raise CorruptState(key, "holds a value of another type")
+    for name, score in value:
+        if not _local(name) or not math.isfinite(score):
+            raise CorruptState(key, f"{name!r} is not the id of a decision with its moment")
 
 
 def _check_marker(key: str, stored: Stored, sizes: Mapping[str, int]) -> None:
@@ -104,3 +169,12 @@ def _check_model(key: str, value: object, size: int | None, columns: Mapping[byt
     problem = "has none of A, b and meta" if found is None else record.flaw(found)
     if problem is not None:
         raise CorruptState(key, problem)
+
+
+_CHECKS: Final[Mapping[str, Callable[[str, object], None]]] = {
+    keys.HISTORY: _check_history,
+    keys.SYNC: _check_sync,
+    keys.SHARED: _check_shared,
+    keys.DECISIONS: _check_records,
+    keys.AGENDA: _check_agenda,
+}

@@ -230,13 +230,16 @@ async def ask_for_what_is_shared(url: str) -> None:
         await servers.close()
 
 
-def test_rights_in_redis_are_enough_and_none_too_many() -> None:
+def test_rights_in_redis_are_enough_and_none_too_many(tmp_path: Path) -> None:
     """With the rights that docs/run/operations.md gives a user of Redis every route that needs Redis works, also when a
     reply of Redis is lost; nothing is denied, and each of the commands is really used."""
     text = (ROOT / "docs/run/operations.md").read_text()
     [command] = re.findall(r"^redis-cli (ACL SETUSER (?:.*\\\n)*.*)$", text, re.MULTILINE)
     words = shlex.split(command.replace("\\\n", " "))
     made: dict[str, tuple[str, str]] = {role: make_key(role, role) for role in ROLES}
+    decide = {"user_id": "ann", "candidates": [{"id": "a"}], "loop": "one"}
+    policies = tmp_path / "policies.toml"
+    policies.write_text('[loops.one]\nchampion = "linucb-v1"\nopen_max = 1\n')  # the second decision removes the first
     with (
         redis_server() as store,
         redis_server("--replicaof", f"127.0.0.1 {store.port}"),
@@ -251,6 +254,7 @@ def test_rights_in_redis_are_enough_and_none_too_many() -> None:
             "API_KEYS": "\n".join(line for _, line in made.values()),
             "RATE_LIMIT_PER_SECOND": "1000",
             "FEATURE_HISTORY_SIZE": "1",
+            "POLICIES": str(policies),
             **PATIENT,
         }
         store.command("CONFIG", "RESETSTAT")
@@ -264,6 +268,8 @@ def test_rights_in_redis_are_enough_and_none_too_many() -> None:
                 ("client", "POST", "/score", score("ann"), {}),
                 ("client", "POST", "/score", score("ann"), {}),
                 *[("client", "POST", "/reward", reward("ann"), {"Idempotency-Key": "1"})] * 2,
+                *[("client", "POST", "/decisions", decide, {})] * 2,
+                ("reader", "GET", "/users/ann", None, {}),
                 ("reader", "GET", "/stats/ann", None, {}),
                 ("reader", "GET", "/features/ann", None, {}),
                 ("admin", "POST", "/reset/ann", None, {}),

@@ -215,6 +215,7 @@ def test_rights_of_commands_are_enough_and_none_too_many(
         "policies": 0,
         "policies --prune": 0,
         "prior": 0,
+        "settle": 0,
     }.items():
         done = run(f"python -m app {words}", shell, served.pid)
         assert done.returncode == code, done.stdout

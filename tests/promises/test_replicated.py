@@ -1,7 +1,7 @@
 """REDIS_WAIT_REPLICAS: what is acknowledged is on that many replicas of the very server that has it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -46,6 +46,9 @@ class TakenOver:
 
     async def masters(self) -> Mapping[str, Lend]:
         return await self._then.masters()
+
+    async def slots(self) -> Sequence[Sequence[int]]:
+        return await self._then.slots()
 
     async def refresh(self) -> None:
         pass

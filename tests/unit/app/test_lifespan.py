@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from app.decisions.settle import Settled
 from app.http.api_keys import make_key
 from app.lifespan import Parts, SharedState, wait_replicas_of
 from app.settings import Secret, Settings
@@ -62,6 +63,14 @@ class Part:
     async def keep(self) -> None:
         self.note("keep")
 
+    async def some(self, most: int) -> Settled:
+        self.note(f"settle {most}")
+        if self.calls.count(f"settle {most}") == 1:
+            raise StoreUnavailable("away")
+        if self.calls.count(f"settle {most}") == 2:
+            raise RuntimeError("a defect")
+        return Settled(failed=["oo:{ann}:d one: is not a decision"])
+
     async def keep_settled(self) -> None:
         try:
             await asyncio.Event().wait()
@@ -78,7 +87,7 @@ async def turns() -> None:
 async def run(part: Any, **settings: Any) -> None:
     """Start and stop; the garbage collector's settings are put back."""
     threshold = gc.get_threshold()
-    parts = Parts(Settings(**settings), part, part, part, part, part, part, part, part, part, None)
+    parts = Parts(Settings(**settings), part, part, part, part, part, part, part, part, part, None, part)
     try:
         async with parts.lifespan(part):
             for _ in range(5):
@@ -104,7 +113,7 @@ async def test_files_are_read_again_on_hangup(policies: str) -> None:
     """That of the policies if there is one."""
     part: Any = Part()
     threshold = gc.get_threshold()
-    parts = Parts(Settings(policies=policies), part, part, part, part, part, part, part, part, part, None)
+    parts = Parts(Settings(policies=policies), part, part, part, part, part, part, part, part, part, None, part)
     async with parts.lifespan(part):
         await asyncio.sleep(0)
         signal.raise_signal(signal.SIGHUP)
@@ -112,6 +121,18 @@ async def test_files_are_read_again_on_hangup(policies: str) -> None:
         assert part.calls.count("read") == (2 if policies else 1)
     gc.unfreeze()
     gc.set_threshold(*threshold)
+
+
+async def test_settling_ends_nothing(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """It comes again after an outage, which the store logs, and after a defect; and says who cannot be settled."""
+    monkeypatch.setattr("app.lifespan._SETTLE_SECONDS", 0)
+    part = Part()
+    await run(part)
+    assert part.calls.count("settle 100") > 2
+    assert "settling failed" in caplog.text
+    assert "decisions cannot be settled: oo:{ann}:d one: is not a decision" in caplog.text
+    assert "away" not in caplog.text
+    assert "close" in part.calls
 
 
 @pytest.mark.parametrize(

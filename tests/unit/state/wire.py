@@ -1,6 +1,6 @@
 """The embedded store behind a wire that notes what is sent over it, and fails when a test says so."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
@@ -50,6 +50,9 @@ class Wire:
 
     async def masters(self) -> Mapping[str, Lend]:
         return {self.shares[0] if len(self.shares) == 1 else self.shares.pop(0): partial(self.connection, "")}
+
+    async def slots(self) -> Sequence[Sequence[int]]:
+        return [range(4_096), range(4_096, 16_384)]
 
     async def refresh(self) -> None:
         self.refreshed += 1

@@ -1,9 +1,13 @@
 """Keys of users as the service writes them, for tests of the commands."""
 
+from typing import Any
+
 import numpy as np
 
-from state.values import record
+from state import keys
+from state.values import decision, record
 from state.values.columns import Columns
+from state.values.decision import Learned, Shadow, User
 from state.values.record import Meta, Record
 from state.values.stored import Stored
 
@@ -27,3 +31,47 @@ NAMED = Stored(
 def broken_model(user: str) -> Stored:
     """A model that no rewards could have made."""
     return model(user, scale=0.5)
+
+
+def decided(status: decision.Status = "open", **fields: Any) -> decision.Record:
+    """A decision with all that one may have."""
+    usual: dict[str, Any] = {
+        "request": b"\x00\xff" * 8,
+        "loop": "tips",
+        "policy": "egreedy-v1",
+        "born": 4,
+        "decided": 1_795_438_044_123,
+        "deadline": 1_795_524_444_123,
+        "ids": ["rent", "walk\x1b[2J"],
+        "propensities": [0.95, 0.05],
+        "chosen": 0,
+        "score": 1.25,
+        "seed": 2**64 - 1,
+        "by_policy": [Shadow("egreedy-v1", [0.95, 0.05]), Shadow("push-v1", [0.5, 0.5])],
+        "labels": ["one"],
+        "x": [0.1],
+    }
+    return decision.Record(status=status, **(usual | fields))
+
+
+def decisions(**made: decision.Record) -> list[Stored]:
+    """The keys of a user with these decisions."""
+    opened = sum(one.status in decision.OPEN for one in made.values())
+    moments = sorted((float(one.deadline), name.encode()) for name, one in made.items())
+    return [
+        Stored("ann", keys.SHARED, decision.encode_user(User(b"0123456789abcdef", 9, 7, opened, len(made)))),
+        Stored("ann", keys.DECISIONS, {name.encode(): decision.encode(one) for name, one in made.items()}),
+        Stored("ann", keys.AGENDA, tuple((name, at) for at, name in moments)),
+    ]
+
+
+REWARDED = decided(
+    "rewarded",
+    n=2,
+    first=0.5,
+    reward=1.0,
+    rewarded=1_795_438_050_000,
+    late=True,
+    learned=[Learned("egreedy-v1", 3, b""), Learned("push-v1", 5, COLUMNS.fingerprint)],
+    parts={"a b": 0.5},
+)

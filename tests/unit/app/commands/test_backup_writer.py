@@ -14,7 +14,7 @@ from app.commands.backup_writer import Writer
 from state import keys
 from state.users import Found
 from state.values.stored import Stored
-from tests.unit.app.commands.samples import HISTORY, MARKER, broken_model, model
+from tests.unit.app.commands.samples import COLUMNS, HISTORY, MARKER, REWARDED, broken_model, decided, decisions, model
 
 
 def written(path: Path, *users: Found) -> tuple[list[Any], list[str]]:
@@ -54,6 +54,38 @@ def test_the_idempotency_keys_of_a_lost_model_are_lost(tmp_path: Path) -> None:
     lines, left_out = written(tmp_path / "f", Found("ann", [broken_model("ann"), MARKER, other], []))
     assert [line.split(": ")[0] for line in left_out] == [keys.record("ann", "linucb-v1"), keys.of("ann", MARKER.kind)]
     assert [key["kind"] for key in lines[1]["keys"]] == ["egreedy-v1:once:k"]
+
+
+def test_decisions_are_whole_or_left_out(tmp_path: Path) -> None:
+    """Their three keys go together: none is written when one cannot be, or when they tell of different decisions."""
+    whole = decisions(one=decided(), two=REWARDED)
+    lines, left_out = written(tmp_path / "f", Found("ann", [HISTORY, *whole], []))
+    assert left_out == []
+    assert [key["kind"] for key in lines[1]["keys"]] == ["history", "u", "d", "t"]
+    assert lines[1]["keys"][2]["decisions"]["two"]["reward"] == 1.0
+    assert lines[1]["keys"][3]["scores"] == {"one": 1_795_524_444_123, "two": 1_795_524_444_123}
+    damaged = Stored("ann", keys.DECISIONS, {b"one": b"x"})
+    for found, words in (
+        (Found("ann", [HISTORY, whole[0], whole[2]], [keys.decisions("ann")]), "never writes"),
+        (Found("ann", [HISTORY, whole[0], damaged, whole[2]], []), "is not a decision"),
+        (Found("ann", [HISTORY, *decisions(one=decided())[:2], whole[2]], []), "does not have just the decisions"),
+    ):
+        lines, left_out = written(tmp_path / "f", found)
+        assert words in left_out[0]
+        assert "with all that is about decisions" in left_out[-1]
+        assert [key["kind"] for key in lines[1]["keys"]] == ["history"]
+
+
+def test_columns_of_decisions_are_in_the_line(tmp_path: Path) -> None:
+    """Another Redis can correct what was learned with them."""
+    with Writer(tmp_path / "f") as writer:
+        writer.begin()
+        writer.columns = {COLUMNS.fingerprint: COLUMNS}
+        writer.write(Found("ann", decisions(two=REWARDED), []))
+        writer.finish()
+    line = gzip.decompress((tmp_path / "f").read_bytes()).splitlines()[1]
+    [_, made, _] = msgspec.json.decode(line)["keys"]
+    assert list(made["columns"]) == [COLUMNS.fingerprint.decode()]
 
 
 @pytest.mark.parametrize("step", ["open", "fdopen"])

@@ -14,6 +14,8 @@ from app.commands.cli import run
 from app.settings import Settings
 from state.redis.connect import open_servers
 from state.redis.servers import Servers
+from state.users import Found
+from tests.unit.app.commands.samples import COLUMNS, HISTORY, NAMED, REWARDED, decided, decisions, model
 
 
 def saved(directory: Path, name: str, d: int) -> None:
@@ -75,3 +77,11 @@ def test_users_are_grouped_by_count_and_size() -> None:
     groups = list(moving._bounded(Read([], {}, size) for size in sizes))
     assert [len(group) for group in groups] == [1, 1, 2, 1_024, 477]
     assert [user.size for group in groups for user in group] == sizes
+
+
+def test_columns_that_users_name() -> None:
+    """Those of models and of decisions; a decision may be called like the field in which a model names its own."""
+    made = decisions(columns=REWARDED)
+    assert moving._named([Found("ann", [model("ann"), HISTORY, *made], [])]) == {COLUMNS.fingerprint}
+    assert moving._named([Found("ann", [NAMED], [])]) == {COLUMNS.fingerprint}
+    assert moving._named([Found("ann", [model("ann"), *decisions(columns=decided())], [])]) == set()

@@ -7,7 +7,7 @@ from rich.console import Console
 from app.commands.show import picture
 from state.transfer import Page
 from state.values.stored import Stored
-from tests.unit.app.commands.samples import HISTORY, model
+from tests.unit.app.commands.samples import HISTORY, REWARDED, decided, decisions, model
 
 
 def shown(page: Page) -> tuple[str, bool]:
@@ -28,6 +28,26 @@ def test_a_user() -> None:
     assert text.count(" " * 16 + "│" + "█" * 16) == 5
     assert "history: the last 1 of 1\n  2026-11-23T12:47:24Z linucb-v1 rent +1.5000" in text
     assert "todo\\x1b[2J" in text
+
+
+def test_decisions() -> None:
+    """Those that are open, then the last with an outcome; each in a line, and nothing that controls a terminal."""
+    made = {f"d{number}": decided("cancelled", born=number) for number in range(10)}
+    text, whole = shown(
+        Page(decisions(mail=decided(chosen=1), sms=decided("deferred", held=0.25), **made, z=REWARDED), [])
+    )
+    assert whole
+    assert [line.rstrip() for line in text.splitlines()[1:5]] == [
+        "",
+        "open decisions: the last 2 of 2",
+        "  2026-11-23T12:47:24Z mail tips walk\\x1b[2J 0.050 open",
+        "  2026-11-23T12:47:24Z sms  tips rent        0.950 deferred +0.2500",
+    ]
+    assert "decisions with an outcome: the last 10 of 11" in text
+    assert "rewarded  +1.0000" in text
+    text, whole = shown(Page([decisions(a=REWARDED)[0], Stored("ann", "d", {b"a": b"x"})], []))
+    assert not whole
+    assert "oo:{ann}:d a: is not a decision" in text
 
 
 def test_nothing() -> None:

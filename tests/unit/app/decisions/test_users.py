@@ -2,10 +2,12 @@
 
 import random
 
+import numpy as np
 import pytest
 
 from app.decisions.decide import Decider
 from app.decisions.models import Models
+from app.decisions.outcome import Outcomes, Told
 from app.decisions.priors import Priors
 from app.decisions.reward import Learner
 from app.decisions.sync import Sync
@@ -13,7 +15,9 @@ from app.decisions.users import Statistics, Users
 from app.policies.catalog import policies
 from state import keys
 from state.errors import CorruptState
+from state.values import record
 from state.values.record import Meta
+from tests.support.decided import made, rules, shifted
 from tests.unit.app.bandit.samples import task
 from tests.unit.app.decisions.scene import CANDIDATES, CONTEXT, NOW, Noted, Twice, ask, stored
 
@@ -78,6 +82,41 @@ async def test_a_reset_keeps_keys_and_sync() -> None:
         found = await users.statistics("egreedy-v1", "u")
         assert (found.meta.pulls, found.meta.reward_count) == (1, 0)
         assert await store.read(keys.sync("u"), (b"a",)) == [b"1"]
+
+
+async def test_what_each_policy_learned() -> None:
+    """Of each policy that has a model: theta as in the statistics, and the standard error of each column."""
+    async with stored() as store:
+        users = Users(store, Models(store, ROWS), ROWS, Priors(store.shared, ROWS))
+        assert await users.learned("u") == []
+        await serve(store)
+        [one] = await users.learned("u")
+        known = await users.statistics("egreedy-v1", "u")
+        values = await store.read(keys.record("u", "egreedy-v1"), record.FIELDS)
+    assert (one.policy, one.meta, one.theta) == (known.policy, known.meta, known.theta)
+    found = record.decode("", 7, values)
+    assert found is not None
+    assert one.errors == pytest.approx(np.sqrt(np.diag(np.linalg.inv(found.a))))
+    assert min(one.errors) < 1.0
+
+
+async def test_open_decisions() -> None:
+    """Those without an outcome, oldest first; none after a reset, which takes them out of the index too."""
+    store = shifted("memory://")
+    users = Users(store, rules(store).models, ROWS, Priors(store.shared, ROWS))
+    assert await users.open("u") == []
+    first, second, third = await made(store, "u", "z", "y", "x")
+    await Outcomes(rules(store)).reward(second.id, Told(reward=1.0))
+    assert await users.open("u") == [("z", first.record), ("x", third.record)]
+    assert await ask(store, "ZCARD", keys.due(None)) == 1
+    await users.reset("u")
+    assert await users.open("u") == []
+    assert await ask(store, "EXISTS", keys.due(None), *(keys.of("u", kind) for kind in ("u", "d", "t"))) == 0
+    await made(store, "u", "z")
+    names = {keys.of("u", kind) for kind in ("u", "d", "t")}
+    assert names < set(await users.erase("u"))
+    assert await ask(store, "EXISTS", keys.due(None), *names) == 0
+    await store.close()
 
 
 async def test_an_erasure_keeps_nothing() -> None:

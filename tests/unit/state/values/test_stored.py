@@ -1,18 +1,35 @@
 """The one rule of what may be stored under a key of a user."""
 
+import math
+from typing import Any
+
+import msgspec
 import numpy as np
 import pytest
 
 from state import keys
 from state.errors import CorruptState
-from state.values import record
+from state.values import decision, record
+from state.values.decision import Shadow, User
 from state.values.record import Meta, Record
-from state.values.stored import LONGEST_HISTORY, LONGEST_LIFE_MS, Stored, check
+from state.values.stored import LONGEST_HISTORY, LONGEST_LIFE_MS, Stored, check, check_decisions
 
 SIZES = {"p": 2}
 ENTRY = b'[1,"t",0.5,1,false,0.0,1,"p"]'
 MODEL = record.encode(Record(np.eye(2), np.zeros(2), Meta()))
 PRINT = b"0123456789abcdef" * 2
+OPEN = decision.Record(b"", "tips", "p", "open", 0, 5, 7, ["a"], [1.0], 0, 0.5, 1, [Shadow("p", [1.0])], ["one"], [1.0])
+SHARED = Stored("u", keys.SHARED, decision.encode_user(User(b"e", 2, 5, 1, 2)))
+MADE = Stored(
+    "u",
+    keys.DECISIONS,
+    {b"x": decision.encode(OPEN), b"y": decision.encode(msgspec.structs.replace(OPEN, status="cancelled"))},
+)
+AGENDA = Stored("u", keys.AGENDA, ((b"y", 7.0), (b"x", 7.5)))
+
+
+def made_with(**fields: Any) -> Stored:
+    return Stored("u", keys.DECISIONS, {b"x": decision.encode(msgspec.structs.replace(OPEN, **fields))})
 
 
 @pytest.mark.parametrize(
@@ -24,6 +41,9 @@ PRINT = b"0123456789abcdef" * 2
         Stored("u", keys.SYNC, {"é".encode(): b"1"}),
         Stored("u", "p:once:k", PRINT, 1),
         Stored("u", "p:once:k", PRINT, LONGEST_LIFE_MS),
+        SHARED,
+        MADE,
+        AGENDA,
     ],
     ids=lambda stored: f"{stored.user[:1]} {stored.kind} {stored.expires_ms}",
 )
@@ -52,6 +72,19 @@ def test_valid(stored: Stored) -> None:
         (Stored("u", keys.SYNC, [b""]), "another type"),
         (Stored("u", keys.SYNC, {b"a": b"\xff"}), "not UTF-8"),
         (Stored("u", keys.SYNC, {b"\xff": b"a"}), "not UTF-8"),
+        (Stored("u", keys.SHARED, b""), "another type"),
+        (Stored("u", keys.SHARED, {b"epoch": b"e"}), "lacks one of epoch, seq"),
+        (Stored("u", keys.SHARED, {**SHARED.value, b"open": b"-1"}), "not a count"),  # type: ignore[dict-item]
+        (Stored("u", keys.SHARED, {**SHARED.value, b"epoch": b""}), "lacks one of"),  # type: ignore[dict-item]
+        (Stored("u", keys.DECISIONS, []), "another type"),
+        (Stored("u", keys.DECISIONS, {b"a b": b""}), "not the id of a decision"),
+        (Stored("u", keys.DECISIONS, {b"x": b"{}"}), "d x: is not a decision"),
+        (made_with(x=[math.inf]), "not finite"),
+        (made_with(reward=math.nan), "not finite"),
+        (made_with(parts={"a": math.inf}), "not finite"),
+        (Stored("u", keys.AGENDA, {b"x": b""}), "another type"),
+        (Stored("u", keys.AGENDA, ((b"x", math.inf),)), "with its moment"),
+        (Stored("u", keys.AGENDA, ((b"", 1.0),)), "with its moment"),
         (Stored("u", "q:once:k", PRINT, 1), "idempotency key under a policy"),
         (Stored("u", "p:once:", PRINT, 1), "idempotency key under a policy"),
         (Stored("u", "p:once:k", PRINT[1:], 1), "fingerprint"),
@@ -67,3 +100,27 @@ def test_invalid(stored: Stored, problem: str) -> None:
     """Anything else is refused, with its key."""
     with pytest.raises(CorruptState, match=problem):
         check(stored, SIZES)
+
+
+@pytest.mark.parametrize(
+    ("stored", "problem"),
+    [
+        ([], None),
+        ([Stored("u", "p", MODEL)], None),
+        ([SHARED, MADE, AGENDA], None),
+        ([Stored("u", keys.SHARED, decision.encode_user(User(b"e")))], None),
+        ([MADE, AGENDA], "u: is missing"),
+        ([SHARED, MADE], "does not have just the decisions"),
+        ([SHARED, AGENDA], "does not have just the decisions"),
+        ([SHARED, MADE, Stored("u", keys.AGENDA, ((b"x", 1.0), (b"z", 2.0)))], "does not have just the decisions"),
+        ([SHARED], "counts other decisions"),
+        ([Stored("u", keys.SHARED, decision.encode_user(User(b"e", 1, 1, 2, 2))), MADE, AGENDA], "counts other"),
+    ],
+)
+def test_decisions_fit_together(stored: list[Stored], problem: str | None) -> None:
+    """What is shared, the decisions and the agenda are all there, and tell of the same decisions."""
+    if problem is None:
+        check_decisions(stored)
+        return
+    with pytest.raises(CorruptState, match=problem):
+        check_decisions(stored)

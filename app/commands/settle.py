@@ -1,0 +1,36 @@
+"""The command `settle`: book what is due for users who do not return."""
+
+import argparse
+from typing import Final
+
+from app.catalog_file import read_catalog
+from app.commands.terminal import FAILED, PATIENCE, complain, connected, progress_bar, say
+from app.decisions.ledger import Rules
+from app.decisions.models import Models
+from app.decisions.plan import Plans
+from app.decisions.priors import Priors
+from app.decisions.settle import Settler
+from app.settings import Settings
+from state.store import Store
+
+__all__ = ["settle_users"]
+
+_HISTORY: Final = 1  # settling writes no history
+
+
+async def settle_users(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Settle the users who are due; the exit code."""
+    known = read_catalog(settings)
+    async with connected(settings) as servers:
+        store = Store(servers, timeout=PATIENCE, history_size=_HISTORY, marker_seconds=settings.idempotency_ttl_seconds)
+        models, priors = Models(store, known.policies), Priors(store.shared, known.policies)
+        rules = Rules(models, priors, known.policies, Plans(lambda: known), settings.decision_grace_seconds * 1_000)
+        settler = Settler(rules, store)
+        by, waiting = await settler.waiting()
+        with progress_bar() as progress:
+            task = progress.add_task("settle", total=waiting)
+            done = await settler.all(by if arguments.once else None, lambda count: progress.advance(task, count))
+    for problem in done.failed:
+        complain(f"left for an hour: {problem}")
+    say(f"settled: {done.decisions:,} decisions in {done.users:,} looks at users; left: {len(done.failed):,} users")
+    return FAILED if done.failed else 0
