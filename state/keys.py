@@ -39,6 +39,7 @@ __all__ = [
     "kind_of",
     "marker",
     "marker_parts",
+    "named",
     "of",
     "parse",
     "rate",
@@ -108,8 +109,13 @@ def kind_of(key: str) -> str:
 
 
 def fixed(policies: Iterable[str]) -> list[str]:
-    """The last parts of all keys that a user may have under `policies`, without idempotency keys and their index."""
+    """The last parts of the keys that a backup has of a user under `policies`, without idempotency keys."""
     return [*policies, HISTORY, SYNC]
+
+
+def named(policies: Iterable[str]) -> list[str]:
+    """The last parts of all keys that an erasure removes by name: those of `fixed` and of the user's decisions."""
+    return [*fixed(policies), SHARED, DECISIONS, AGENDA]
 
 
 def is_policy(word: str) -> bool:

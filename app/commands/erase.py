@@ -32,7 +32,7 @@ async def erase_user(arguments: argparse.Namespace, settings: Settings) -> int:
         life = settings.idempotency_ttl_seconds
         store = Store(servers, timeout=PATIENCE, history_size=1, marker_seconds=life)
         policies = dict.fromkeys((*SIZES, *await store.shared.policies()))
-        fixed = [keys.of(arguments.user, kind) for kind in keys.fixed(policies)]
+        fixed = [keys.of(arguments.user, kind) for kind in keys.named(policies)]
         removed = await store.erase(arguments.user, fixed, thorough=arguments.thorough)
     for key in removed:
         say(key)

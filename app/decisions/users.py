@@ -52,16 +52,17 @@ class Users:
         return history.decode(keys.history(user_id), await self._store.history(user_id))
 
     async def reset(self, user_id: str) -> None:
-        """Remove the models of a user under all policies, and the history."""
+        """Remove the models of a user under all policies, the history and the decisions."""
         models = [keys.record(user_id, policy_id) for policy_id in await self._all_policies()]
-        await self._store.wipe(user_id, [*models, keys.history(user_id)])
+        decisions = [keys.shared(user_id), keys.decisions(user_id), keys.agenda(user_id)]
+        await self._store.wipe(user_id, [*models, keys.history(user_id), *decisions])
 
     async def erase(self, user_id: str) -> list[str]:
         """Remove every key of a user, idempotency keys and the last sync too; the sorted names of those that existed.
 
         A decision or reward that comes meanwhile is removed as a whole, or counts as one that came later.
         """
-        kinds = keys.fixed(await self._all_policies())
+        kinds = keys.named(await self._all_policies())
         return await self._store.erase(user_id, [keys.of(user_id, kind) for kind in kinds])
 
     async def _all_policies(self) -> list[str]:

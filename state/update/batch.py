@@ -214,9 +214,10 @@ class Batch:
         elif type(write) is Schedule:
             self._values[key] = moved(self._values[key], write.scores)
         elif type(write) is not Append:
-            self._odd.discard(key)
             self._values[key] = [] if key in self._agendas else (None,) * len(self._hashes.get(key, ()))
-            self._show({name: None for name in self._plain if name.startswith(f"{key} ")})
+            fields = [name for name in self._plain if name.startswith(f"{key} ")]
+            self._odd -= {key, *fields}
+            self._show(dict.fromkeys(fields))
 
     def _show(self, entries: Mapping[str, bytes | None]) -> None:
         """Let later steps see the fields of hashes that any step of this batch reads."""

@@ -116,8 +116,9 @@ def test_keys_are_read_back(key: str, parsed: tuple[str, str] | None) -> None:
 
 
 def test_all_keys_of_a_user_are_known() -> None:
-    """What an erasure removes by name: a model for each policy, the history and the last sync."""
+    """What an erasure removes by name: a model for each policy, the history, the last sync and the decisions."""
     assert keys.fixed(["a", "b"]) == ["a", "b", "history", "sync"]
+    assert keys.named(["a", "b"]) == ["a", "b", "history", "sync", "u", "d", "t"]
     assert keys.everything("an*n") == "oo:{an%2An}:*"
 
 
