@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 from litestar import Request, delete, get, post, put
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath, FromQuery
+from litestar.params import FromPath
 from msgspec import UNSET, convert
 from msgspec.structs import asdict
 
@@ -37,11 +37,12 @@ from app.messages.decisions import (
     OutcomeAnswer,
     OutcomeRequest,
     Problem,
+    RetractionQuery,
     RewardOf,
     RewardsAnswer,
     RewardsRequest,
 )
-from app.messages.reading import Reader
+from app.messages.reading import Reader, read_query
 from app.policies.loop import Loop
 from app.precedence import Precedence
 from state.values.decision import Record
@@ -132,10 +133,9 @@ def _outcome_routes(outcomes: Outcomes, max_body_bytes: int, precedence: Precede
         return await tell(request, decision_id, outcomes.correct)
 
     @delete("/decisions/{decision_id:str}/reward", status_code=200, opt=CLIENT)
-    async def retract(
-        decision_id: FromPath[str], part: FromQuery[str | None] = None, if_n: FromQuery[int | None] = None
-    ) -> Answer:
-        return Answer(_outcome(await outcomes.retract(decision_id, Told(part=part, if_n=if_n))))
+    async def retract(request: AnyRequest, decision_id: FromPath[str]) -> Answer:
+        told = read_query(RetractionQuery, request.query_params.multi_items())
+        return Answer(_outcome(await outcomes.retract(decision_id, Told(part=told.part, if_n=told.if_n))))
 
     @post("/decisions/{decision_id:str}/activate", status_code=200, opt=CLIENT)
     async def activate(decision_id: FromPath[str]) -> Answer:

@@ -96,12 +96,11 @@ class Ledger:
         return None if blob is None else decision.decode(f"{self._decisions} {local}", blob)
 
     def current(self, local: str) -> Record | None:
-        """A decision, after its default reward was booked if that is due. Raises More and CorruptState."""
+        """A decision, after what is due of it. Raises More and CorruptState."""
         found = self.record(local)
-        if found is not None and found.deadline <= self.now and self._waits(found):
-            self._book_default(local, found)
-            return self.record(local)
-        return found
+        if found is not None:
+            self._pass(local, found)
+        return self.record(local)
 
     def add(self, local: str, new: Record) -> None:
         """Keep a new decision."""
@@ -121,12 +120,20 @@ class Ledger:
         self._scores[local.encode()] = self._next(new)
 
     def _next(self, kept: Record) -> int:
-        """When a decision must be looked at again: when its default is due, or when it may go."""
-        plan = self._rules.plans.get(kept.loop)
-        waits = kept.status == "open" and plan is not None and plan.loop.default_reward is not None
-        return kept.deadline + (0 if waits else self._rules.grace)
+        """When a decision must be looked at again: when its time is over, or when it may go."""
+        return kept.deadline + (0 if self._waits(kept) else self._rules.grace)
 
-    def _drop(self, local: str, old: Record) -> None:
+    def _waits(self, found: Record) -> bool:
+        """Whether the end of its window changes a decision."""
+        return found.status == "deferred" or (found.status == "open" and self._default(found) is not None)
+
+    def _default(self, found: Record) -> float | None:
+        plan = self._rules.plans.get(found.loop)
+        return plan.loop.default_reward if plan else None
+
+    def _drop(self, local: str) -> None:
+        old = self.record(local)
+        assert old is not None  # noqa: S101  # who drops it has seen it
         self._records[local.encode()] = None
         self._scores[local.encode()] = None
         self.user = msgspec.structs.replace(
@@ -142,35 +149,44 @@ class Ledger:
         Raises More for those that were not read.
         """
         due = [name for name, at in self._agenda() if at <= self.now]
-        lacking = tuple(
-            Entry(self._decisions, name) for name in due if entry(self._decisions, name) not in self._values
-        )
-        if lacking:
-            raise More(lacking)
+        self._need(due)
         for name in due:
-            local = name.decode()
-            found = self.record(local)
+            found = self.record(name.decode())
             if found is None:  # a record that someone removed by hand
                 self._scores[name] = None
-            elif found.deadline + self._rules.grace <= self.now and not self._waits(found):
-                self._drop(local, found)
-            elif self._waits(found):
-                self._book_default(local, found)
             else:
                 self._scores[name] = self._next(found)
+                self._pass(name.decode(), found)
         return len(due)
 
-    def _waits(self, found: Record) -> bool:
-        return found.status == "open" and self._next(found) == found.deadline
+    def _need(self, names: Sequence[bytes]) -> None:
+        """Raise More for decisions that were not read."""
+        lacking = [name for name in names if entry(self._decisions, name) not in self._values]
+        if lacking:
+            raise More(tuple(Entry(self._decisions, name) for name in lacking))
 
-    def _book_default(self, local: str, found: Record) -> None:
-        default = self._rules.plans[found.loop].loop.default_reward
-        assert default is not None  # noqa: S101  # that is what waiting means
-        taught, _ = self.teach(found, default)
-        booked = msgspec.structs.replace(taught, status="defaulted", rewarded=found.deadline, n=found.n + 1)
-        self.put(local, found, booked)
-        if booked.deadline + self._rules.grace <= self.now:
-            self._drop(local, booked)
+    def _pass(self, local: str, found: Record) -> None:
+        """Let the time that has passed have its effect on a decision."""
+        if self._waits(found) and found.deadline <= self.now:
+            self._end(local, found)
+        if found.deadline + self._rules.grace <= self.now:
+            self._drop(local)
+
+    def _end(self, local: str, found: Record, *, early: bool = False) -> None:
+        """End a decision's window: its default reward is booked, or what was never shown is void.
+
+        One that ends early does not count as open any more, but its outcome may still come.
+        """
+        default = self._default(found)
+        if found.status == "open" and default is not None:
+            taught, _ = self.teach(found, default)
+            moment = min(found.deadline, self.now)
+            ended = msgspec.structs.replace(taught, status="defaulted", rewarded=moment, n=found.n + 1, early=early)
+        elif early:
+            ended = msgspec.structs.replace(found, early=True)
+        else:
+            ended = msgspec.structs.replace(found, status="void", held=None, n=found.n + 1)
+        self.put(local, found, ended)
 
     def model(self, policy: Policy) -> Model:
         """A model, as the steps before and this one have left it. Raises More and CorruptState."""
@@ -203,27 +219,22 @@ class Ledger:
         return moved(self._values[keys.agenda(self._user_id)], self._scores).first
 
     def make_room(self, loop: Loop) -> None:
-        """Let go of old decisions, so that one more is within the loop's limits. Raises More."""
-        if self.user.open < loop.open_max and self.user.records < _RECORDS * loop.open_max:
+        """Let go of old decisions, so that one more is within the loop's limits. Raises More and CorruptState."""
+        most = _RECORDS * loop.open_max
+        if self.user.open < loop.open_max and self.user.records < most:
             return
         names = [name for name, _ in self._agenda()]
-        lacking = tuple(
-            Entry(self._decisions, name) for name in names if entry(self._decisions, name) not in self._values
-        )
-        if lacking:
-            raise More(lacking)
-        there = [(name.decode(), self.record(name.decode())) for name in names]
-        kept = [(local, each) for local, each in there if each is not None]
-        # Those with an outcome go first; then the oldest open ones end early.
-        for local, each in sorted(kept, key=lambda pair: _is_open(pair[1])):
-            if self.user.open < loop.open_max and self.user.records < _RECORDS * loop.open_max:
-                return
-            if _is_open(each) and self.user.open < loop.open_max and self.user.records >= _RECORDS * loop.open_max:
-                continue
-            if self._waits(each):
-                self._book_default(local, each)
-            else:
-                self._drop(local, each)
+        self._need(names)
+        found = {name.decode(): self.record(name.decode()) for name in names}
+        kept = {local: each for local, each in found.items() if each is not None}
+        opened = [local for local, each in kept.items() if _is_open(each)]
+        for local in opened[: max(self.user.open - loop.open_max + 1, 0)]:
+            self._end(local, kept[local], early=True)
+        # Those that are not open go first, and all of them if they hide the open ones.
+        hides = self.user.open >= loop.open_max
+        for local in sorted(kept, key=lambda local: local in opened):
+            if self.user.records >= most or hides:
+                self._drop(local)
 
     def save(self, policy: Policy, fields: Mapping[bytes, bytes]) -> None:
         """Keep fields of a model."""
@@ -289,7 +300,7 @@ class Ledger:
 
 
 def _is_open(made: Record) -> int:
-    return made.status in ("open", "deferred")
+    return made.status in ("open", "deferred") and not made.early
 
 
 def _row(policy: Policy, made: Record) -> Vector:

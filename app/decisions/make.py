@@ -72,7 +72,7 @@ class Maker:
             ledger.settle()
             local = asked.local or ids.made(ledger.now, salt)
             whole = ids.decision_id(local, user_id)
-            before = ledger.record(local) if asked.local else None
+            before = ledger.current(local) if asked.local else None
             if before is not None:
                 if before.request != digest:
                     raise KeyReused(f"the id {local} was used before for another decision")

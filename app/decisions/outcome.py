@@ -3,7 +3,7 @@
 A record changes here and nowhere else, by pure functions of the record, the time and what was told.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
 import msgspec
@@ -14,7 +14,7 @@ from app.decisions.explain import Explanation, explain
 from app.decisions.ledger import Ledger, Rules, reads
 from app.policies.loop import Loop
 from state.update.changes import Change, Values
-from state.values.decision import Record
+from state.values.decision import Part, Record
 
 __all__ = ["Outcome", "Outcomes", "Told"]
 
@@ -61,7 +61,7 @@ class Outcomes:
 
     async def retract(self, whole: str, told: Told) -> Outcome:
         """The reward that was told was none."""
-        return await self._act(whole, lambda ledger, made, _: _retracted(ledger, made, told))
+        return await self._act(whole, lambda ledger, made, loop: _retracted(ledger, made, loop, told))
 
     async def activate(self, whole: str) -> Outcome:
         """A deferred decision was shown."""
@@ -87,7 +87,7 @@ class Outcomes:
             ledger.settle()
             made = ledger.current(local)
             if made is None:
-                return ledger.change(ledger.now)
+                return Change(ledger.now) if only_look else ledger.change(ledger.now)
             plan = self._rules.plans.get(made.loop)
             try:
                 what, after, skipped = act(ledger, made, plan.loop if plan else None)
@@ -108,141 +108,130 @@ class Outcomes:
             raise found
         moment = ids.made_at(local)
         longest = max((plan.loop.window for plan in self._rules.plans.values()), default=0) * 1_000
-        if moment is not None and moment + longest + self._rules.grace < found:
+        if moment is not None and moment + longest + self._rules.grace <= found:
             raise Gone("the decision is too old: nothing is kept of it any more")
         raise NotKnown("there is no such decision")
 
 
 def _rewarded(ledger: Ledger, made: Record, loop: Loop | None, told: Told) -> tuple[What, Record, list[str]]:
-    value = _fit(made, loop, told)
-    if told.part is not None:
-        if (known := made.parts.get(told.part)) is not None:
-            if known == value:
-                return "duplicate", made, []
-            raise _refused(f"the part {told.part!r} has another value already; PUT corrects it", made)
-    elif made.first is not None:
-        if made.first == value:
-            return "duplicate", made, []
+    value = _value(told)
+    name = _part(made, loop, told)
+    known = made.parts.get(name)
+    # Before anything else: what was accepted once is accepted whenever it comes again.
+    if known is not None and known.first == value:
+        return "duplicate", made, []
+    _check_range(made, loop, name, value)
+    if known is not None:
         raise _refused("another reward was told before; PUT corrects it", made)
-    late = ledger.now > made.deadline
-    _check_shown(made, late=late)
-    if made.status == "deferred":
-        return "held", _told(made, told, value, held=_total(made, told, value)), []
+    _check_shown(made)
+    late = ledger.now >= made.deadline
     if late and (loop is None or loop.late == "discard"):
         return "late", made, []
-    return _learn(ledger, _told(made, told, value), _total(made, told, value), late=late)
+    what: What = "corrected" if made.status == "defaulted" else "applied"
+    return _stand(ledger, made, {name: Part(value, value)}, what, late=late)
 
 
 def _corrected(ledger: Ledger, made: Record, loop: Loop | None, told: Told) -> tuple[What, Record, list[str]]:
-    value = _fit(made, loop, told)
+    value = _value(told)
+    name = _part(made, loop, told)
+    known = made.parts.get(name)
+    _check_shown(made)
+    # Before `if_n`: a client that did not get the answer repeats what it sent.
+    if known is not None and known.value == value:
+        return "duplicate", made, []
+    _check_range(made, loop, name, value)
     _check_n(made, told)
-    late = ledger.now > made.deadline
-    _check_shown(made, late=late)
-    if told.part is not None and told.part not in made.parts:
-        raise _refused(f"there is no part {told.part!r} to correct", made)
-    if made.status == "deferred" and made.held is not None:
-        if made.held == _total(made, told, value):
-            return "duplicate", made, []
-        return "held", _told(made, told, value, held=_total(made, told, value)), []
-    if made.status not in ("rewarded", "retracted", "defaulted"):
+    if known is not None:
+        return _stand(ledger, made, {name: Part(known.first, value)}, "corrected", late=made.late)
+    if made.status != "defaulted":
         raise _refused("there is no reward to correct", made)
-    if made.status == "defaulted" and (loop is None or loop.late == "discard"):
+    late = ledger.now >= made.deadline
+    if late and (loop is None or loop.late == "discard"):
         return "late", made, []
-    if made.status == "rewarded" and made.reward == _total(made, told, value):
+    return _stand(ledger, made, {name: Part(value, value)}, "corrected", late=late)
+
+
+def _retracted(ledger: Ledger, made: Record, loop: Loop | None, told: Told) -> tuple[What, Record, list[str]]:
+    name = _part(made, loop, told)
+    known = made.parts.get(name)
+    _check_shown(made)
+    if known is not None and known.value is None:
         return "duplicate", made, []
-    what, after, skipped = _learn(ledger, _told(made, told, value), _total(made, told, value), late=made.late)
-    return "corrected" if what == "applied" else what, after, skipped
-
-
-def _retracted(ledger: Ledger, made: Record, told: Told) -> tuple[What, Record, list[str]]:
+    _check_range(made, loop, name, None)
     _check_n(made, told)
-    if made.parts and told.part is None:
-        raise Unfit("part: the reward is a sum, so one of its parts must be named")
-    if told.part is not None:
-        if told.part not in made.parts:
-            raise _refused(f"there is no part {told.part!r} to take back", made)
-        parts = {name: value for name, value in made.parts.items() if name != told.part}
-        if parts and made.status == "rewarded":
-            after, skipped = ledger.correct(made, sum(parts.values()))
-            return "retracted", msgspec.structs.replace(after, parts=parts, n=made.n + 1), skipped
-        made = msgspec.structs.replace(made, parts=parts)
-    if made.held is not None:
-        return "retracted", msgspec.structs.replace(made, held=None, n=made.n + 1), []
-    if made.status == "retracted":
-        return "duplicate", made, []
-    if made.status != "rewarded":
+    if known is None:
         raise _refused("there is no reward to take back", made)
-    after, skipped = ledger.correct(made, None)
-    return "retracted", msgspec.structs.replace(after, status="retracted", n=made.n + 1), skipped
+    return _stand(ledger, made, {name: Part(known.first, None)}, "retracted", late=made.late)
 
 
 def _activated(ledger: Ledger, made: Record) -> tuple[What, Record, list[str]]:
-    if made.status == "cancelled":
-        raise _refused("the decision was cancelled", made)
+    _check_shown(made)
     if made.status != "deferred":
         return "duplicate", made, []
-    if ledger.now > made.deadline:
-        raise _refused("the decision's time is over, and it was never shown", made)
-    shown = msgspec.structs.replace(made, status="open")
-    if made.held is None:
-        return "activated", shown, []
-    what, after, skipped = _learn(ledger, msgspec.structs.replace(shown, held=None), made.held, late=False)
-    return ("activated" if what == "applied" else what), after, skipped
+    shown = msgspec.structs.replace(made, status="retracted" if made.parts else "open", held=None)
+    return ("activated", shown, []) if made.held is None else _stand(ledger, shown, {}, "activated", late=False)
 
 
 def _cancelled(made: Record) -> tuple[What, Record, list[str]]:
-    if made.status == "cancelled":
+    if made.status in ("cancelled", "void"):
         return "duplicate", made, []
     if made.status not in ("open", "deferred"):
         raise _refused("the decision has an outcome already", made)
     return "cancelled", msgspec.structs.replace(made, status="cancelled", held=None, n=made.n + 1), []
 
 
-def _learn(ledger: Ledger, made: Record, total: float, *, late: bool) -> tuple[What, Record, list[str]]:
-    """The record after `total` was learned: anew, or in place of what was."""
-    what: What = "applied" if made.reward is None else "corrected"
-    after, skipped = ledger.teach(made, total) if made.reward is None else ledger.correct(made, total)
-    return (
-        what,
-        msgspec.structs.replace(
-            after, status="rewarded", rewarded=ledger.now, late=late or made.status == "defaulted", n=made.n + 1
-        ),
-        skipped,
-    )
+def _stand(
+    ledger: Ledger, made: Record, changed: dict[str, Part], what: What, *, late: bool
+) -> tuple[What, Record, list[str]]:
+    """The record in which the `changed` parts stand: held until the decision is shown, or learned."""
+    parts = {**made.parts, **changed}
+    total = _total(parts)
+    skipped: list[str] = []
+    after = msgspec.structs.replace(made, parts=parts, n=made.n + 1)
+    if made.status == "deferred":
+        return ("retracted" if what == "retracted" else "held"), msgspec.structs.replace(after, held=total), []
+    if made.reward is not None:
+        after, skipped = ledger.correct(after, total)
+    elif total is not None:
+        after, skipped = ledger.teach(after, total)
+    status: Literal["rewarded", "retracted"] = "retracted" if total is None else "rewarded"
+    moment = ledger.now if what != "retracted" else made.rewarded
+    return what, msgspec.structs.replace(after, status=status, rewarded=moment, late=late), skipped
 
 
-def _told(made: Record, told: Told, value: float, *, held: float | None = None) -> Record:
-    """The record that remembers what was told: the first value, or the value of a part."""
-    made = msgspec.structs.replace(made, held=held, n=made.n + (held is not None))
-    if told.part is not None:
-        return msgspec.structs.replace(made, parts={**made.parts, told.part: value})
-    return msgspec.structs.replace(made, first=value if made.first is None else made.first)
+def _total(parts: Mapping[str, Part]) -> float | None:
+    standing = [part.value for part in parts.values() if part.value is not None]
+    return sum(standing) if standing else None
 
 
-def _total(made: Record, told: Told, value: float) -> float:
-    return value if told.part is None else sum(({**made.parts, told.part: value}).values())
-
-
-def _fit(made: Record, loop: Loop | None, told: Told) -> float:
-    """The reward that was told. Raises Unfit."""
+def _value(told: Told) -> float:
     assert told.reward is not None  # noqa: S101  # messages require it
-    if loop is None:
-        return told.reward
-    if (loop.aggregation == "sum") != (told.part is not None):
-        needs = "needs" if loop.aggregation == "sum" else "takes no"
-        raise Unfit(f"part: a reward in the loop {loop.name!r} {needs} part")
-    if told.part is not None and told.part not in made.parts and len(made.parts) >= _MOST_PARTS:
-        raise Unfit(f"part: a reward has at most {_MOST_PARTS} parts")
-    if not loop.low <= _total(made, told, told.reward) <= loop.high:
-        what = "reward" if told.part is None else "reward: the sum of the parts"
-        raise Unfit(f"{what}: takes {loop.low:g} to {loop.high:g} in the loop {loop.name!r}")
     return told.reward
 
 
-def _check_shown(made: Record, *, late: bool) -> None:
+def _part(made: Record, loop: Loop | None, told: Told) -> str:
+    """The name of what was told, "" if it is no part of a sum. Raises Unfit."""
+    name = told.part or ""
+    if loop is not None and (loop.aggregation == "sum") != bool(name):
+        needs = "needs" if loop.aggregation == "sum" else "takes no"
+        raise Unfit(f"part: a reward in the loop {loop.name!r} {needs} part")
+    if name not in made.parts and len(made.parts) >= _MOST_PARTS:
+        raise Unfit(f"part: a reward has at most {_MOST_PARTS} parts")
+    return name
+
+
+def _check_range(made: Record, loop: Loop | None, name: str, value: float | None) -> None:
+    """Raise Unfit for a reward that would not be one of the loop's; None takes the part back."""
+    total = _total({**made.parts, name: Part(0.0, value)})
+    if loop is not None and total is not None and not loop.low <= total <= loop.high:
+        what = "reward: the sum of the parts" if name else "reward"
+        raise Unfit(f"{what}: takes {loop.low:g} to {loop.high:g} in the loop {loop.name!r}")
+
+
+def _check_shown(made: Record) -> None:
     if made.status == "cancelled":
         raise _refused("the decision was cancelled", made)
-    if made.status == "deferred" and late:
+    if made.status == "void":
         raise _refused("the decision's time is over, and it was never shown", made)
 
 

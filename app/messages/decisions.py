@@ -27,6 +27,7 @@ __all__ = [
     "PolicyOfUser",
     "Problem",
     "RefusedAnswer",
+    "RetractionQuery",
     "RewardOf",
     "RewardsAnswer",
     "RewardsRequest",
@@ -141,6 +142,13 @@ class OutcomeRequest(msgspec.Struct, frozen=True):
     counts if the last outcome's `n` was this."""
 
     reward: Finite
+    part: Part | None = None
+    if_n: Annotated[int, Meta(ge=0)] | None = None
+
+
+class RetractionQuery(msgspec.Struct, frozen=True):
+    """What is taken back: in a loop that adds rewards up, a part. With `if_n`: only if the last outcome's `n` was it."""
+
     part: Part | None = None
     if_n: Annotated[int, Meta(ge=0)] | None = None
 

@@ -1,13 +1,13 @@
 """How a request body is read: strictly, after known faults are mended."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 import msgspec
 
 from app.messages.decoding import decoded
 
-__all__ = ["Reader", "Unreadable"]
+__all__ = ["Reader", "Unreadable", "read_query"]
 
 T = TypeVar("T")
 
@@ -39,3 +39,11 @@ class Reader(Generic[T]):
             raise Unreadable("the body is not UTF-8") from None
         except RecursionError:
             raise Unreadable("the body is nested too deeply") from None
+
+
+def read_query(type_: type[T], pairs: Iterable[tuple[str, str]]) -> T:
+    """The message in the parameters of a query, of which the last of each name counts. Raises Unreadable."""
+    try:
+        return msgspec.convert(dict(pairs), type_, strict=False)
+    except msgspec.ValidationError as error:
+        raise Unreadable(str(error)) from None

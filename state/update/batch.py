@@ -228,9 +228,10 @@ class Batch:
             else:
                 self._show({entry(key, member): score for member, score in write.scores.items()})
         elif type(write) is not Append:
-            self._odd.discard(key)
             self._values[key] = NOTHING if key in self._agendas else (None,) * len(self._hashes.get(key, ()))
-            self._show({name: None for name in self._plain if name.startswith(f"{key} ")})
+            fields = [name for name in self._plain if name.startswith(f"{key} ")]
+            self._odd -= {key, *fields}
+            self._show(dict.fromkeys(fields))
 
     def _show(self, entries: Mapping[str, bytes | float | None]) -> None:
         """Let later steps see the fields and scores that any step of this batch reads."""

@@ -12,6 +12,7 @@ __all__ = [
     "SHARED",
     "Evidence",
     "Learned",
+    "Part",
     "Record",
     "Shadow",
     "Status",
@@ -56,14 +57,22 @@ class Shadow(msgspec.Struct, frozen=True, array_like=True):
     propensities: list[_Share]
 
 
+class Part(msgspec.Struct, frozen=True, array_like=True):
+    """A reward that was told: the value that came `first`, and what stands now; None: it was taken back."""
+
+    first: float
+    value: float | None
+
+
 class Record(msgspec.Struct, frozen=True, array_like=True):
     """A decision. Moments are in milliseconds since 1970, by Redis's clock.
 
     `request` is a digest of what was asked. `ids` are the candidates' and `propensities` theirs, of which `chosen` was
     drawn by `seed`. `by_policy` are the champion and the shadows. `labels` and `x` are the chosen one's base columns.
-    `born` is the user's count of changes at the decision. `reward` is what is learned now, `first` what was posted
-    first, `held` a reward that waits for an activation, `n` the number of outcomes. `parts` are those of a sum.
-    `evidence` is there as long as no reward was learned.
+    `born` is the user's count of changes at the decision. `reward` is what is learned now, `held` a reward that waits
+    for an activation, `n` the number of outcomes. `parts` are the rewards that add up to it, by name; a reward that is
+    no sum has the name "". With `early` it made room for others before its time, and does not count as open. `evidence`
+    is there as long as no reward was learned.
     """
 
     request: bytes
@@ -82,13 +91,13 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     labels: list[str]
     x: list[float]
     n: _Count = 0
-    first: float | None = None
     reward: float | None = None
     held: float | None = None
     rewarded: _Moment | None = None
     late: bool = False
     learned: list[Learned] = []
-    parts: dict[str, float] = {}
+    parts: dict[str, Part] = {}
+    early: bool = False
     evidence: Evidence | None = None
 
 
@@ -114,7 +123,7 @@ def decode(key: str, blob: bytes) -> Record:
     """The decision in `blob`. Raises CorruptState, which names `key`."""
     try:
         found = _decode(blob)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CorruptState(key, f"is not a decision: {error}") from None
     sizes = {len(found.ids), len(found.propensities), *(len(each.propensities) for each in found.by_policy)}
     if len(sizes) > 1 or found.chosen >= len(found.ids) or len(found.labels) != len(found.x):

@@ -116,8 +116,9 @@ def _check_records(key: str, value: object) -> None:
             raise CorruptState(key, f"{name!r} is not the id of a decision")
         where = f"{key} {name.decode()}"
         made = decision.decode(where, blob)
-        told = [number for number in (made.first, made.reward, made.held) if number is not None]
-        if not all(map(math.isfinite, (made.score, *made.x, *told, *made.parts.values()))):
+        parts = [number for part in made.parts.values() for number in (part.first, part.value)]
+        told = [number for number in (made.reward, made.held, *parts) if number is not None]
+        if not all(map(math.isfinite, (made.score, *made.x, *told))):
             raise CorruptState(where, "has a number that is not finite")
 
 
