@@ -1,14 +1,17 @@
 """Settling over the embedded store: what is due, in groups, and what cannot be settled."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from app.decisions import settle
+from app.decisions.ledger import Ledger
 from state import keys
 from state.errors import ConflictError
+from state.update.changes import MOMENT, NOTHING, Schedule, place
 from state.values import decision
-from tests.support.decided import Shifted, made, settler, shifted
+from tests.support.decided import Shifted, made, rules, settler, shifted
 from tests.unit.app.decisions.scene import ask
 
 pytestmark = pytest.mark.anyio
@@ -102,3 +105,17 @@ async def test_whoever_is_changed_by_others_is_left_to_them(store: Shifted, monk
     monkeypatch.setattr(lost._rules.models, "update", conflict)
     done = await lost.all(None)
     assert (done.users, done.decisions, done.failed) == (1, 0, [])
+
+
+async def test_a_change_of_the_agenda_always_writes_the_index(store: Shifted) -> None:
+    """Also the moment that it has: another replica may be mending the index, and what changes the agenda must win."""
+    own = rules(store)
+    values: dict[str, Any] = {keys.shared("u"): [None] * 5, keys.agenda("u"): NOTHING, MOMENT: (b"1", b"0")}
+    [made_one] = await made(store, "other", "x")
+    due = place(own.due("u"))
+    for indexed in (None, float(made_one.record.deadline)):
+        ledger = Ledger(own, "u", values | {due: indexed}, b"e")
+        ledger.add("x", made_one.record)
+        assert Schedule(keys.due(None), {b"u": made_one.record.deadline}) in ledger.change(None).writes
+    for indexed, writes in ((None, 0), (5.0, 1)):
+        assert len(Ledger(own, "u", values | {due: indexed}, b"e").change(None).writes) == writes
