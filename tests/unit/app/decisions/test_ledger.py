@@ -54,7 +54,8 @@ def rules() -> Iterator[Rules]:
 
 def values(now: int, user: decision.User | None = None, **records: Record) -> dict[str, Any]:
     """What is read of a user with these decisions, in the order of their deadlines."""
-    fields = decision.encode_user(user or decision.User(b"e", 1, 0, len(records), len(records)))
+    opened = sum(each.status in ("open", "deferred") for each in records.values())
+    fields = decision.encode_user(user or decision.User(b"e", 1, 0, opened, len(records)))
     found: dict[str, Any] = {
         keys.shared("u"): [fields[name] for name in decision.SHARED],
         MOMENT: [b"%d" % (now // 1_000), b"%d" % (now % 1_000 * 1_000)],

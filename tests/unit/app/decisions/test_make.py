@@ -10,12 +10,11 @@ import pytest
 from app.bandit.context import Context
 from app.decisions.asked import Asked
 from app.decisions.decide import Candidate
-from app.decisions.errors import BadDecision, NotKnown
+from app.decisions.errors import BadDecision
 from app.decisions.ids import parsed
 from app.decisions.ledger import Rules
 from app.decisions.make import Maker
 from app.decisions.models import Models
-from app.decisions.outcome import Outcomes, Told
 from app.decisions.plan import plans
 from app.policies.catalog import catalog
 from state import keys
@@ -35,17 +34,17 @@ def asked(**more: Any) -> Asked:
 
 
 @asynccontextmanager
-async def making() -> AsyncIterator[tuple[Twice, Maker, Noted, Rules]]:
+async def making() -> AsyncIterator[tuple[Twice, Maker, Noted]]:
     async with stored() as store:
         noted = Noted()
         rules = Rules(Models(store, CATALOG.policies), CATALOG.policies, plans(CATALOG), 1_000)
         with clock():
-            yield store, Maker(rules, noted, chance=random.Random(4)), noted, rules
+            yield store, Maker(rules, noted, chance=random.Random(4)), noted
 
 
 async def test_a_step_may_run_twice() -> None:
     """With the same id, draws and writes, also without an id of the client's; it is told of once."""
-    async with making() as (store, maker, noted, _):
+    async with making() as (store, maker, noted):
         made = [await maker.make(asked()) for _ in range(3)]
         assert all(first == second for first, second in store.changes)
     assert len({each.id for each in made}) == 3
@@ -55,7 +54,7 @@ async def test_a_step_may_run_twice() -> None:
 
 async def test_the_record() -> None:
     """All propensities of each policy, and the columns of the chosen one."""
-    async with making() as (_, maker, noted, _):
+    async with making() as (_, maker, noted):
         made = await maker.make(asked(local="x", excluded=["a"], deferred=True))
         again = await maker.make(asked(local="x", excluded=["a"], deferred=True))
         with pytest.raises(KeyReused, match="the id x was used before"):
@@ -71,14 +70,14 @@ async def test_the_record() -> None:
 
 async def test_no_such_loop() -> None:
     """The error names those that there are."""
-    async with making() as (_, maker, _, _):
-        with pytest.raises(BadDecision, match="no 'other', there are .*plain"):
+    async with making() as (_, maker, _):
+        with pytest.raises(BadDecision, match=r"no 'other', there are .*plain"):
             await maker.make(asked(loop="other"))
 
 
 async def test_tasks_are_in_the_history() -> None:
     """A decision of the first system's policies, with what that assumed where nothing is said."""
-    async with making() as (store, maker, _, _):
+    async with making() as (store, maker, _):
         task = Candidate("t", {"priority": 9, "is_overdue": 1, "task_age_days": "odd"})
         await maker.make(asked(loop="tips", candidates=[task], context=Context({"hour_of_day": 7}, {})))
         [entry] = history.decode("k", await store.history("u"))
@@ -90,20 +89,3 @@ async def test_tasks_are_in_the_history() -> None:
         True,
         0.0,
     )
-
-
-async def test_an_outcome_may_run_twice() -> None:
-    """Each change of a record is the same when its step runs again."""
-    async with making() as (store, maker, _, rules):
-        outcomes = Outcomes(rules)
-        whole = (await maker.make(asked(local="x"))).id
-        store.changes.clear()
-        await outcomes.reward(whole, Told(reward=1.0))
-        await outcomes.correct(whole, Told(reward=2.0))
-        await outcomes.retract(whole, Told())
-        assert len(store.changes) == 3
-        for first, second in store.changes:
-            assert first.result == second.result
-            assert [repr(write) for write in first.writes] == [repr(write) for write in second.writes]
-        with pytest.raises(NotKnown):
-            await outcomes.read("x")

@@ -219,8 +219,8 @@ def forgetting(forget: float, baseline: float) -> Policy:
 @pytest.mark.parametrize(("forget", "baseline"), [(1.0, 0.0), (0.5, 0.0), (0.9, 0.25)])
 @pytest.mark.parametrize("later", [0, 1, 5])
 async def test_corrected_and_taken_back(forget: float, baseline: float, later: int) -> None:
-    """To the last bit what the same operations give by hand, weighted by forget^m after m later rewards; and within 1e-9
-    what it would be if the reward had been another from the beginning, or had only aged the others."""
+    """To the last bit what the same operations give by hand, weighted by forget^m after m later rewards;
+    within 1e-9 what it would be if the reward had been another from the beginning, or had only aged the others."""
     numbers = np.random.default_rng(3)
     row = forgetting(forget, baseline)
     x, *others = numbers.uniform(0, 1, (8, 2))
