@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.decisions.ids import LOCAL, decision_id, made, made_at, parsed
 
-USERS = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=256)
+USERS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=256)
 LOCALS = st.from_regex(LOCAL, fullmatch=True)
 MOMENTS = st.integers(0, 2**50 - 1)
 CHANCE = st.integers(0, 2**64 - 1)

@@ -52,7 +52,7 @@ def rules() -> Iterator[Rules]:
     yield Rules(models, CATALOG.policies, plans(CATALOG), GRACE)
 
 
-def values(now: int, user: decision.User | None = None, **records: Record) -> dict[str, Any]:
+def values(now: int, records: dict[str, Record], user: decision.User | None = None) -> dict[str, Any]:
     """What is read of a user with these decisions, in the order of their deadlines."""
     opened = sum(each.status in ("open", "deferred") for each in records.values())
     fields = decision.encode_user(user or decision.User(b"e", 1, 0, opened, len(records)))
@@ -91,12 +91,12 @@ def test_what_is_read() -> None:
 def test_time_never_runs_back(last: int, now: int) -> None:
     """It is the later of Redis's clock and the user's last moment, within what can be stored."""
     with rules() as known:
-        assert ledger(known, values(5_123, decision.User(b"e", last=last))).now == now
+        assert ledger(known, values(5_123, {}, decision.User(b"e", last=last))).now == now
 
 
 def test_what_was_not_read_is_asked_for() -> None:
     """A decision, a model, and what is due."""
-    found = values(DEADLINE, x=OPEN)
+    found = values(DEADLINE, {"x": OPEN})
     model = CATALOG.policies["serves"]
     with rules() as known:
         with pytest.raises(More) as more:
@@ -133,7 +133,7 @@ def test_what_time_does(change: dict[str, Any], now: int, status: str | None) ->
     kept = msgspec.structs.replace(OPEN, **change)
     with rules() as known:
         for settled in (True, False):
-            found = ledger(known, values(now, x=kept))
+            found = ledger(known, values(now, {"x": kept}))
             if settled:
                 found.settle()
             current = found.current("x")
@@ -148,7 +148,7 @@ def test_what_time_does(change: dict[str, Any], now: int, status: str | None) ->
 def test_a_default_is_booked_before_the_record_goes() -> None:
     """However late it is noticed."""
     with rules() as known:
-        found = ledger(known, values(DEADLINE + GRACE, x=OPEN))
+        found = ledger(known, values(DEADLINE + GRACE, {"x": OPEN}))
         assert found.settle() == 1
         writes = found.change(None).writes
     assert [type(write) for write in writes] == [Fields, Drop, Schedule, Fields]
@@ -160,7 +160,7 @@ def test_at_most_so_many_at_once() -> None:
     """Those with the first deadlines, in their order."""
     many = {f"x{place}": msgspec.structs.replace(OPEN, deadline=DEADLINE + place) for place in range(AGENDA + 8)}
     with rules() as known:
-        found = ledger(known, values(DEADLINE + 900, **many))
+        found = ledger(known, values(DEADLINE + 900, many))
         assert found.settle() == AGENDA
         assert found.user.open == 8
         assert after(found.record("x0"), rewarded=DEADLINE, reward=-2.0, n=1)
@@ -170,12 +170,12 @@ def test_at_most_so_many_at_once() -> None:
 def test_nothing_is_written_for_nothing() -> None:
     """Not even a new user."""
     with rules() as known:
-        assert ledger(known, values(1, x=OPEN)).change("seen").writes == ()
+        assert ledger(known, values(1, {"x": OPEN})).change("seen").writes == ()
 
 
 def test_a_record_that_was_removed_by_hand() -> None:
     """Its turn comes, and it is forgotten."""
-    found = values(DEADLINE, x=OPEN)
+    found = values(DEADLINE, {"x": OPEN})
     found[entry(HASH, b"x")] = None
     with rules() as known:
         one = ledger(known, found)
@@ -188,7 +188,7 @@ def test_room_is_made(loop: str) -> None:
     """The oldest open ones end early, and stay: their outcome may still come."""
     there = {name: msgspec.structs.replace(OPEN, loop=loop) for name in "abc"}
     with rules() as known:
-        found = ledger(known, values(45_000, **there))
+        found = ledger(known, values(45_000, there))
         found.make_room(CATALOG.loops[loop])
         assert (found.user.open, found.user.records) == (1, 3)
         status = "defaulted" if loop == "small-books" else "open"
@@ -202,7 +202,7 @@ def test_room_for_records() -> None:
     settled = msgspec.structs.replace(OPEN, loop="small", status="cancelled")
     with rules() as known:
         there = {"open": msgspec.structs.replace(OPEN, loop="small"), **{f"x{place}": settled for place in range(7)}}
-        found = ledger(known, values(45_000, decision.User(b"e", 1, 0, 1, 8), **there))
+        found = ledger(known, values(45_000, there, decision.User(b"e", 1, 0, 1, 8)))
         found.make_room(CATALOG.loops["small"])
         assert (found.record("open") is not None, found.record("x0")) == (True, None)
         assert (found.user.open, found.user.records) == (1, 7)
@@ -212,6 +212,6 @@ def test_room_where_no_open_one_is_in_sight() -> None:
     """The settled ones that hide them go."""
     settled = msgspec.structs.replace(OPEN, loop="small", status="cancelled")
     with rules() as known:
-        found = ledger(known, values(45_000, decision.User(b"e", 1, 0, 2, 4), a=settled, b=settled))
+        found = ledger(known, values(45_000, {"a": settled, "b": settled}, decision.User(b"e", 1, 0, 2, 4)))
         found.make_room(CATALOG.loops["small"])
         assert (found.record("a"), found.record("b"), found.user.records) == (None, None, 2)

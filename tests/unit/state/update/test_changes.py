@@ -95,7 +95,7 @@ def test_moved(stored: dict[bytes, int], changes: list[dict[bytes, int | None]])
     """What is known of a sorted set after changes is its beginning, as the whole set sorted would have it."""
 
     def first(known: dict[bytes, int]) -> list[tuple[bytes, float]]:
-        return sorted(known.items(), key=lambda pair: (pair[1], pair[0]))[:AGENDA]
+        return sorted(((member, float(score)) for member, score in known.items()), key=lambda pair: pair[::-1])[:AGENDA]
 
     whole, read = dict(stored), first(stored)
     for change in changes:
