@@ -147,7 +147,7 @@ class OutcomeRequest(msgspec.Struct, frozen=True):
 
 
 class RetractionQuery(msgspec.Struct, frozen=True):
-    """What is taken back: in a loop that adds rewards up, a part. With `if_n`: only if the last outcome's `n` was it."""
+    """What is taken back: in a loop that adds rewards up, a part. With `if_n` only if the last `n` was this."""
 
     part: Part | None = None
     if_n: Annotated[int, Meta(ge=0)] | None = None

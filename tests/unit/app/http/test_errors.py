@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from litestar import Request
 from litestar.exceptions import NotFoundException
 
+from app.decisions.errors import BadDecision, Gone, NotKnown, Refused, Unfit
 from app.http.body import TooLarge
-from app.http.errors import STATUS, answer_to
+from app.http.errors import STATUS, answer_to, status_of
 from app.tips.errors import LlmError
 from state import errors
 
@@ -31,6 +33,11 @@ def test_an_unexpected_error_is_logged_without_the_path(caplog: pytest.LogCaptur
     [
         (TooLarge("long"), 413),
         (errors.KeyReused("reused"), 422),
+        (BadDecision("odd"), 422),
+        (Unfit("too much"), 422),
+        (Refused("no", "open", None), 409),
+        (Gone("old"), 410),
+        (NotKnown("none"), 404),
         (errors.StoreUnavailable("away"), 503),
         (errors.ConflictError("lost"), 503),
         (errors.CorruptState("oo:{ann}:history", "odd"), 500),
@@ -62,3 +69,15 @@ def test_each_error_of_the_store_and_of_tips_has_a_row() -> None:
     known = tuple(STATUS)
     own = [kind for kind in kinds(errors.StoreError) + kinds(LlmError)[1:] if kind.__module__.split(".")[0] != "tests"]
     assert [kind for kind in own if not issubclass(kind, known)] == []
+
+
+def test_a_refusal_says_how_the_decision_stands() -> None:
+    """Beside the reason: its status, and the reward that is recorded."""
+    answer = answer_to(request(), Refused("no", "rewarded", 0.5))
+    assert msgspec.to_builtins(answer.content) == {"detail": "no", "status": "rewarded", "recorded": 0.5}
+
+
+def test_an_error_that_nobody_expects_has_no_status() -> None:
+    """So that one of several requests does not hide a defect."""
+    assert status_of(RuntimeError("a defect")) is None
+    assert status_of(KeyError("another")) is None

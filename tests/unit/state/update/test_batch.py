@@ -10,7 +10,28 @@ from redis.exceptions import ResponseError
 from state import keys
 from state.errors import CorruptState, KeyReused
 from state.update.batch import Batch, Operation
-from state.update.changes import Append, Change, Fields, Hash, List, Once, Read, Remove, Step, Values, Watched, Write
+from state.update.changes import (
+    MOMENT,
+    Agenda,
+    Append,
+    Change,
+    Drop,
+    Entry,
+    Fields,
+    Hash,
+    List,
+    Moment,
+    More,
+    Once,
+    Read,
+    Remove,
+    Schedule,
+    Step,
+    Values,
+    Watched,
+    Write,
+    entry,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -226,3 +247,77 @@ async def test_settle_passes_over_who_left() -> None:
     assert operations[0].done.cancelled()
     waiting: Awaitable[object] = operations[1].done
     assert await waiting == 2
+
+
+D = Entry("d", b"one")
+Z = Agenda("z")
+
+
+async def test_two_steps_on_one_entry() -> None:
+    """The second sees what the first left of the entry and of the agenda, and that another one was dropped."""
+    seen: list[object] = []
+
+    def look(values: Values) -> Change[None]:
+        seen.append((values[entry("d", b"one")], values[entry("d", b"two")], values["z"], values[MOMENT]))
+        return Change(None)
+
+    reads = (D, Entry("d", b"two"), Z, Moment())
+    writes = (Fields("d", {b"one": b"2"}), Drop("d", (b"two",)), Schedule("z", {b"one": 9, b"two": None}))
+    found = batch(
+        operation(look, *reads),
+        operation(lambda _: Change(None, writes), *reads),
+        operation(look, *reads),
+        operation(remove("d", "z"), Watched("d"), Watched("z")),
+        operation(look, *reads),
+    )
+    assert found.apply([b"OK", b"1", b"x", [b"one", b"3", b"two", b"5"], [b"7", b"8"]]) == [("DEL", "d", "z")]
+    assert seen == [
+        (b"1", b"x", [(b"one", 3.0), (b"two", 5.0)], [b"7", b"8"]),
+        (b"2", None, [(b"one", 9)], [b"7", b"8"]),
+        (None, None, [], [b"7", b"8"]),
+    ]
+
+
+async def test_entries_that_nobody_reads_are_written() -> None:
+    """A step may add any field to a hash of which it read one."""
+    found = batch(operation(lambda _: Change(1, (Fields("d", {b"new": b"1"}), Drop("d", (b"old",)))), D))
+    assert found.apply([b"OK", None]) == [("HSET", "d", b"new", b"1"), ("HDEL", "d", b"old")]
+
+
+async def test_more_is_read_before_anything_is_written() -> None:
+    """A step that lacks something starts the batch anew, with all that was read before and more."""
+
+    def lacking(values: Values) -> Change[object]:
+        if entry("d", b"two") not in values:
+            raise More((Entry("d", b"two"), H))
+        return Change(values[entry("d", b"two")], (Fields("h", {b"n": b"9"}),))
+
+    operations = [operation(put(1, n=b"1"), H), operation(lacking, D)]
+    found = batch(*operations)
+    assert found.reads("f")[1:] == [("HMGET", "h", b"n", b"m"), ("HGET", "d", b"one")]
+    found.apply([b"OK", [None, None], None])
+    assert found.lacks is True
+    found.restart()
+    assert found.reads("f")[1:] == [("HMGET", "h", b"n", b"m"), ("HGET", "d", b"one"), ("HGET", "d", b"two")]
+    assert found.apply([b"OK", [None, None], None, b"2"]) == [("HSET", "h", b"n", b"9")]
+    assert (found.lacks, len(found.reads("f"))) == (False, 4)
+    found.settle()
+    assert [await outcome(one) for one in operations] == [1, b"2"]
+
+
+async def test_decisions_of_the_wrong_type() -> None:
+    """Only the steps that read them fail; once they are removed, later steps see nothing of them."""
+    operations = [
+        operation(put(1), D),
+        operation(put(2), Z),
+        operation(put(3, n=b"3"), H),
+        operation(remove("d", "z"), Watched("d"), Watched("z")),
+        operation(lambda values: Change((values[entry("d", b"one")], values["z"])), D, Z),
+    ]
+    found = batch(*operations)
+    assert found.apply([b"OK", [None, None], WRONG, WRONG]) == [
+        ("DEL", "d", "z"),
+        ("HSET", "h", b"n", b"3"),
+    ]
+    found.settle()
+    assert [await outcome(one) for one in operations] == [CorruptState, CorruptState, 3, None, (None, [])]

@@ -12,7 +12,21 @@ from state.redis.exchange import exchange
 from state.redis.failure import Outage
 from state.update import transaction
 from state.update.batch import Operation
-from state.update.changes import Append, Change, Fields, Hash, List, Read, Step, Values
+from state.update.changes import (
+    MOMENT,
+    Append,
+    Change,
+    Entry,
+    Fields,
+    Hash,
+    List,
+    Moment,
+    More,
+    Read,
+    Step,
+    Values,
+    entry,
+)
 from state.update.transaction import RESERVE, Flush, Lane, Transactions, fail
 from tests.unit.state.wire import CUT, LOSE, Wire
 
@@ -101,6 +115,46 @@ async def test_nothing_to_write() -> None:
     update = Update()
     assert await update.make(lambda _: Change("seen")) == "seen"
     assert update.wire.sent[-1] == ["DISCARD"]
+    assert await update.make() == 1
+
+
+def add_to_another(values: Values) -> Change[int]:
+    """As `add`, after asking for an entry of another hash."""
+    if entry("oo:{u}:d", b"one") not in values:
+        raise More((Entry("oo:{u}:d", b"one"),))
+    change = add(values)
+    return Change(change.result, (*change.writes, Fields("oo:{u}:d", {b"one": b"%d" % change.result})))
+
+
+async def test_more_is_one_round_trip_more() -> None:
+    """What was watched is let go and watched again, so a race is lost as before; each change is made once."""
+    update = Update()
+    assert await update.make(add_to_another) == 1
+    assert update.wire.sent == [
+        ["WATCH", "HMGET", "LLEN", "MULTI"],
+        ["DISCARD", "WATCH", "HMGET", "LLEN", "HGET", "MULTI"],
+        ["HSET", "HSET", "RPUSH", "LTRIM", "SET", "EXEC"],
+    ]
+    update.wire.on("EXEC", update.rival)
+    assert await update.make(add_to_another) == 101
+    update.wire.on("EXEC", LOSE)
+    assert await update.make(add_to_another) == 102
+    update.wire.on("DISCARD", update.rival)
+    assert await update.make(add_to_another) == 101
+    assert await update.wire.ask(("HGET", "oo:{u}:d", "one"), ("LLEN", PAST)) == [b"101", 4]
+
+
+async def test_more_and_nothing_to_write() -> None:
+    """The transaction is ended, and the connection serves the next one."""
+    update = Update()
+
+    def look(values: Values) -> Change[object]:
+        if MOMENT not in values:
+            raise More((Moment(),))
+        return Change(len(values[MOMENT]))
+
+    assert await update.make(look) == 2
+    assert update.wire.sent[1:] == [["DISCARD", "WATCH", "HMGET", "LLEN", "TIME", "MULTI"], ["DISCARD"]]
     assert await update.make() == 1
 
 

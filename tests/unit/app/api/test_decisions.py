@@ -1,0 +1,57 @@
+"""Decisions with ids over HTTP: what is answered; tests/contract has every odd case."""
+
+import pytest
+
+from tests.unit.app.serving import serving
+
+pytestmark = pytest.mark.anyio
+
+ASKED = {
+    "user_id": "ann",
+    "context": {"hour_of_day": 9},
+    "candidates": [{"id": "rent", "features": {"priority": 4}}, {"id": "walk"}],
+}
+
+
+async def test_a_decision_and_its_outcome() -> None:
+    """Made, shown, rewarded, corrected and taken back by its id."""
+    async with serving(epsilon=0.0) as client:
+        made = (await client.post("/decisions", json=ASKED)).json()
+        assert (made["loop"], made["policy"], made["status"], made["propensity"]) == ("tips", "egreedy-v1", "open", 1.0)
+        assert made["candidates"] == [{"id": "rent", "propensity": 1.0}, {"id": "walk", "propensity": 0.0}]
+        path = f"/decisions/{made['decision_id']}"
+        shown = (await client.get(path)).json()
+        assert {name: shown[name] for name in made} == made
+        assert set(shown["by_policy"]) == {"egreedy-v1", "linucb-v1", "egreedy-v2", "tips-v3"}
+        assert int(shown["seed"]) >= 0
+        done = (await client.post(f"{path}/reward", json={"reward": 1})).json()
+        assert (done["outcome"], done["n"], done["rewarded_at"] is not None) == ("applied", 1, True)
+        assert (await client.put(f"{path}/reward", json={"reward": 0.5})).json()["outcome"] == "corrected"
+        assert (await client.delete(f"{path}/reward", params={"if_n": 2})).json()["outcome"] == "retracted"
+        assert (await client.post(f"{path}/cancel")).status_code == 409
+        assert (await client.post(f"{path}/activate")).json()["outcome"] == "duplicate"
+        assert (await client.get("/stats/ann")).json()["reward_count"] == 0
+
+
+async def test_loops() -> None:
+    """Who serves, who is scored beside, and the rules for rewards."""
+    async with serving() as client:
+        [loop] = (await client.get("/loops")).json()["loops"]
+    assert (loop["loop"], loop["champion"], loop["window_seconds"]) == ("tips", "egreedy-v1", 86_400)
+    assert (loop["reward_min"], loop["reward_max"], loop["default_reward"], loop["late"]) == (
+        -1.0,
+        1.0,
+        None,
+        "correct",
+    )
+
+
+async def test_a_defect_is_not_hidden_among_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nobody expects fails the whole request, and is logged."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    async with serving() as client:
+        monkeypatch.setattr("app.api.decisions._decision", broken)
+        assert (await client.post("/decisions/batch", json={"decisions": [ASKED]})).status_code == 500

@@ -1,0 +1,86 @@
+"""A decision that is wanted: when two are the same, and what cannot be decided."""
+
+from typing import Any
+
+import pytest
+
+from app.bandit.context import Context
+from app.decisions.asked import Asked
+from app.decisions.decide import Candidate
+from app.decisions.errors import BadDecision
+from app.decisions.plan import Plans
+from app.policies.catalog import catalog
+from tests.support.decisions import POLICIES
+
+CATALOG = catalog(POLICIES)
+PLANS = Plans(lambda: CATALOG)
+
+
+def asked(**more: Any) -> Asked:
+    whole = {
+        "user_id": "u",
+        "loop": "plain",
+        "context": Context({"mood": 1, "x": 1}, {"y": 2}),
+        "candidates": [Candidate("a", {"size": 1, "side": 0}), Candidate("b")],
+        **more,
+    }
+    return Asked(**whole)
+
+
+def test_the_order_of_fields_does_not_count() -> None:
+    """Only that of candidates does."""
+    turned = [Candidate("a", {"side": 0, "size": 1}), Candidate("b")]
+    assert asked().digest() == asked(context=Context({"x": 1, "mood": 1}, {"y": 2}), candidates=turned).digest()
+    assert len(asked().digest()) == 16
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"loop": "books"},
+        {"context": Context({"mood": 1, "x": 1}, {"y": 3})},
+        {"candidates": [Candidate("b"), Candidate("a", {"size": 1, "side": 0})]},
+        {"excluded": ["b"]},
+        {"deferred": True},
+        {"local": "x"},
+    ],
+)
+def test_all_else_does(change: dict[str, Any]) -> None:
+    """A repetition with it is another decision."""
+    assert asked(**change).digest() != asked().digest()
+
+
+def test_what_is_allowed_and_seen() -> None:
+    """Places stay as they were; the id is a field that a feature may read, whatever the client calls so."""
+    assert asked(excluded=["a"]).allowed() == [1]
+    assert asked(candidates=[Candidate("a", {"id": "z"})]).seen(0) == {"id": "a"}
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"candidates": [Candidate("a"), Candidate("a")]}, "same id"),
+        ({"excluded": ["c"]}, "'c' is not the id"),
+        ({"excluded": ["a", "b"]}, "no candidate is left"),
+        ({"context": Context({}, {"y": "z" * 5_000})}, "bytes, more than 4,096"),
+        ({"candidates": [Candidate("a", {"y": "z" * 5_000})]}, "bytes, more than 4,096"),
+    ],
+)
+def test_what_cannot_be_decided(change: dict[str, Any], text: str) -> None:
+    """The error says why."""
+    with pytest.raises(BadDecision, match=text):
+        asked(**change).check(PLANS["plain"])
+
+
+def test_unknown_fields() -> None:
+    """They are taken, unless the loop refuses them, from wherever they come."""
+    asked().check(PLANS["plain"])
+    known = {"context": Context({"mood": 1}, {})}
+    asked(**known).check(PLANS["strict"])
+    for change, where in (
+        ({}, "context: .*'x'"),
+        ({"context": Context({}, {"y": 1})}, "user: .*'y'"),
+        (known | {"candidates": [Candidate("a", {"z": 1})]}, "candidates: .*'a: z'"),
+    ):
+        with pytest.raises(BadDecision, match=where):
+            asked(**change).check(PLANS["strict"])

@@ -1,0 +1,71 @@
+"""The id of a decision: one spelling for each decision, and made ones in the order of time."""
+
+from base64 import urlsafe_b64encode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.decisions.ids import LOCAL, decision_id, made, made_at, parsed
+
+USERS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=256)
+LOCALS = st.from_regex(LOCAL, fullmatch=True)
+MOMENTS = st.integers(0, 2**50 - 1)
+CHANCE = st.integers(0, 2**64 - 1)
+
+
+@given(LOCALS, USERS)
+def test_it_can_be_read(local: str, user: str) -> None:
+    """For any user id, and it needs no escapes in a path."""
+    whole = decision_id(local, user)
+    assert parsed(whole) == (local, user)
+    assert whole.isascii()
+    assert set(whole).isdisjoint("/?#%+= ")
+
+
+@given(LOCALS, USERS, st.sampled_from("=A \n-"))
+def test_one_spelling(local: str, user: str, more: str) -> None:
+    """Another text for the same bytes would be another id of one decision."""
+    whole = decision_id(local, user)
+    assert parsed(whole + more) != (local, user)
+    last = whole[-1]
+    for other in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_":
+        assert other == last or parsed(whole[:-1] + other) != (local, user)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "x",
+        ".YW5u",
+        "x.",
+        "x.Y",
+        "x.YW5u=",
+        "x.YW5v.YW5u",
+        "x y.YW5u",
+        "x.YW5u\n",
+        f"{'x' * 129}.YW5u",
+        f"x.{urlsafe_b64encode(b'u' * 257).decode().rstrip('=')}",
+        f"x.{urlsafe_b64encode(bytes([255, 254])).decode().rstrip('=')}",
+        "x.YW5\u00fc",
+    ],
+)
+def test_what_is_no_id(text: str) -> None:
+    """Also a user id that is too long or is not UTF-8."""
+    assert parsed(text) is None
+
+
+@given(MOMENTS, MOMENTS, CHANCE, CHANCE)
+def test_made_ones_sort_by_time(first: int, second: int, one: int, other: int) -> None:
+    """They are local ids, and they say when they were made."""
+    early, late = made(first, one), made(second, other)
+    assert (made_at(early), parsed(decision_id(early, "u"))) == (first, (early, "u"))
+    assert (first < second) <= (early < late)
+    assert (early == late) == ((first, one) == (second, other))
+
+
+@pytest.mark.parametrize("local", ["x", "mail-2026", made(1, 1)[:-1], made(1, 1) + "0", made(1, 1).upper()[:-1] + "U"])
+def test_those_of_clients_do_not(local: str) -> None:
+    """Whatever they look like."""
+    assert made_at(local) is None

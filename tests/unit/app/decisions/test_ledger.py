@@ -1,0 +1,218 @@
+"""A user's decisions while a step runs: what is due, what must be read, and what is written."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import pytest
+
+from app.decisions.ledger import Ledger, Rules, reads
+from app.decisions.models import Models
+from app.decisions.plan import Plans
+from app.decisions.priors import Priors
+from app.policies.catalog import catalog
+from state import keys
+from state.redis.connect import open_servers
+from state.store import Store
+from state.update.changes import AGENDA, MOMENT, Agenda, Drop, Entry, Fields, Hash, Moment, More, Schedule, entry
+from state.values import decision
+from state.values.decision import Record, Shadow
+from state.values.record import FIELDS
+from tests.support.decisions import POLICIES
+
+CATALOG = catalog(POLICIES)
+GRACE = 1_000
+DEADLINE = 50_000
+HASH = keys.decisions("u")
+OPEN = Record(
+    request=b"r",
+    loop="books",
+    policy="serves",
+    status="open",
+    born=0,
+    decided=40_000,
+    deadline=DEADLINE,
+    ids=["a"],
+    propensities=[1.0],
+    chosen=0,
+    score=0.0,
+    seed=1,
+    by_policy=[Shadow("serves", [1.0])],
+    labels=["size"],
+    x=[1.0],
+)
+
+
+@contextmanager
+def rules() -> Iterator[Rules]:
+    store = Store(open_servers("memory://", size=1, timeout=1.0), timeout=1.0, history_size=1, marker_seconds=1)
+    models = Models(store, CATALOG.policies)
+    for own in models._own.values():
+        models._known[own.columns.fingerprint] = own.columns
+    yield Rules(models, Priors(models._store.shared, CATALOG.policies), CATALOG.policies, Plans(lambda: CATALOG), GRACE)
+
+
+def values(now: int, records: dict[str, Record], user: decision.User | None = None) -> dict[str, Any]:
+    """What is read of a user with these decisions, in the order of their deadlines."""
+    opened = sum(each.status in ("open", "deferred") for each in records.values())
+    fields = decision.encode_user(user or decision.User(b"e", 1, 0, opened, len(records)))
+    found: dict[str, Any] = {
+        keys.shared("u"): [fields[name] for name in decision.SHARED],
+        MOMENT: [b"%d" % (now // 1_000), b"%d" % (now % 1_000 * 1_000)],
+        keys.agenda("u"): [(name.encode(), float(each.deadline)) for name, each in records.items()][:AGENDA],
+        **{entry(HASH, name.encode()): decision.encode(each) for name, each in records.items()},
+    }
+    return found | {keys.record("u", name): [None] * len(FIELDS) for name in CATALOG.policies}
+
+
+def ledger(rules: Rules, found: dict[str, Any]) -> Ledger:
+    return Ledger(rules, "u", found, b"new")
+
+
+def after(found: Record | None, **fields: Any) -> bool:
+    assert found is not None
+    got = {name: getattr(found, name) for name in fields}
+    assert got == fields
+    return True
+
+
+def test_what_is_read() -> None:
+    """One entry, the agenda, the clock, what decisions share, and the models."""
+    assert reads("u", "x", ["p"]) == (
+        Hash(keys.shared("u"), decision.SHARED),
+        Entry(HASH, b"x"),
+        Agenda(keys.agenda("u")),
+        Moment(),
+        Hash(keys.record("u", "p"), FIELDS),
+    )
+
+
+@pytest.mark.parametrize(("last", "now"), [(0, 5_123), (5_122, 5_123), (9_999, 9_999), (10**17, 253_402_300_799_999)])
+def test_time_never_runs_back(last: int, now: int) -> None:
+    """It is the later of Redis's clock and the user's last moment, within what can be stored."""
+    with rules() as known:
+        assert ledger(known, values(5_123, {}, decision.User(b"e", last=last))).now == now
+
+
+def test_what_was_not_read_is_asked_for() -> None:
+    """A decision, a model, and what is due."""
+    found = values(DEADLINE, {"x": OPEN})
+    model = CATALOG.policies["serves"]
+    with rules() as known:
+        with pytest.raises(More) as more:
+            ledger(known, found).record("y")
+        assert more.value.reads == (Entry(HASH, b"y"),)
+        del found[keys.record("u", "serves")]
+        with pytest.raises(More) as more:
+            ledger(known, found).model(model)
+        assert more.value.reads == (Hash(keys.record("u", "serves"), FIELDS),)
+        del found[entry(HASH, b"x")]
+        with pytest.raises(More) as more:
+            ledger(known, found).settle()
+        assert more.value.reads == (Entry(HASH, b"x"),)
+
+
+@pytest.mark.parametrize(
+    ("change", "now", "status"),
+    [
+        ({}, DEADLINE - 1, "open"),
+        ({}, DEADLINE, "defaulted"),
+        ({}, DEADLINE + GRACE - 1, "defaulted"),
+        ({}, DEADLINE + GRACE, None),
+        ({"loop": "plain"}, DEADLINE, "open"),
+        ({"loop": "plain"}, DEADLINE + GRACE, None),
+        ({"loop": "removed"}, DEADLINE, "open"),
+        ({"status": "deferred"}, DEADLINE - 1, "deferred"),
+        ({"status": "deferred", "held": 3.0}, DEADLINE, "void"),
+        ({"status": "rewarded", "reward": 1.0}, DEADLINE, "rewarded"),
+        ({"status": "cancelled"}, DEADLINE + GRACE, None),
+    ],
+)
+def test_what_time_does(change: dict[str, Any], now: int, status: str | None) -> None:
+    """The same whether the decision is asked for or its turn comes; what was settled is not settled again."""
+    kept = msgspec.structs.replace(OPEN, **change)
+    with rules() as known:
+        for settled in (True, False):
+            found = ledger(known, values(now, {"x": kept}))
+            if settled:
+                found.settle()
+            current = found.current("x")
+            assert (current.status if current else None) == status
+            assert found.current("x") == current
+            if current is not None and current.status == "void":
+                assert current.held is None
+            assert found.user.records == (status is not None)
+            assert found.user.open == (status in ("open", "deferred"))
+
+
+def test_a_default_is_booked_before_the_record_goes() -> None:
+    """However late it is noticed."""
+    with rules() as known:
+        found = ledger(known, values(DEADLINE + GRACE, {"x": OPEN}))
+        assert found.settle() == 1
+        writes = found.change(None).writes
+    assert [type(write) for write in writes] == [Fields, Drop, Schedule, Fields]
+    assert writes[0].key == keys.record("u", "serves")
+    assert writes[1:3] == (Drop(HASH, (b"x",)), Schedule(keys.agenda("u"), {b"x": None}))
+
+
+def test_at_most_so_many_at_once() -> None:
+    """Those with the first deadlines, in their order."""
+    many = {f"x{place}": msgspec.structs.replace(OPEN, deadline=DEADLINE + place) for place in range(AGENDA + 8)}
+    with rules() as known:
+        found = ledger(known, values(DEADLINE + 900, many))
+        assert found.settle() == AGENDA
+        assert found.user.open == 8
+        assert after(found.record("x0"), rewarded=DEADLINE, reward=-2.0, n=1)
+        assert after(found.record(f"x{AGENDA}"), status="open")
+
+
+def test_nothing_is_written_for_nothing() -> None:
+    """Not even a new user."""
+    with rules() as known:
+        assert ledger(known, values(1, {"x": OPEN})).change("seen").writes == ()
+
+
+def test_a_record_that_was_removed_by_hand() -> None:
+    """Its turn comes, and it is forgotten."""
+    found = values(DEADLINE, {"x": OPEN})
+    found[entry(HASH, b"x")] = None
+    with rules() as known:
+        one = ledger(known, found)
+        one.settle()
+        assert one.change(None).writes[0] == Schedule(keys.agenda("u"), {b"x": None})
+
+
+@pytest.mark.parametrize("loop", ["small", "small-books"])
+def test_room_is_made(loop: str) -> None:
+    """The oldest open ones end early, and stay: their outcome may still come."""
+    there = {name: msgspec.structs.replace(OPEN, loop=loop) for name in "abc"}
+    with rules() as known:
+        found = ledger(known, values(45_000, there))
+        found.make_room(CATALOG.loops[loop])
+        assert (found.user.open, found.user.records) == (1, 3)
+        status = "defaulted" if loop == "small-books" else "open"
+        for name in "ab":
+            assert after(found.record(name), early=True, status=status)
+        assert after(found.record("c"), early=False, status="open")
+
+
+def test_room_for_records() -> None:
+    """Settled ones go first; where all are open the oldest goes."""
+    settled = msgspec.structs.replace(OPEN, loop="small", status="cancelled")
+    with rules() as known:
+        there = {"open": msgspec.structs.replace(OPEN, loop="small"), **{f"x{place}": settled for place in range(7)}}
+        found = ledger(known, values(45_000, there, decision.User(b"e", 1, 0, 1, 8)))
+        found.make_room(CATALOG.loops["small"])
+        assert (found.record("open") is not None, found.record("x0")) == (True, None)
+        assert (found.user.open, found.user.records) == (1, 7)
+
+
+def test_room_where_no_open_one_is_in_sight() -> None:
+    """The settled ones that hide them go."""
+    settled = msgspec.structs.replace(OPEN, loop="small", status="cancelled")
+    with rules() as known:
+        found = ledger(known, values(45_000, {"a": settled, "b": settled}, decision.User(b"e", 1, 0, 2, 4)))
+        found.make_room(CATALOG.loops["small"])
+        assert (found.record("a"), found.record("b"), found.user.records) == (None, None, 2)

@@ -1,0 +1,37 @@
+"""The writes of a batch, gathered by key."""
+
+import pytest
+
+from state.redis.exchange import Command
+from state.update.changes import Append, Drop, Fields, Remove, Schedule, Write
+from state.update.pending import Pending
+
+FIELDS = Fields("h", {b"a": b"1", b"b": b"2"})
+
+
+@pytest.mark.parametrize(
+    ("writes", "commands"),
+    [
+        ([], []),
+        ([FIELDS, Fields("h", {b"a": b"3"})], [("HSET", "h", b"a", b"3", b"b", b"2")]),
+        ([FIELDS, Drop("h", (b"a",))], [("HSET", "h", b"b", b"2"), ("HDEL", "h", b"a")]),
+        ([FIELDS, Drop("h", (b"a", b"b"))], [("HDEL", "h", b"a", b"b")]),
+        ([Drop("h", (b"a",)), FIELDS], [("HSET", "h", b"a", b"1", b"b", b"2")]),
+        ([Drop("h", (b"c",)), FIELDS], [("HSET", "h", b"a", b"1", b"b", b"2"), ("HDEL", "h", b"c")]),
+        ([Append("l", b"1"), Append("l", b"2")], [("RPUSH", "l", b"1", b"2"), ("LTRIM", "l", -3, -1)]),
+        ([Schedule("z", {b"a": 1, b"b": None})], [("ZADD", "z", 1, b"a"), ("ZREM", "z", b"b")]),
+        ([Schedule("z", {b"a": 1}), Schedule("z", {b"a": None})], [("ZREM", "z", b"a")]),
+        ([Schedule("z", {b"a": None}), Schedule("z", {b"a": 2})], [("ZADD", "z", 2, b"a")]),
+        ([Schedule("z", {})], []),
+        ([FIELDS, Drop("h", (b"c",)), Remove("h")], [("DEL", "h")]),
+        ([Schedule("z", {b"a": 1}), Append("l", b"1"), Remove("z"), Remove("l")], [("DEL", "z", "l")]),
+        ([Remove("h"), Fields("h", {b"a": b"1"})], [("DEL", "h"), ("HSET", "h", b"a", b"1")]),
+        ([Remove("z"), Schedule("z", {b"a": 1})], [("DEL", "z"), ("ZADD", "z", 1, b"a")]),
+    ],
+)
+def test_the_last_write_counts(writes: list[Write], commands: list[Command]) -> None:
+    """Of each field and member; what is removed first is written anew."""
+    pending = Pending(3)
+    for write in writes:
+        pending.note(write)
+    assert pending.commands() == commands

@@ -1,0 +1,111 @@
+"""A decision as Redis holds it: what is written is read, and damage is told with its key."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from state.errors import CorruptState
+from state.values import decision
+from state.values.decision import SHARED, Learned, Part, Record, Shadow, User, decode, decode_user, encode, encode_user
+
+RECORD = Record(
+    request=b"r" * 16,
+    loop="tips",
+    policy="p",
+    status="rewarded",
+    born=1,
+    decided=2,
+    deadline=3,
+    ids=["a", "b"],
+    propensities=[0.25, 0.75],
+    chosen=1,
+    score=0.5,
+    seed=2**64 - 1,
+    by_policy=[Shadow("p", [0.25, 0.75]), Shadow("q", [1.0, 0.0])],
+    labels=["1", "size"],
+    x=[1.0, 0.5],
+    n=2,
+    reward=0.5,
+    rewarded=3,
+    learned=[Learned("p", 1, b"c")],
+    parts={"": Part(0.25, 0.5), "a": Part(1.0, None)},
+    early=True,
+)
+COUNTS = st.integers(0, 10**18 - 1)
+
+
+def test_a_round_trip() -> None:
+    """Every field, and those that a newer version appended are passed over."""
+    assert decode("k", encode(RECORD)) == RECORD
+    longer = msgspec.msgpack.encode([*msgspec.msgpack.decode(encode(RECORD)), "new"])
+    assert decode("k", longer) == RECORD
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"chosen": 2},
+        {"propensities": [1.0]},
+        {"labels": ["1"]},
+        {"by_policy": [Shadow("p", [1.0])]},
+        {"status": "lost"},
+        {"deadline": 10**18},
+        {"propensities": [0.25, 1.5]},
+    ],
+)
+def test_what_does_not_fit_together(change: dict[str, object]) -> None:
+    """The error names the key."""
+    with pytest.raises(CorruptState, match="oo:k: is not a decision"):
+        decode("oo:k", encode(msgspec.structs.replace(RECORD, **change)))
+
+
+@given(st.binary(max_size=200) | st.integers(0, 200).map(lambda size: encode(RECORD)[:size]))
+def test_any_bytes(blob: bytes) -> None:
+    """They are a decision, or a damaged key."""
+    try:
+        found = decode("k", blob)
+    except CorruptState as error:
+        text = str(error)
+    else:
+        text = "k: " if decode("k", encode(found)) == found else ""
+    assert text.startswith("k: ")
+
+
+def test_nested_too_deeply() -> None:
+    """Damage as well, and no defect."""
+    blob = encode(RECORD)
+    deep = bytes([blob[0], blob[1], blob[2] + 1]) + blob[3:] + b"\x91" * 100_000
+    for damaged in (deep, b"\x91" * 100_000):
+        with pytest.raises(CorruptState, match="k: is not a decision"):
+            decode("k", damaged)
+
+
+@given(st.binary(min_size=1), COUNTS, COUNTS, COUNTS, COUNTS)
+def test_what_a_user_s_decisions_share(epoch: bytes, seq: int, last: int, opened: int, records: int) -> None:
+    """All fields in their order."""
+    user = User(epoch, seq, last, opened, records)
+    fields = encode_user(user)
+    assert tuple(fields) == SHARED
+    assert decode_user("k", [fields[name] for name in SHARED], b"other") == user
+
+
+def test_a_new_user() -> None:
+    """Gets the epoch."""
+    assert decode_user("k", [None] * 5, b"e") == User(b"e")
+
+
+@pytest.mark.parametrize("odd", [None, b"", b"-1", b"1.5", b"x", b"1" * 19])
+@pytest.mark.parametrize("place", [1, 2, 3, 4])
+def test_a_count_that_is_none(odd: bytes | None, place: int) -> None:
+    """Named with its key, whichever field it is."""
+    values: list[bytes | None] = [b"e", b"1", b"2", b"3", b"4"]
+    values[place] = odd
+    with pytest.raises(CorruptState, match="oo:k: has a field that is not a count"):
+        decode_user("oo:k", values, b"")
+
+
+def test_fields_are_only_appended() -> None:
+    """Older decisions have none of the last ones."""
+    short = msgspec.msgpack.encode(msgspec.msgpack.decode(encode(RECORD))[:15])
+    assert decision.decode("k", short).parts == {}
