@@ -6,18 +6,18 @@ import logging
 import random
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from litestar import Litestar
 
-from app.decisions.models import Models
-from app.decisions.priors import Priors
 from app.decisions.settle import Settler
 from app.events.consumers import Consumers
 from app.http.access import Access
 from app.http.draining import Draining
+from app.learning.models import Models
+from app.learning.priors import Priors
 from app.observe.metrics import Metrics
 from app.serving import Serving
 from app.settings import Settings
@@ -36,6 +36,7 @@ __all__ = ["Parts", "SharedState", "wait_replicas_of"]
 
 _log: Final = logging.getLogger("oo")
 _NOTE_SECONDS: Final = 10.0
+_CANCEL_AGAIN_SECONDS: Final = 0.1
 # Seconds between two looks at the priors, and how many looks there are between two publications of the columns.
 _LOOK_SECONDS: Final = 30.0
 _LOOKS: Final = 120
@@ -119,8 +120,7 @@ class Parts(NamedTuple):
         try:
             yield
         finally:
-            for task in background:
-                task.cancel()
+            await _end(background)
             await self.consumers.stop(self.draining.seconds_left())
             await self.chat.aclose()
             await self.store.close()
@@ -138,6 +138,15 @@ class Parts(NamedTuple):
         self.access.read_again()
         if self.settings.policies:
             self.serving.read_again()
+
+
+async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they have ended: a library that is opening a connection may take a cancellation for itself."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=_CANCEL_AGAIN_SECONDS)
 
 
 def wait_replicas_of(settings: Settings) -> int | None:

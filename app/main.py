@@ -26,13 +26,10 @@ from app.bandit.explore import EpsilonGreedy
 from app.bandit.policy import Policy
 from app.catalog_file import read_catalog
 from app.decisions.decide import Decider
-from app.decisions.ledger import Rules
 from app.decisions.make import Maker
-from app.decisions.models import Models
 from app.decisions.outcome import Outcomes
-from app.decisions.plan import Plans
-from app.decisions.priors import Priors
 from app.decisions.reward import Learner
+from app.decisions.rules import Rules
 from app.decisions.settle import Settler
 from app.decisions.sync import Sync
 from app.decisions.users import Users
@@ -43,9 +40,12 @@ from app.http.draining import Draining
 from app.http.errors import answer_to
 from app.http.gate import Gate
 from app.http.straight import Straight
+from app.learning.models import Models
+from app.learning.priors import Priors
 from app.observe.logs import set_up
 from app.observe.metrics import Metrics
 from app.observe.otel import names_service, wants_traces
+from app.policies.plan import Plans
 from app.precedence import Precedence
 from app.serving import Serving
 from app.settings import Settings, SettingsError

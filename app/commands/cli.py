@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from app import __version__
-from app.commands.backup import BadBackup
+from app.backup.reader import BadBackup
 from app.commands.erase import ask, erase_user
 from app.commands.key import print_key
 from app.commands.moving import export_state, import_state, restore_state

@@ -9,10 +9,10 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from app.commands import backup, first_system
-from app.commands.backup_decision import in_new_epoch, named_by_decisions
-from app.commands.backup_writer import ODD, Writer
-from app.commands.first_system import Unusable
+from app.backup import first_system, reader
+from app.backup.decision import in_new_epoch, named_by_decisions
+from app.backup.first_system import Unusable
+from app.backup.writer import ODD, Writer
 from app.commands.terminal import FAILED, PATIENCE, complain, connected, progress_bar, say
 from app.policies.catalog import SIZES, policies
 from app.settings import Settings
@@ -111,18 +111,18 @@ async def restore_state(arguments: argparse.Namespace, settings: Settings) -> in
         transfer, users = _whole_users(servers)
         shared = Shared(servers, timeout=PATIENCE)
         with arguments.file.open("rb") as file, Sorter() as there, progress_bar() as progress:
-            if backup.version(file) == 1:
+            if reader.version(file) == 1:
                 complain(f"{arguments.file}: {_OF_VERSION_1}")
             size = os.fstat(file.fileno()).st_size
             task = progress.add_task("restore", total=2 * size)
             # Read it to its end before writing anything: half a backup must not be restored.
-            for _ in backup.read(file):
+            for _ in reader.read(file):
                 progress.update(task, completed=file.tell())
             if arguments.overwrite:
                 async for _ in transfer.list_all(there, _FIXED):
                     pass
             file.seek(0)
-            for batch in _bounded(backup.read(file)):
+            for batch in _bounded(reader.read(file)):
                 await _restore_batch(batch, users, shared, there if arguments.overwrite else None, done)
                 progress.update(task, completed=size + file.tell())
     written = f"{done.users:,} users ({done.keys:,} keys)"
@@ -133,7 +133,7 @@ async def restore_state(arguments: argparse.Namespace, settings: Settings) -> in
 
 
 async def _restore_batch(
-    batch: list[backup.Read], users: Users, shared: Shared, there: Sorter | None, done: "_Restored"
+    batch: list[reader.Read], users: Users, shared: Shared, there: Sorter | None, done: "_Restored"
 ) -> None:
     good = []
     for user in batch:
@@ -173,9 +173,9 @@ class _Restored(msgspec.Struct):
     left_out: int = 0
 
 
-def _bounded(users: Iterable[backup.Read]) -> Iterator[list[backup.Read]]:
+def _bounded(users: Iterable[reader.Read]) -> Iterator[list[reader.Read]]:
     """The users in groups of at most _BATCH users and, unless one user is larger, _BATCH_BYTES."""
-    batch: list[backup.Read] = []
+    batch: list[reader.Read] = []
     size = 0
     for user in users:
         if batch and (size + user.size > _BATCH_BYTES or len(batch) == _BATCH):

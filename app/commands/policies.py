@@ -24,7 +24,7 @@ from app.commands.terminal import (
     say,
     wide_console,
 )
-from app.decisions.prune import Pair, Pruner
+from app.learning.prune import Pair, Pruner
 from app.policies.catalog import Catalog, built_in_text
 from app.settings import Settings
 from state import keys

@@ -5,10 +5,7 @@ from typing import Final
 
 from app.catalog_file import read_catalog
 from app.commands.terminal import FAILED, PATIENCE, complain, connected, progress_bar, say
-from app.decisions.ledger import Rules
-from app.decisions.models import Models
-from app.decisions.plan import Plans
-from app.decisions.priors import Priors
+from app.decisions.rules import Rules
 from app.decisions.settle import Settler
 from app.settings import Settings
 from state.store import Store
@@ -23,8 +20,7 @@ async def settle_users(arguments: argparse.Namespace, settings: Settings) -> int
     known = read_catalog(settings)
     async with connected(settings) as servers:
         store = Store(servers, timeout=PATIENCE, history_size=_HISTORY, marker_seconds=settings.idempotency_ttl_seconds)
-        models, priors = Models(store, known.policies), Priors(store.shared, known.policies)
-        rules = Rules(models, priors, known.policies, Plans(lambda: known), settings.decision_grace_seconds * 1_000)
+        rules = Rules.of(store, known, settings.decision_grace_seconds * 1_000)
         settler = Settler(rules, store)
         by, waiting = await settler.waiting()
         with progress_bar() as progress:

@@ -9,7 +9,7 @@ import msgspec
 from app.bandit.context import Context, Fields
 from app.decisions.decide import Candidate
 from app.decisions.errors import BadDecision
-from app.decisions.plan import Plan
+from app.policies.plan import Plan
 
 __all__ = ["Asked"]
 

@@ -10,8 +10,8 @@ import msgspec
 from app.bandit.context import NOTHING, Context, Fields
 from app.bandit.policy import Choice, Policy
 from app.bandit.sample import SEED_BITS
-from app.decisions.models import Models, naming
-from app.decisions.priors import Priors
+from app.learning.models import Models, naming
+from app.learning.priors import Priors
 from state import keys
 from state.update.changes import Append, Change, Hash, List, Values
 from state.update.changes import Fields as Write

@@ -8,25 +8,20 @@ import numpy as np
 
 from app.bandit.policy import Policy
 from app.bandit.ridge import Matrix, Vector
-from app.decisions.models import Model, Models, naming
-from app.decisions.plan import Plan
-from app.decisions.priors import Priors
+from app.decisions.rules import Rules
+from app.learning.models import Model, naming
 from app.policies.loop import Loop
 from state import keys
 from state.update.changes import (
     MOMENT,
-    Agenda,
     Change,
     Drop,
     Entry,
     Fields,
     Hash,
-    Moment,
     More,
     Next,
-    Read,
     Schedule,
-    Score,
     Values,
     Write,
     entry,
@@ -34,37 +29,15 @@ from state.update.changes import (
     place,
 )
 from state.values import decision, record
-from state.values.decision import SHARED, Learned, Record
+from state.values.decision import Learned, Record
 from state.values.record import Meta
 
-__all__ = ["Ledger", "Rules", "reads"]
+__all__ = ["Ledger"]
 
 # How long one user's time may be ahead of Redis's clock, which has jumped back, before that is an error of the data.
 _FOREVER: Final = 253_402_300_799_999
 # Records of a user for each that may be open.
 _RECORDS: Final = 4
-
-
-class Rules(msgspec.Struct, frozen=True):
-    """What a ledger goes by: models, policies and loops by name; a record outlives its window by `grace` (ms)."""
-
-    models: Models
-    priors: Priors
-    policies: Mapping[str, Policy]
-    plans: Mapping[str, Plan]
-    grace: int
-
-    def due(self, user_id: str) -> Score:
-        """When the user's decisions must be looked at, as the index of all users has it."""
-        return Score(self.models.due(user_id), user_id.encode())
-
-
-def reads(rules: Rules, user_id: str, local: str, policies: Sequence[str]) -> tuple[Read, ...]:
-    """What a ledger needs for one decision of a user and the models of `policies`."""
-    models = (Hash(keys.record(user_id, policy), record.FIELDS) for policy in policies)
-    own = Entry(keys.decisions(user_id), local.encode())
-    shared, agenda = Hash(keys.shared(user_id), SHARED), Agenda(keys.agenda(user_id))
-    return (shared, own, agenda, rules.due(user_id), Moment(), *models)
 
 
 class Ledger:

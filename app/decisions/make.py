@@ -13,9 +13,10 @@ from app.decisions import ids
 from app.decisions.asked import Asked
 from app.decisions.decide import entry_of
 from app.decisions.errors import BadDecision
-from app.decisions.ledger import Ledger, Rules, reads
-from app.decisions.models import naming
-from app.decisions.plan import Plan
+from app.decisions.ledger import Ledger
+from app.decisions.rules import Rules, reads
+from app.learning.models import naming
+from app.policies.plan import Plan
 from state import keys
 from state.errors import KeyReused
 from state.update.changes import Append, Change, List, Values, Write

@@ -11,7 +11,8 @@ import msgspec
 from app.decisions import ids
 from app.decisions.errors import Gone, NotKnown, Refused, Unfit
 from app.decisions.explain import Explanation, explain
-from app.decisions.ledger import Ledger, Rules, reads
+from app.decisions.ledger import Ledger
+from app.decisions.rules import Rules, reads
 from app.policies.loop import Loop
 from state.update.changes import Change, Values
 from state.values.decision import Part, Record

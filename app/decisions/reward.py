@@ -6,7 +6,7 @@ from typing import Protocol
 
 from app.bandit.context import Context, Fields
 from app.bandit.policy import Policy
-from app.decisions.models import Models, naming
+from app.learning.models import Models, naming
 from state import keys
 from state.update.changes import Change, Hash, Once, Values
 from state.update.changes import Fields as Write

@@ -6,7 +6,8 @@ from typing import Final
 
 import msgspec
 
-from app.decisions.ledger import Ledger, Rules, reads
+from app.decisions.ledger import Ledger
+from app.decisions.rules import Rules, reads
 from state import keys
 from state.due import Waiting
 from state.errors import ConflictError, CorruptState

@@ -7,8 +7,8 @@ import numpy as np
 
 from app.bandit.policy import Policy
 from app.bandit.ridge import solve
-from app.decisions.models import Models, naming
-from app.decisions.priors import Priors
+from app.learning.models import Models, naming
+from app.learning.priors import Priors
 from state import keys
 from state.store import Store
 from state.values import decision, history

@@ -5,7 +5,6 @@ from typing import Any, Final
 
 from app.bandit.context import Context
 from app.decisions.ids import decision_id
-from app.decisions.plan import Plans
 from app.messages.decisions import (
     CandidateShare,
     DecisionAnswer,
@@ -26,6 +25,7 @@ from app.messages.decisions import (
     RewardsRequest,
 )
 from app.policies.catalog import catalog
+from app.policies.plan import Plans
 from app.reference.described import BUSY, STORE_AWAY, TOO_LONG, UNREADABLE, Described, Failure
 
 __all__ = ["DECISIONS"]

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from app.commands.cli import run
-from app.decisions.models import Models
 from app.decisions.reward import Learner
+from app.learning.models import Models
 from app.policies.catalog import catalog
 from state.redis.connect import open_servers
 from state.store import Store

@@ -7,11 +7,8 @@ from typing import Any
 from app.bandit.context import Context
 from app.decisions.asked import Asked
 from app.decisions.decide import Candidate
-from app.decisions.ledger import Rules
 from app.decisions.make import Made, Maker
-from app.decisions.models import Models
-from app.decisions.plan import Plans
-from app.decisions.priors import Priors
+from app.decisions.rules import Rules
 from app.decisions.settle import Settler
 from app.policies.catalog import catalog
 from state.redis.connect import open_servers
@@ -61,8 +58,7 @@ def shifted(url: str, ago: int = 0, timeout: float = 60.0) -> Shifted:
 
 
 def rules(store: Store) -> Rules:
-    policies = _ROWS.policies
-    return Rules(Models(store, policies), Priors(store.shared, policies), policies, Plans(lambda: _ROWS), GRACE_MS)
+    return Rules.of(store, _ROWS, GRACE_MS)
 
 
 def settler(store: Store) -> Settler:

@@ -11,7 +11,8 @@ from litestar import Litestar
 
 import state.redis.servers
 from app.decisions import make, outcome
-from app.decisions.ledger import Ledger, Rules
+from app.decisions.ledger import Ledger
+from app.decisions.rules import Rules
 from app.main import create_app
 from app.settings import Secret, Settings
 from state.redis.connect import open_servers

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.backup.reader import Read
 from app.commands import moving
-from app.commands.backup import Read
 from app.commands.cli import run
 from app.settings import Settings
 from state.redis.connect import open_servers

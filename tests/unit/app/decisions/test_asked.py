@@ -8,8 +8,8 @@ from app.bandit.context import Context
 from app.decisions.asked import Asked
 from app.decisions.decide import Candidate
 from app.decisions.errors import BadDecision
-from app.decisions.plan import Plans
 from app.policies.catalog import catalog
+from app.policies.plan import Plans
 from tests.support.decisions import POLICIES
 
 CATALOG = catalog(POLICIES)

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from app.decisions.decide import Decider, Decision
-from app.decisions.models import Models
-from app.decisions.priors import Priors
+from app.learning.models import Models
+from app.learning.priors import Priors
 from app.policies.catalog import policies
 from state import keys
 from state.errors import CorruptState

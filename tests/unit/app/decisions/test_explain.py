@@ -7,12 +7,9 @@ import pytest
 from app.bandit.context import Context
 from app.decisions.asked import Asked
 from app.decisions.decide import Candidate
-from app.decisions.ledger import Rules
 from app.decisions.make import Maker
-from app.decisions.models import Models
 from app.decisions.outcome import Outcomes, Told
-from app.decisions.plan import Plans
-from app.decisions.priors import Priors
+from app.decisions.rules import Rules
 from app.policies.catalog import catalog
 from tests.unit.app.decisions.scene import Noted, Twice, stored
 
@@ -41,8 +38,7 @@ champion = "p"
 
 def parts(store: Twice, explore: str) -> tuple[Maker, Outcomes]:
     known = catalog(FILE.format(explore=explore))
-    models, priors = Models(store, known.policies), Priors(store.shared, known.policies)
-    rules = Rules(models, priors, known.policies, Plans(lambda: known), 3_600_000)
+    rules = Rules.of(store, known, 3_600_000)
     return Maker(rules, Noted(), chance=random.Random(5)), Outcomes(rules)
 
 

@@ -7,15 +7,27 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.decisions.ledger import Ledger, Rules, reads
-from app.decisions.models import Models
-from app.decisions.plan import Plans
-from app.decisions.priors import Priors
+from app.decisions.ledger import Ledger
+from app.decisions.rules import Rules, reads
 from app.policies.catalog import catalog
 from state import keys
 from state.redis.connect import open_servers
 from state.store import Store
-from state.update.changes import AGENDA, MOMENT, Agenda, Drop, Entry, Fields, Hash, Moment, More, Schedule, entry
+from state.update.changes import (
+    AGENDA,
+    MOMENT,
+    Agenda,
+    Drop,
+    Entry,
+    Fields,
+    Hash,
+    Moment,
+    More,
+    Next,
+    Schedule,
+    Score,
+    entry,
+)
 from state.values import decision
 from state.values.decision import Record, Shadow
 from state.values.record import FIELDS
@@ -25,6 +37,7 @@ CATALOG = catalog(POLICIES)
 GRACE = 1_000
 DEADLINE = 50_000
 HASH = keys.decisions("u")
+DUE = keys.due(None)
 OPEN = Record(
     request=b"r",
     loop="books",
@@ -47,20 +60,23 @@ OPEN = Record(
 @contextmanager
 def rules() -> Iterator[Rules]:
     store = Store(open_servers("memory://", size=1, timeout=1.0), timeout=1.0, history_size=1, marker_seconds=1)
-    models = Models(store, CATALOG.policies)
-    for own in models._own.values():
-        models._known[own.columns.fingerprint] = own.columns
-    yield Rules(models, Priors(models._store.shared, CATALOG.policies), CATALOG.policies, Plans(lambda: CATALOG), GRACE)
+    found = Rules.of(store, CATALOG, GRACE)
+    for policy in CATALOG.policies.values():
+        columns = found.models._own(policy).columns
+        found.models._known[columns.fingerprint] = columns
+    yield found
 
 
 def values(now: int, records: dict[str, Record], user: decision.User | None = None) -> dict[str, Any]:
     """What is read of a user with these decisions, in the order of their deadlines."""
     opened = sum(each.status in ("open", "deferred") for each in records.values())
     fields = decision.encode_user(user or decision.User(b"e", 1, 0, opened, len(records)))
+    agenda = [(name.encode(), float(each.deadline)) for name, each in records.items()]
     found: dict[str, Any] = {
         keys.shared("u"): [fields[name] for name in decision.SHARED],
         MOMENT: [b"%d" % (now // 1_000), b"%d" % (now % 1_000 * 1_000)],
-        keys.agenda("u"): [(name.encode(), float(each.deadline)) for name, each in records.items()][:AGENDA],
+        keys.agenda("u"): Next(agenda[:AGENDA], agenda[AGENDA - 1][1] if len(agenda) >= AGENDA else float("inf")),
+        entry(DUE, b"u"): None,
         **{entry(HASH, name.encode()): decision.encode(each) for name, each in records.items()},
     }
     return found | {keys.record("u", name): [None] * len(FIELDS) for name in CATALOG.policies}
@@ -79,10 +95,13 @@ def after(found: Record | None, **fields: Any) -> bool:
 
 def test_what_is_read() -> None:
     """One entry, the agenda, the clock, what decisions share, and the models."""
-    assert reads("u", "x", ["p"]) == (
+    with rules() as found:
+        wanted = reads(found, "u", "x", ["p"])
+    assert wanted == (
         Hash(keys.shared("u"), decision.SHARED),
         Entry(HASH, b"x"),
         Agenda(keys.agenda("u")),
+        Score(found.models.due("u"), b"u"),
         Moment(),
         Hash(keys.record("u", "p"), FIELDS),
     )

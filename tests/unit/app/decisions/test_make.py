@@ -12,11 +12,8 @@ from app.decisions.asked import Asked
 from app.decisions.decide import Candidate
 from app.decisions.errors import BadDecision
 from app.decisions.ids import parsed
-from app.decisions.ledger import Rules
 from app.decisions.make import Maker
-from app.decisions.models import Models
-from app.decisions.plan import Plans
-from app.decisions.priors import Priors
+from app.decisions.rules import Rules
 from app.policies.catalog import catalog
 from state import keys
 from state.errors import KeyReused
@@ -38,13 +35,7 @@ def asked(**more: Any) -> Asked:
 async def making() -> AsyncIterator[tuple[Twice, Maker, Noted]]:
     async with stored() as store:
         noted = Noted()
-        rules = Rules(
-            Models(store, CATALOG.policies),
-            Priors(store.shared, CATALOG.policies),
-            CATALOG.policies,
-            Plans(lambda: CATALOG),
-            1_000,
-        )
+        rules = Rules.of(store, CATALOG, 1_000)
         with clock():
             yield store, Maker(rules, noted, chance=random.Random(4)), noted
 

@@ -12,12 +12,9 @@ from app.decisions.asked import Asked
 from app.decisions.decide import Candidate
 from app.decisions.errors import Gone, NotKnown, Refused, Unfit
 from app.decisions.ids import decision_id, made
-from app.decisions.ledger import Rules
 from app.decisions.make import Maker
-from app.decisions.models import Models
 from app.decisions.outcome import Outcomes, Told
-from app.decisions.plan import Plans
-from app.decisions.priors import Priors
+from app.decisions.rules import Rules
 from app.policies.catalog import catalog
 from tests.support.decisions import GRACE_SECONDS, POLICIES, WINDOW_SECONDS, Clock, clock
 from tests.unit.app.decisions.scene import Noted, Twice, stored
@@ -31,13 +28,7 @@ class Scene:
     """Decisions of one user, and what becomes of them."""
 
     def __init__(self, store: Twice, time: Clock) -> None:
-        rules = Rules(
-            Models(store, CATALOG.policies),
-            Priors(store.shared, CATALOG.policies),
-            CATALOG.policies,
-            Plans(lambda: CATALOG),
-            GRACE_SECONDS * 1_000,
-        )
+        rules = Rules.of(store, CATALOG, GRACE_SECONDS * 1_000)
         self.store, self.time = store, time
         self.maker, self.outcomes = Maker(rules, Noted(), chance=random.Random(4)), Outcomes(rules)
 
@@ -76,7 +67,7 @@ async def test_looking_writes_nothing() -> None:
         whole = await here.decide("books")
         here.time.turn(seconds=WINDOW_SECONDS)
         here.store.changes.clear()
-        assert (await here.outcomes.read(whole)).status == "defaulted"
+        assert (await here.outcomes.read(whole))[0].status == "defaulted"
         with pytest.raises(NotKnown):
             await here.outcomes.read(decision_id("y", "u"))
         assert [change.writes for pair in here.store.changes for change in pair] == [()] * len(here.store.changes) * 2
@@ -117,7 +108,7 @@ async def test_what_does_not_fit() -> None:
         ):
             with pytest.raises(Unfit):
                 await here.outcomes.reward(whole, told)
-        assert (await here.outcomes.read(plain)).n == 0
+        assert (await here.outcomes.read(plain))[0].n == 0
 
 
 async def test_sums_in_the_order_in_which_they_came() -> None:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from app.decisions.models import Models
 from app.decisions.reward import Learner
+from app.learning.models import Models
 from app.policies.catalog import policies
 from state import keys
 from state.errors import CorruptState, KeyReused

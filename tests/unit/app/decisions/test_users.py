@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from app.decisions.decide import Decider
-from app.decisions.models import Models
 from app.decisions.outcome import Outcomes, Told
-from app.decisions.priors import Priors
 from app.decisions.reward import Learner
 from app.decisions.sync import Sync
 from app.decisions.users import Statistics, Users
+from app.learning.models import Models
+from app.learning.priors import Priors
 from app.policies.catalog import policies
 from state import keys
 from state.errors import CorruptState

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from app.bandit.policy import Policy
-from app.decisions.models import Models
-from app.decisions.prune import Pruner
+from app.learning.models import Models
+from app.learning.prune import Pruner
 from state import keys
 from state.errors import CorruptState
 from tests.unit.app.decisions.scene import NOW, Twice, ask, stored
-from tests.unit.app.decisions.test_models import by_name, learn, policy
+from tests.unit.app.learning.test_models import by_name, learn, policy
 
 pytestmark = pytest.mark.anyio
 

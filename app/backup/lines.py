@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from app.commands.backup_decision import Decision
+from app.backup.decision import Decision
 from app.messages.basics import UserId
 from app.policies.catalog import SIZES
 from state import keys

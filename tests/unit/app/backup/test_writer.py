@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.commands.backup_writer import Writer
+from app.backup.writer import Writer
 from state import keys
 from state.users import Found
 from state.values.stored import Stored

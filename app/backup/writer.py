@@ -13,8 +13,8 @@ from typing import BinaryIO, Final, Self
 import msgspec
 
 from app import __version__
-from app.commands.backup import LONGEST_LINE, VERSION, Footer, Header
-from app.commands.backup_lines import User, key_of, kind_of
+from app.backup.lines import User, key_of, kind_of
+from app.backup.reader import LONGEST_LINE, VERSION, Footer, Header
 from app.policies.catalog import SIZES
 from state import keys
 from state.errors import CorruptState

@@ -5,8 +5,8 @@ import pytest
 
 from app.bandit.policy import Policy
 from app.bandit.ridge import Singular, Vector
-from app.decisions.models import Model, Models, naming
 from app.decisions.reward import Learner
+from app.learning.models import Model, Models, naming
 from app.policies.catalog import catalog, policies
 from state import keys
 from state.errors import CorruptState
@@ -156,7 +156,7 @@ async def test_a_new_model_names_columns_that_can_be_looked_up() -> None:
 @pytest.mark.anyio
 async def test_too_many_columns_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the key and what helps."""
-    monkeypatch.setattr("app.decisions.models.MOST", 2)
+    monkeypatch.setattr("app.learning.models.MOST", 2)
     async with stored() as store:
         await learn(store, policy("one", "two"), 1.0, one=1.0, two=1.0)
         with pytest.raises(CorruptState, match=r"oo:\{u\}:p: would have over 2 columns: .*--prune"):
@@ -277,7 +277,7 @@ async def test_a_correction_leaves_later_columns_alone() -> None:
     narrow, wide = policy("one"), policy("one", "two")
     async with stored() as store:
         await learn(store, narrow, 1.0, one=1.0, two=1.0)
-        learned = Learned("p", 1, Models(store, {"p": narrow})._own["p"].columns.fingerprint)
+        learned = Learned("p", 1, Models(store, {"p": narrow})._own(narrow).columns.fingerprint)
         await learn(store, wide, 0.5, one=0.0, two=1.0)
         models = Models(store, {"p": wide})
         key = keys.record("u", "p")

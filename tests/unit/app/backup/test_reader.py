@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.commands.backup import BadBackup, read, version
+from app.backup.reader import BadBackup, read, version
 from tests.unit.app.commands.samples import ENTRY
 
 HEADER = {"format": "oo-serving state", "version": 3, "service": "0.1.0", "exported_at": "2026-11-23T12:47:24Z"}

@@ -11,7 +11,7 @@ from typing import Annotated, BinaryIO, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from app.commands.backup_lines import KeyOfUser, User, flaw, kind_of, stored_of
+from app.backup.lines import KeyOfUser, User, flaw, kind_of, stored_of
 from app.policies.catalog import SIZES
 from state.errors import CorruptState
 from state.sorter import Sorter

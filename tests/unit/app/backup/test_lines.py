@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from app.commands.backup_lines import Key, User, flaw, key_of, kind_of, stored_of
+from app.backup.lines import Key, User, flaw, key_of, kind_of, stored_of
 from state.errors import CorruptState
 from state.values.columns import Columns
 from state.values.stored import Stored

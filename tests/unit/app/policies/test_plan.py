@@ -3,8 +3,8 @@
 import numpy as np
 
 from app.bandit.context import Context
-from app.decisions.plan import Plans
 from app.policies.catalog import catalog
+from app.policies.plan import Plans
 from tests.support.decisions import POLICIES
 
 CATALOG = catalog(POLICIES)

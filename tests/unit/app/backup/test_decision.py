@@ -2,7 +2,7 @@
 
 import msgspec
 
-from app.commands.backup_decision import Decision, in_new_epoch, named_by_decisions
+from app.backup.decision import Decision, in_new_epoch, named_by_decisions
 from state import keys
 from state.values import decision
 from state.values.decision import Record

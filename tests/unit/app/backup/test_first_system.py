@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.commands.first_system import Ids, Unusable, files, read, read_ids
+from app.backup.first_system import Ids, Unusable, files, read, read_ids
 from app.policies.catalog import policies
 from state.values import record
 

@@ -9,9 +9,9 @@ import pytest
 from app.bandit.policy import Policy
 from app.bandit.ridge import Matrix, Vector
 from app.decisions.decide import Decider
-from app.decisions.models import Models
-from app.decisions.priors import Priors
 from app.decisions.users import Users
+from app.learning.models import Models
+from app.learning.priors import Priors
 from app.policies.catalog import catalog
 from state import keys
 from state.errors import StoreUnavailable
