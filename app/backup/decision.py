@@ -11,7 +11,7 @@ from msgspec.structs import asdict, replace
 from state import keys
 from state.errors import CorruptState
 from state.values import decision
-from state.values.decision import Record, Shadow, Status
+from state.values.decision import Evidence, Part, Record, Shadow, Status
 from state.values.stored import Stored
 
 __all__ = ["Decision", "in_new_epoch", "named_by_decisions"]
@@ -44,13 +44,14 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     labels: list[str]
     x: list[float]
     n: int = 0
-    first: float | None = None
     reward: float | None = None
     held: float | None = None
     rewarded: int | None = None
     late: bool = False
     learned: list[_Learned] = []
-    parts: dict[str, float] = {}
+    parts: dict[str, Part] = {}
+    early: bool = False
+    evidence: Evidence | None = None
 
     @classmethod
     def of(cls, record: Record) -> Self:

@@ -84,7 +84,7 @@ class Ledger:
 
     def put(self, local: str, old: Record, new: Record) -> None:
         """Keep what became of a decision."""
-        closed = _is_open(old) - _is_open(new)
+        closed = old.is_open - new.is_open
         self.user = msgspec.structs.replace(self.user, open=max(self.user.open - closed, 0), last=self.now)
         self._keep(local, new)
 
@@ -111,7 +111,7 @@ class Ledger:
         self._scores[local.encode()] = None
         self.user = msgspec.structs.replace(
             self.user,
-            open=max(self.user.open - _is_open(old), 0),
+            open=max(self.user.open - old.is_open, 0),
             records=max(self.user.records - 1, 0),
             last=self.now,
         )
@@ -200,7 +200,7 @@ class Ledger:
         self._need(names)
         found = {name.decode(): self.record(name.decode()) for name in names}
         kept = {local: each for local, each in found.items() if each is not None}
-        opened = [local for local, each in kept.items() if _is_open(each)]
+        opened = [local for local, each in kept.items() if each.is_open]
         for local in opened[: max(self.user.open - loop.open_max + 1, 0)]:
             self._end(local, kept[local], early=True)
         # Those that are not open go first, and all of them if they hide the open ones.
@@ -270,10 +270,6 @@ class Ledger:
         if self._scores or look != self._values[place(due)]:
             writes.append(Schedule(due.key, {due.member: None if look is None else int(look)}))
         return Change(result, tuple(writes))
-
-
-def _is_open(made: Record) -> int:
-    return made.status in ("open", "deferred") and not made.early
 
 
 def _row(policy: Policy, made: Record) -> Vector:

@@ -51,8 +51,10 @@ def starter(columns: Sequence[Column], labels: Sequence[str], taken: Collection[
 def _kind(column: Column) -> str:
     if not column.values:
         return f'kind = "number", min = {column.low!r}, max = {column.high!r}'
-    # The name of a value's column has the value in it, where * would mean a product.
-    if len(column.values) > _MOST_VALUES or any("*" in value for value in column.values):
+    # The name of a value's column has the value in it, which people read, and in which * would mean a product.
+    if len(column.values) > _MOST_VALUES or not all(
+        value.isprintable() and "*" not in value for value in column.values
+    ):
         return f'kind = "hash", buckets = {_BUCKETS}'
     return f'kind = "category", values = {_list(column.values)}'
 

@@ -100,6 +100,11 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     early: bool = False
     evidence: Evidence | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it counts as open: it has no outcome yet, and did not have to make room."""
+        return self.status in OPEN and not self.early
+
 
 class User(msgspec.Struct, frozen=True):
     """What the decisions of a user share: a random `epoch`, new after a reset; `seq`, one more with each change; the

@@ -95,7 +95,7 @@ def check_decisions(stored: Iterable[Stored]) -> None:
         raise CorruptState(keys.agenda(user), "does not have just the decisions that there are")
     counts = decision.decode_user(keys.shared(user), [shared.get(name) for name in decision.SHARED], b"")
     there = [decision.decode(keys.decisions(user), blob) for blob in records.values()]
-    opened = sum(one.status in decision.OPEN for one in there)
+    opened = sum(one.is_open for one in there)
     if (counts.records, counts.open) != (len(there), opened):
         raise CorruptState(keys.shared(user), "counts other decisions than there are")
 

@@ -73,11 +73,11 @@ def test_damaged_estimates_are_singular() -> None:
 
 @given(SHAPES)
 def test_the_posterior_is_that_of_the_textbook(shape: tuple[int, int, int]) -> None:
-    """Its means are x·theta, and what normal numbers are multiplied by is a root of x A⁻¹ xᵀ."""
+    """Its estimate is theta, and what normal numbers are multiplied by is a root of x A⁻¹ xᵀ."""
     a, b = learned(*history(*shape))
     x, _ = history(shape[0] + 1, shape[1], 9)
-    means, parts = posterior(a, b, x)
-    assert means == pytest.approx(x @ theta(a, b), abs=1e-9)
+    estimate, parts = posterior(a, b, x)
+    assert estimate == pytest.approx(theta(a, b), abs=1e-9)
     assert parts.shape == x.shape
     assert parts @ parts.T == pytest.approx(x @ np.linalg.inv(a) @ x.T, abs=1e-9)
 

@@ -7,7 +7,7 @@ import numpy as np
 from state import keys
 from state.values import decision, record
 from state.values.columns import Columns
-from state.values.decision import Learned, Shadow, User
+from state.values.decision import Learned, Part, Shadow, User
 from state.values.record import Meta, Record
 from state.values.stored import Stored
 
@@ -68,10 +68,9 @@ def decisions(**made: decision.Record) -> list[Stored]:
 REWARDED = decided(
     "rewarded",
     n=2,
-    first=0.5,
     reward=1.0,
     rewarded=1_795_438_050_000,
     late=True,
     learned=[Learned("egreedy-v1", 3, b""), Learned("push-v1", 5, COLUMNS.fingerprint)],
-    parts={"a b": 0.5},
+    parts={"a b": Part(0.5, 1.0)},
 )

@@ -27,7 +27,7 @@ def test_help_stands_alone(command: str, capsys: pytest.CaptureFixture[str], mon
     assert out.startswith(f"usage: python -m app {command} ")
     for line in out.partition("arguments:")[2].partition("\n\nenvironment")[0].splitlines():
         assert not line.startswith("  ") or len(line.split(maxsplit=1)) > 1, line
-    assert f"\nexample:\n  python -m app {command} " in out
+    assert f"\nexample:\n  python -m app {command}" in out
     assert "\nexit codes:\n" in out
     variables = {line.split()[0] for line in out.splitlines() if line.startswith("  ") and line.split()[0].isupper()}
     settings = {name.upper() for name in Settings.__struct_fields__}

@@ -121,7 +121,7 @@ def test_the_policy_file_of_the_service(
         (
             ["--on", "wide.csv"],
             2,
-            "--on wide.csv: [policies] start-linucb: has 404 columns; at most 256 are possible; ",
+            "--on wide.csv: [policies] start-linucb: cross: makes more than 256 columns in all; ",
         ),
         (["--label", "hour"], 2, "--label: only a table has columns; "),
         (["--on", "mails.csv", "--users", "2"], 2, "--users: a table has one user, "),

@@ -76,7 +76,7 @@ def values(now: int, records: dict[str, Record], user: decision.User | None = No
         keys.shared("u"): [fields[name] for name in decision.SHARED],
         MOMENT: [b"%d" % (now // 1_000), b"%d" % (now % 1_000 * 1_000)],
         keys.agenda("u"): Next(agenda[:AGENDA], agenda[AGENDA - 1][1] if len(agenda) >= AGENDA else float("inf")),
-        entry(DUE, b"u"): None,
+        entry(DUE, b"u"): agenda[0][1] if agenda else None,
         **{entry(HASH, name.encode()): decision.encode(each) for name, each in records.items()},
     }
     return found | {keys.record("u", name): [None] * len(FIELDS) for name in CATALOG.policies}
@@ -171,9 +171,10 @@ def test_a_default_is_booked_before_the_record_goes() -> None:
         found = ledger(known, values(DEADLINE + GRACE, {"x": OPEN}))
         assert found.settle() == 1
         writes = found.change(None).writes
-    assert [type(write) for write in writes] == [Fields, Drop, Schedule, Fields]
+    assert [type(write) for write in writes] == [Fields, Drop, Schedule, Schedule, Fields]
     assert writes[0].key == keys.record("u", "serves")
     assert writes[1:3] == (Drop(HASH, (b"x",)), Schedule(keys.agenda("u"), {b"x": None}))
+    assert writes[3] == Schedule(DUE, {b"u": None})
 
 
 def test_at_most_so_many_at_once() -> None:

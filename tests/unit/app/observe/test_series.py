@@ -12,6 +12,7 @@ def test_names() -> None:
     """No metric is renamed by accident, and each has a help text of its own."""
     assert sorted(row.name for row in ROWS) == [
         "oo_build_info",
+        "oo_decision_outcomes",
         "oo_decisions",
         "oo_events",
         "oo_events_pending",
@@ -48,6 +49,6 @@ def test_what_is_made_is_what_the_row_says() -> None:
             assert made._multiprocess_mode == row.together
         assert set(row.labels) <= {
             "method", "route", "status", "policy", "explored", "value",
-            "error", "consumer", "outcome", "kind", "version",
+            "error", "consumer", "outcome", "kind", "version", "loop",
         }  # fmt: skip
     assert {metric.name for metric in registry.collect()} == {row.name for row in ROWS}

@@ -10,7 +10,7 @@ import pytest
 from state import keys
 from state.errors import CorruptState
 from state.values import decision, record
-from state.values.decision import Shadow, User
+from state.values.decision import Part, Shadow, User
 from state.values.record import Meta, Record
 from state.values.stored import LONGEST_HISTORY, LONGEST_LIFE_MS, Stored, check, check_decisions
 
@@ -81,7 +81,7 @@ def test_valid(stored: Stored) -> None:
         (Stored("u", keys.DECISIONS, {b"x": b"{}"}), "d x: is not a decision"),
         (made_with(x=[math.inf]), "not finite"),
         (made_with(reward=math.nan), "not finite"),
-        (made_with(parts={"a": math.inf}), "not finite"),
+        (made_with(parts={"a": Part(1.0, math.inf)}), "not finite"),
         (Stored("u", keys.AGENDA, {b"x": b""}), "another type"),
         (Stored("u", keys.AGENDA, ((b"x", math.inf),)), "with its moment"),
         (Stored("u", keys.AGENDA, ((b"", 1.0),)), "with its moment"),
