@@ -171,10 +171,10 @@ def test_a_default_is_booked_before_the_record_goes() -> None:
         found = ledger(known, values(DEADLINE + GRACE, {"x": OPEN}))
         assert found.settle() == 1
         writes = found.change(None).writes
-    assert [type(write) for write in writes] == [Fields, Drop, Schedule, Schedule, Fields]
+    assert [type(write) for write in writes] == [Fields, Drop, Schedule, Fields, Schedule]
     assert writes[0].key == keys.record("u", "serves")
     assert writes[1:3] == (Drop(HASH, (b"x",)), Schedule(keys.agenda("u"), {b"x": None}))
-    assert writes[3] == Schedule(DUE, {b"u": None})
+    assert writes[4] == Schedule(DUE, {b"u": None})
 
 
 def test_at_most_so_many_at_once() -> None:
