@@ -185,6 +185,17 @@ def _erased() -> list[str]:
     return sorted([*records, *markers, keys.history("ann"), keys.index("ann")])
 
 
+# Next to the other row of its path, since the document has the methods of a path together.
+_ERASURE: Final = {
+    "DELETE /users/{user_id}": Described(
+        tag="decisions",
+        name="erase_user",
+        summary="remove all data of a user, and list the removed keys",
+        answers=ErasedAnswer(_erased()),
+        errors=(NO_USER, STORE_AWAY),
+    ),
+}
+
 ROUTES: Final[Mapping[str, Described]] = {
     **{f"POST /score{policy.classic.route}": _score(policy) for policy in _POLICIES},
     **{f"POST /reward{policy.classic.route}": _reward(policy) for policy in _POLICIES},
@@ -196,15 +207,8 @@ ROUTES: Final[Mapping[str, Described]] = {
         answers=HistoryAnswer("ann", [_history(policy) for policy in _POLICIES]),
         errors=(NO_USER, _ODD_HISTORY, STORE_AWAY),
     ),
-    **_after("POST /decisions", DECISIONS, USERS),
+    **_after("POST /decisions", DECISIONS, {**USERS, **_ERASURE}),
     **LOOPS,
-    "DELETE /users/{user_id}": Described(
-        tag="decisions",
-        name="erase_user",
-        summary="remove all data of a user, and list the removed keys",
-        answers=ErasedAnswer(_erased()),
-        errors=(NO_USER, STORE_AWAY),
-    ),
     "POST /reset/{user_id}": Described(
         tag="decisions",
         name="reset_user",
