@@ -49,6 +49,7 @@ _OLD: Final = Failure(
 )
 _NO_CANDIDATES: Final = Failure(422, UNREADABLE, "Expected `array` of length >= 1 - at `$.candidates`")
 _NO_NUMBER: Final = Failure(422, UNREADABLE, "Expected `float`, got `str` - at `$.reward`")
+_NO_COUNT: Final = Failure(422, UNREADABLE, "Expected `int | null`, got `str` - at `$.if_n`")
 _NO_LIST: Final = Failure(422, UNREADABLE, "Expected `array`, got `str` - at `$.{name}`")
 _PART: Final = {
     "name": "part",
@@ -193,7 +194,7 @@ DECISIONS: Final[Mapping[str, Described]] = {
         name="retract_reward",
         summary="take the outcome of a decision back",
         answers=_outcome(FIRST, "retracted", "retracted", None, 3),
-        errors=(_NO_DECISION, _refused("there is no reward to take back", "open", None), _OLD),
+        errors=(_NO_DECISION, _refused("there is no reward to take back", "open", None), _OLD, _NO_COUNT),
         place=FIRST,
         query=(_PART, _IF_N),
     ),
