@@ -73,20 +73,23 @@ def document(routes: Sequence[HTTPRouteHandler]) -> dict[str, Any]:
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "One of the API_KEYS."}},
         },
     }
-    _open_objects(made)
+    _adapt(made)
     return made
 
 
-def _open_objects(node: object) -> None:
-    """Let objects without known fields have any: some generators would take them for empty ones."""
+def _adapt(node: object) -> None:
+    """Let objects without known fields have any, since some generators would take them for empty ones, and end patterns
+    with `$`, which JSON Schema has instead of Python's `\\Z`."""
     if isinstance(node, dict):
+        if isinstance(pattern := node.get("pattern"), str) and pattern.endswith(r"\Z"):
+            node["pattern"] = pattern.removesuffix(r"\Z") + "$"
         if node.get("type") == "object" and not {"properties", "additionalProperties", "$ref"} & node.keys():
             node["additionalProperties"] = True
         for inner in node.values():
-            _open_objects(inner)
+            _adapt(inner)
     elif isinstance(node, list):
         for inner in node:
-            _open_objects(inner)
+            _adapt(inner)
 
 
 def _operation(path: str, row: Described, role: str | None) -> dict[str, Any]:
