@@ -54,6 +54,22 @@ def converse(url: str, mode: GenerationMode) -> tuple[set[str], list[str]]:
     return tried, wrong
 
 
+def allowed(case: schemathesis.Case[Any]) -> None:
+    """Change what no schema can say: a key or an id stands for one request, there is one loop, which has a range of
+    rewards and no parts, and its candidates have ids of their own, of which those that are excluded are some."""
+    if case.headers and _KEY in case.headers:
+        case.headers[_KEY] = f"key-{next(_numbers)}"
+    if not case.path.startswith("/decisions") or not isinstance(case.body, dict):
+        return
+    if "candidates" in case.body:
+        case.body |= {"loop": "tips", "id": f"id-{next(_numbers)}", "exclude": []}
+        for place, candidate in enumerate(case.body["candidates"]):
+            candidate["id"] = f"{place} {candidate['id']}"[:256]
+    elif "reward" in case.body:
+        case.body["reward"] = min(max(case.body["reward"], -1.0), 1.0)
+        case.body.pop("part", None)
+
+
 def ask(operation: Any, mode: GenerationMode, names: set[str]) -> None:
     """Twenty requests of one operation. Raises FailureGroup unless all checks but these hold for every answer."""
     excluded: list[Any] = [check for check in CHECKS.get_all() if check.__name__ in names]
@@ -67,8 +83,8 @@ def ask(operation: Any, mode: GenerationMode, names: set[str]) -> None:
     )
     @given(case=operation.as_strategy(generation_mode=mode))
     def answers(case: schemathesis.Case[Any]) -> None:
-        if mode is GenerationMode.POSITIVE and case.headers and _KEY in case.headers:
-            case.headers[_KEY] = f"key-{next(_numbers)}"  # one stands for one request, and no schema can say so
+        if mode is GenerationMode.POSITIVE:
+            allowed(case)
         taken: list[Any] = []
 
         def answered() -> bool:
@@ -93,6 +109,6 @@ async def test_answers_are_those_of_the_document(mode: GenerationMode) -> None:
                 tried, wrong = await asyncio.to_thread(converse, server.url, mode)
     assert wrong == []
     bodies = {f"/{verb}{path}" for verb in ("score", "reward") for path in ("", "/egreedy", "/egreedy/v2")}
-    assert tried >= bodies | {"/generate"}
+    assert tried >= bodies | {"/generate", "/decisions", "/decisions/batch", "/decisions/{decision_id}/reward"}
     if mode is GenerationMode.POSITIVE:
         assert tried >= {"/stats/{user_id}", "/features/{user_id}", "/reset/{user_id}", "/health"}
