@@ -18,13 +18,13 @@ DECISIONS = sorted((CHANGE / "decisions").glob("*.md"))
 
 # Asks a service with the new rows, over ASGI and `memory://`, for all that should follow from them.
 PROBE = """
-import asyncio, httpx, sys
+import asyncio, httpx, random, sys
 from app.main import create_app
 from app.settings import Secret, Settings
-from state import keys
 
 async def main():
-    app = create_app(Settings(redis_url=Secret("memory://"), policies=sys.argv[1]))
+    settings = Settings(redis_url=Secret("memory://"), policies=sys.argv[1])
+    app = create_app(settings, chance=random.Random(1))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
         candidates = [{"id": "rent", "features": {"minutes": 30, "priority": 4}}]
         asked = {"user_id": "ann", "id": "1", "loop": "short", "context": {"day_of_week": 5}, "candidates": candidates}
