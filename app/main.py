@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 from litestar import Litestar
+from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from app import __version__
@@ -31,10 +32,10 @@ from app.decisions.outcome import Outcomes
 from app.decisions.reward import Learner
 from app.decisions.rules import Rules
 from app.decisions.settle import Settler
-from app.decisions.sync import Sync
 from app.decisions.users import Users
 from app.events.consumers import Consumers
 from app.events.counts import untraced
+from app.events.sync import Sync
 from app.http.access import Access
 from app.http.draining import Draining
 from app.http.errors import answer_to
@@ -50,7 +51,7 @@ from app.precedence import Precedence
 from app.serving import Serving
 from app.settings import Settings, SettingsError
 from app.tips import prompts
-from app.tips.chat import connect
+from app.tips.chat import ChatClient, connect
 from app.tips.chat import untraced as untraced_call
 from state.redis.connect import open_servers
 from state.redis.servers import Servers
@@ -85,34 +86,19 @@ def create_app(
     rows = Serving(partial(read_catalog, settings))
     metrics = _metrics(rows)
     tracing = _tracing()
-    store = (tracing.store if tracing else Store)(
-        servers,
-        timeout=settings.store_timeout_seconds,
-        history_size=settings.feature_history_size,
-        marker_seconds=settings.idempotency_ttl_seconds,
-        wait_replicas=wait_replicas_of(settings),
-        observe=metrics.flushed,
-    )
+    store = _store(settings, servers, metrics, tracing)
     models, priors = Models(store, rows), Priors(store.shared, rows)
     rules = Rules(models, priors, rows, Plans(lambda: rows.catalog), settings.decision_grace_seconds * 1_000)
     access = Access(settings.api_keys.reveal(), store, settings.rate_limit_per_second, metrics.uncounted)
     precedence = Precedence()
-    chat = connect(
-        url=settings.litellm_url,
-        key=settings.litellm_master_key,
-        max_concurrency=settings.llm_max_concurrency,
-        queue_seconds=settings.llm_queue_seconds,
-        precedence=precedence,
-        transport=llm_transport,
-        trace=tracing.llm_call if tracing else untraced_call,
-    )
+    chat = _chat(settings, precedence, tracing, llm_transport)
     consumers = Consumers(
         settings, Sync(store), store.ping, observer=metrics, trace=tracing.event if tracing else untraced
     )
     metrics.watch(consumers.health)
     users = Users(store, models, rows, priors)
     draining = Draining(settings.drain_seconds, settings.shutdown_seconds)
-    routes = [
+    routes: list[HTTPRouteHandler] = [
         *classic_routes(
             rows.values(),
             Decider(models, rows, metrics, priors, clock=clock, chance=chance),
@@ -123,7 +109,7 @@ def create_app(
         ),
         *decision_routes(
             Maker(rules, metrics, chance=chance),
-            Outcomes(rules),
+            Outcomes(rules, metrics),
             lambda: tuple(rows.catalog.loops.values()),
             max_body_bytes=settings.max_body_bytes,
             precedence=precedence,
@@ -173,6 +159,31 @@ def _servers(settings: Settings) -> Servers:
         )
     except ValueError as error:
         raise SettingsError(f"REDIS_URL: {error}") from None
+
+
+def _store(settings: Settings, servers: Servers, metrics: Metrics, tracing: "Tracing | None") -> Store:
+    return (tracing.store if tracing else Store)(
+        servers,
+        timeout=settings.store_timeout_seconds,
+        history_size=settings.feature_history_size,
+        marker_seconds=settings.idempotency_ttl_seconds,
+        wait_replicas=wait_replicas_of(settings),
+        observe=metrics.flushed,
+    )
+
+
+def _chat(
+    settings: Settings, precedence: Precedence, tracing: "Tracing | None", transport: httpx.AsyncBaseTransport | None
+) -> ChatClient:
+    return connect(
+        url=settings.litellm_url,
+        key=settings.litellm_master_key,
+        max_concurrency=settings.llm_max_concurrency,
+        queue_seconds=settings.llm_queue_seconds,
+        precedence=precedence,
+        transport=transport,
+        trace=tracing.llm_call if tracing else untraced_call,
+    )
 
 
 def _prompts(settings: Settings) -> prompts.Prompts:

@@ -16,13 +16,13 @@ from app.bandit.context import Context
 from app.decisions.asked import Asked
 from app.decisions.decide import Candidate
 from app.decisions.explain import Explanation
-from app.decisions.ids import LOCAL
 from app.decisions.make import Made, Maker
 from app.decisions.outcome import Outcome, Outcomes, Told
 from app.http.access import CLIENT, READER
 from app.http.body import Answer, read_body
 from app.http.errors import status_of
 from app.http.headers import REPLAYED, idempotency_key
+from app.messages.decision_ids import LOCAL
 from app.messages.decisions import (
     CandidateShare,
     DecisionAnswer,
@@ -32,8 +32,6 @@ from app.messages.decisions import (
     DecisionState,
     ExplanationAnswer,
     Failed,
-    LoopsAnswer,
-    LoopState,
     OutcomeAnswer,
     OutcomeRequest,
     Problem,
@@ -42,6 +40,7 @@ from app.messages.decisions import (
     RewardsAnswer,
     RewardsRequest,
 )
+from app.messages.loops import LoopsAnswer, LoopState
 from app.messages.reading import Reader, read_query
 from app.policies.loop import Loop
 from app.precedence import Precedence

@@ -7,11 +7,11 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
 from app.api.classic import user_in_path
-from app.decisions.ids import decision_id
 from app.decisions.users import Learned, Users
 from app.http.access import READER
 from app.http.body import Answer
-from app.messages.decisions import OpenDecision, PolicyOfUser, UserAnswer
+from app.messages.decision_ids import decision_id
+from app.messages.loops import OpenDecision, PolicyOfUser, UserAnswer
 from state.values.decision import Record
 
 __all__ = ["user_routes"]

@@ -24,6 +24,7 @@ from state.errors import StoreError
 
 __all__ = ["run"]
 
+_Add = Callable[..., argparse.ArgumentParser]
 _Command = Callable[[argparse.Namespace, Settings], Coroutine[None, None, int]]
 _EXIT_CODES: Final = """\
 exit codes:
@@ -99,6 +100,25 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(command=command)
         return added
 
+    _add_users(add)
+    _add_policies(add)
+    _add_simulate(
+        add(
+            "simulate",
+            simulate,
+            "compare policies where the outcome of every choice is known",
+            "simulate --on mails.csv --label answered --out report.html",
+            _SHAPE,
+        )
+    )
+    making = add("key", print_key, "make an API key", "key phone client", "")
+    making.add_argument("name", metavar="NAME", help="the owner of the key, as logs and metrics name it")
+    making.add_argument("role", metavar="ROLE", help=f"what the key may do: {', '.join(ROLES)}")
+    return parser
+
+
+def _add_users(add: _Add) -> None:
+    """The commands about users: all of them, or one."""
     importing = add(
         "import", import_state, "import the models of the first system", "import state --ids ids.txt --dry-run"
     )
@@ -119,6 +139,10 @@ def _parser() -> argparse.ArgumentParser:
     erasing.add_argument(
         "--thorough", action="store_true", help="look through all keys: needed after a return to an older version"
     )
+
+
+def _add_policies(add: _Add) -> None:
+    """The commands about policies, and what they have learned."""
     meaning = add(
         "policies",
         show_policies,
@@ -150,19 +174,6 @@ def _parser() -> argparse.ArgumentParser:
     settling.add_argument(
         "--once", action="store_true", help="settle what is due now, and not what becomes due meanwhile"
     )
-    making = add("key", print_key, "make an API key", "key phone client", "")
-    making.add_argument("name", metavar="NAME", help="the owner of the key, as logs and metrics name it")
-    making.add_argument("role", metavar="ROLE", help=f"what the key may do: {', '.join(ROLES)}")
-    _add_simulate(
-        add(
-            "simulate",
-            simulate,
-            "compare policies where the outcome of every choice is known",
-            "simulate --on mails.csv --label answered --out report.html",
-            _SHAPE,
-        )
-    )
-    return parser
 
 
 def _add_simulate(simulating: argparse.ArgumentParser) -> None:

@@ -1,20 +1,23 @@
-"""A decision that is wanted: what was sent, and whether it can be decided."""
+"""What was sent of a decision, and whether it fits: the decision that is wanted, and what is told of one."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from app.bandit.context import Context, Fields
 from app.decisions.decide import Candidate
-from app.decisions.errors import BadDecision
+from app.decisions.errors import BadDecision, Refused, Unfit
+from app.policies.loop import Loop
 from app.policies.plan import Plan
+from state.values.decision import Part, Record
 
-__all__ = ["Asked"]
+__all__ = ["Asked", "Told", "check_n", "check_range", "check_shown", "part_of", "refused", "total_of", "value_of"]
 
 # Bytes of the fields of a request that no feature reads.
 _LONGEST_UNKNOWN: Final = 4_096
+_MOST_PARTS: Final = 64
 _canonical: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -66,3 +69,64 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
                 raise BadDecision(f"{where}: no feature of the loop reads {next(iter(fields))!r}")
         if (size := len(_canonical(unknown))) > _LONGEST_UNKNOWN:
             raise BadDecision(f"the fields that no feature reads have {size:,} bytes, more than {_LONGEST_UNKNOWN:,}")
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client says of a decision: a reward, unless it takes one back; `part` is that of a sum.
+
+    With `if_n` it only counts if the last outcome was that one.
+    """
+
+    reward: float | None = None
+    part: str | None = None
+    if_n: int | None = None
+
+
+def total_of(parts: Mapping[str, Part]) -> float | None:
+    """The sum of the parts that stand; None if none does."""
+    standing = [part.value for part in parts.values() if part.value is not None]
+    return sum(standing) if standing else None
+
+
+def value_of(told: Told) -> float:
+    """The reward that was told."""
+    assert told.reward is not None  # noqa: S101  # messages require it
+    return told.reward
+
+
+def part_of(made: Record, loop: Loop | None, told: Told) -> str:
+    """The name of what was told, "" if it is no part of a sum. Raises Unfit."""
+    name = told.part or ""
+    if loop is not None and (loop.aggregation == "sum") != bool(name):
+        needs = "needs" if loop.aggregation == "sum" else "takes no"
+        raise Unfit(f"part: a reward in the loop {loop.name!r} {needs} part")
+    if name not in made.parts and len(made.parts) >= _MOST_PARTS:
+        raise Unfit(f"part: a reward has at most {_MOST_PARTS} parts")
+    return name
+
+
+def check_range(made: Record, loop: Loop | None, name: str, value: float | None) -> None:
+    """Raise Unfit for a reward that would not be one of the loop's; None takes the part back."""
+    total = total_of({**made.parts, name: Part(0.0, value)})
+    if loop is not None and total is not None and not loop.low <= total <= loop.high:
+        what = "reward: the sum of the parts" if name else "reward"
+        raise Unfit(f"{what}: takes {loop.low:g} to {loop.high:g} in the loop {loop.name!r}")
+
+
+def check_shown(made: Record) -> None:
+    """Raise Refused for a decision that was not shown."""
+    if made.status == "cancelled":
+        raise refused("the decision was cancelled", made)
+    if made.status == "void":
+        raise refused("the decision's time is over, and it was never shown", made)
+
+
+def check_n(made: Record, told: Told) -> None:
+    """Raise Refused unless the last outcome was the one that is wanted."""
+    if told.if_n is not None and told.if_n != made.n:
+        raise refused(f"the last outcome is {made.n}, not {told.if_n}", made)
+
+
+def refused(problem: str, made: Record) -> Refused:
+    """The refusal that says what is recorded."""
+    return Refused(problem, made.status, made.reward if made.held is None else made.held)

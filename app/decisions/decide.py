@@ -10,7 +10,8 @@ import msgspec
 from app.bandit.context import NOTHING, Context, Fields
 from app.bandit.policy import Choice, Policy
 from app.bandit.sample import SEED_BITS
-from app.learning.models import Models, naming
+from app.learning.fit import naming
+from app.learning.models import Models
 from app.learning.priors import Priors
 from state import keys
 from state.update.changes import Append, Change, Hash, List, Values

@@ -1,24 +1,22 @@
 """A user's decisions while a step runs: what was read, what is due, and what will be written. Pure."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
-import numpy as np
 
-from app.bandit.policy import Policy
-from app.bandit.ridge import Matrix, Vector
+from app.decisions.desk import Desk
 from app.decisions.rules import Rules
-from app.learning.models import Model, naming
 from app.policies.loop import Loop
 from state import keys
 from state.update.changes import (
-    MOMENT,
+    AGENDA,
+    Agenda,
     Change,
     Drop,
     Entry,
     Fields,
-    Hash,
     More,
     Next,
     Schedule,
@@ -28,9 +26,8 @@ from state.update.changes import (
     moved,
     place,
 )
-from state.values import decision, record
-from state.values.decision import Learned, Record
-from state.values.record import Meta
+from state.values import decision
+from state.values.decision import Record
 
 __all__ = ["Ledger"]
 
@@ -40,22 +37,17 @@ _FOREVER: Final = 253_402_300_799_999
 _RECORDS: Final = 4
 
 
-class Ledger:
+class Ledger(Desk):
     """The decisions of `user_id` in `values`; a user's first one gets the `epoch`."""
 
     def __init__(self, rules: Rules, user_id: str, values: Values, epoch: bytes) -> None:
-        self._rules = rules
-        self._values = values
-        self._user_id = user_id
+        super().__init__(rules, user_id, values)
         self._shared, self._decisions = keys.shared(user_id), keys.decisions(user_id)
         self.user = decision.decode_user(self._shared, list(values[self._shared]), epoch)
-        seconds, micros = values[MOMENT]
         # Redis's clock may jump back, a user's time does not.
-        self.now = min(max(int(seconds) * 1_000 + int(micros) // 1_000, self.user.last), _FOREVER)
-        self._models: dict[str, dict[bytes, bytes]] = {}
+        self.now = min(max(self.now, self.user.last), _FOREVER)
         self._records: dict[bytes, Record | None] = {}
         self._scores: dict[bytes, int | None] = {}
-        self._writes: list[Write] = []
 
     def record(self, local: str) -> Record | None:
         """A decision; None if there is none. Raises More for one that was not read, and CorruptState."""
@@ -122,6 +114,8 @@ class Ledger:
         Raises More for those that were not read.
         """
         due = [name for name, at in self._agenda() if at <= self.now]
+        if due:
+            self._see_all()
         self._need(due)
         for name in due:
             found = self.record(name.decode())
@@ -131,6 +125,12 @@ class Ledger:
                 self._scores[name] = self._next(found)
                 self._pass(name.decode(), found)
         return len(due)
+
+    def _see_all(self) -> None:
+        """Raise More if only the first decisions were read."""
+        found: Next = self._values[keys.agenda(self._user_id)]
+        if found.asked < AGENDA and found.end < math.inf:
+            raise More((Agenda(keys.agenda(self._user_id), AGENDA),))
 
     def _need(self, names: Sequence[bytes]) -> None:
         """Raise More for decisions that were not read."""
@@ -161,27 +161,6 @@ class Ledger:
             ended = msgspec.structs.replace(found, status="void", held=None, n=found.n + 1)
         self.put(local, found, ended)
 
-    def model(self, policy: Policy) -> Model:
-        """A model, as the steps before and this one have left it. Raises More and CorruptState."""
-        key = keys.record(self._user_id, policy.id)
-        fields = self._models.get(policy.id)
-        if fields is not None:
-            return self._rules.models.load(policy, key, [fields.get(name) for name in record.FIELDS])
-        if key not in self._values:
-            raise More((Hash(key, record.FIELDS),))
-        return self._rules.models.load(policy, key, self._values[key])
-
-    def effective(self, policy: Policy, model: Model) -> tuple[Matrix, Vector]:
-        """A and b by which a policy decides."""
-        return self._rules.priors.effective(policy, model.a, model.b)
-
-    def count(self, policy: Policy, model: Model, meta: Meta) -> None:
-        """Keep the counters of a model, and all of it if it is new."""
-        if model.stored is None:
-            self.save(policy, self._rules.models.created(policy, model, meta))
-        else:
-            self.save(policy, record.encode_meta(meta))
-
     def _agenda(self) -> Sequence[tuple[bytes, float]]:
         """The next decisions that must be looked at, and when."""
         found: Next = self._values[keys.agenda(self._user_id)]
@@ -196,6 +175,7 @@ class Ledger:
         most = _RECORDS * loop.open_max
         if self.user.open < loop.open_max and self.user.records < most:
             return
+        self._see_all()
         names = [name for name, _ in self._agenda()]
         self._need(names)
         found = {name.decode(): self.record(name.decode()) for name in names}
@@ -208,48 +188,6 @@ class Ledger:
         for local in sorted(kept, key=lambda local: local in opened):
             if self.user.records >= most or hides:
                 self._drop(local)
-
-    def save(self, policy: Policy, fields: Mapping[bytes, bytes]) -> None:
-        """Keep fields of a model."""
-        key = keys.record(self._user_id, policy.id)
-        if policy.id not in self._models:
-            read: Sequence[bytes | None] = self._values[key]
-            known = zip(record.FIELDS, read, strict=True)
-            self._models[policy.id] = {name: value for name, value in known if value is not None}
-        self._models[policy.id].update(fields)
-        self._writes.append(Fields(key, fields))
-
-    def teach(self, made: Record, reward: float) -> tuple[Record, list[str]]:
-        """The record after every policy of the decision has learned `reward`, and the policies that are gone."""
-        learned, skipped = [], []
-        for each in made.by_policy:
-            policy = self._rules.policies.get(each.policy)
-            if policy is None:
-                skipped.append(each.policy)
-                continue
-            model = self.model(policy)
-            with naming(keys.record(self._user_id, policy.id)):
-                fields = self._rules.models.learned(policy, model, _row(policy, made), reward, self.now // 1_000)
-            name = self._rules.models.name(policy, model)
-            self.save(policy, fields)
-            learned.append(Learned(policy.id, model.meta.updates + 1, name))
-        return msgspec.structs.replace(made, reward=reward, learned=learned, evidence=None), skipped
-
-    def correct(self, made: Record, reward: float | None) -> tuple[Record, list[str]]:
-        """The record after its reward has become `reward`, or was taken back, and the policies that are gone."""
-        assert made.reward is not None  # noqa: S101  # only what was learned is corrected
-        skipped = []
-        for learned in made.learned:
-            policy = self._rules.policies.get(learned.policy)
-            if policy is None:
-                skipped.append(learned.policy)
-                continue
-            x, model = _row(policy, made), self.model(policy)
-            with naming(keys.record(self._user_id, policy.id)):
-                fields = self._rules.models.corrected(policy, model, x, learned, was=made.reward, now=reward)
-            self.save(policy, fields)
-        kept = [] if reward is None else made.learned
-        return msgspec.structs.replace(made, reward=reward, learned=kept), skipped
 
     def change(self, result: Any, *more: Write) -> Change[Any]:
         """The result of the step, and all that must be written."""
@@ -270,11 +208,3 @@ class Ledger:
         if self._scores or look != self._values[place(due)]:
             writes.append(Schedule(due.key, {due.member: None if look is None else int(look)}))
         return Change(result, tuple(writes))
-
-
-def _row(policy: Policy, made: Record) -> Vector:
-    """The columns (d) of the chosen candidate; a base column that the decision did not have is 0."""
-    known = dict(zip(made.labels, made.x, strict=True))
-    base = np.array([[known.get(label, 0.0) for label in policy.encoder.labels]])
-    row: Vector = policy.columns.of(base)[0]
-    return row

@@ -9,13 +9,13 @@ from app.bandit.kinds import number
 from app.bandit.policy import Choice
 from app.bandit.ridge import Matrix
 from app.bandit.sample import SEED_BITS
-from app.decisions import ids
 from app.decisions.asked import Asked
 from app.decisions.decide import entry_of
 from app.decisions.errors import BadDecision
 from app.decisions.ledger import Ledger
 from app.decisions.rules import Rules, reads
-from app.learning.models import naming
+from app.learning.fit import naming
+from app.messages import decision_ids as ids
 from app.policies.plan import Plan
 from state import keys
 from state.errors import KeyReused

@@ -3,35 +3,26 @@
 A record changes here and nowhere else, by pure functions of the record, the time and what was told.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal
+from collections.abc import Callable
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
-from app.decisions import ids
-from app.decisions.errors import Gone, NotKnown, Refused, Unfit
+from app.decisions.asked import Told, check_n, check_range, check_shown, part_of, refused, total_of, value_of
+from app.decisions.errors import Gone, NotKnown, Refused
 from app.decisions.explain import Explanation, explain
 from app.decisions.ledger import Ledger
 from app.decisions.rules import Rules, reads
+from app.messages import decision_ids as ids
 from app.policies.loop import Loop
 from state.update.changes import Change, Values
 from state.values.decision import Part, Record
 
-__all__ = ["Outcome", "Outcomes", "Told"]
+__all__ = ["Observer", "Outcome", "Outcomes", "Told"]
 
 What = Literal["applied", "duplicate", "corrected", "retracted", "held", "late", "activated", "cancelled"]
-_MOST_PARTS: Final = 64
-
-
-class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client says of a decision: a reward, unless it takes one back; `part` is that of a sum.
-
-    With `if_n` it only counts if the last outcome was that one.
-    """
-
-    reward: float | None = None
-    part: str | None = None
-    if_n: int | None = None
+# Models that are read before it is known whether they are needed.
+_FEW: Final = 8
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -46,11 +37,18 @@ class Outcome(msgspec.Struct, frozen=True):
 _Act = Callable[[Ledger, Record, Loop | None], tuple[What, Record, list[str]]]
 
 
+class Observer(Protocol):
+    """Gets what became of each thing that was told."""
+
+    def became(self, loop: str, outcome: str) -> None: ...
+
+
 class Outcomes:
     """Changes decisions by `rules`. All methods raise NotKnown, Gone, Unfit, Refused, and the store's errors."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, observer: Observer) -> None:
         self._rules = rules
+        self._observer = observer
 
     async def reward(self, whole: str, told: Told) -> Outcome:
         """The outcome of a decision, told for the first time or again."""
@@ -77,6 +75,11 @@ class Outcomes:
         made = (await self._act(whole, lambda _, made, __: ("duplicate", made, []), only_look=True)).record
         return made, explain(made, self._rules.policies)
 
+    def _likely(self) -> list[str]:
+        """The policies that may learn, so that no second read is needed once the record is known."""
+        named = {policy.id for plan in self._rules.plans.values() for policy in plan.policies}
+        return sorted(named) if len(named) <= _FEW else []
+
     async def _act(self, whole: str, act: _Act, *, only_look: bool = False) -> Outcome:
         named = ids.parsed(whole)
         if named is None:
@@ -100,31 +103,36 @@ class Outcomes:
                 ledger.put(local, made, after)
             return ledger.change(Outcome(whole, what, after, skipped))
 
-        found: Outcome | Refused | int = await self._rules.models.update(
-            user_id, reads(self._rules, user_id, local, ()), step
-        )
-        if isinstance(found, Outcome):
-            return found
+        wanted = reads(self._rules, user_id, local, self._likely())
+        found: Outcome | Refused | int = await self._rules.models.update(user_id, wanted, step)
+        if isinstance(found, int):
+            raise self._missing(local, found)
         if isinstance(found, Refused):
             raise found
+        if not only_look:
+            self._observer.became(found.record.loop, found.what)
+        return found
+
+    def _missing(self, local: str, now: int) -> NotKnown | Gone:
+        """Why there is no decision with this id at the moment `now` (ms)."""
         moment = ids.made_at(local)
         longest = max((plan.loop.window for plan in self._rules.plans.values()), default=0) * 1_000
-        if moment is not None and moment + longest + self._rules.grace <= found:
-            raise Gone("the decision is too old: nothing is kept of it any more")
-        raise NotKnown("there is no such decision")
+        if moment is not None and moment + longest + self._rules.grace <= now:
+            return Gone("the decision is too old: nothing is kept of it any more")
+        return NotKnown("there is no such decision")
 
 
 def _rewarded(ledger: Ledger, made: Record, loop: Loop | None, told: Told) -> tuple[What, Record, list[str]]:
-    value = _value(told)
-    name = _part(made, loop, told)
+    value = value_of(told)
+    name = part_of(made, loop, told)
     known = made.parts.get(name)
     # Before anything else: what was accepted once is accepted whenever it comes again.
     if known is not None and known.first == value:
         return "duplicate", made, []
-    _check_range(made, loop, name, value)
+    check_range(made, loop, name, value)
     if known is not None:
-        raise _refused("another reward was told before; PUT corrects it", made)
-    _check_shown(made)
+        raise refused("another reward was told before; PUT corrects it", made)
+    check_shown(made)
     late = ledger.now >= made.deadline
     if late and (loop is None or loop.late == "discard"):
         return "late", made, []
@@ -133,19 +141,19 @@ def _rewarded(ledger: Ledger, made: Record, loop: Loop | None, told: Told) -> tu
 
 
 def _corrected(ledger: Ledger, made: Record, loop: Loop | None, told: Told) -> tuple[What, Record, list[str]]:
-    value = _value(told)
-    name = _part(made, loop, told)
+    value = value_of(told)
+    name = part_of(made, loop, told)
     known = made.parts.get(name)
-    _check_shown(made)
+    check_shown(made)
     # Before `if_n`: a client that did not get the answer repeats what it sent.
     if known is not None and known.value == value:
         return "duplicate", made, []
-    _check_range(made, loop, name, value)
-    _check_n(made, told)
+    check_range(made, loop, name, value)
+    check_n(made, told)
     if known is not None:
         return _stand(ledger, made, {name: Part(known.first, value)}, "corrected", late=made.late)
     if made.status != "defaulted":
-        raise _refused("there is no reward to correct", made)
+        raise refused("there is no reward to correct", made)
     late = ledger.now >= made.deadline
     if late and (loop is None or loop.late == "discard"):
         return "late", made, []
@@ -153,20 +161,20 @@ def _corrected(ledger: Ledger, made: Record, loop: Loop | None, told: Told) -> t
 
 
 def _retracted(ledger: Ledger, made: Record, loop: Loop | None, told: Told) -> tuple[What, Record, list[str]]:
-    name = _part(made, loop, told)
+    name = part_of(made, loop, told)
     known = made.parts.get(name)
-    _check_shown(made)
+    check_shown(made)
     if known is not None and known.value is None:
         return "duplicate", made, []
-    _check_range(made, loop, name, None)
-    _check_n(made, told)
+    check_range(made, loop, name, None)
+    check_n(made, told)
     if known is None:
-        raise _refused("there is no reward to take back", made)
+        raise refused("there is no reward to take back", made)
     return _stand(ledger, made, {name: Part(known.first, None)}, "retracted", late=made.late)
 
 
 def _activated(ledger: Ledger, made: Record) -> tuple[What, Record, list[str]]:
-    _check_shown(made)
+    check_shown(made)
     if made.status != "deferred":
         return "duplicate", made, []
     shown = msgspec.structs.replace(made, status="retracted" if made.parts else "open", held=None)
@@ -177,7 +185,7 @@ def _cancelled(made: Record) -> tuple[What, Record, list[str]]:
     if made.status in ("cancelled", "void"):
         return "duplicate", made, []
     if made.status not in ("open", "deferred"):
-        raise _refused("the decision has an outcome already", made)
+        raise refused("the decision has an outcome already", made)
     return "cancelled", msgspec.structs.replace(made, status="cancelled", held=None, n=made.n + 1), []
 
 
@@ -186,7 +194,7 @@ def _stand(
 ) -> tuple[What, Record, list[str]]:
     """The record in which the `changed` parts stand: held until the decision is shown, or learned."""
     parts = {**made.parts, **changed}
-    total = _total(parts)
+    total = total_of(parts)
     skipped: list[str] = []
     after = msgspec.structs.replace(made, parts=parts, n=made.n + 1)
     if made.status == "deferred":
@@ -198,48 +206,3 @@ def _stand(
     status: Literal["rewarded", "retracted"] = "retracted" if total is None else "rewarded"
     moment = ledger.now if what != "retracted" else made.rewarded
     return what, msgspec.structs.replace(after, status=status, rewarded=moment, late=late), skipped
-
-
-def _total(parts: Mapping[str, Part]) -> float | None:
-    standing = [part.value for part in parts.values() if part.value is not None]
-    return sum(standing) if standing else None
-
-
-def _value(told: Told) -> float:
-    assert told.reward is not None  # noqa: S101  # messages require it
-    return told.reward
-
-
-def _part(made: Record, loop: Loop | None, told: Told) -> str:
-    """The name of what was told, "" if it is no part of a sum. Raises Unfit."""
-    name = told.part or ""
-    if loop is not None and (loop.aggregation == "sum") != bool(name):
-        needs = "needs" if loop.aggregation == "sum" else "takes no"
-        raise Unfit(f"part: a reward in the loop {loop.name!r} {needs} part")
-    if name not in made.parts and len(made.parts) >= _MOST_PARTS:
-        raise Unfit(f"part: a reward has at most {_MOST_PARTS} parts")
-    return name
-
-
-def _check_range(made: Record, loop: Loop | None, name: str, value: float | None) -> None:
-    """Raise Unfit for a reward that would not be one of the loop's; None takes the part back."""
-    total = _total({**made.parts, name: Part(0.0, value)})
-    if loop is not None and total is not None and not loop.low <= total <= loop.high:
-        what = "reward: the sum of the parts" if name else "reward"
-        raise Unfit(f"{what}: takes {loop.low:g} to {loop.high:g} in the loop {loop.name!r}")
-
-
-def _check_shown(made: Record) -> None:
-    if made.status == "cancelled":
-        raise _refused("the decision was cancelled", made)
-    if made.status == "void":
-        raise _refused("the decision's time is over, and it was never shown", made)
-
-
-def _check_n(made: Record, told: Told) -> None:
-    if told.if_n is not None and told.if_n != made.n:
-        raise _refused(f"the last outcome is {made.n}, not {told.if_n}", made)
-
-
-def _refused(problem: str, made: Record) -> Refused:
-    return Refused(problem, made.status, made.reward if made.held is None else made.held)

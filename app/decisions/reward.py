@@ -6,7 +6,8 @@ from typing import Protocol
 
 from app.bandit.context import Context, Fields
 from app.bandit.policy import Policy
-from app.learning.models import Models, naming
+from app.learning.fit import naming
+from app.learning.models import Models
 from state import keys
 from state.update.changes import Change, Hash, Once, Values
 from state.update.changes import Fields as Write

@@ -7,7 +7,8 @@ import numpy as np
 
 from app.bandit.policy import Policy
 from app.bandit.ridge import solve
-from app.learning.models import Models, naming
+from app.learning.fit import naming
+from app.learning.models import Models
 from app.learning.priors import Priors
 from state import keys
 from state.store import Store

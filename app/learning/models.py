@@ -1,28 +1,28 @@
-"""The models of users: stored columns beside those of a policy, and errors that name the key.
+"""The models of users: stored columns beside those of a policy.
 
 A replica takes the rows and columns that its policy has, leaves the others alone, and adds what is missing. So replicas
 with an old and a new policy file may change one model at the same time, and nothing that was learned is lost.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
 from typing import TypeVar
 
 import msgspec
 import numpy as np
 
 from app.bandit.policy import Policy
-from app.bandit.ridge import Matrix, Singular, Vector, adjust, prior
+from app.bandit.ridge import Matrix, Vector, adjust, prior
+from app.learning.fit import Fit, Own, fit_of, own_of
 from state import keys
 from state.errors import CorruptState
 from state.store import Store
 from state.update.changes import Once, Read, Step
 from state.values import record
-from state.values.columns import MOST, Columns
+from state.values.columns import Columns
 from state.values.decision import Learned
 from state.values.record import Meta, Record
 
-__all__ = ["Model", "Models", "naming"]
+__all__ = ["Model", "Models"]
 
 T = TypeVar("T")
 
@@ -42,29 +42,6 @@ class _Unpublished(Exception):  # likewise
         self.columns = columns
 
 
-class _Fit(msgspec.Struct, frozen=True):
-    """How a policy's columns lie in a model: `columns` of the model after the next reward, and `at` the places in them.
-
-    The model has `there` of the places already, for the policy's columns `own`.
-    """
-
-    columns: Columns
-    fingerprint: bytes
-    at: list[int]
-    own: list[int]
-    there: list[int]
-
-
-class _Own(msgspec.Struct, frozen=True):
-    """A policy's columns, their fingerprint, and what its models name them: nothing, for policies of the first
-    version."""
-
-    policy: Policy
-    columns: Columns
-    whole: bytes
-    fingerprint: bytes | None
-
-
 class Model(msgspec.Struct, frozen=True):
     """A user's model: what is stored, A and b of the policy's columns, the counters, and if the stored columns are not
     just the policy's own, how these lie among them."""
@@ -73,7 +50,7 @@ class Model(msgspec.Struct, frozen=True):
     a: Matrix
     b: Vector
     meta: Meta
-    fit: _Fit | None = None
+    fit: Fit | None = None
 
 
 class Models:
@@ -82,10 +59,10 @@ class Models:
     def __init__(self, store: Store, policies: Mapping[str, Policy]) -> None:
         self._store = store
         self._policies = policies
-        self._owns: dict[str, _Own] = {}
+        self._owns: dict[str, Own] = {}
         # What other replicas can look up, too.
         self._known: dict[bytes, Columns] = {}
-        self._fits: dict[tuple[bytes, bytes], _Fit] = {}
+        self._fits: dict[tuple[bytes, bytes], Fit] = {}
 
     async def update(self, user_id: str, reads: tuple[Read, ...], step: Step[T], *, once: Once[T] | None = None) -> T:
         """As `Store.update`, for a step that uses `load`, `created` and `learned`."""
@@ -139,7 +116,7 @@ class Models:
             raise CorruptState(key, "has none of A, b and meta")
         fit = self._fits.get((own.whole, fingerprint))
         if fit is None:
-            fit = self._fits[own.whole, fingerprint] = _fit(key, own.columns, columns)
+            fit = self._fits[own.whole, fingerprint] = fit_of(key, own.columns, columns)
         a, b = policy.prior()
         a[np.ix_(fit.own, fit.own)] = stored.a[np.ix_(fit.there, fit.there)]
         b[fit.own] = stored.b[fit.there]
@@ -211,11 +188,11 @@ class Models:
         a, b = change(a, b, whole)
         return record.encode(Record(a, b, meta, self._named(model.fit.columns, model.fit.fingerprint)))
 
-    def _own(self, policy: Policy) -> _Own:
+    def _own(self, policy: Policy) -> Own:
         """The columns of a policy. Another of this name may have come meanwhile, while a request has this one."""
         own = self._owns.get(policy.id)
         if own is None or own.policy is not policy:
-            own = self._owns[policy.id] = _own(policy)
+            own = self._owns[policy.id] = own_of(policy)
         return own
 
     def _name(self, policy: Policy) -> bytes | None:
@@ -237,37 +214,3 @@ class Models:
         if found is None:
             raise CorruptState(key, f"names columns that nobody knows: {fingerprint!r}")
         self._known[fingerprint] = found
-
-
-def _own(policy: Policy) -> _Own:
-    columns = Columns(tuple(zip(policy.labels, policy.definitions, strict=True)))
-    fingerprint = columns.fingerprint
-    return _Own(policy, columns, fingerprint, None if policy.classic else fingerprint)
-
-
-def _fit(key: str, own: Columns, columns: Columns) -> _Fit:
-    """How the columns `own` lie in a model that has `columns`. Raises CorruptState if there would be too many."""
-    grown = columns.with_all(own.pairs)
-    if len(grown.pairs) > MOST:
-        raise CorruptState(
-            key, f"would have over {MOST} columns: remove unused ones by `python -m app policies --prune`"
-        )
-    places = {pair: place for place, pair in enumerate(grown.pairs)}
-    at = [places[pair] for pair in own.pairs]
-    kept = [place for place, there in enumerate(at) if there < len(columns.pairs)]
-    return _Fit(grown, grown.fingerprint, at, kept, [at[place] for place in kept])
-
-
-class naming:  # noqa: N801  # used as a statement, `with naming(key)`; contextmanager would cost a microsecond per decision
-    """A block that solves the model in `key`: if it cannot be solved, CorruptState names the key."""
-
-    __slots__ = ("_key",)
-
-    def __init__(self, key: str) -> None:
-        self._key = key
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
-        if isinstance(error, Singular):
-            raise CorruptState(self._key, str(error)) from None

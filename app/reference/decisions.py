@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from app.bandit.context import Context
-from app.decisions.ids import decision_id
+from app.messages.decision_ids import decision_id
 from app.messages.decisions import (
     CandidateShare,
     DecisionAnswer,
@@ -15,8 +15,6 @@ from app.messages.decisions import (
     DecisionState,
     ExplainedCandidate,
     ExplanationAnswer,
-    LoopsAnswer,
-    LoopState,
     OutcomeAnswer,
     OutcomeRequest,
     RefusedAnswer,
@@ -28,22 +26,22 @@ from app.policies.catalog import catalog
 from app.policies.plan import Plans
 from app.reference.described import BUSY, STORE_AWAY, TOO_LONG, UNREADABLE, Described, Failure
 
-__all__ = ["DECISIONS"]
+__all__ = ["DEADLINE", "DECIDED", "DECISIONS", "FIRST", "LOOP", "PLANS", "USER", "row"]
 
-_USER: Final = "bea"
+USER: Final = "bea"
 _SENT: Final = [
     DecisionCandidate("rent", {"is_overdue": True, "task_age_days": 3, "priority": 4}),
     DecisionCandidate("walk", {"priority": 1}),
 ]
 _ASKED: Final = DecisionRequest(
-    _USER, _SENT, id="mail-1", context={"hour_of_day": 9, "day_of_week": 0}, user={"tip_volume_30d": 12}
+    USER, _SENT, id="mail-1", context={"hour_of_day": 9, "day_of_week": 0}, user={"tip_volume_30d": 12}
 )
-_FIRST, _SECOND, _THIRD = (decision_id(f"mail-{number}", _USER) for number in (1, 2, 3))
-_DECIDED, _DEADLINE = "2026-11-28T09:00:00Z", "2026-11-29T09:00:00Z"
+FIRST, _SECOND, _THIRD = (decision_id(f"mail-{number}", USER) for number in (1, 2, 3))
+DECIDED, DEADLINE = "2026-11-28T09:00:00Z", "2026-11-29T09:00:00Z"
 _REWARDED: Final = "2026-11-28T09:05:11Z"
 _CATALOG: Final = catalog()
-_PLANS: Final = Plans(lambda: _CATALOG)
-_LOOP: Final = _PLANS["tips"].loop
+PLANS: Final = Plans(lambda: _CATALOG)
+LOOP: Final = PLANS["tips"].loop
 
 _NO_DECISION: Final = Failure(404, "There is no such decision, or not of this user.", "there is no such decision")
 _OLD: Final = Failure(
@@ -68,7 +66,7 @@ _IF_N: Final = {
 
 def _propensities() -> dict[str, list[float]]:
     """What each policy gives the candidates for a new user."""
-    plan = _PLANS["tips"]
+    plan = PLANS["tips"]
     base, _ = plan.encoder.encode(Context(_ASKED.context, _ASKED.user), [each.features for each in _SENT])
     return {
         policy.id: policy.odds(*policy.prior(), columns.of(base), 0).propensities
@@ -77,7 +75,7 @@ def _propensities() -> dict[str, list[float]]:
 
 
 _BY_POLICY: Final = _propensities()
-_SHARES: Final = _BY_POLICY[_LOOP.champion]
+_SHARES: Final = _BY_POLICY[LOOP.champion]
 
 
 def _answer(whole: str, status: str) -> DecisionAnswer:
@@ -89,14 +87,14 @@ def _answer(whole: str, status: str) -> DecisionAnswer:
         score=0.0,
         candidates=[CandidateShare(each.id, share) for each, share in zip(_SENT, _SHARES, strict=True)],
         loop="tips",
-        policy=_LOOP.champion,
+        policy=LOOP.champion,
         status=status,
-        deadline=_DEADLINE,
+        deadline=DEADLINE,
     )
 
 
 def _state() -> DecisionState:
-    answer = _answer(_FIRST, "open")
+    answer = _answer(FIRST, "open")
     return DecisionState(
         decision_id=answer.decision_id,
         candidate_id=answer.candidate_id,
@@ -107,7 +105,7 @@ def _state() -> DecisionState:
         loop=answer.loop,
         policy=answer.policy,
         status=answer.status,
-        decided_at=_DECIDED,
+        decided_at=DECIDED,
         deadline=answer.deadline,
         by_policy=_BY_POLICY,
         seed="3957124718364510937",
@@ -120,7 +118,7 @@ def _state() -> DecisionState:
 
 def _explanation() -> ExplanationAnswer:
     """Of a new user: nothing is known, so nothing contributes."""
-    plan = _PLANS["tips"]
+    plan = PLANS["tips"]
     base, _ = plan.encoder.encode(Context(_ASKED.context, _ASKED.user), [each.features for each in _SENT])
     champion = plan.policies[0]
     zeros = [0.0] * champion.d
@@ -140,39 +138,40 @@ def _refused(problem: str, status: str, recorded: float | None) -> Failure:
     return Failure(409, meaning, problem, RefusedAnswer(problem, status, recorded))
 
 
-def _row(*, away: Failure = STORE_AWAY, **given: Any) -> Described:
+def row(*, away: Failure = STORE_AWAY, **given: Any) -> Described:
+    """A row of decisions, which may also fail because the store is away."""
     errors = (*given.pop("errors", ()), away)
     return Described(tag="decisions", errors=errors, **given)
 
 
 _SEVERAL: Final = DecisionsRequest(
     [
-        DecisionRequest(_USER, _SENT, id=f"mail-{number}", context=_ASKED.context, user=_ASKED.user, defer=True)
+        DecisionRequest(USER, _SENT, id=f"mail-{number}", context=_ASKED.context, user=_ASKED.user, defer=True)
         for number in (2, 3)
     ]
 )
 
 DECISIONS: Final[Mapping[str, Described]] = {
-    "POST /decisions": _row(
+    "POST /decisions": row(
         name="decide",
         summary="choose a candidate, and keep the decision under an id",
         reads=_ASKED,
-        answers=_answer(_FIRST, "open"),
+        answers=_answer(FIRST, "open"),
         errors=(TOO_LONG, _NO_CANDIDATES),
         idempotent=True,
     ),
-    "GET /decisions/{decision_id}": _row(
+    "GET /decisions/{decision_id}": row(
         name="decision",
         summary="a decision as it stands",
         answers=_state(),
         errors=(_NO_DECISION, _OLD),
-        place=_FIRST,
+        place=FIRST,
     ),
-    "POST /decisions/{decision_id}/reward": _row(
+    "POST /decisions/{decision_id}/reward": row(
         name="reward_decision",
         summary="tell the outcome of a decision",
         reads=OutcomeRequest(0.5),
-        answers=_outcome(_FIRST, "applied", "rewarded", 0.5, 1),
+        answers=_outcome(FIRST, "applied", "rewarded", 0.5, 1),
         errors=(
             _NO_DECISION,
             _refused("another reward was told before; PUT corrects it", "rewarded", 1.0),
@@ -180,25 +179,25 @@ DECISIONS: Final[Mapping[str, Described]] = {
             TOO_LONG,
             _NO_NUMBER,
         ),
-        place=_FIRST,
+        place=FIRST,
     ),
-    "PUT /decisions/{decision_id}/reward": _row(
+    "PUT /decisions/{decision_id}/reward": row(
         name="correct_reward",
         summary="tell another outcome in place of the one before",
         reads=OutcomeRequest(1.0),
-        answers=_outcome(_FIRST, "corrected", "rewarded", 1.0, 2),
+        answers=_outcome(FIRST, "corrected", "rewarded", 1.0, 2),
         errors=(_NO_DECISION, _refused("there is no reward to correct", "open", None), _OLD, TOO_LONG, _NO_NUMBER),
-        place=_FIRST,
+        place=FIRST,
     ),
-    "DELETE /decisions/{decision_id}/reward": _row(
+    "DELETE /decisions/{decision_id}/reward": row(
         name="retract_reward",
         summary="take the outcome of a decision back",
-        answers=_outcome(_FIRST, "retracted", "retracted", None, 3),
+        answers=_outcome(FIRST, "retracted", "retracted", None, 3),
         errors=(_NO_DECISION, _refused("there is no reward to take back", "open", None), _OLD),
-        place=_FIRST,
+        place=FIRST,
         query=(_PART, _IF_N),
     ),
-    "POST /decisions/batch": _row(
+    "POST /decisions/batch": row(
         name="decide_all",
         summary="make up to 100 decisions, each on its own, in their order",
         reads=_SEVERAL,
@@ -206,47 +205,26 @@ DECISIONS: Final[Mapping[str, Described]] = {
         errors=(TOO_LONG, Failure(422, UNREADABLE, _NO_LIST.detail.format(name="decisions"))),
         away=BUSY,
     ),
-    "POST /decisions/{decision_id}/activate": _row(
+    "POST /decisions/{decision_id}/activate": row(
         name="activate_decision",
         summary="say that a deferred decision was shown",
         answers=_outcome(_SECOND, "activated", "open", None, 0),
         errors=(_NO_DECISION, _refused("the decision was cancelled", "cancelled", None), _OLD),
         place=_SECOND,
     ),
-    "POST /decisions/{decision_id}/cancel": _row(
+    "POST /decisions/{decision_id}/cancel": row(
         name="cancel_decision",
         summary="say that a decision was never shown, so that it teaches nothing",
         answers=OutcomeAnswer(_THIRD, "cancelled", "cancelled", None, 1, None),
         errors=(_NO_DECISION, _refused("the decision has an outcome already", "rewarded", 1.0), _OLD),
         place=_THIRD,
     ),
-    "POST /rewards/batch": _row(
+    "POST /rewards/batch": row(
         name="reward_all",
         summary="tell up to 100 outcomes, each on its own, in their order",
         reads=RewardsRequest([RewardOf(_SECOND, 1.0)]),
         answers=RewardsAnswer([_outcome(_SECOND, "applied", "rewarded", 1.0, 1)]),
         errors=(TOO_LONG, Failure(422, UNREADABLE, _NO_LIST.detail.format(name="rewards"))),
         away=BUSY,
-    ),
-    "GET /loops": _row(
-        name="loops",
-        away=BUSY,
-        summary="who serves each loop, and what its rewards are",
-        answers=LoopsAnswer(
-            [
-                LoopState(
-                    loop="tips",
-                    champion=_LOOP.champion,
-                    shadows=list(_LOOP.shadows),
-                    window_seconds=_LOOP.window,
-                    reward_min=_LOOP.low,
-                    reward_max=_LOOP.high,
-                    default_reward=_LOOP.default_reward,
-                    late=_LOOP.late,
-                    aggregation=_LOOP.aggregation,
-                    open_max=_LOOP.open_max,
-                )
-            ]
-        ),
     ),
 }

@@ -32,6 +32,7 @@ from app.messages.tips import GenerateAnswer, GenerateContext, GeneratedCandidat
 from app.policies.catalog import policies
 from app.reference.decisions import DECISIONS
 from app.reference.described import BUSY, NO_USER, ODD, STORE_AWAY, TOO_LONG, UNREADABLE, Described, Failure
+from app.reference.loops import LOOPS, USERS
 from state import keys
 
 __all__ = ["IDEMPOTENCY_KEY", "INTRODUCTION", "ROUTES", "THETA", "refusals"]
@@ -172,6 +173,12 @@ def _statistics(policy: ClassicPolicy) -> Described:
     )
 
 
+def _after(name: str, rows: Mapping[str, Described], more: Mapping[str, Described]) -> dict[str, Described]:
+    """The `rows`, with `more` after the one of this name."""
+    place = list(rows).index(name) + 1
+    return dict([*list(rows.items())[:place], *more.items(), *list(rows.items())[place:]])
+
+
 def _erased() -> list[str]:
     records = [keys.record("ann", policy.id) for policy in _POLICIES]
     markers = [keys.marker("ann", policy.id, IDEMPOTENCY_KEY) for policy in _POLICIES]
@@ -189,7 +196,8 @@ ROUTES: Final[Mapping[str, Described]] = {
         answers=HistoryAnswer("ann", [_history(policy) for policy in _POLICIES]),
         errors=(NO_USER, _ODD_HISTORY, STORE_AWAY),
     ),
-    **DECISIONS,
+    **_after("POST /decisions", DECISIONS, USERS),
+    **LOOPS,
     "DELETE /users/{user_id}": Described(
         tag="decisions",
         name="erase_user",

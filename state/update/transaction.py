@@ -142,11 +142,8 @@ class Transactions:
                     now=int(time.time()),
                 )
                 attempt = await self._attempt(lane, flight, batch, deadline - self._timeout * RESERVE)
-                if (
-                    isinstance(attempt, _Failure)
-                    and attempt.in_doubt
-                    and await self._was_applied(lane, flight, deadline)
-                ):
+                doubtful = isinstance(attempt, _Failure) and attempt.in_doubt
+                if doubtful and await self._was_applied(lane, flight, deadline):
                     attempt = True
                 if isinstance(attempt, _Failure):
                     failures += 1

@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
-from app.decisions.ids import decision_id
+from app.messages.decision_ids import decision_id
 from state import keys
 from state.redis.exchange import exchange
 from state.values import record

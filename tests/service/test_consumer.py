@@ -20,10 +20,10 @@ from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DiscardPolicy, StreamConfig
 from nats.js.errors import NotFoundError
 
-from app.decisions.sync import Sync
 from app.events.consumers import Consumers
 from app.events.counts import Observer
 from app.events.handlers import TaskSync
+from app.events.sync import Sync
 from app.messages.events import Happening
 from app.messages.health import ConsumerHealth
 from app.settings import Secret, Settings

@@ -22,10 +22,10 @@ from msgspec.structs import asdict
 from schemathesis.specs.openapi.definitions import OPENAPI_31
 
 from app.bandit.context import Context
-from app.decisions.ids import decision_id, made
 from app.http.api_keys import ROLES, make_key
 from app.main import create_app
 from app.messages.classic import CandidateFeatures
+from app.messages.decision_ids import decision_id, made
 from app.policies.catalog import policies
 from app.reference.examples import ROUTES
 from app.settings import Secret, Settings

@@ -37,9 +37,13 @@ class Noted:
     def __init__(self) -> None:
         self.decisions: list[tuple[str, bool]] = []
         self.rewards: list[tuple[str, float, bool]] = []
+        self.outcomes: list[tuple[str, str]] = []
 
     def decided(self, policy: str, *, explored: bool) -> None:
         self.decisions.append((policy, explored))
+
+    def became(self, loop: str, outcome: str) -> None:
+        self.outcomes.append((loop, outcome))
 
     def rewarded(self, policy: str, reward: float, *, replayed: bool) -> None:
         self.rewards.append((policy, reward, replayed))

@@ -39,7 +39,7 @@ champion = "p"
 def parts(store: Twice, explore: str) -> tuple[Maker, Outcomes]:
     known = catalog(FILE.format(explore=explore))
     rules = Rules.of(store, known, 3_600_000)
-    return Maker(rules, Noted(), chance=random.Random(5)), Outcomes(rules)
+    return Maker(rules, Noted(), chance=random.Random(5)), Outcomes(rules, Noted())
 
 
 def asked(number: int, loop: str = "own") -> Asked:

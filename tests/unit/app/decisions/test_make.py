@@ -11,9 +11,9 @@ from app.bandit.context import Context
 from app.decisions.asked import Asked
 from app.decisions.decide import Candidate
 from app.decisions.errors import BadDecision
-from app.decisions.ids import parsed
 from app.decisions.make import Maker
 from app.decisions.rules import Rules
+from app.messages.decision_ids import parsed
 from app.policies.catalog import catalog
 from state import keys
 from state.errors import KeyReused

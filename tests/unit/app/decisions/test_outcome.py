@@ -11,10 +11,10 @@ from app.bandit.context import Context
 from app.decisions.asked import Asked
 from app.decisions.decide import Candidate
 from app.decisions.errors import Gone, NotKnown, Refused, Unfit
-from app.decisions.ids import decision_id, made
 from app.decisions.make import Maker
 from app.decisions.outcome import Outcomes, Told
 from app.decisions.rules import Rules
+from app.messages.decision_ids import decision_id, made
 from app.policies.catalog import catalog
 from tests.support.decisions import GRACE_SECONDS, POLICIES, WINDOW_SECONDS, Clock, clock
 from tests.unit.app.decisions.scene import Noted, Twice, stored
@@ -30,7 +30,7 @@ class Scene:
     def __init__(self, store: Twice, time: Clock) -> None:
         rules = Rules.of(store, CATALOG, GRACE_SECONDS * 1_000)
         self.store, self.time = store, time
-        self.maker, self.outcomes = Maker(rules, Noted(), chance=random.Random(4)), Outcomes(rules)
+        self.maker, self.outcomes = Maker(rules, Noted(), chance=random.Random(4)), Outcomes(rules, Noted())
 
     async def decide(self, loop: str, local: str | None = None, **more: Any) -> str:
         candidates = [Candidate("a", {"size": 1.0})]

@@ -8,8 +8,8 @@ import pytest
 from app.decisions.decide import Decider
 from app.decisions.outcome import Outcomes, Told
 from app.decisions.reward import Learner
-from app.decisions.sync import Sync
 from app.decisions.users import Statistics, Users
+from app.events.sync import Sync
 from app.learning.models import Models
 from app.learning.priors import Priors
 from app.policies.catalog import policies
@@ -106,7 +106,7 @@ async def test_open_decisions() -> None:
     users = Users(store, rules(store).models, ROWS, Priors(store.shared, ROWS))
     assert await users.open("u") == []
     first, second, third = await made(store, "u", "z", "y", "x")
-    await Outcomes(rules(store)).reward(second.id, Told(reward=1.0))
+    await Outcomes(rules(store), Noted()).reward(second.id, Told(reward=1.0))
     assert await users.open("u") == [("z", first.record), ("x", third.record)]
     assert await ask(store, "ZCARD", keys.due(None)) == 1
     await users.reset("u")

@@ -6,7 +6,8 @@ import pytest
 from app.bandit.policy import Policy
 from app.bandit.ridge import Singular, Vector
 from app.decisions.reward import Learner
-from app.learning.models import Model, Models, naming
+from app.learning.fit import naming
+from app.learning.models import Model, Models
 from app.policies.catalog import catalog, policies
 from state import keys
 from state.errors import CorruptState
@@ -156,7 +157,7 @@ async def test_a_new_model_names_columns_that_can_be_looked_up() -> None:
 @pytest.mark.anyio
 async def test_too_many_columns_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the key and what helps."""
-    monkeypatch.setattr("app.learning.models.MOST", 2)
+    monkeypatch.setattr("app.learning.fit.MOST", 2)
     async with stored() as store:
         await learn(store, policy("one", "two"), 1.0, one=1.0, two=1.0)
         with pytest.raises(CorruptState, match=r"oo:\{u\}:p: would have over 2 columns: .*--prune"):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from state.errors import CorruptState, KeyReused
 from state.update.batch import Batch, Operation
 from state.update.changes import (
     MOMENT,
+    NOTHING,
     Agenda,
     Append,
     Change,
@@ -22,6 +24,7 @@ from state.update.changes import (
     List,
     Moment,
     More,
+    Next,
     Once,
     Read,
     Remove,
@@ -250,7 +253,7 @@ async def test_settle_passes_over_who_left() -> None:
 
 
 D = Entry("d", b"one")
-Z = Agenda("z")
+Z = Agenda("z", 32)
 
 
 async def test_two_steps_on_one_entry() -> None:
@@ -272,9 +275,9 @@ async def test_two_steps_on_one_entry() -> None:
     )
     assert found.apply([b"OK", b"1", b"x", [b"one", b"3", b"two", b"5"], [b"7", b"8"]]) == [("DEL", "d", "z")]
     assert seen == [
-        (b"1", b"x", [(b"one", 3.0), (b"two", 5.0)], [b"7", b"8"]),
-        (b"2", None, [(b"one", 9)], [b"7", b"8"]),
-        (None, None, [], [b"7", b"8"]),
+        (b"1", b"x", Next([(b"one", 3.0), (b"two", 5.0)], inf), [b"7", b"8"]),
+        (b"2", None, Next([(b"one", 9)], inf), [b"7", b"8"]),
+        (None, None, NOTHING, [b"7", b"8"]),
     ]
 
 
@@ -320,4 +323,4 @@ async def test_decisions_of_the_wrong_type() -> None:
         ("HSET", "h", b"n", b"3"),
     ]
     found.settle()
-    assert [await outcome(one) for one in operations] == [CorruptState, CorruptState, 3, None, (None, [])]
+    assert [await outcome(one) for one in operations] == [CorruptState, CorruptState, 3, None, (None, NOTHING)]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.decisions.ids import LOCAL, decision_id, made, made_at, parsed
+from app.messages.decision_ids import LOCAL, decision_id, made, made_at, parsed
 
 USERS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=256)
 LOCALS = st.from_regex(LOCAL, fullmatch=True)

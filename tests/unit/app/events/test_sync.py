@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.decisions.sync import Sync
+from app.events.sync import Sync
 from state import keys
 from tests.unit.app.decisions.scene import Twice, ask, stored
 

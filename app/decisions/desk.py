@@ -1,0 +1,103 @@
+"""The models of a user while a step runs: as they were read and as the step leaves them, and what they learn. Pure."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import numpy as np
+
+from app.bandit.policy import Policy
+from app.bandit.ridge import Matrix, Vector
+from app.decisions.rules import Rules
+from app.learning.fit import naming
+from app.learning.models import Model
+from state import keys
+from state.update.changes import MOMENT, Fields, Hash, More, Values, Write
+from state.values import record
+from state.values.decision import Learned, Record
+from state.values.record import Meta
+
+__all__ = ["Desk"]
+
+
+class Desk:
+    """The models of `user_id` in `values`, at the moment `now` (ms) of Redis's clock."""
+
+    def __init__(self, rules: Rules, user_id: str, values: Values) -> None:
+        self._rules = rules
+        self._user_id = user_id
+        self._values = values
+        seconds, micros = values[MOMENT]
+        self.now = int(seconds) * 1_000 + int(micros) // 1_000
+        self._models: dict[str, dict[bytes, bytes]] = {}
+        self._writes: list[Write] = []
+
+    def model(self, policy: Policy) -> Model:
+        """A model, as the steps before and this one have left it. Raises More and CorruptState."""
+        key = keys.record(self._user_id, policy.id)
+        fields = self._models.get(policy.id)
+        if fields is not None:
+            return self._rules.models.load(policy, key, [fields.get(name) for name in record.FIELDS])
+        if key not in self._values:
+            raise More((Hash(key, record.FIELDS),))
+        return self._rules.models.load(policy, key, self._values[key])
+
+    def effective(self, policy: Policy, model: Model) -> tuple[Matrix, Vector]:
+        """A and b by which a policy decides."""
+        return self._rules.priors.effective(policy, model.a, model.b)
+
+    def count(self, policy: Policy, model: Model, meta: Meta) -> None:
+        """Keep the counters of a model, and all of it if it is new."""
+        if model.stored is None:
+            self.save(policy, self._rules.models.created(policy, model, meta))
+        else:
+            self.save(policy, record.encode_meta(meta))
+
+    def save(self, policy: Policy, fields: Mapping[bytes, bytes]) -> None:
+        """Keep fields of a model."""
+        key = keys.record(self._user_id, policy.id)
+        if policy.id not in self._models:
+            read: Sequence[bytes | None] = self._values[key]
+            known = zip(record.FIELDS, read, strict=True)
+            self._models[policy.id] = {name: value for name, value in known if value is not None}
+        self._models[policy.id].update(fields)
+        self._writes.append(Fields(key, fields))
+
+    def teach(self, made: Record, reward: float) -> tuple[Record, list[str]]:
+        """The record after every policy of the decision has learned `reward`, and the policies that are gone."""
+        learned, skipped = [], []
+        for each in made.by_policy:
+            policy = self._rules.policies.get(each.policy)
+            if policy is None:
+                skipped.append(each.policy)
+                continue
+            model = self.model(policy)
+            with naming(keys.record(self._user_id, policy.id)):
+                fields = self._rules.models.learned(policy, model, _row(policy, made), reward, self.now // 1_000)
+            name = self._rules.models.name(policy, model)
+            self.save(policy, fields)
+            learned.append(Learned(policy.id, model.meta.updates + 1, name))
+        return msgspec.structs.replace(made, reward=reward, learned=learned, evidence=None), skipped
+
+    def correct(self, made: Record, reward: float | None) -> tuple[Record, list[str]]:
+        """The record after its reward has become `reward`, or was taken back, and the policies that are gone."""
+        assert made.reward is not None  # noqa: S101  # only what was learned is corrected
+        skipped = []
+        for learned in made.learned:
+            policy = self._rules.policies.get(learned.policy)
+            if policy is None:
+                skipped.append(learned.policy)
+                continue
+            x, model = _row(policy, made), self.model(policy)
+            with naming(keys.record(self._user_id, policy.id)):
+                fields = self._rules.models.corrected(policy, model, x, learned, was=made.reward, now=reward)
+            self.save(policy, fields)
+        kept = [] if reward is None else made.learned
+        return msgspec.structs.replace(made, reward=reward, learned=kept), skipped
+
+
+def _row(policy: Policy, made: Record) -> Vector:
+    """The columns (d) of the chosen candidate; a base column that the decision did not have is 0."""
+    known = dict(zip(made.labels, made.x, strict=True))
+    base = np.array([[known.get(label, 0.0) for label in policy.encoder.labels]])
+    row: Vector = policy.columns.of(base)[0]
+    return row

@@ -1,0 +1,41 @@
+"""What decisions go by, and what a step reads."""
+
+import pytest
+
+from app.decisions.rules import Rules, reads
+from app.policies.catalog import catalog
+from state import keys
+from state.update.changes import Agenda, Entry, Hash, Moment, Score
+from state.values.decision import SHARED
+from state.values.record import FIELDS
+from tests.unit.app.decisions.scene import stored
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_rules_of_a_catalog() -> None:
+    """Its policies, a plan for each loop, and models of the store."""
+    known = catalog()
+    async with stored() as store:
+        rules = Rules.of(store, known, 5)
+        assert (rules.policies, rules.grace) == (known.policies, 5)
+        assert [policy.id for policy in rules.plans["tips"].policies] == [
+            known.loops["tips"].champion,
+            *known.loops["tips"].shadows,
+        ]
+        assert rules.due("ann") == Score(keys.due(None), b"ann")
+
+
+async def test_what_is_read() -> None:
+    """What decisions share, one of them, the next ones, the index, the clock, and the models."""
+    async with stored() as store:
+        wanted = reads(Rules.of(store, catalog(), 5), "ann", "one", ["p", "q"])
+    assert wanted == (
+        Hash(keys.shared("ann"), SHARED),
+        Entry(keys.decisions("ann"), b"one"),
+        Agenda(keys.agenda("ann")),
+        Score(keys.due(None), b"ann"),
+        Moment(),
+        Hash(keys.record("ann", "p"), FIELDS),
+        Hash(keys.record("ann", "q"), FIELDS),
+    )
