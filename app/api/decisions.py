@@ -22,6 +22,7 @@ from app.http.access import CLIENT, READER
 from app.http.body import Answer, read_body
 from app.http.errors import status_of
 from app.http.headers import REPLAYED, idempotency_key
+from app.http.straight import STRAIGHT
 from app.messages.decision_ids import LOCAL
 from app.messages.decisions import (
     CandidateShare,
@@ -68,7 +69,7 @@ def decision_routes(
 ) -> list[HTTPRouteHandler]:
     """The routes of decisions and loops."""
 
-    @post("/decisions", status_code=200, opt=CLIENT)
+    @post("/decisions", status_code=200, opt={**CLIENT, **STRAIGHT})
     async def decide(request: AnyRequest) -> Answer:
         body = await read_body(request, max_body_bytes)
         with precedence:

@@ -1,5 +1,6 @@
 """A user's decisions while a step runs: what was read, what is due, and what will be written. Pure."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -10,6 +11,8 @@ from app.decisions.rules import Rules
 from app.policies.loop import Loop
 from state import keys
 from state.update.changes import (
+    AGENDA,
+    Agenda,
     Change,
     Drop,
     Entry,
@@ -111,6 +114,8 @@ class Ledger(Desk):
         Raises More for those that were not read.
         """
         due = [name for name, at in self._agenda() if at <= self.now]
+        if due:
+            self._see_all()
         self._need(due)
         for name in due:
             found = self.record(name.decode())
@@ -120,6 +125,12 @@ class Ledger(Desk):
                 self._scores[name] = self._next(found)
                 self._pass(name.decode(), found)
         return len(due)
+
+    def _see_all(self) -> None:
+        """Raise More if only the first decisions were read."""
+        found: Next = self._values[keys.agenda(self._user_id)]
+        if found.asked < AGENDA and found.end < math.inf:
+            raise More((Agenda(keys.agenda(self._user_id), AGENDA),))
 
     def _need(self, names: Sequence[bytes]) -> None:
         """Raise More for decisions that were not read."""
@@ -164,6 +175,7 @@ class Ledger(Desk):
         most = _RECORDS * loop.open_max
         if self.user.open < loop.open_max and self.user.records < most:
             return
+        self._see_all()
         names = [name for name, _ in self._agenda()]
         self._need(names)
         found = {name.decode(): self.record(name.decode()) for name in names}

@@ -15,7 +15,6 @@ from state import keys
 from state.errors import CorruptState, KeyReused
 from state.redis.exchange import Command
 from state.update.changes import (
-    AGENDA,
     MOMENT,
     NOTHING,
     Agenda,
@@ -84,7 +83,7 @@ class Batch:
         self._watched: dict[str, None] = {}
         # Read without being watched: by name, the command.
         self._plain: dict[str, Command] = {}
-        self._agendas: set[str] = set()
+        self._agendas: dict[str, int] = {}  # how many members are read
         self._parts: set[str] = set()
         self._scores: set[str] = set()
         for operation in self._operations:
@@ -116,8 +115,8 @@ class Batch:
             self._plain[entry(read.key, read.field)] = ("HGET", read.key, read.field)
             self._parts.add(read.key)
         elif type(read) is Agenda:
-            self._plain[read.key] = ("ZRANGE", read.key, 0, AGENDA - 1, "WITHSCORES")
-            self._agendas.add(read.key)
+            most = self._agendas[read.key] = max(read.most, self._agendas.get(read.key, 0))
+            self._plain[read.key] = ("ZRANGE", read.key, 0, most - 1, "WITHSCORES")
         elif type(read) is Score:
             self._plain[entry(read.key, read.member)] = ("ZSCORE", read.key, read.member)
             self._parts.add(read.key)
@@ -145,9 +144,9 @@ class Batch:
         """Apply the operations to the replies to `reads`; the commands that write the changes, if there are any."""
         names = (*self._hashes, *self._lists, *self._markers, *self._indexes, *self._plain)
         self._values = dict(zip(names, replies[1:], strict=True))
-        for key in self._agendas:
+        for key, most in self._agendas.items():
             if not isinstance(self._values[key], ResponseError):
-                self._values[key] = first_members(self._values[key])
+                self._values[key] = first_members(self._values[key], most)
         for name in self._scores:
             if isinstance(self._values[name], bytes):
                 self._values[name] = float(self._values[name])

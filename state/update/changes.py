@@ -11,6 +11,7 @@ import msgspec
 
 __all__ = [
     "AGENDA",
+    "FEW",
     "MOMENT",
     "NOTHING",
     "Agenda",
@@ -44,8 +45,10 @@ T = TypeVar("T")
 
 # Where the values have Redis's clock.
 MOMENT: Final = "TIME"
-# Members of a sorted set that are read at once.
+# Members of a sorted set that are read at once, and that are read to see whether more are needed: each costs Redis a
+# microsecond.
 AGENDA: Final = 32
+FEW: Final = 2
 
 
 def entry(key: str, field: bytes) -> str:
@@ -94,9 +97,10 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Agenda(msgspec.Struct, frozen=True):
-    """Read the first AGENDA members of a sorted set, as a `Next`. It is not watched either."""
+    """Read the first `most` members of a sorted set, as a `Next`. It is not watched either."""
 
     key: str
+    most: int = FEW
 
 
 class Score(msgspec.Struct, frozen=True):
@@ -181,10 +185,11 @@ class Once(msgspec.Struct, Generic[T], frozen=True):
 
 
 class Next(msgspec.Struct, frozen=True):
-    """What is known of a sorted set: its `members` up to the score `end`, each with its score, at most AGENDA."""
+    """What is known of a sorted set: its `members` up to the score `end`, each with its score, at most `asked`."""
 
     members: Sequence[tuple[bytes, float]]
     end: float
+    asked: int = AGENDA
 
     @property
     def first(self) -> float | None:
@@ -203,9 +208,9 @@ def members(reply: Sequence[Any]) -> list[tuple[bytes, float]]:
     return [(member, float(score)) for member, score in zip(flat[::2], flat[1::2], strict=True)]
 
 
-def first_members(reply: Sequence[Any]) -> Next:
-    """What the reply to ZRANGE for the first AGENDA members tells."""
-    return _cut(members(reply), math.inf)
+def first_members(reply: Sequence[Any], asked: int) -> Next:
+    """What the reply to ZRANGE for the first `asked` members tells."""
+    return _cut(members(reply), math.inf, asked)
 
 
 def moved(known: Next, scores: Mapping[bytes, int | None]) -> Next:
@@ -215,9 +220,9 @@ def moved(known: Next, scores: Mapping[bytes, int | None]) -> Next:
         after.pop(member, None)
         if score is not None and score <= known.end:
             after[member] = score
-    return _cut(sorted(after.items(), key=lambda pair: (pair[1], pair[0])), known.end)
+    return _cut(sorted(after.items(), key=lambda pair: (pair[1], pair[0])), known.end, known.asked)
 
 
-def _cut(found: Sequence[tuple[bytes, float]], end: float) -> Next:
+def _cut(found: Sequence[tuple[bytes, float]], end: float, asked: int) -> Next:
     # Beyond the last one there may be others.
-    return Next(found, end) if len(found) < AGENDA else Next(found[:AGENDA], found[AGENDA - 1][1])
+    return Next(found, end, asked) if len(found) < asked else Next(found[:asked], found[asked - 1][1], asked)

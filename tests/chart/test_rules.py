@@ -147,6 +147,9 @@ def scraped(busy: Busy) -> Iterator[Server]:
     with prometheus(server) as scraper:
         awaited(scraper, "oo_build_info")
         with httpx.Client(base_url=server.url, timeout=PATIENCE_SECONDS) as client:
+            decide = {"user_id": "ann", "id": "once", "candidates": [{"id": "rent"}]}
+            client.post("/decisions", json=decide).raise_for_status()
+            client.post("/decisions/once.YW5u/reward", json={"reward": 1}).raise_for_status()
             busy.store.kill()
             assert client.post("/score", json=score()).status_code == 503
             assert client.get("/health/ready").status_code == 503
@@ -155,7 +158,7 @@ def scraped(busy: Busy) -> Iterator[Server]:
             for number, path in product(range(20), POLICIES.values()):
                 client.post(f"/score{path}", json=score(f"late-{number}")).raise_for_status()
                 client.post(f"/reward{path}", json=reward(f"late-{number}")).raise_for_status()
-        awaited(scraper, 'sum(oo_decisions_total{policy="egreedy-v1"}) == 40')
+        awaited(scraper, 'sum(oo_decisions_total{policy="egreedy-v1"}) == 41')
         until(lambda: len(ask(scraper, "oo:reward_mean:increase1h")) == 3, "recorded")
         awaited(scraper, "oo:http_error_ratio:rate6h")
         yield scraper

@@ -16,63 +16,60 @@ CHANGE = ROOT / "docs" / "change"
 CONTRIBUTING = (CHANGE / "contributing.md").read_text()
 DECISIONS = sorted((CHANGE / "decisions").glob("*.md"))
 
-# Asks a service with the new row, over ASGI and `memory://`, for all that should follow from it.
+# Asks a service with the new rows, over ASGI and `memory://`, for all that should follow from them.
 PROBE = """
-import asyncio, httpx
-from app.policies.catalog import SIZES, policies
+import asyncio, httpx, random, sys
 from app.main import create_app
 from app.settings import Secret, Settings
-from state import keys
 
 async def main():
-    app = create_app(Settings(redis_url=Secret("memory://")))
+    settings = Settings(redis_url=Secret("memory://"), policies=sys.argv[1])
+    app = create_app(settings, chance=random.Random(1))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
-        features = {"is_overdue": True, "task_age_days": 3, "priority": 2}
-        context = {"hour_of_day": 9, "day_of_week": 1}
-        candidates = [{"id": "rent", "content": "", "source": "", "source_id": "", "features": features | context}]
-        asked = {"user_id": "ann", "candidates": candidates, "context": context}
-        told = {"user_id": "ann", "tip_id": "rent", "reward": 1, "features": features | context, "day_of_week": 1}
-        score = await client.post("/score/egreedy/v3", json=asked)
-        reward = await client.post("/reward/egreedy/v3", json=told, headers={"Idempotency-Key": "1"})
-        stats = (await client.get("/stats/egreedy/v3/ann")).json()
+        candidates = [{"id": "rent", "features": {"minutes": 30, "priority": 4}}]
+        asked = {"user_id": "ann", "id": "1", "loop": "short", "context": {"day_of_week": 5}, "candidates": candidates}
+        made = (await client.post("/decisions", json=asked)).json()
+        told = (await client.post(f"/decisions/{made['decision_id']}/reward", json={"reward": 1})).json()
+        why = (await client.get("/users/ann")).json()["policies"]["short-v1"]
+        loops = (await client.get("/loops")).json()["loops"]
         metrics = (await client.get("/metrics")).text
-        reference = (await client.get("/schema/openapi.json")).json()
         erased = (await client.delete("/users/ann")).json()
-    print(score.status_code, score.json()["policy"], reward.status_code)
-    print(stats["policy"], stats["pulls"], stats["reward_count"], stats["feature_labels"][-1], len(stats["theta"]))
-    print(*[line for line in metrics.splitlines() if line.startswith("oo_rewards_total") and 'v3",value="1"' in line])
-    print(*[line for line in metrics.splitlines() if line.startswith("oo_policy_epsilon") and "v3" in line])
+    print(made["policy"], made["candidate_id"], told["outcome"])
+    print(why["pulls"], why["reward_count"], *sorted(why["theta"]))
+    print(*[loop["champion"] for loop in loops if loop["loop"] == "short"])
+    print(*[line for line in metrics.splitlines() if line.startswith("oo_decisions_total") and "short" in line])
     print(*erased["removed"])
-    print("/score/egreedy/v3" in reference["paths"], SIZES["egreedy-v3"], "egreedy-v3" in keys.fixed(policies()))
 
 asyncio.run(main())
 """
 FOLLOWS = """\
-200 egreedy-v3 200
-egreedy-v3 1 1 hour_cos*priority 11
-oo_rewards_total{policy="egreedy-v3",value="1"} 1.0
-oo_policy_epsilon{policy="egreedy-v3"} 0.1
-oo:{ann}:egreedy-v3 oo:{ann}:egreedy-v3:once:1 oo:{ann}:history oo:{ann}:once
-True 11 True
+short-v1 rent applied
+1 1 1 minutes minutes*weekend priority priority*weekend weekend
+short-v1
+oo_decisions_total{explored="false",policy="short-v1"} 1.0 oo_decisions_total{explored="true",policy="short-v1"} 0.0
+oo:{ann}:d oo:{ann}:short-v1 oo:{ann}:t oo:{ann}:u
 """
 
 
-def python_block() -> str:
-    (found,) = [block.text for block in blocks(CONTRIBUTING) if block.language == "python"]
+def toml_block() -> str:
+    (found,) = [block.text for block in blocks(CONTRIBUTING) if block.language == "toml"]
     return found
 
 
-def test_a_row_adds_a_policy(tmp_path: Path) -> None:
-    """With the row of contributing.md in the catalog there are its routes, its place in the reference, its metrics and
-    keys."""
+@pytest.mark.parametrize("built_in", [False, True], ids=["own", "built in"])
+def test_rows_add_a_policy(tmp_path: Path, built_in: bool) -> None:
+    """With the rows of contributing.md in a policy file, or in the built-in one, there are the loop's decisions, its
+    metrics, keys and what is known of a user."""
     for name in ("app", "state"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    catalog = tmp_path / "app" / "bandit" / "catalog.py"
-    before, end, after = catalog.read_text().partition("    )\n\n\ndef by_id")
-    assert end
-    catalog.write_text(f"{before}{python_block().rstrip()},\n{end}{after}")
+    own = tmp_path / "own.toml"
+    own.write_text("" if built_in else toml_block())
+    if built_in:
+        file = tmp_path / "app" / "policies" / "built_in.toml"
+        features, rest = toml_block().split("\n\n", 1)
+        file.write_text(file.read_text().replace("[features]", features, 1) + "\n" + rest)
     done = subprocess.run(
-        [sys.executable, "-c", PROBE],
+        [sys.executable, "-c", PROBE, str(own)],
         cwd=tmp_path,
         check=False,
         capture_output=True,

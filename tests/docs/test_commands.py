@@ -239,7 +239,7 @@ def test_rights_in_redis_are_enough_and_none_too_many(tmp_path: Path) -> None:
     made: dict[str, tuple[str, str]] = {role: make_key(role, role) for role in ROLES}
     decide = {"user_id": "ann", "candidates": [{"id": "a"}], "loop": "one"}
     policies = tmp_path / "policies.toml"
-    policies.write_text('[loops.one]\nchampion = "linucb-v1"\nopen_max = 1\n')  # the second decision removes the first
+    policies.write_text('[loops.one]\nchampion = "linucb-v1"\nopen_max = 1\n')  # the fifth decision removes the first
     with (
         redis_server() as store,
         redis_server("--replicaof", f"127.0.0.1 {store.port}"),
@@ -268,7 +268,7 @@ def test_rights_in_redis_are_enough_and_none_too_many(tmp_path: Path) -> None:
                 ("client", "POST", "/score", score("ann"), {}),
                 ("client", "POST", "/score", score("ann"), {}),
                 *[("client", "POST", "/reward", reward("ann"), {"Idempotency-Key": "1"})] * 2,
-                *[("client", "POST", "/decisions", decide, {})] * 2,
+                *[("client", "POST", "/decisions", decide, {})] * 5,
                 ("reader", "GET", "/users/ann", None, {}),
                 ("reader", "GET", "/stats/ann", None, {}),
                 ("reader", "GET", "/features/ann", None, {}),

@@ -236,3 +236,24 @@ def test_room_where_no_open_one_is_in_sight() -> None:
         found = ledger(known, values(45_000, {"a": settled, "b": settled}, decision.User(b"e", 1, 0, 2, 4)))
         found.make_room(CATALOG.loops["small"])
         assert (found.record("a"), found.record("b"), found.user.records) == (None, None, 2)
+
+
+@pytest.mark.parametrize("due", [False, True])
+def test_more_is_read_only_when_something_is_due(due: bool) -> None:
+    """Two are enough to see that nothing is due; otherwise, and to make room, the first ones of all are read."""
+    many = {f"x{place}": msgspec.structs.replace(OPEN, deadline=DEADLINE + place) for place in range(5)}
+    found = values(DEADLINE if due else 1, many)
+    known: Next = found[keys.agenda("u")]
+    found[keys.agenda("u")] = Next(known.members[:2], known.members[1][1], 2)
+    with rules() as some:
+        kept = ledger(some, found)
+        if not due:
+            assert kept.settle() == 0
+            assert kept.next_look() == DEADLINE
+            kept.user = msgspec.structs.replace(kept.user, open=10_000)
+            with pytest.raises(More) as asked:
+                kept.make_room(some.plans["plain"].loop)
+        else:
+            with pytest.raises(More) as asked:
+                kept.settle()
+    assert asked.value.reads == (Agenda(keys.agenda("u"), AGENDA),)

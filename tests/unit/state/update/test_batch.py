@@ -253,7 +253,7 @@ async def test_settle_passes_over_who_left() -> None:
 
 
 D = Entry("d", b"one")
-Z = Agenda("z")
+Z = Agenda("z", 32)
 
 
 async def test_two_steps_on_one_entry() -> None:
