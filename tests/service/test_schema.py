@@ -59,15 +59,16 @@ def allowed(case: schemathesis.Case[Any]) -> None:
     rewards and no parts, and its candidates have ids of their own, of which those that are excluded are some."""
     if case.headers and _KEY in case.headers:
         case.headers[_KEY] = f"key-{next(_numbers)}"
-    if not case.path.startswith("/decisions") or not isinstance(case.body, dict):
+    body: Any = case.body
+    if not case.path.startswith("/decisions") or not isinstance(body, dict):
         return
-    if "candidates" in case.body:
-        case.body |= {"loop": "tips", "id": f"id-{next(_numbers)}", "exclude": []}
-        for place, candidate in enumerate(case.body["candidates"]):
+    if "candidates" in body:
+        body |= {"loop": "tips", "id": f"id-{next(_numbers)}", "exclude": []}
+        for place, candidate in enumerate(body["candidates"]):
             candidate["id"] = f"{place} {candidate['id']}"[:256]
-    elif "reward" in case.body:
-        case.body["reward"] = min(max(case.body["reward"], -1.0), 1.0)
-        case.body.pop("part", None)
+    elif "reward" in body:
+        body["reward"] = min(max(body["reward"], -1.0), 1.0)
+        body.pop("part", None)
 
 
 def ask(operation: Any, mode: GenerationMode, names: set[str]) -> None:
