@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from app.commands.cli import run
@@ -224,3 +226,53 @@ def test_at_a_terminal(store: RedisServer, operator: Operator) -> None:
     assert b"\x1b[33m" in text
     lines = re.sub(rb"\x1b\[[0-9;]*m", b"", text).decode().splitlines()
     assert max(map(len, lines)) <= 60
+
+
+OWN = """
+[features]
+channel = { of = "candidate", kind = "category", values = ["push", "mail"] }
+topics = { of = "candidate", kind = "hash", buckets = 16 }
+taste = { of = "candidate", kind = "vector", size = 3 }
+
+[policies.push-v1]
+columns = ["topics", "taste"]
+cross = [["1", "hour"], ["1", "channel"]]
+explore = { by = "thompson", scale = 0.1, floor = 0.05 }
+
+[loops.push]
+champion = "push-v1"
+"""
+
+
+def test_own_features_by_a_file_alone(store: RedisServer, tmp_path: Path) -> None:
+    """A policy with categories, hashed texts and vectors decides over HTTP, and learns which channel is better when."""
+    path = tmp_path / "policies.toml"
+    path.write_text(OWN)
+    candidates = [
+        {"id": "a", "features": {"channel": "push", "topics": ["news", "sport"], "taste": [0.5, 0.0, -0.5]}},
+        {"id": "b", "features": {"channel": "mail", "topics": "news", "taste": [0, 0.5, 0]}},
+        {"id": "nothing"},
+    ]
+
+    def decide(number: int, hour: int) -> dict[str, Any]:
+        body = {"user_id": "ann", "id": f"d{number}", "loop": "push", "context": {"hour_of_day": hour}}
+        found: dict[str, Any] = client.post("/decisions", json={**body, "candidates": candidates}).json()
+        return found
+
+    with (
+        service({"POLICIES": str(path), "REDIS_URL": store.url}) as server,
+        httpx.Client(base_url=server.url, timeout=PATIENCE_SECONDS) as client,
+    ):
+        for number in range(120):
+            hour = 6 if number % 2 else 18
+            made = decide(number, hour)
+            right = made["candidate_id"] == ("a" if hour == 6 else "b")
+            told = client.post(f"/decisions/{made['decision_id']}/reward", json={"reward": 1 if right else -1})
+            assert told.json()["outcome"] == "applied"
+        shares = [decide(1_000 + hour, hour)["candidates"] for hour in (6, 18)]
+        [learned] = client.get("/users/ann").json()["policies"].values()
+    best = [max(each, key=lambda one: float(one["propensity"]))["id"] for each in shares]
+    assert best == ["a", "b"]
+    assert sum(one["propensity"] for one in shares[0]) == pytest.approx(1.0, abs=1e-12)
+    assert learned["reward_count"] == 120
+    assert {"channel=push*hour_sin", "topics#0", "taste[2]", "1"} <= learned["theta"].keys()
