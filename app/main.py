@@ -35,6 +35,7 @@ from app.decisions.settle import Settler
 from app.decisions.users import Users
 from app.events.consumers import Consumers
 from app.events.counts import untraced
+from app.events.handlers import Uses
 from app.events.sync import Sync
 from app.http.access import Access
 from app.http.draining import Draining
@@ -92,8 +93,13 @@ def create_app(
     access = Access(settings.api_keys.reveal(), store, settings.rate_limit_per_second, metrics.uncounted)
     precedence = Precedence()
     chat = _chat(settings, precedence, tracing, llm_transport)
+    outcomes = Outcomes(rules, metrics)
     consumers = Consumers(
-        settings, Sync(store), store.ping, observer=metrics, trace=tracing.event if tracing else untraced
+        settings,
+        Uses(Sync(store), outcomes.tell),
+        store.ping,
+        observer=metrics,
+        trace=tracing.event if tracing else untraced,
     )
     metrics.watch(consumers.health)
     users = Users(store, models, rows, priors)
@@ -109,7 +115,7 @@ def create_app(
         ),
         *decision_routes(
             Maker(rules, metrics, chance=chance),
-            Outcomes(rules, metrics),
+            outcomes,
             lambda: tuple(rows.catalog.loops.values()),
             max_body_bytes=settings.max_body_bytes,
             precedence=precedence,

@@ -54,6 +54,10 @@ class Outcomes:
         """The outcome of a decision, told for the first time or again."""
         return await self._act(whole, lambda ledger, made, loop: _rewarded(ledger, made, loop, told))
 
+    async def tell(self, whole: str, reward: float, part: str | None) -> Outcome:
+        """The same, as an event tells it."""
+        return await self.reward(whole, Told(reward=reward, part=part))
+
     async def correct(self, whole: str, told: Told) -> Outcome:
         """Another reward in place of the one that was told."""
         return await self._act(whole, lambda ledger, made, loop: _corrected(ledger, made, loop, told))

@@ -18,7 +18,7 @@ from nats.aio.client import Client
 from app.events.client import Connection, servers
 from app.events.counts import Counts, Observer, Trace, untraced
 from app.events.durable import LEAVE_SECONDS, SUBJECTS, Consumer, api_of
-from app.events.handlers import TaskSync, handle
+from app.events.handlers import Uses, handle
 from app.events.pull import Pull
 from app.events.store_gate import StoreGate
 from app.events.waiting import backoff, end, within
@@ -41,7 +41,7 @@ MAX_SAID: Final = 8  # different log lines about one outage
 class Consumers:
     """All that has to do with events: `start` returns at once, `stop` ends within its grace period.
 
-    `sync` is the use-case behind the events; `ping` asks the store and raises while it is away; `observer` counts.
+    `uses` are the use-cases behind the events; `ping` asks the store and raises while it is away; `observer` counts.
     `trace` is put around each delivery. `first_nak_seconds` is the delay after a first failed one; it doubles with each
     further one, up to a minute. Raises SettingsError if NATS_URL cannot be used.
     """
@@ -49,7 +49,7 @@ class Consumers:
     def __init__(
         self,
         settings: Settings,
-        sync: TaskSync,
+        uses: Uses,
         ping: Callable[[], Awaitable[object]],
         *,
         observer: Observer | None = None,
@@ -59,7 +59,7 @@ class Consumers:
         self._trace = trace
         self._settings = settings
         self._servers = servers(settings.nats_url)
-        self._sync = sync
+        self._uses = uses
         self._gate = StoreGate(ping)
         self._first_nak_seconds = first_nak_seconds
         self._deliveries: set[asyncio.Task[None]] = set()
@@ -114,7 +114,7 @@ class Consumers:
             client,
             stream,
             durable,
-            handle=lambda event: handle(event, self._sync),
+            handle=lambda event: handle(event, self._uses),
             gate=self._gate,
             counts=counts,
             running=self._deliveries,

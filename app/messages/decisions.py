@@ -21,6 +21,7 @@ __all__ = [
     "Failed",
     "OutcomeAnswer",
     "OutcomeRequest",
+    "Part",
     "Problem",
     "RefusedAnswer",
     "RetractionQuery",

@@ -4,9 +4,10 @@ from typing import Literal
 
 import msgspec
 
-from app.messages.basics import TipId, UserId
+from app.messages.basics import Finite, TipId, UserId
+from app.messages.decisions import DecisionId, Part
 
-__all__ = ["Happening", "TaskSynced", "TipFeedback"]
+__all__ = ["DecisionReward", "Happening", "TaskSynced", "TipFeedback"]
 
 
 class TaskSynced(msgspec.Struct, frozen=True):
@@ -20,6 +21,14 @@ class TipFeedback(msgspec.Struct, frozen=True):
 
     user_id: UserId
     tip_id: TipId
+
+
+class DecisionReward(msgspec.Struct, frozen=True):
+    """`feedback.decision.reward`: the outcome of a decision with an id; `part` as over HTTP."""
+
+    decision_id: DecisionId
+    reward: Finite
+    part: Part | None = None
 
 
 Happening = Literal["processed", "failed", "dead_lettered"]

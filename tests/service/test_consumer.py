@@ -20,12 +20,20 @@ from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DiscardPolicy, StreamConfig
 from nats.js.errors import NotFoundError
 
+from app.bandit.context import Context
+from app.decisions.asked import Asked
+from app.decisions.decide import Candidate
+from app.decisions.make import Maker
+from app.decisions.outcome import Outcomes
+from app.decisions.rules import Rules
 from app.events.consumers import Consumers
 from app.events.counts import Observer
-from app.events.handlers import TaskSync
+from app.events.handlers import TaskSync, Uses
 from app.events.sync import Sync
+from app.messages.decision_ids import decision_id
 from app.messages.events import Happening
 from app.messages.health import ConsumerHealth
+from app.policies.catalog import catalog
 from app.settings import Secret, Settings
 from state.errors import ConflictError
 from state.redis.connect import open_servers
@@ -34,6 +42,7 @@ from tests.support.nats_servers import nats_server
 from tests.support.processes import Server, free_port
 from tests.support.redis_servers import RedisServer, certificate, redis_server
 from tests.support.waiting import PATIENCE_SECONDS, until_async
+from tests.unit.app.decisions.scene import Noted
 
 pytestmark = pytest.mark.anyio
 
@@ -85,12 +94,16 @@ async def decisions(redis_url: str) -> AsyncIterator[tuple[Sync, Store]]:
         await store.close()
 
 
+async def ignore(_decision_id: str, _reward: float, _part: str | None) -> None: ...
+
+
 @asynccontextmanager
 async def consuming(
     url: str,
     tasks: TaskSync,
     ping: Callable[[], Awaitable[object]] | None = None,
     *,
+    reward: Callable[[str, float, str | None], Awaitable[object]] = ignore,
     grace: float = 2.0,
     observer: Observer | None = None,
     **settings: Any,
@@ -99,7 +112,7 @@ async def consuming(
 
     consumers = Consumers(
         Settings(nats_url=Secret(url), **settings),
-        tasks,
+        Uses(tasks, reward),
         ping or Noting().ping,
         observer=observer,
         first_nak_seconds=0.05,
@@ -986,3 +999,55 @@ async def taken_at(js: JetStreamContext, sequence: int) -> Any:
     message = await js.get_msg("S", sequence)
     assert message.time is not None
     return pytest.approx(message.time.timestamp(), abs=2e-6)
+
+
+async def test_outcomes_of_decisions_are_learned_once(
+    nats_at: Server, js: JetStreamContext, real_redis: RedisServer
+) -> None:
+    """Told twice it counts once; told before its decision it waits for it; what contradicts, and what never has a
+    decision, becomes a dead letter."""
+    await js.add_stream(name="feedback", subjects=["feedback.>"])
+    await js.add_stream(name="dlq", subjects=["dlq.>"])
+    known = catalog()
+
+    def told(local: str, reward: float) -> bytes:
+        return json.dumps({"decision_id": decision_id(local, "ann"), "reward": reward}).encode()
+
+    async with decisions(real_redis.url) as (use_case, store):
+        rules = Rules.of(store, known, 1_000)
+        maker, outcomes = Maker(rules, Noted()), Outcomes(rules, Noted())
+
+        async def decide(local: str) -> None:
+            asked = Asked(user_id="ann", loop="tips", context=Context(), candidates=[Candidate("a")], local=local)
+            await maker.make(asked)
+
+        await decide("one")
+        async with consuming(nats_at.url, use_case, store.ping, reward=outcomes.tell) as consumers:
+
+            def feedback() -> ConsumerHealth:
+                return consumers.health().consumers["feedback"]
+
+            async def processed(count: int) -> None:
+                await until_async(lambda: async_value(feedback().processed >= count), f"{count} processed")
+
+            for body in (told("one", 0.5), told("one", 0.5), told("late", 1.0)):
+                await js.publish("feedback.decision.reward", body)
+            await processed(2)
+            await until_async(lambda: async_value(feedback().errors > 0), "a reward before its decision was tried")
+            await decide("late")
+            await processed(3)
+            for body in (told("one", 1.0), told("never", 1.0)):
+                await js.publish("feedback.decision.reward", body)
+            letters = await dead_letters(js, 2)
+        assert {(letter.headers or {})["Dlq-Reason"] for letter in letters} == {
+            "malformed: another reward was told before; PUT corrects it",
+            "failed 5 times, at last with NotKnown: there is no such decision",
+        }
+        assert (await outcomes.read(decision_id("one", "ann")))[0].reward == 0.5
+        assert (await outcomes.read(decision_id("late", "ann")))[0].reward == 1.0
+        model = await rules.models.read(known.policies["egreedy-v1"], "ann")
+    assert (model.meta.reward_count, model.meta.cumulative_reward) == (2, 1.5)
+
+
+async def async_value(value: object) -> object:
+    return value

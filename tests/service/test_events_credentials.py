@@ -10,6 +10,7 @@ import nkeys  # type: ignore[import-untyped]  # comes without types
 import pytest
 
 from app.events.consumers import Consumers
+from app.events.handlers import Uses
 from app.settings import Secret, Settings
 from tests.support.nats_servers import nats_server
 from tests.support.waiting import until_async
@@ -42,6 +43,9 @@ class NoTasks:
         pass
 
     async def ping(self) -> None:
+        pass
+
+    async def reward(self, decision_id: str, reward: float, part: str | None) -> None:
         pass
 
 
@@ -77,7 +81,7 @@ async def test_credentials_from_a_file(tmp_path: Path) -> None:
     with nats_server("-c", str(config)) as server:
         tasks = NoTasks()
         settings = Settings(nats_url=Secret(server.url), nats_creds=str(creds), nats_create_streams=True)
-        consumers = Consumers(settings, tasks, tasks.ping)
+        consumers = Consumers(settings, Uses(tasks, tasks.reward), tasks.ping)
         consumers.start()
         try:
 

@@ -10,6 +10,7 @@ import nats.errors
 import pytest
 
 from app.events.consumers import MAX_SAID, Consumers
+from app.events.handlers import Uses
 from app.events.pull import Pull
 from app.messages.health import ConsumerHealth
 from app.settings import Secret, Settings, SettingsError
@@ -22,11 +23,12 @@ pytestmark = pytest.mark.anyio
 class NoTasks:
     async def synced(self, user_id: str, fields: dict[str, str], received_at: float) -> None: ...
     async def ping(self) -> None: ...
+    async def reward(self, decision_id: str, reward: float, part: str | None) -> None: ...
 
 
 def made(url: str = "nats://host", **settings: Any) -> Consumers:
     tasks = NoTasks()
-    return Consumers(Settings(nats_url=Secret(url), **settings), tasks, tasks.ping)
+    return Consumers(Settings(nats_url=Secret(url), **settings), Uses(tasks, tasks.reward), tasks.ping)
 
 
 def signals(consumers: Consumers) -> ConsumerHealth:

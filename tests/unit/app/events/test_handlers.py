@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.events.handlers import MAX_EVENT_BYTES, MAX_FIELDS, Event, Malformed, handle
+from app.decisions.errors import Gone, NotKnown, Refused, Unfit
+from app.events.handlers import MAX_EVENT_BYTES, MAX_FIELDS, Event, Malformed, Uses, handle
 
 pytestmark = pytest.mark.anyio
 
@@ -21,9 +22,20 @@ class Kept:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, str], float]] = []
+        self.rewards: list[tuple[str, float, str | None]] = []
+        self.refusal: Exception | None = None
 
     async def synced(self, user_id: str, fields: dict[str, str], received_at: float) -> None:
         self.calls.append((user_id, fields, received_at))
+
+    async def reward(self, decision_id: str, reward: float, part: str | None) -> None:
+        self.rewards.append((decision_id, reward, part))
+        if self.refusal is not None:
+            raise self.refusal
+
+
+def uses(kept: Kept) -> Uses:
+    return Uses(kept, kept.reward)
 
 
 async def test_every_top_level_field_is_kept_as_text() -> None:
@@ -31,7 +43,7 @@ async def test_every_top_level_field_is_kept_as_text() -> None:
     body = rb"""{"user_id": "u", "s": "caf\u00e9 \"x\"", "n": 12345678901234567890123, "f": 1e999, "t": true,
                  "z": null, "o": {"a": [1, {"b": "c"}]}, "e": ""}"""
     kept = Kept()
-    await handle(Event(SYNCED, body, 12.5), kept)
+    await handle(Event(SYNCED, body, 12.5), uses(kept))
     assert kept.calls == [
         (
             "u",
@@ -61,7 +73,7 @@ async def test_half_an_emoji_is_read() -> None:
     """Half of a surrogate pair becomes U+FFFD in all fields and names but the user id; a byte-order mark is ignored."""
     body = rb'{"user_id": "u", "title": "abc \ud83d", "\ude00": {"x": ["\\\ud83d", "\ud83d\ude00", "\\ud83d"]}}'
     kept = Kept()
-    await handle(Event(SYNCED, b"\xef\xbb\xbf" + body, 0.0), kept)
+    await handle(Event(SYNCED, b"\xef\xbb\xbf" + body, 0.0), uses(kept))
     [(user, texts, _)] = kept.calls
     assert (user, texts["user_id"], texts["title"]) == ("u", "u", "abc \ufffd")
     assert json.loads(texts["\ufffd"]) == {"x": ["\\\ufffd", "\U0001f600", "\\ud83d"]}
@@ -72,7 +84,7 @@ async def test_any_object_with_a_user_is_kept_and_reads_back(fields: dict[str, o
     """Whatever JSON a sender puts into its fields, the text kept of each says the same value."""
     body = json.dumps({**fields, "user_id": "u"}).encode()
     kept = Kept()
-    await handle(Event(SYNCED, body, 0.0), kept)
+    await handle(Event(SYNCED, body, 0.0), uses(kept))
     [(_, texts, _)] = kept.calls
     for name, value in {**fields, "user_id": "u"}.items():
         assert texts[name] == value if isinstance(value, str) else json.loads(texts[name]) == value
@@ -109,14 +121,14 @@ async def test_what_can_never_be_handled_is_malformed(case: str) -> None:
     body, reason = MALFORMED[case]
     kept = Kept()
     with pytest.raises(Malformed, match=reason):
-        await handle(Event(SYNCED, body, 0.0), kept)
+        await handle(Event(SYNCED, body, 0.0), uses(kept))
     assert not kept.calls
 
 
 async def test_a_user_id_of_256_characters_is_taken() -> None:
     """Characters are counted, not bytes."""
     kept = Kept()
-    await handle(Event(SYNCED, json.dumps({"user_id": "é" * 256}).encode(), 0.0), kept)
+    await handle(Event(SYNCED, json.dumps({"user_id": "é" * 256}).encode(), 0.0), uses(kept))
     assert kept.calls[0][0] == "é" * 256
 
 
@@ -124,7 +136,7 @@ async def test_feedback_is_one_line_with_ids_alone(caplog: pytest.LogCaptureFixt
     """The log has the ids as fields, and nothing of what people wrote into the feedback."""
     body = b'{"user_id": "u", "tip_id": "t", "comment": "my phone number is"}'
     with caplog.at_level(logging.INFO, "oo.events"):
-        await handle(Event("signals.tip.feedback", body, 1_700_000_000.9), Kept())
+        await handle(Event("signals.tip.feedback", body, 1_700_000_000.9), uses(Kept()))
     [line] = caplog.records
     assert line.getMessage() == "tip feedback"
     assert {name: vars(line)[name] for name in ("user_id", "tip_id", "stored_at")} == {
@@ -140,7 +152,7 @@ async def test_tip_ids_are_those_of_http(tip: str, taken: bool, caplog: pytest.L
     """An event may name any tip that can be scored and rewarded over HTTP."""
     event = Event("signals.tip.feedback", json.dumps({"user_id": "u", "tip_id": tip}).encode(), 0.0)
     with caplog.at_level(logging.INFO, "oo.events"), suppress(Malformed):
-        await handle(event, Kept())
+        await handle(event, uses(Kept()))
     assert [vars(line)["tip_id"] for line in caplog.records] == [tip] * taken
 
 
@@ -148,5 +160,35 @@ async def test_tip_ids_are_those_of_http(tip: str, taken: bool, caplog: pytest.L
 async def test_other_subjects_are_done_at_once(subject: str) -> None:
     """Their bodies are not read."""
     kept = Kept()
-    await handle(Event(subject, b"\xff", 0.0), kept)
+    await handle(Event(subject, b"\xff", 0.0), uses(kept))
     assert not kept.calls
+
+
+REWARDED = "feedback.decision.reward"
+
+
+async def test_the_outcome_of_a_decision() -> None:
+    """With its part, if there is one."""
+    kept = Kept()
+    await handle(Event(REWARDED, b'{"decision_id": "a.YQ", "reward": 0.5}', 0.0), uses(kept))
+    await handle(Event(REWARDED, b'{"decision_id": "a.YQ", "reward": 1, "part": "p", "more": 1}', 0.0), uses(kept))
+    assert kept.rewards == [("a.YQ", 0.5, None), ("a.YQ", 1.0, "p")]
+    for body in (
+        b'{"decision_id": "a.YQ"}',
+        b'{"decision_id": 1, "reward": 1}',
+        b'{"decision_id": "a.YQ", "reward": "x"}',
+    ):
+        with pytest.raises(Malformed):
+            await handle(Event(REWARDED, body, 0.0), uses(kept))
+
+
+@pytest.mark.parametrize("error", [Gone("gone"), Unfit("no"), Refused("no", "rewarded", 1.0)])
+async def test_what_will_never_be_right_is_final(error: Exception) -> None:
+    """It is not delivered again; a decision that is not known yet may come."""
+    kept = Kept()
+    kept.refusal = error
+    with pytest.raises(Malformed, match=str(error)):
+        await handle(Event(REWARDED, b'{"decision_id": "a.YQ", "reward": 1}', 0.0), uses(kept))
+    kept.refusal = NotKnown("there is no such decision")
+    with pytest.raises(NotKnown):
+        await handle(Event(REWARDED, b'{"decision_id": "a.YQ", "reward": 1}', 0.0), uses(kept))
