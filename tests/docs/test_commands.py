@@ -41,6 +41,8 @@ OURS: Final = [README, ROOT / "docs/run/redis.md", *sorted((ROOT / "docs/use").g
 PATIENT: Final = {"STORE_TIMEOUT_SECONDS": "30"}
 # A time: as text, in Unix seconds, or in microseconds.
 TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|\b1[789]\d{8}(\d{6})?\b")
+# What chance decides of a decision: the candidate, its place, its propensity and its score.
+DRAWN: Final = re.compile(r'(?<="candidate_id":)"[^"]*","index":\d+,"propensity":[^,]*,"score":[^,]*')
 FLOAT: Final = re.compile(r"\d+\.\d+(e[-+]\d+)?")
 # These change nothing, so they may be repeated until an event that was just published has been handled.
 READS: Final = ("redis-cli HGETALL ", "curl -s localhost:8000/health")
@@ -57,8 +59,9 @@ def shown_commands(page: Path) -> list[tuple[str, str]]:
 
 
 def steady(text: str) -> str:
-    """Text without what differs between runs and machines: times, and digits of a float beyond the ninth."""
-    text = TIME.sub("<time>", text.strip())
+    """Text without what differs between runs and machines: times, which candidate was drawn, and digits of a float
+    beyond the ninth."""
+    text = DRAWN.sub("<drawn>", TIME.sub("<time>", text.strip()))
     return FLOAT.sub(lambda number: f"{float(number[0]):.9g}", text)
 
 
@@ -75,6 +78,9 @@ def test_what_is_shown_can_be_wrong() -> None:
     assert alike("1.7349351572897473", "1.7349351572897471")
     assert not alike("1.73493515", "1.73493516")
     assert not alike('{"a":1}', '{"a":2}')
+    made = '{"candidate_id":"%s","index":%d,"propensity":%s,"score":0.0,"candidates":[1]}'
+    assert alike(made % ("rent", 0, 0.95), made % ("walk", 1, 0.05))
+    assert not alike(made % ("rent", 0, 0.95), made.replace("[1]", "[2]") % ("walk", 1, 0.05))
     assert not alike("one ...", "one\ntwo")
 
 

@@ -247,14 +247,17 @@ async def test_nothing_is_left_to_the_collector() -> None:
     """A call leaves no cycles behind: a collection would delay every other request."""
     async with asking(lambda *_: http(completion("x"))) as (_, llm):
         await llm.chat(HELLO)
-        gc.collect()
+        left = []
         gc.disable()
         try:
-            for _ in range(20):
-                await llm.chat(HELLO)
-            assert gc.collect() < 20
+            for _ in range(3):  # what other tests have left may turn up once, what a call leaves each time
+                gc.collect()
+                for _ in range(20):
+                    await llm.chat(HELLO)
+                left.append(gc.collect())
         finally:
             gc.enable()
+    assert min(left) < 20
 
 
 async def test_broken_connection_is_tried_once_more() -> None:
