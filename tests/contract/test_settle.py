@@ -163,6 +163,7 @@ async def test_a_user_goes_while_a_decision_is_made(real_redis: RedisServer, ope
     old = await made(store, "ann", "one", "two")
     [epoch] = await store.read(keys.shared("ann"), (b"epoch",))
     users = Users(store, rules(store).models, rules(store).policies, rules(store).priors)
+    assert [local for local, _ in await users.open("ann")] == ["one", "two"]
     with Proxy(real_redis.port) as proxy:
         slow = opened(proxy.url)
         proxy.hold_exec()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from app.bandit.ridge import Matrix, Singular, Vector, faded, observe, posterior, prior, solve, theta
+from app.bandit.ridge import Matrix, Singular, Vector, adjust, faded, observe, posterior, prior, solve, theta
 from tests.unit.app.bandit.samples import SHAPES, history, learned
 
 
@@ -132,3 +132,12 @@ def test_a_million_rewards_with_columns_that_never_occur() -> None:
     assert np.linalg.cond(a) < 1e4
     assert a[5:, 5:].tolist() == np.eye(3).tolist()
     assert np.abs(theta(a, b)).max() < 10
+
+
+def test_a_correction_that_is_not_finite() -> None:
+    """It is refused, whether A or b is damaged."""
+    for a, b in ((np.full((2, 2), np.nan), np.zeros(2)), (np.eye(2), np.array([np.inf, 0.0]))):
+        with pytest.raises(Singular):
+            adjust(a, b, np.ones(2), seen=-1.0, change=0.5)
+    kept, moved = adjust(np.eye(2), np.zeros(2), np.ones(2), seen=0.0, change=0.5)
+    assert (kept.tolist(), moved.tolist()) == ([[1.0, 0.0], [0.0, 1.0]], [0.5, 0.5])

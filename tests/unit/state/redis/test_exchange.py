@@ -1,6 +1,8 @@
 """An exchange: error replies in their places or raised, and connections that fail meanwhile."""
 
 import asyncio
+import importlib.util
+import sys
 from typing import Any
 
 import pytest
@@ -177,3 +179,14 @@ async def test_a_redis_py_without_those_fields(monkeypatch: pytest.MonkeyPatch) 
     pipe = Pipe(STREAM)
     assert readable(await exchange(pipe, COMMANDS)) == REPLIES
     assert pipe.read == len(COMMANDS)
+
+
+def test_a_redis_py_without_the_private_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then every reply is read in the public way."""
+    monkeypatch.setitem(sys.modules, "redis._parsers.hiredis", None)
+    found = importlib.util.spec_from_file_location("another_exchange", module.__file__)
+    assert found is not None
+    assert found.loader is not None
+    again = importlib.util.module_from_spec(found)
+    found.loader.exec_module(again)
+    assert again.NOT_ENOUGH_DATA is None

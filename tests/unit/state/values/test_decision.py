@@ -7,7 +7,19 @@ from hypothesis import strategies as st
 
 from state.errors import CorruptState
 from state.values import decision
-from state.values.decision import SHARED, Learned, Part, Record, Shadow, User, decode, decode_user, encode, encode_user
+from state.values.decision import (
+    SHARED,
+    Evidence,
+    Learned,
+    Part,
+    Record,
+    Shadow,
+    User,
+    decode,
+    decode_user,
+    encode,
+    encode_user,
+)
 
 RECORD = Record(
     request=b"r" * 16,
@@ -109,3 +121,37 @@ def test_fields_are_only_appended() -> None:
     """Older decisions have none of the last ones."""
     short = msgspec.msgpack.encode(msgspec.msgpack.decode(encode(RECORD))[:15])
     assert decision.decode("k", short).parts == {}
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        Evidence([0], b"", ["one"], bytes(8), b""),
+        Evidence([0], bytes(8), ["one"], bytes(16), b""),
+        Evidence([0], bytes(8), ["one"], bytes(8), bytes(16)),
+        Evidence([9], bytes(8), ["one"], bytes(8), b""),
+        Evidence([-1], bytes(8), ["one"], bytes(8), bytes(8)),
+    ],
+)
+def test_evidence_that_does_not_fit(evidence: Evidence) -> None:
+    """Its numbers are those of the candidates and columns it names."""
+    made = Record(
+        b"",
+        "tips",
+        "p",
+        "open",
+        0,
+        0,
+        1,
+        ["a"],
+        [1.0],
+        0,
+        0.0,
+        1,
+        [Shadow("p", [1.0])],
+        ["one"],
+        [1.0],
+        evidence=evidence,
+    )
+    with pytest.raises(CorruptState, match="k: is not a decision: its evidence does not fit it"):
+        decode("k", encode(made))

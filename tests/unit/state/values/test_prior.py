@@ -91,3 +91,15 @@ def test_the_version_of_what_is_broken() -> None:
     """It is known as long as it can be read, so that the next one is higher."""
     assert version_of(encode(PRIOR)) == version_of(text(A=None, columns=None)) == 3
     assert [version_of(value) for value in (None, b"", b"{}", b"\xff", text(version=-1))] == [0] * 5
+
+
+def test_a_matrix_that_cannot_be_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the linear algebra gives up on is damage, not an error."""
+
+    def fail(*_: object) -> None:
+        raise np.linalg.LinAlgError("no convergence")
+
+    good = encode(PRIOR)
+    monkeypatch.setattr(np.linalg, "eigvalsh", fail)
+    with pytest.raises(CorruptState, match="A has no eigenvalues: no convergence"):
+        decode("k", good)
