@@ -181,6 +181,13 @@ async def test_nothing_connects_before_it_is_needed(tmp_path: Path) -> None:
         await open_servers(url, size=2, timeout=PATIENCE_SECONDS).close()
 
 
+async def test_one_server_has_no_slots() -> None:
+    """All keys are its own, under the name that is no address."""
+    servers = open_servers("memory://", size=1, timeout=PATIENCE_SECONDS)
+    assert (list(await servers.masters()), list(await servers.slots())) == ([""], [])
+    await servers.close()
+
+
 async def test_memory_sweeps_now_and_then() -> None:
     """The embedded store removes expired keys by itself, even if they are never read."""
     servers = open_servers("memory://", size=1, timeout=PATIENCE_SECONDS)
