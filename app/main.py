@@ -5,7 +5,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -24,7 +24,6 @@ from app.api.reference import schema_routes
 from app.api.tips import generate_routes
 from app.api.users import user_routes
 from app.bandit.explore import EpsilonGreedy
-from app.bandit.policy import Policy
 from app.catalog_file import read_catalog
 from app.decisions.decide import Decider
 from app.decisions.make import Maker
@@ -89,11 +88,11 @@ def create_app(
     tracing = _tracing()
     store = _store(settings, servers, metrics, tracing)
     models, priors = Models(store, rows), Priors(store.shared, rows)
-    rules = Rules(models, priors, rows, Plans(lambda: rows.catalog), settings.decision_grace_seconds * 1_000)
+    rules = _rules(settings, rows, models, priors, metrics)
     access = Access(settings.api_keys.reveal(), store, settings.rate_limit_per_second, metrics.uncounted)
     precedence = Precedence()
     chat = _chat(settings, precedence, tracing, llm_transport)
-    outcomes = Outcomes(rules, metrics)
+    outcomes = Outcomes(rules)
     consumers = Consumers(
         settings,
         Uses(Sync(store), outcomes.tell),
@@ -107,14 +106,14 @@ def create_app(
     routes: list[HTTPRouteHandler] = [
         *classic_routes(
             rows.values(),
-            Decider(models, rows, metrics, priors, clock=clock, chance=chance),
-            Learner(models, rows, metrics, clock=clock),
+            Decider(rules, clock=clock, chance=chance),
+            Learner(rules, clock=clock),
             users,
             max_body_bytes=settings.max_body_bytes,
             precedence=precedence,
         ),
         *decision_routes(
-            Maker(rules, metrics, chance=chance),
+            Maker(rules, chance=chance),
             outcomes,
             lambda: tuple(rows.catalog.loops.values()),
             max_body_bytes=settings.max_body_bytes,
@@ -178,6 +177,11 @@ def _store(settings: Settings, servers: Servers, metrics: Metrics, tracing: "Tra
     )
 
 
+def _rules(settings: Settings, rows: Serving, models: Models, priors: Priors, metrics: Metrics) -> Rules:
+    plans = Plans(lambda: rows.catalog)
+    return Rules(models, priors, rows, plans, settings.decision_grace_seconds * 1_000, metrics)
+
+
 def _chat(
     settings: Settings, precedence: Precedence, tracing: "Tracing | None", transport: httpx.AsyncBaseTransport | None
 ) -> ChatClient:
@@ -201,12 +205,13 @@ def _prompts(settings: Settings) -> prompts.Prompts:
         raise SettingsError(str(error)) from None
 
 
-def _metrics(rows: Mapping[str, Policy]) -> Metrics:
+def _metrics(rows: Serving) -> Metrics:
     explorers = {row.id: row.explorer for row in rows.values()}
     epsilons = {name: each.epsilon for name, each in explorers.items() if isinstance(each, EpsilonGreedy)}
     metrics = Metrics(__version__, tuple(rows), epsilons, shared=os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
     named = [row.classic for row in rows.values() if row.classic is not None]
     # "" is the route of requests that are refused before they are read.
+    metrics.expect_loops(rows.catalog.loops)
     metrics.expect(["", *(f"/{verb}{each.route}" for verb in ("score", "reward") for each in named)])
     return metrics
 

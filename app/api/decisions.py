@@ -203,7 +203,7 @@ def _state(whole: str, kept: Record, explained: Explanation | None) -> DecisionS
     return DecisionState(
         **asdict(_decision(Made(whole, kept, repeated=False))),
         decided_at=_time(kept.decided),
-        by_policy={each.policy: each.propensities for each in kept.by_policy},
+        by_policy={each.policy: each.propensities for each in kept.by_policy if each.propensities},
         seed=str(kept.seed),
         n=kept.n,
         reward=kept.reward,

@@ -11,7 +11,7 @@ from msgspec.structs import asdict, replace
 from state import keys
 from state.errors import CorruptState
 from state.values import decision
-from state.values.decision import Evidence, Part, Record, Shadow, Status
+from state.values.decision import Evidence, Part, Record, Shadow, Status, Terms
 from state.values.stored import Stored
 
 __all__ = ["Decision", "in_new_epoch", "named_by_decisions"]
@@ -25,6 +25,16 @@ class _Learned(msgspec.Struct, frozen=True):
     columns: str
 
 
+class _Terms(msgspec.Struct, frozen=True):
+    """What the loop said of rewards when the decision was made."""
+
+    low: float
+    high: float
+    default: float | None
+    discards: bool
+    adds: bool
+
+
 class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     """A decision with its outcome; moments are in milliseconds since 1970. `by_policy` are propensities."""
 
@@ -35,6 +45,7 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     born: int
     decided: int
     deadline: int
+    terms: _Terms
     ids: list[str]
     propensities: list[float]
     chosen: int
@@ -57,6 +68,7 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     def of(cls, record: Record) -> Self:
         """The decision that Redis holds as `record`. Raises UnicodeDecodeError for columns whose name is no text."""
         fields = asdict(record)
+        fields["terms"] = _Terms(**asdict(record.terms))
         fields["by_policy"] = {each.policy: each.propensities for each in record.by_policy}
         fields["learned"] = [_Learned(each.policy, each.updates, each.columns.decode()) for each in record.learned]
         return cls(**fields)
@@ -64,6 +76,7 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     def encode(self) -> bytes:
         """What Redis holds; `decision.decode` says whether it is valid."""
         fields = asdict(self)
+        fields["terms"] = Terms(**asdict(self.terms))
         fields["by_policy"] = [Shadow(name, shares) for name, shares in self.by_policy.items()]
         fields["learned"] = [
             decision.Learned(each.policy, each.updates, each.columns.encode()) for each in self.learned

@@ -9,7 +9,6 @@ import msgspec
 from app.bandit.context import Context, Fields
 from app.decisions.decide import Candidate
 from app.decisions.errors import BadDecision, Refused, Unfit
-from app.policies.loop import Loop
 from app.policies.plan import Plan
 from state.values.decision import Part, Record
 
@@ -94,23 +93,23 @@ def value_of(told: Told) -> float:
     return told.reward
 
 
-def part_of(made: Record, loop: Loop | None, told: Told) -> str:
+def part_of(made: Record, told: Told) -> str:
     """The name of what was told, "" if it is no part of a sum. Raises Unfit."""
     name = told.part or ""
-    if loop is not None and (loop.aggregation == "sum") != bool(name):
-        needs = "needs" if loop.aggregation == "sum" else "takes no"
-        raise Unfit(f"part: a reward in the loop {loop.name!r} {needs} part")
+    if made.terms.adds != bool(name):
+        needs = "needs" if made.terms.adds else "takes no"
+        raise Unfit(f"part: a reward in the loop {made.loop!r} {needs} part")
     if name not in made.parts and len(made.parts) >= _MOST_PARTS:
         raise Unfit(f"part: a reward has at most {_MOST_PARTS} parts")
     return name
 
 
-def check_range(made: Record, loop: Loop | None, name: str, value: float | None) -> None:
+def check_range(made: Record, name: str, value: float | None) -> None:
     """Raise Unfit for a reward that would not be one of the loop's; None takes the part back."""
-    total = total_of({**made.parts, name: Part(0.0, value)})
-    if loop is not None and total is not None and not loop.low <= total <= loop.high:
+    total, terms = total_of({**made.parts, name: Part(0.0, value)}), made.terms
+    if total is not None and not terms.low <= total <= terms.high:
         what = "reward: the sum of the parts" if name else "reward"
-        raise Unfit(f"{what}: takes {loop.low:g} to {loop.high:g} in the loop {loop.name!r}")
+        raise Unfit(f"{what}: takes {terms.low:g} to {terms.high:g} in the loop {made.loop!r}")
 
 
 def check_shown(made: Record) -> None:

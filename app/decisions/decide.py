@@ -3,23 +3,23 @@
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from app.bandit.context import NOTHING, Context, Fields
 from app.bandit.policy import Choice, Policy
 from app.bandit.sample import SEED_BITS
+from app.decisions.desk import Desk
+from app.decisions.rules import Rules
+from app.decisions.settle import touch
 from app.learning.fit import naming
-from app.learning.models import Models
-from app.learning.priors import Priors
 from state import keys
-from state.update.changes import Append, Change, Hash, List, Values
-from state.update.changes import Fields as Write
-from state.values import history, record
+from state.update.changes import Append, Change, List
+from state.values import history
 from state.values.history import Entry
 
-__all__ = ["Candidate", "Decider", "Decision", "Observer", "entry_of"]
+__all__ = ["Candidate", "Decider", "Decision", "entry_of"]
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -38,29 +38,13 @@ class Decision(msgspec.Struct, frozen=True):
     explored: bool
 
 
-class Observer(Protocol):
-    """Gets every decision."""
-
-    def decided(self, policy: str, *, explored: bool) -> None: ...
-
-
 class Decider:
-    """Decides by `policies` with `models` and `priors`. `clock` gives Unix seconds, `chance` the seeds."""
+    """Decides by `rules`. `clock` gives Unix seconds, `chance` the seeds."""
 
     def __init__(
-        self,
-        models: Models,
-        policies: Mapping[str, Policy],
-        observer: Observer,
-        priors: Priors,
-        *,
-        clock: Callable[[], float] = time.time,
-        chance: random.Random | None = None,
+        self, rules: Rules, *, clock: Callable[[], float] = time.time, chance: random.Random | None = None
     ) -> None:
-        self._models = models
-        self._policies = policies
-        self._observer = observer
-        self._priors = priors
+        self._rules = rules
         self._clock = clock
         self._chance = chance or random.Random()  # noqa: S311  # exploration needs no secrecy
 
@@ -69,26 +53,25 @@ class Decider:
 
         Raises the store's errors; CorruptState also for a model that cannot be solved.
         """
-        policy = self._policies[policy_id]
+        policy = self._rules.policies[policy_id]
         key, past = keys.record(user_id, policy_id), keys.history(user_id)
         x = policy.see(context, [candidate.features for candidate in candidates])
         # Drawn outside the step: when the step runs again after a lost race, it makes the same draws.
         seed = self._chance.getrandbits(SEED_BITS)
         now = int(self._clock())
 
-        def step(values: Values) -> Change[Decision]:
-            model = self._models.load(policy, key, values[key])
+        def act(desk: Desk) -> Change[Decision]:
+            model = desk.model(policy)
             with naming(key):
-                choice = policy.decide(*self._priors.effective(policy, model.a, model.b), x, seed)
+                choice = policy.decide(*desk.effective(policy, model), x, seed)
             chosen = candidates[choice.index]
-            decision = Decision(chosen.id, choice.score, choice.propensity, choice.explored)
-            meta = model.meta.decided(now, explored=choice.explored)
-            fields = record.encode_meta(meta) if model.stored else self._models.created(policy, model, meta)
+            desk.count(policy, model, model.meta.decided(now, explored=choice.explored))
             entry = entry_of(policy, {**chosen.features, **context.moment}, chosen.id, choice, now)
-            return Change(decision, (Write(key, fields), Append(past, history.encode(entry))))
+            decision = Decision(chosen.id, choice.score, choice.propensity, choice.explored)
+            return desk.change(decision, Append(past, history.encode(entry)))
 
-        decision = await self._models.update(user_id, (Hash(key, record.FIELDS), List(past)), step)
-        self._observer.decided(policy_id, explored=decision.explored)
+        decision = await touch(self._rules, user_id, policy, act, more=(List(past),))
+        self._rules.observer.decided(policy_id, explored=decision.explored)
         return decision
 
 

@@ -1,6 +1,8 @@
 """The models of a user while a step runs: as they were read and as the step leaves them, and what they learn. Pure."""
 
 from collections.abc import Mapping, Sequence
+from math import copysign
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -11,23 +13,21 @@ from app.decisions.rules import Rules
 from app.learning.fit import naming
 from app.learning.models import Model
 from state import keys
-from state.update.changes import MOMENT, Fields, Hash, More, Values, Write
+from state.update.changes import Change, Fields, Hash, More, Values, Write
 from state.values import record
-from state.values.decision import Learned, Record
+from state.values.decision import Learned, Record, Shadow
 from state.values.record import Meta
 
 __all__ = ["Desk"]
 
 
 class Desk:
-    """The models of `user_id` in `values`, at the moment `now` (ms) of Redis's clock."""
+    """The models of `user_id` in `values`."""
 
     def __init__(self, rules: Rules, user_id: str, values: Values) -> None:
         self._rules = rules
         self._user_id = user_id
         self._values = values
-        seconds, micros = values[MOMENT]
-        self.now = int(seconds) * 1_000 + int(micros) // 1_000
         self._models: dict[str, dict[bytes, bytes]] = {}
         self._writes: list[Write] = []
 
@@ -48,35 +48,29 @@ class Desk:
     def count(self, policy: Policy, model: Model, meta: Meta) -> None:
         """Keep the counters of a model, and all of it if it is new."""
         if model.stored is None:
-            self.save(policy, self._rules.models.created(policy, model, meta))
+            self._save(policy, self._rules.models.created(policy, model, meta))
         else:
-            self.save(policy, record.encode_meta(meta))
+            self._save(policy, record.encode_meta(meta))
 
-    def save(self, policy: Policy, fields: Mapping[bytes, bytes]) -> None:
-        """Keep fields of a model."""
-        key = keys.record(self._user_id, policy.id)
-        if policy.id not in self._models:
-            read: Sequence[bytes | None] = self._values[key]
-            known = zip(record.FIELDS, read, strict=True)
-            self._models[policy.id] = {name: value for name, value in known if value is not None}
-        self._models[policy.id].update(fields)
-        self._writes.append(Fields(key, fields))
+    def learn(self, policy: Policy, x: Vector, reward: float, now: int) -> Learned:
+        """Learn at `now` (Unix seconds) that columns `x` (d) earned `reward`. Raises More and CorruptState."""
+        model = self.model(policy)
+        with naming(keys.record(self._user_id, policy.id)):
+            fields = self._rules.models.learned(policy, model, x, reward, now)
+        name = self._rules.models.name(policy, model)
+        self._save(policy, fields)
+        return Learned(policy.id, model.meta.updates + 1, name)
 
-    def teach(self, made: Record, reward: float) -> tuple[Record, list[str]]:
+    def teach(self, made: Record, reward: float, now: int) -> tuple[Record, list[str]]:
         """The record after every policy of the decision has learned `reward`, and the policies that are gone."""
         learned, skipped = [], []
         for each in made.by_policy:
             policy = self._rules.policies.get(each.policy)
             if policy is None:
                 skipped.append(each.policy)
-                continue
-            model = self.model(policy)
-            with naming(keys.record(self._user_id, policy.id)):
-                fields = self._rules.models.learned(policy, model, _row(policy, made), reward, self.now // 1_000)
-            name = self._rules.models.name(policy, model)
-            self.save(policy, fields)
-            learned.append(Learned(policy.id, model.meta.updates + 1, name))
-        return msgspec.structs.replace(made, reward=reward, learned=learned, evidence=None), skipped
+            else:
+                learned.append(self.learn(policy, _row(policy, made), reward, now))
+        return msgspec.structs.replace(_briefly(made), reward=reward, learned=learned), skipped
 
     def correct(self, made: Record, reward: float | None) -> tuple[Record, list[str]]:
         """The record after its reward has become `reward`, or was taken back, and the policies that are gone."""
@@ -90,13 +84,39 @@ class Desk:
             x, model = _row(policy, made), self.model(policy)
             with naming(keys.record(self._user_id, policy.id)):
                 fields = self._rules.models.corrected(policy, model, x, learned, was=made.reward, now=reward)
-            self.save(policy, fields)
+            self._save(policy, fields)
         kept = [] if reward is None else made.learned
         return msgspec.structs.replace(made, reward=reward, learned=kept), skipped
 
+    def change(self, result: Any, *more: Write) -> Change[Any]:
+        """The result of the step, and all that must be written."""
+        return Change(result, (*self._writes, *more))
+
+    def _save(self, policy: Policy, fields: Mapping[bytes, bytes]) -> None:
+        """Keep fields of a model."""
+        key = keys.record(self._user_id, policy.id)
+        if policy.id not in self._models:
+            read: Sequence[bytes | None] = self._values[key]
+            known = zip(record.FIELDS, read, strict=True)
+            self._models[policy.id] = {name: value for name, value in known if value is not None}
+        self._models[policy.id].update(fields)
+        self._writes.append(Fields(key, fields))
+
+
+def _briefly(made: Record) -> Record:
+    """The record without what only its explanation needs: it stays for long, and there may be many."""
+    kept = [(label, value) for label, value in zip(made.labels, made.x, strict=True) if value or copysign(1, value) < 0]
+    return msgspec.structs.replace(
+        made,
+        labels=[label for label, _ in kept],
+        x=[value for _, value in kept],
+        by_policy=[Shadow(each.policy, []) for each in made.by_policy],
+        evidence=None,
+    )
+
 
 def _row(policy: Policy, made: Record) -> Vector:
-    """The columns (d) of the chosen candidate; a base column that the decision did not have is 0."""
+    """The columns (d) of the chosen candidate; a base column that is not kept is 0."""
     known = dict(zip(made.labels, made.x, strict=True))
     base = np.array([[known.get(label, 0.0) for label in policy.encoder.labels]])
     row: Vector = policy.columns.of(base)[0]

@@ -1,7 +1,8 @@
 """A user's decisions while a step runs: what was read, what is due, and what will be written. Pure."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
@@ -10,8 +11,10 @@ from app.decisions.desk import Desk
 from app.decisions.rules import Rules
 from app.policies.loop import Loop
 from state import keys
+from state.errors import CorruptState
 from state.update.changes import (
     AGENDA,
+    MOMENT,
     Agenda,
     Change,
     Drop,
@@ -29,10 +32,12 @@ from state.update.changes import (
 from state.values import decision
 from state.values.decision import Record
 
-__all__ = ["Ledger"]
+__all__ = ["LATER_MS", "Ledger"]
 
 # How long one user's time may be ahead of Redis's clock, which has jumped back, before that is an error of the data.
 _FOREVER: Final = 253_402_300_799_999
+# What is damaged must not be looked at again and again, nor keep the rest of a user from being changed.
+LATER_MS: Final = 3_600_000
 # Records of a user for each that may be open.
 _RECORDS: Final = 4
 
@@ -44,8 +49,15 @@ class Ledger(Desk):
         super().__init__(rules, user_id, values)
         self._shared, self._decisions = keys.shared(user_id), keys.decisions(user_id)
         self.user = decision.decode_user(self._shared, list(values[self._shared]), epoch)
-        # Redis's clock may jump back, a user's time does not.
-        self.now = min(max(self.now, self.user.last), _FOREVER)
+        self._is_new = values[self._shared][0] is None
+        seconds, micros = values[MOMENT]
+        # What Redis's clock says (ms). It may jump back, a user's time does not.
+        self.clock = int(seconds) * 1_000 + int(micros) // 1_000
+        self.now = min(max(self.clock, self.user.last), _FOREVER)
+        # Whose window is over without an outcome, or had to make room: the loop, and how it ended.
+        self.ended: list[tuple[str, str]] = []
+        self.settled = 0
+        self.damaged: list[str] = []
         self._records: dict[bytes, Record | None] = {}
         self._scores: dict[bytes, int | None] = {}
 
@@ -90,11 +102,7 @@ class Ledger(Desk):
 
     def _waits(self, found: Record) -> bool:
         """Whether the end of its window changes a decision."""
-        return found.status == "deferred" or (found.status == "open" and self._default(found) is not None)
-
-    def _default(self, found: Record) -> float | None:
-        plan = self._rules.plans.get(found.loop)
-        return plan.loop.default_reward if plan else None
+        return found.status == "deferred" or (found.status == "open" and found.terms.default is not None)
 
     def _drop(self, local: str) -> None:
         old = self.record(local)
@@ -108,23 +116,38 @@ class Ledger(Desk):
             last=self.now,
         )
 
-    def settle(self) -> int:
-        """Do what is due by now, in order: book default rewards, let old records go; how many decisions it was.
+    def settle(self) -> None:
+        """Do what is due by now, in order: book default rewards, let old records go; `settled` counts the decisions.
 
-        Raises More for those that were not read.
+        What is damaged is left for later, and named in `damaged`. Raises More for decisions that were not read.
         """
         due = [name for name, at in self._agenda() if at <= self.now]
         if due:
             self._see_all()
         self._need(due)
         for name in due:
-            found = self.record(name.decode())
-            if found is None:  # a record that someone removed by hand
-                self._scores[name] = None
-            else:
-                self._scores[name] = self._next(found)
-                self._pass(name.decode(), found)
-        return len(due)
+            with self._put_off_if_damaged(name):
+                found = self.record(name.decode())
+                if found is None:  # a record that someone removed by hand
+                    self._scores[name] = None
+                else:
+                    self._scores[name] = self._next(found)
+                    self._pass(name.decode(), found)
+                self.settled += 1
+
+    @contextmanager
+    def _put_off_if_damaged(self, name: bytes) -> Iterator[None]:
+        """Undo what was done within if something is damaged: the record, or a model that has to learn."""
+        models = {policy: dict(fields) for policy, fields in self._models.items()}
+        before = (self.user, len(self._writes), len(self.ended))
+        try:
+            yield
+        except CorruptState as error:
+            self.damaged.append(str(error))
+            self._models, self.user = models, before[0]
+            del self._writes[before[1] :], self.ended[before[2] :]
+            self._records.pop(name, None)
+            self._scores[name] = self.now + LATER_MS
 
     def _see_all(self) -> None:
         """Raise More if only the first decisions were read."""
@@ -150,15 +173,19 @@ class Ledger(Desk):
 
         One that ends early does not count as open any more, but its outcome may still come.
         """
-        default = self._default(found)
+        default = found.terms.default
         if found.status == "open" and default is not None:
-            taught, _ = self.teach(found, default)
+            taught, _ = self.teach(found, default, self.now // 1_000)
+            self.ended.append((found.loop, "default"))
             moment = min(found.deadline, self.now)
             ended = msgspec.structs.replace(taught, status="defaulted", rewarded=moment, n=found.n + 1, early=early)
         elif early:
             ended = msgspec.structs.replace(found, early=True)
         else:
+            self.ended.append((found.loop, "void"))
             ended = msgspec.structs.replace(found, status="void", held=None, n=found.n + 1)
+        if early:
+            self.ended.append((found.loop, "early"))
         self.put(local, found, ended)
 
     def _agenda(self) -> Sequence[tuple[bytes, float]]:
@@ -187,6 +214,7 @@ class Ledger(Desk):
         hides = self.user.open >= loop.open_max
         for local in sorted(kept, key=lambda local: local in opened):
             if self.user.records >= most or hides:
+                self.ended.append((kept[local].loop, "dropped"))
                 self._drop(local)
 
     def change(self, result: Any, *more: Write) -> Change[Any]:
@@ -200,7 +228,8 @@ class Ledger(Desk):
             writes.append(Drop(self._decisions, gone))
         if self._scores:
             writes.append(Schedule(keys.agenda(self._user_id), self._scores))
-        if writes:
+        # A user without decisions has nothing to share.
+        if writes and (self._records or not self._is_new):
             self.user = msgspec.structs.replace(self.user, seq=self.user.seq + 1, last=self.now)
             writes.append(Fields(self._shared, decision.encode_user(self.user)))
         due, look = self._rules.due(self._user_id), self.next_look()

@@ -1,7 +1,7 @@
 """Make a decision that has an id: its policies choose, it is kept, and its outcome can be told by the id later."""
 
 import random
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
@@ -14,16 +14,18 @@ from app.decisions.decide import entry_of
 from app.decisions.errors import BadDecision
 from app.decisions.ledger import Ledger
 from app.decisions.rules import Rules, reads
+from app.decisions.settle import transact
 from app.learning.fit import naming
 from app.messages import decision_ids as ids
+from app.policies.loop import Loop
 from app.policies.plan import Plan
 from state import keys
 from state.errors import KeyReused
-from state.update.changes import Append, Change, List, Values, Write
+from state.update.changes import Append, Change, List, Write
 from state.values import history
-from state.values.decision import Evidence, Record, Shadow
+from state.values.decision import Evidence, Record, Shadow, Terms
 
-__all__ = ["Made", "Maker", "Observer"]
+__all__ = ["Made", "Maker"]
 
 # What the first system assumed of a task that does not say it, and the range of each number.
 _TASK: Final = {"hour_of_day": (12, 0, 23), "day_of_week": (0, 0, 6), "priority": (1, 1, 4)}
@@ -37,18 +39,11 @@ class Made(msgspec.Struct, frozen=True):
     repeated: bool
 
 
-class Observer(Protocol):
-    """Gets every decision."""
-
-    def decided(self, policy: str, *, explored: bool) -> None: ...
-
-
 class Maker:
     """Makes decisions by `rules`; `chance` gives seeds and ids."""
 
-    def __init__(self, rules: Rules, observer: Observer, *, chance: random.Random | None = None) -> None:
+    def __init__(self, rules: Rules, *, chance: random.Random | None = None) -> None:
         self._rules = rules
-        self._observer = observer
         self._chance = chance or random.Random()  # noqa: S311  # exploration needs no secrecy
 
     async def make(self, asked: Asked) -> Made:
@@ -64,13 +59,10 @@ class Maker:
         base, _ = plan.encoder.encode(asked.context, [asked.seen(place) for place in allowed])
         digest = asked.digest()
         # Drawn outside the step: when the step runs again after a lost race, it makes the same draws.
-        seed, epoch = self._chance.getrandbits(SEED_BITS), b"%016x" % self._chance.getrandbits(SEED_BITS)
-        salt = self._chance.getrandbits(SEED_BITS)
+        seed, salt = self._chance.getrandbits(SEED_BITS), self._chance.getrandbits(SEED_BITS)
         user_id = asked.user_id
 
-        def step(values: Values) -> Change[tuple[Made, Choice | None]]:
-            ledger = Ledger(self._rules, user_id, values, epoch)
-            ledger.settle()
+        def act(ledger: Ledger) -> Change[tuple[Made, Choice | None]]:
             local = asked.local or ids.made(ledger.now, salt)
             whole = ids.decision_id(local, user_id)
             before = ledger.current(local) if asked.local else None
@@ -84,9 +76,10 @@ class Maker:
             return ledger.change((Made(whole, made, repeated=False), choice), *_told(ledger, plan, asked, made, choice))
 
         wanted = reads(self._rules, user_id, asked.local or "", [policy.id for policy in plan.policies])
-        done, choice = await self._rules.models.update(user_id, (*wanted, List(keys.history(user_id))), step)
+        done, choice = await transact(self._rules, user_id, (*wanted, List(keys.history(user_id))), act)
         if choice is not None:
-            self._observer.decided(done.record.policy, explored=choice.explored)
+            self._rules.observer.decided(done.record.policy, explored=choice.explored)
+            self._rules.observer.entered(done.record.loop)
         return done
 
 
@@ -121,6 +114,7 @@ def _decided(
         born=ledger.user.seq,
         decided=ledger.now,
         deadline=ledger.now + plan.loop.window * 1_000,
+        terms=_terms(plan.loop),
         ids=[each.id for each in asked.candidates],
         propensities=by_policy[0].propensities,
         chosen=allowed[choice.index],
@@ -132,6 +126,11 @@ def _decided(
         evidence=evidence,
     )
     return made, choice
+
+
+def _terms(loop: Loop) -> Terms:
+    """What the loop says of rewards now: its file may change before the outcome comes."""
+    return Terms(loop.low, loop.high, loop.default_reward, loop.late == "discard", loop.aggregation == "sum")
 
 
 def _spread(propensities: list[float], allowed: list[int], count: int) -> list[float]:

@@ -4,7 +4,7 @@ A record changes here and nowhere else, by pure functions of the record, the tim
 """
 
 from collections.abc import Callable
-from typing import Any, Final, Literal, Protocol
+from typing import Final, Literal
 
 import msgspec
 
@@ -13,12 +13,12 @@ from app.decisions.errors import Gone, NotKnown, Refused
 from app.decisions.explain import Explanation, explain
 from app.decisions.ledger import Ledger
 from app.decisions.rules import Rules, reads
+from app.decisions.settle import transact
 from app.messages import decision_ids as ids
-from app.policies.loop import Loop
-from state.update.changes import Change, Values
+from state.update.changes import Change
 from state.values.decision import Part, Record
 
-__all__ = ["Observer", "Outcome", "Outcomes", "Told"]
+__all__ = ["Outcome", "Outcomes", "Told"]
 
 What = Literal["applied", "duplicate", "corrected", "retracted", "held", "late", "activated", "cancelled"]
 # Models that are read before it is known whether they are needed.
@@ -34,25 +34,18 @@ class Outcome(msgspec.Struct, frozen=True):
     skipped: list[str]
 
 
-_Act = Callable[[Ledger, Record, Loop | None], tuple[What, Record, list[str]]]
-
-
-class Observer(Protocol):
-    """Gets what became of each thing that was told."""
-
-    def became(self, loop: str, outcome: str) -> None: ...
+_Act = Callable[[Ledger, Record], tuple[What, Record, list[str]]]
 
 
 class Outcomes:
     """Changes decisions by `rules`. All methods raise NotKnown, Gone, Unfit, Refused, and the store's errors."""
 
-    def __init__(self, rules: Rules, observer: Observer) -> None:
+    def __init__(self, rules: Rules) -> None:
         self._rules = rules
-        self._observer = observer
 
     async def reward(self, whole: str, told: Told) -> Outcome:
         """The outcome of a decision, told for the first time or again."""
-        return await self._act(whole, lambda ledger, made, loop: _rewarded(ledger, made, loop, told))
+        return await self._act(whole, lambda ledger, made: _rewarded(ledger, made, told))
 
     async def tell(self, whole: str, reward: float, part: str | None) -> Outcome:
         """The same, as an event tells it."""
@@ -60,23 +53,23 @@ class Outcomes:
 
     async def correct(self, whole: str, told: Told) -> Outcome:
         """Another reward in place of the one that was told."""
-        return await self._act(whole, lambda ledger, made, loop: _corrected(ledger, made, loop, told))
+        return await self._act(whole, lambda ledger, made: _corrected(ledger, made, told))
 
     async def retract(self, whole: str, told: Told) -> Outcome:
         """The reward that was told was none."""
-        return await self._act(whole, lambda ledger, made, loop: _retracted(ledger, made, loop, told))
+        return await self._act(whole, lambda ledger, made: _retracted(ledger, made, told))
 
     async def activate(self, whole: str) -> Outcome:
         """A deferred decision was shown."""
-        return await self._act(whole, lambda ledger, made, _: _activated(ledger, made))
+        return await self._act(whole, _activated)
 
     async def cancel(self, whole: str) -> Outcome:
         """A decision was never shown: it teaches nothing."""
-        return await self._act(whole, lambda _, made, __: _cancelled(made))
+        return await self._act(whole, lambda _, made: _cancelled(made))
 
     async def read(self, whole: str) -> tuple[Record, Explanation | None]:
         """A decision as it stands, or would stand after what is due, and why it was made; nothing is changed."""
-        made = (await self._act(whole, lambda _, made, __: ("duplicate", made, []), only_look=True)).record
+        made = (await self._act(whole, lambda _, made: ("duplicate", made, []), only_look=True)).record
         return made, explain(made, self._rules.policies)
 
     def _likely(self) -> list[str]:
@@ -90,15 +83,12 @@ class Outcomes:
             raise NotKnown("there is no such decision")
         local, user_id = named
 
-        def step(values: Values) -> Change[Any]:
-            ledger = Ledger(self._rules, user_id, values, b"")
-            ledger.settle()
+        def do(ledger: Ledger) -> Change[Outcome | Refused | int]:
             made = ledger.current(local)
             if made is None:
                 return Change(ledger.now) if only_look else ledger.change(ledger.now)
-            plan = self._rules.plans.get(made.loop)
             try:
-                what, after, skipped = act(ledger, made, plan.loop if plan else None)
+                what, after, skipped = act(ledger, made)
             except Refused as refused:
                 return ledger.change(refused)
             if only_look:
@@ -107,14 +97,13 @@ class Outcomes:
                 ledger.put(local, made, after)
             return ledger.change(Outcome(whole, what, after, skipped))
 
-        wanted = reads(self._rules, user_id, local, self._likely())
-        found: Outcome | Refused | int = await self._rules.models.update(user_id, wanted, step)
+        found = await transact(self._rules, user_id, reads(self._rules, user_id, local, self._likely()), do)
         if isinstance(found, int):
             raise self._missing(local, found)
         if isinstance(found, Refused):
             raise found
         if not only_look:
-            self._observer.became(found.record.loop, found.what)
+            self._rules.observer.became(found.record.loop, found.what)
         return found
 
     def _missing(self, local: str, now: int) -> NotKnown | Gone:
@@ -126,51 +115,51 @@ class Outcomes:
         return NotKnown("there is no such decision")
 
 
-def _rewarded(ledger: Ledger, made: Record, loop: Loop | None, told: Told) -> tuple[What, Record, list[str]]:
+def _rewarded(ledger: Ledger, made: Record, told: Told) -> tuple[What, Record, list[str]]:
     value = value_of(told)
-    name = part_of(made, loop, told)
+    name = part_of(made, told)
     known = made.parts.get(name)
     # Before anything else: what was accepted once is accepted whenever it comes again.
     if known is not None and known.first == value:
         return "duplicate", made, []
-    check_range(made, loop, name, value)
+    check_range(made, name, value)
     if known is not None:
         raise refused("another reward was told before; PUT corrects it", made)
     check_shown(made)
     late = ledger.now >= made.deadline
-    if late and (loop is None or loop.late == "discard"):
+    if late and made.terms.discards:
         return "late", made, []
     what: What = "corrected" if made.status == "defaulted" else "applied"
     return _stand(ledger, made, {name: Part(value, value)}, what, late=late)
 
 
-def _corrected(ledger: Ledger, made: Record, loop: Loop | None, told: Told) -> tuple[What, Record, list[str]]:
+def _corrected(ledger: Ledger, made: Record, told: Told) -> tuple[What, Record, list[str]]:
     value = value_of(told)
-    name = part_of(made, loop, told)
+    name = part_of(made, told)
     known = made.parts.get(name)
     check_shown(made)
     # Before `if_n`: a client that did not get the answer repeats what it sent.
     if known is not None and known.value == value:
         return "duplicate", made, []
-    check_range(made, loop, name, value)
+    check_range(made, name, value)
     check_n(made, told)
     if known is not None:
         return _stand(ledger, made, {name: Part(known.first, value)}, "corrected", late=made.late)
     if made.status != "defaulted":
         raise refused("there is no reward to correct", made)
     late = ledger.now >= made.deadline
-    if late and (loop is None or loop.late == "discard"):
+    if late and made.terms.discards:
         return "late", made, []
     return _stand(ledger, made, {name: Part(value, value)}, "corrected", late=late)
 
 
-def _retracted(ledger: Ledger, made: Record, loop: Loop | None, told: Told) -> tuple[What, Record, list[str]]:
-    name = part_of(made, loop, told)
+def _retracted(ledger: Ledger, made: Record, told: Told) -> tuple[What, Record, list[str]]:
+    name = part_of(made, told)
     known = made.parts.get(name)
     check_shown(made)
     if known is not None and known.value is None:
         return "duplicate", made, []
-    check_range(made, loop, name, None)
+    check_range(made, name, None)
     check_n(made, told)
     if known is None:
         raise refused("there is no reward to take back", made)
@@ -206,7 +195,7 @@ def _stand(
     if made.reward is not None:
         after, skipped = ledger.correct(after, total)
     elif total is not None:
-        after, skipped = ledger.teach(after, total)
+        after, skipped = ledger.teach(after, total, ledger.now // 1_000)
     status: Literal["rewarded", "retracted"] = "retracted" if total is None else "rewarded"
     moment = ledger.now if what != "retracted" else made.rewarded
     return what, msgspec.structs.replace(after, status=status, rewarded=moment, late=late), skipped

@@ -1,41 +1,23 @@
 """Reward: learn the outcome of a decision."""
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable
 
 from app.bandit.context import Context, Fields
-from app.bandit.policy import Policy
-from app.learning.fit import naming
-from app.learning.models import Models
+from app.decisions.desk import Desk
+from app.decisions.rules import Rules
+from app.decisions.settle import touch
 from state import keys
-from state.update.changes import Change, Hash, Once, Values
-from state.update.changes import Fields as Write
-from state.values import record
+from state.update.changes import Change, Once
 
-__all__ = ["Learner", "Observer"]
-
-
-class Observer(Protocol):
-    """Gets every reward."""
-
-    def rewarded(self, policy: str, reward: float, *, replayed: bool) -> None: ...
+__all__ = ["Learner"]
 
 
 class Learner:
-    """Learns rewards under `policies` into `models`. `clock` gives Unix seconds."""
+    """Learns rewards by `rules`. `clock` gives Unix seconds."""
 
-    def __init__(
-        self,
-        models: Models,
-        policies: Mapping[str, Policy],
-        observer: Observer,
-        *,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._models = models
-        self._policies = policies
-        self._observer = observer
+    def __init__(self, rules: Rules, *, clock: Callable[[], float] = time.time) -> None:
+        self._rules = rules
         self._clock = clock
 
     async def learn(
@@ -53,18 +35,15 @@ class Learner:
         `once` is an idempotency key and the fingerprint of its request. Raises KeyReused if the key had another
         fingerprint, and the store's errors; CorruptState also for a model that cannot be solved.
         """
-        policy = self._policies[policy_id]
-        key = keys.record(user_id, policy_id)
+        policy = self._rules.policies[policy_id]
         now = int(self._clock())
         [x] = policy.see(context, (features,))
 
-        def step(values: Values) -> Change[bool]:
-            model = self._models.load(policy, key, values[key])
-            with naming(key):
-                fields = self._models.learned(policy, model, x, reward, now)
-            return Change(result=False, writes=(Write(key, fields),))
+        def act(desk: Desk) -> Change[bool]:
+            desk.learn(policy, x, reward, now)
+            return desk.change(result=False)
 
         marker = Once(keys.marker(user_id, policy_id, once[0]), once[1], seen=True) if once else None
-        replayed = await self._models.update(user_id, (Hash(key, record.FIELDS),), step, once=marker)
-        self._observer.rewarded(policy_id, reward, replayed=replayed)
+        replayed = await touch(self._rules, user_id, policy, act, once=marker)
+        self._rules.observer.rewarded(policy_id, reward, replayed=replayed)
         return replayed

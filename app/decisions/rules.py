@@ -1,7 +1,7 @@
-"""What decisions go by, and what a step about one of them must read."""
+"""What decisions go by, who is told of them, and what a step about one of them must read."""
 
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import Protocol, Self
 
 import msgspec
 
@@ -9,39 +9,81 @@ from app.bandit.policy import Policy
 from app.learning.models import Models
 from app.learning.priors import Priors
 from app.policies.catalog import Catalog
-from app.policies.plan import Plan, Plans
+from app.policies.plan import Plans
 from state import keys
 from state.store import Store
 from state.update.changes import Agenda, Entry, Hash, Moment, Read, Score
 from state.values import record
 from state.values.decision import SHARED
 
-__all__ = ["Rules", "reads"]
+__all__ = ["NOBODY", "Nobody", "Observer", "Rules", "reads"]
+
+
+class Observer(Protocol):
+    """Gets what has happened, after it was written."""
+
+    def decided(self, policy: str, *, explored: bool) -> None:
+        """A policy chose."""
+
+    def entered(self, loop: str) -> None:
+        """A decision with an id was made."""
+
+    def rewarded(self, policy: str, reward: float, *, replayed: bool) -> None:
+        """A reward (-1..1) without an id was learned, or had been learned before."""
+
+    def became(self, loop: str, outcome: str) -> None:
+        """What was told of a decision had this outcome."""
+
+    def ended(self, loop: str, how: str) -> None:
+        """A decision's window ended without an outcome, or it made room: "default", "void", "early" or "dropped"."""
+
+    def clock(self, at: int) -> None:
+        """Redis's clock said `at` (ms) a moment ago."""
+
+
+class Nobody:
+    """An observer that takes no notice."""
+
+    def decided(self, policy: str, *, explored: bool) -> None: ...
+
+    def entered(self, loop: str) -> None: ...
+
+    def rewarded(self, policy: str, reward: float, *, replayed: bool) -> None: ...
+
+    def became(self, loop: str, outcome: str) -> None: ...
+
+    def ended(self, loop: str, how: str) -> None: ...
+
+    def clock(self, at: int) -> None: ...
+
+
+NOBODY = Nobody()
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """What a ledger goes by: models, policies and loops by name; a record outlives its window by `grace` (ms)."""
+    """What decisions go by: models, policies and loops by name; a record outlives its window by `grace` (ms)."""
 
     models: Models
     priors: Priors
     policies: Mapping[str, Policy]
-    plans: Mapping[str, Plan]
+    plans: Plans
     grace: int
+    observer: Observer = NOBODY
 
     @classmethod
-    def of(cls, store: Store, catalog: Catalog, grace: int) -> Self:
+    def of(cls, store: Store, catalog: Catalog, grace: int, observer: Observer = NOBODY) -> Self:
         """The rules of a catalog that does not change, for the users in `store`."""
         models, priors = Models(store, catalog.policies), Priors(store.shared, catalog.policies)
-        return cls(models, priors, catalog.policies, Plans(lambda: catalog), grace)
+        return cls(models, priors, catalog.policies, Plans(lambda: catalog), grace, observer)
 
     def due(self, user_id: str) -> Score:
         """When the user's decisions must be looked at, as the index of all users has it."""
         return Score(self.models.due(user_id), user_id.encode())
 
 
-def reads(rules: Rules, user_id: str, local: str, policies: Sequence[str]) -> tuple[Read, ...]:
-    """What a ledger needs for one decision of a user and the models of `policies`."""
+def reads(rules: Rules, user_id: str, local: str | None, policies: Sequence[str]) -> tuple[Read, ...]:
+    """What a ledger needs for one decision of a user, if any, and the models of `policies`."""
     models = (Hash(keys.record(user_id, policy), record.FIELDS) for policy in policies)
-    own = Entry(keys.decisions(user_id), local.encode())
+    own = () if local is None else (Entry(keys.decisions(user_id), local.encode()),)
     shared, agenda = Hash(keys.shared(user_id), SHARED), Agenda(keys.agenda(user_id))
-    return (shared, own, agenda, rules.due(user_id), Moment(), *models)
+    return (shared, *own, agenda, rules.due(user_id), Moment(), *models)

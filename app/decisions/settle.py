@@ -1,26 +1,93 @@
-"""Settle the decisions of users who never return: the default rewards that are due, and the records that may go."""
+"""Settle what is due: before whatever else a transaction does to a user, and for the users who never return."""
 
+import logging
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
-from app.decisions.ledger import Ledger
+from app.bandit.policy import Policy
+from app.decisions.desk import Desk
+from app.decisions.ledger import LATER_MS, Ledger
 from app.decisions.rules import Rules, reads
 from state import keys
 from state.due import Waiting
 from state.errors import ConflictError, CorruptState
 from state.store import Store
 from state.transfer import all_results
-from state.update.changes import Change, Schedule, Score, Values, Watched, place
+from state.update.changes import Change, Hash, Once, Read, Schedule, Score, Values, Watched, place
+from state.values import record
 
-__all__ = ["Settled", "Settler"]
+__all__ = ["Settled", "Settler", "touch", "transact"]
+
+T = TypeVar("T")
+
+_log: Final = logging.getLogger("oo.decisions")
 
 _AT_ONCE: Final = 8
 _GROUP: Final = 100
-# A user whose decisions are damaged must not be looked at again and again, nor keep others from being looked at.
-_LATER_MS: Final = 3_600_000
+
+
+class _Passed(msgspec.Struct, frozen=True):
+    """What is told of a transaction: Redis's clock (ms), the loops of decisions that ended, and what is damaged."""
+
+    clock: int
+    ended: list[tuple[str, str]]
+    damaged: list[str]
+
+
+async def transact(
+    rules: Rules,
+    user_id: str,
+    wanted: tuple[Read, ...],
+    act: Callable[[Ledger], Change[T]],
+    *,
+    once: Once[T] | None = None,
+) -> T:
+    """Settle what is due of a user, then do what `act` does with the rest, in one transaction; its result.
+
+    `wanted` are `reads`, and what else `act` needs. Raises what `act` raises, and the store's errors.
+    """
+    epoch = secrets.token_hex(8).encode()
+
+    def step(values: Values) -> Change[tuple[T, _Passed | None]]:
+        ledger = Ledger(rules, user_id, values, epoch)
+        ledger.settle()
+        change = act(ledger)
+        passed = _Passed(ledger.clock, ledger.ended, ledger.damaged) if change.writes else None
+        return Change((change.result, passed), change.writes)
+
+    seen: Once[tuple[T, _Passed | None]] | None = None
+    if once is not None:
+        seen = Once(once.key, once.request, (once.seen, None))
+    result, passed = await rules.models.update(user_id, wanted, step, once=seen)
+    if passed is not None:
+        rules.observer.clock(passed.clock)
+        for loop, how in passed.ended:
+            rules.observer.ended(loop, how)
+        for problem in passed.damaged:
+            _log.warning("a decision cannot be settled: %s", problem)
+    return result
+
+
+async def touch(
+    rules: Rules,
+    user_id: str,
+    policy: Policy,
+    act: Callable[[Desk], Change[T]],
+    *,
+    more: tuple[Read, ...] = (),
+    once: Once[T] | None = None,
+) -> T:
+    """The same for what knows no decisions, only the model of a `policy`: where time alone changes no model, nothing
+    else is read."""
+    if rules.plans.books:
+        return await transact(rules, user_id, (*reads(rules, user_id, None, [policy.id]), *more), act, once=once)
+    model = Hash(keys.record(user_id, policy.id), record.FIELDS)
+    return await rules.models.update(
+        user_id, (model, *more), lambda values: act(Desk(rules, user_id, values)), once=once
+    )
 
 
 class Settled(msgspec.Struct):
@@ -81,7 +148,7 @@ class Settler:
     async def _user(self, user_id: str, by: int, done: Settled) -> None:
         done.users += 1
         try:
-            count = await self._step(user_id)
+            count, damaged = await self._step(user_id)
         except ConflictError:
             return  # whoever comes first settles what is due
         except CorruptState as error:
@@ -89,16 +156,13 @@ class Settler:
             await self._put_off(user_id, by)
         else:
             done.decisions += count
+            done.failed += damaged
 
-    async def _step(self, user_id: str) -> int:
-        epoch = secrets.token_hex(8).encode()
-
-        def step(values: Values) -> Change[int]:
-            ledger = Ledger(self._rules, user_id, values, epoch)
-            count = ledger.settle()
-            return ledger.change(count)
-
-        return await self._rules.models.update(user_id, reads(self._rules, user_id, "", self._policies), step)
+    async def _step(self, user_id: str) -> tuple[int, list[str]]:
+        wanted = reads(self._rules, user_id, None, self._policies)
+        return await transact(
+            self._rules, user_id, wanted, lambda ledger: ledger.change((ledger.settled, ledger.damaged))
+        )
 
     async def _put_off(self, user_id: str, by: int) -> None:
         """Look at a user later, unless the user's next moment has changed."""
@@ -108,7 +172,7 @@ class Settler:
             at = values[place(due)]
             if at is None or at > by:
                 return Change(None)
-            return Change(None, (Schedule(due.key, {due.member: by + _LATER_MS}),))
+            return Change(None, (Schedule(due.key, {due.member: by + LATER_MS}),))
 
         # What changes a user's decisions changes this key, so its own moment is never overwritten.
         await self._store.update(user_id, (Watched(keys.shared(user_id)), due), step)

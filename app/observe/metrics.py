@@ -5,6 +5,7 @@ PROMETHEUS_MULTIPROC_DIR is set before it is imported; a scrape of any process t
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -64,6 +65,8 @@ class Metrics:
         replayed = series.REPLAYED.made(registry)
         epsilon = series.EPSILON.made(registry)
         self._outcomes = series.DECISION_OUTCOMES.made(registry)
+        self._entered = series.LOOP_DECISIONS.made(registry)
+        self._ended = series.DECISIONS_ENDED.made(registry)
         self._every_decision = decisions
         # Looked up once, so that counting is one addition. It also creates each series at 0.
         self._decisions = {policy: _either(decisions, policy) for policy in policies}
@@ -79,6 +82,7 @@ class Metrics:
         self._flush = Times(series.FLUSH.made(registry), series.FLUSH.bounds)
         self._conflicts = series.CONFLICTS.made(registry)
         self._retries = series.RETRIES.made(registry)
+        self._skew = series.CLOCK_SKEW.made(registry)
         self._store_errors = series.STORE_ERRORS.made(registry)
         for error in series.FLUSH_ERRORS:
             self._store_errors.labels(error)
@@ -117,6 +121,18 @@ class Metrics:
         if counters is None:  # of a policy file that was read after the start
             counters = self._decisions[policy] = _either(self._every_decision, policy)
         counters[explored].inc()
+
+    def entered(self, loop: str) -> None:
+        """Count a decision with an id."""
+        self._entered.labels(loop).inc()
+
+    def ended(self, loop: str, how: str) -> None:
+        """Count a decision that ended without an outcome, or made room."""
+        self._ended.labels(loop, how).inc()
+
+    def clock(self, at: int) -> None:
+        """Note what Redis's clock said (ms) a moment ago."""
+        self._skew.set(at / 1_000 - time.time())
 
     def became(self, loop: str, outcome: str) -> None:
         """Count what became of what was told of a decision."""
@@ -159,6 +175,13 @@ class Metrics:
         """Create the failures of POST to these routes at 0, or increase() misses the first of each."""
         for route, status in product(routes, (500, 503)):
             self._of("POST", route, status)
+
+    def expect_loops(self, loops: Iterable[str]) -> None:
+        """The same for the decisions of these loops."""
+        for loop in loops:
+            self._entered.labels(loop)
+            for how in series.ENDS:
+                self._ended.labels(loop, how)
 
     def watch(self, nats: Callable[[], NatsHealth]) -> None:
         """Read the consumers' state from `nats` at each scrape."""

@@ -14,9 +14,12 @@ __all__ = [
     "BATCH",
     "BATCHES",
     "BUILD",
+    "CLOCK_SKEW",
     "CONFLICTS",
     "DECISIONS",
+    "DECISIONS_ENDED",
     "DECISION_OUTCOMES",
+    "ENDS",
     "EPSILON",
     "EVENTS",
     "FLUSH",
@@ -25,6 +28,7 @@ __all__ = [
     "GENERATION_SECONDS",
     "HAPPENINGS",
     "INSIDE",
+    "LOOP_DECISIONS",
     "METHODS",
     "MOST",
     "OUTCOMES",
@@ -109,7 +113,14 @@ REPLAYED: Final = Count("oo_rewards_replayed", "Rewards whose idempotency key wa
 DECISION_OUTCOMES: Final = Count(
     "oo_decision_outcomes", "What was told of decisions, and what became of it", ("loop", "outcome")
 )
+LOOP_DECISIONS: Final = Count("oo_loop_decisions", "Decisions with an id", ("loop",))
+DECISIONS_ENDED: Final = Count(
+    "oo_decisions_ended", "Decisions that ended without an outcome, and those that made room", ("loop", "how")
+)
 EPSILON: Final = Level("oo_policy_epsilon", "Probability with which a policy explores", "max", ("policy",))
+
+# How a decision ends without an outcome, and how it makes room.
+ENDS: Final = ("default", "void", "early", "dropped")
 
 # The rewards that clients send; any other number counts as the nearest of them.
 REWARD_VALUES: Final = ("-1", "-0.5", "0", "0.5", "1")
@@ -122,6 +133,12 @@ CONFLICTS: Final = Count("oo_store_conflicts", "Transactions that lost the race 
 RETRIES: Final = Count("oo_store_retries", "Transactions tried again after a failure")
 STORE_ERRORS: Final = Count(
     "oo_store_errors", "Flushes that failed; ConflictError after too many lost races", ("error",)
+)
+
+CLOCK_SKEW: Final = Level(
+    "oo_redis_clock_skew_seconds",
+    "Redis's clock less that of the replica, at the last decision or outcome",
+    "mostrecent",
 )
 
 # Events

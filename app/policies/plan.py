@@ -35,13 +35,21 @@ class Plans(Mapping[str, Plan]):
         self._catalog = catalog
         self._made_of: Catalog | None = None
         self._plans: dict[str, Plan] = {}
+        self._books = False
 
     def _current(self) -> dict[str, Plan]:
         catalog = self._catalog()
         if catalog is not self._made_of:
             self._plans = {name: _plan(loop, catalog.policies) for name, loop in catalog.loops.items()}
+            self._books = any(loop.default_reward is not None for loop in catalog.loops.values())
             self._made_of = catalog
         return self._plans
+
+    @property
+    def books(self) -> bool:
+        """Whether silence is a reward in any of the loops, so that time alone can change a model."""
+        self._current()
+        return self._books
 
     def __getitem__(self, name: str) -> Plan:
         return self._current()[name]

@@ -16,6 +16,7 @@ __all__ = [
     "Record",
     "Shadow",
     "Status",
+    "Terms",
     "User",
     "decode",
     "decode_user",
@@ -51,10 +52,21 @@ class Evidence(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Shadow(msgspec.Struct, frozen=True, array_like=True):
-    """What a policy would have done: the propensity of each candidate."""
+    """What a policy would have done: the propensity of each candidate, as long as no reward was learned."""
 
     policy: str
     propensities: list[_Share]
+
+
+class Terms(msgspec.Struct, frozen=True, array_like=True):
+    """What the loop said of rewards when the decision was made: they are from `low` to `high`, silence is booked as
+    `default`; whether it `discards` late ones, and whether several add up."""
+
+    low: float
+    high: float
+    default: float | None
+    discards: bool
+    adds: bool
 
 
 class Part(msgspec.Struct, frozen=True, array_like=True):
@@ -68,11 +80,11 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     """A decision. Moments are in milliseconds since 1970, by Redis's clock.
 
     `request` is a digest of what was asked. `ids` are the candidates' and `propensities` theirs, of which `chosen` was
-    drawn by `seed`. `by_policy` are the champion and the shadows. `labels` and `x` are the chosen one's base columns.
-    `born` is the user's count of changes at the decision. `reward` is what is learned now, `held` a reward that waits
-    for an activation, `n` the number of outcomes. `parts` are the rewards that add up to it, by name; a reward that is
-    no sum has the name "". With `early` it made room for others before its time, and does not count as open. `evidence`
-    is there as long as no reward was learned.
+    drawn by `seed`. `by_policy` are the champion and the shadows. `labels` and `x` are the chosen one's base columns;
+    after a reward those that are 0 are left out. `born` is the user's count of changes at the decision. `reward` is
+    what is learned now, `held` a reward that waits for an activation, `n` the number of outcomes. `parts` are the
+    rewards that add up to it, by name; a reward that is no sum has the name "". With `early` it made room for others
+    before its time, and does not count as open. `evidence` is there as long as no reward was learned.
     """
 
     request: bytes
@@ -82,6 +94,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     born: _Count
     decided: _Moment
     deadline: _Moment
+    terms: Terms
     ids: list[str]
     propensities: list[_Share]
     chosen: _Count
@@ -130,7 +143,8 @@ def decode(key: str, blob: bytes) -> Record:
         found = _decode(blob)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CorruptState(key, f"is not a decision: {error}") from None
-    sizes = {len(found.ids), len(found.propensities), *(len(each.propensities) for each in found.by_policy)}
+    alone = [len(each.propensities) for each in found.by_policy if each.propensities]
+    sizes = {len(found.ids), len(found.propensities), *alone}
     if len(sizes) > 1 or found.chosen >= len(found.ids) or len(found.labels) != len(found.x):
         raise CorruptState(key, "is not a decision: its lists do not fit together")
     told = found.evidence

@@ -13,6 +13,7 @@ from app.messages.decision_ids import decision_id
 from state import keys
 from state.redis.exchange import exchange
 from state.values import record
+from tests.support import bodies
 from tests.support.decisions import (
     GRACE_SECONDS,
     POLICIES,
@@ -511,6 +512,23 @@ async def test_any_decision_books_what_is_due(user: User, time: Clock) -> None:
     assert answer.json()["score"] < 0.0
 
 
+@pytest.mark.parametrize("path", ["/score", "/reward"])
+async def test_the_first_system_s_requests_book_what_is_due(user: User, time: Clock, path: str) -> None:
+    """Whatever changes a user settles first; of a user without decisions it keeps nothing but the model."""
+    body = (bodies.score if path == "/score" else bodies.reward)(user.id)
+    for _ in range(2):
+        assert is_(await user.client.post(path, json=body), 200)
+    assert await user.ask("EXISTS", keys.shared(user.id)) == 0
+    whole = await user.decide("books")
+    time.turn(seconds=WINDOW_SECONDS)
+    assert is_(await user.client.post(path, json=body, headers={"Idempotency-Key": "k"}), 200)
+    await user.has_learned(-2.0)
+    before = await user.everything()
+    await user.client.get(f"/decisions/{whole}")
+    assert await user.everything() == before
+    assert await user.status(whole) == "defaulted"
+
+
 async def test_a_booked_default_is_final(user: User, time: Clock) -> None:
     """In a loop that discards late rewards: 200 `late`, again and again, and nothing changes; the deadline is the first
     moment that is late."""
@@ -793,6 +811,22 @@ async def test_a_policy_that_was_removed(user: User, time: Clock) -> None:
     serves, watches = [await user.ask("HGET", keys.record(user.id, name), "b") for name in ("serves", "watches")]
     assert np.array_equal(np.frombuffer(serves), 6.0 * COLUMNS["serves"])
     assert watches is None
+
+
+async def test_a_loop_that_has_changed(user: User, time: Clock) -> None:
+    """A decision keeps the terms under which it was made: range, default, what is late, and how rewards add up."""
+    plain, books, sums = [await user.decide(loop, "x" + loop) for loop in ("plain", "books", "sums")]
+    other = POLICIES.replace("min = -8, max = 8", "min = -1, max = 1").replace("default_reward = -2.0", "")
+    other = other.replace('aggregation = "sum"', 'aggregation = "first"').replace('"correct"', '"discard"')
+    async with replica(user.url, user.directory, other) as newer:
+        there = user.at(newer)
+        assert is_(await there.tell("POST", plain, 3), 200, outcome="applied")
+        assert is_(await there.tell("POST", sums, 4, part="p"), 200, outcome="applied")
+        time.turn(seconds=WINDOW_SECONDS)
+        assert is_(await there.send("plain", "new"), 200)
+        assert await there.status(books) == "defaulted"
+        assert is_(await there.tell("POST", books, 2), 200, outcome="corrected", late=True)
+    await user.has_learned(3.0, 4.0, 2.0)
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/reset"), ("DELETE", "/users")])

@@ -19,7 +19,6 @@ from tests.support.faults import Proxy
 from tests.support.redis_groups import Cluster, redis_cluster
 from tests.support.redis_servers import RedisServer
 from tests.support.waiting import until_async
-from tests.unit.app.decisions.scene import Noted
 
 pytestmark = pytest.mark.anyio
 Opened = Callable[..., Shifted]
@@ -187,8 +186,8 @@ async def test_a_user_goes_while_a_decision_is_made(real_redis: RedisServer, ope
     assert due == head == new.record.deadline
     for gone in old:
         with pytest.raises(NotKnown):
-            await Outcomes(rules(store), Noted()).reward(gone.id, Told(reward=1.0))
-    assert (await Outcomes(rules(store), Noted()).reward(new.id, Told(reward=1.0))).what == "applied"
+            await Outcomes(rules(store)).reward(gone.id, Told(reward=1.0))
+    assert (await Outcomes(rules(store)).reward(new.id, Told(reward=1.0))).what == "applied"
     await users.erase("ann")
     assert real_redis.command("KEYS", "oo:{ann}:*") == []
     assert real_redis.command("EXISTS", keys.due(None)) == 0
@@ -220,8 +219,8 @@ async def test_decisions_move_with_their_user(
     past, store = opened(url, OVER), opened(url)
     await made(past, "ann", "one", "two")
     [three] = await made(store, "bob", "three")
-    await Outcomes(rules(store), Noted()).reward(three.id, Told(reward=0.5))
-    await Outcomes(rules(store), Noted()).correct(three.id, Told(reward=0.75))
+    await Outcomes(rules(store)).reward(three.id, Told(reward=0.5))
+    await Outcomes(rules(store)).correct(three.id, Told(reward=0.75))
     before = [await everything(store, user) for user in ("ann", "bob")]
     assert await asyncio.to_thread(run, ["export", str(tmp_path / "f")]) == 0
     for user in ("ann", "bob"):
@@ -238,7 +237,7 @@ async def test_decisions_move_with_their_user(
         assert due is not None
     assert (await settler(store).all(None)).decisions == 2
     assert await learned(store, "ann") == [(2, DEFAULT * 2)] * 2
-    assert (await Outcomes(rules(store), Noted()).retract(three.id, Told())).what == "retracted"
+    assert (await Outcomes(rules(store)).retract(three.id, Told())).what == "retracted"
 
 
 async def everything(store: Store, user: str) -> tuple[bytes, list[object]]:

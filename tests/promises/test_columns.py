@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from app.decisions.reward import Learner
-from app.learning.models import Models
 from app.policies.catalog import catalog
 from state import keys
 from state.redis.connect import open_servers
@@ -18,7 +17,7 @@ from state.values import record
 from tests.support.redis_servers import RedisServer
 from tests.support.waiting import PATIENCE_SECONDS
 from tests.unit.app.bandit.samples import moment
-from tests.unit.app.decisions.scene import Noted
+from tests.unit.app.decisions.scene import rules_of
 
 pytestmark = pytest.mark.anyio
 
@@ -39,7 +38,7 @@ async def replica(server: RedisServer, columns: list[str]) -> AsyncIterator[tupl
     servers = open_servers(server.url, size=8, timeout=PATIENCE_SECONDS)
     store = Store(servers, timeout=PATIENCE_SECONDS, history_size=1, marker_seconds=60)
     try:
-        yield store, Learner(Models(store, rows.policies), rows.policies, Noted())
+        yield store, Learner(rules_of(store, rows.policies))
     finally:
         await store.close()
 

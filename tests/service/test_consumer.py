@@ -42,7 +42,6 @@ from tests.support.nats_servers import nats_server
 from tests.support.processes import Server, free_port
 from tests.support.redis_servers import RedisServer, certificate, redis_server
 from tests.support.waiting import PATIENCE_SECONDS, until_async
-from tests.unit.app.decisions.scene import Noted
 
 pytestmark = pytest.mark.anyio
 
@@ -1015,7 +1014,7 @@ async def test_outcomes_of_decisions_are_learned_once(
 
     async with decisions(real_redis.url) as (use_case, store):
         rules = Rules.of(store, known, 1_000)
-        maker, outcomes = Maker(rules, Noted()), Outcomes(rules, Noted())
+        maker, outcomes = Maker(rules), Outcomes(rules)
 
         async def decide(local: str) -> None:
             asked = Asked(user_id="ann", loop="tips", context=Context(), candidates=[Candidate("a")], local=local)

@@ -25,7 +25,7 @@ from tests.support.redis_servers import RedisServer
 from tests.support.service import service
 from tests.support.waiting import PATIENCE_SECONDS, until
 from tests.unit.app.bandit.samples import moment
-from tests.unit.app.decisions.scene import Noted
+from tests.unit.app.decisions.scene import rules_of
 
 FILE = """
 [policies.{name}]
@@ -95,7 +95,7 @@ async def learn(url: str, file: str, users: int, day: int) -> None:
         rows = catalog(file).policies
         models = Models(store, rows)
         await models.publish(day * DAY)
-        learner = Learner(models, rows, Noted(), clock=lambda: day * DAY)
+        learner = Learner(rules_of(store, rows, models=models), clock=lambda: day * DAY)
         features = {"task_age_days": 15, "priority": 4}
         await asyncio.gather(
             *(

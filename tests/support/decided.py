@@ -72,9 +72,5 @@ def asked(user: str, local: str, loop: str = "quiet") -> Asked:
 
 async def made(store: Store, user: str, *local: str, loop: str = "quiet") -> list[Made]:
     """Decisions, one after the other."""
-
-    class Nobody:
-        def decided(self, policy: str, *, explored: bool) -> None: ...
-
-    maker = Maker(rules(store), Nobody(), chance=random.Random(f"{user} {local}"))
+    maker = Maker(rules(store), chance=random.Random(f"{user} {local}"))
     return [await maker.make(asked(user, one, loop)) for one in local]

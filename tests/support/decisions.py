@@ -10,7 +10,7 @@ import pytest
 from litestar import Litestar
 
 import state.redis.servers
-from app.decisions import make, outcome
+from app.decisions import settle
 from app.decisions.ledger import Ledger
 from app.decisions.rules import Rules
 from app.main import create_app
@@ -114,8 +114,7 @@ def clock() -> Iterator[Clock]:
             super().__init__(rules, user_id, found.shifted(values), epoch)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(make, "Ledger", Turned)
-        patch.setattr(outcome, "Ledger", Turned)
+        patch.setattr(settle, "Ledger", Turned)
         yield found
 
 

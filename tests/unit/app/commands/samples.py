@@ -42,6 +42,7 @@ def decided(status: decision.Status = "open", **fields: Any) -> decision.Record:
         "born": 4,
         "decided": 1_795_438_044_123,
         "deadline": 1_795_524_444_123,
+        "terms": decision.Terms(-1.0, 1.0, 0.5, discards=False, adds=True),
         "ids": ["rent", "walk\x1b[2J"],
         "propensities": [0.95, 0.05],
         "chosen": 0,

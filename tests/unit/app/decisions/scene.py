@@ -1,18 +1,25 @@
 """What decisions are tried with: candidates, an embedded store, and an observer that notes what it gets."""
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
+
+from app.bandit.policy import Policy
 from app.decisions.decide import Candidate
+from app.decisions.rules import Nobody, Rules
+from app.learning.models import Models
+from app.learning.priors import Priors
+from app.policies.catalog import Catalog
 from state.redis.connect import open_servers
 from state.redis.exchange import exchange
 from state.store import Store
 from state.update.changes import Change, Read, Step, Values
 from tests.unit.app.bandit.samples import moment, task
 
-__all__ = ["CANDIDATES", "CONTEXT", "NOW", "Candidate", "Chance", "Noted", "Twice", "ask", "stored"]
+__all__ = ["CANDIDATES", "CONTEXT", "NOW", "Candidate", "Chance", "Noted", "Twice", "ask", "rules_of", "stored"]
 
 NOW = 1_700_000_000
 CONTEXT = moment(9, 2, {"completion_rate_30d": 0.4})
@@ -31,10 +38,13 @@ class Chance(random.Random):
         return super().getrandbits(k)
 
 
-class Noted:
+class Noted(Nobody):
     """An observer."""
 
     def __init__(self) -> None:
+        self.entries: list[str] = []
+        self.ends: list[tuple[str, str]] = []
+        self.clocks: list[int] = []
         self.decisions: list[tuple[str, bool]] = []
         self.rewards: list[tuple[str, float, bool]] = []
         self.outcomes: list[tuple[str, str]] = []
@@ -42,11 +52,33 @@ class Noted:
     def decided(self, policy: str, *, explored: bool) -> None:
         self.decisions.append((policy, explored))
 
+    def entered(self, loop: str) -> None:
+        self.entries.append(loop)
+
+    def ended(self, loop: str, how: str) -> None:
+        self.ends.append((loop, how))
+
+    def clock(self, at: int) -> None:
+        self.clocks.append(at)
+
     def became(self, loop: str, outcome: str) -> None:
         self.outcomes.append((loop, outcome))
 
     def rewarded(self, policy: str, reward: float, *, replayed: bool) -> None:
         self.rewards.append((policy, reward, replayed))
+
+
+def rules_of(
+    store: Store,
+    policies: Mapping[str, Policy],
+    noted: Noted | None = None,
+    *,
+    models: Models | None = None,
+    priors: Priors | None = None,
+) -> Rules:
+    """Rules of policies without a loop."""
+    plain = Rules.of(store, Catalog({}, policies, {}), 0, noted or Noted())
+    return msgspec.structs.replace(plain, models=models or plain.models, priors=priors or plain.priors)
 
 
 class Twice(Store):

@@ -6,8 +6,6 @@ from typing import Any
 import pytest
 
 from app.decisions.decide import Decider, Decision
-from app.learning.models import Models
-from app.learning.priors import Priors
 from app.policies.catalog import policies
 from state import keys
 from state.errors import CorruptState
@@ -15,7 +13,18 @@ from state.update.changes import Append, Fields, Remove
 from state.values import history
 from state.values.record import FIELDS, Meta, Record, decode, encode
 from tests.unit.app.bandit.samples import task
-from tests.unit.app.decisions.scene import CANDIDATES, CONTEXT, NOW, Candidate, Chance, Noted, Twice, ask, stored
+from tests.unit.app.decisions.scene import (
+    CANDIDATES,
+    CONTEXT,
+    NOW,
+    Candidate,
+    Chance,
+    Noted,
+    Twice,
+    ask,
+    rules_of,
+    stored,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -23,14 +32,7 @@ ROWS = policies(alpha=1.0, epsilon=0.5)
 
 
 def decider(store: Twice, noted: Noted | None = None, chance: random.Random | None = None) -> Decider:
-    return Decider(
-        Models(store, ROWS),
-        ROWS,
-        noted or Noted(),
-        Priors(store.shared, ROWS),
-        clock=lambda: NOW + 0.9,
-        chance=chance or random.Random(1),
-    )
+    return Decider(rules_of(store, ROWS, noted), clock=lambda: NOW + 0.9, chance=chance or random.Random(1))
 
 
 async def test_a_step_that_runs_again_decides_alike() -> None:
@@ -127,9 +129,7 @@ async def test_a_model_that_cannot_be_solved() -> None:
 async def test_chance_of_its_own() -> None:
     """Without one it draws like any other, and by the clock of the system."""
     async with stored() as store:
-        found = await Decider(Models(store, ROWS), ROWS, Noted(), Priors(store.shared, ROWS)).decide(
-            "egreedy-v2", "u", CONTEXT, CANDIDATES[:1]
-        )
+        found = await Decider(rules_of(store, ROWS)).decide("egreedy-v2", "u", CONTEXT, CANDIDATES[:1])
         [entry] = history.decode("", await store.history("u"))
     assert isinstance(found, Decision)
     assert found.propensity == 1.0

@@ -8,8 +8,8 @@ from app.decisions.rules import Rules
 from app.policies.catalog import catalog
 from state import keys
 from state.errors import CorruptState
-from state.update.changes import MOMENT, Fields, Hash, More
-from state.values.decision import Record, Shadow
+from state.update.changes import Fields, Hash, More
+from state.values.decision import Record, Shadow, Terms
 from state.values.record import FIELDS
 from tests.unit.app.decisions.scene import Twice, stored
 
@@ -25,6 +25,7 @@ MADE = Record(
     born=0,
     decided=0,
     deadline=1,
+    terms=Terms(-1.0, 1.0, None, discards=False, adds=False),
     ids=["a"],
     propensities=[1.0],
     chosen=0,
@@ -37,19 +38,17 @@ MADE = Record(
 
 
 def desk(store: Twice) -> Desk:
-    """Of a new user, at 12.345 s."""
+    """Of a new user."""
     none = [None] * len(FIELDS)
-    values = {MOMENT: [b"12", b"345678"], keys.record("u", ROW.id): none}
-    return Desk(Rules.of(store, KNOWN, 0), "u", values)
+    return Desk(Rules.of(store, KNOWN, 0), "u", {keys.record("u", ROW.id): none})
 
 
 async def test_what_is_learned_is_seen_and_written() -> None:
     """By name: columns that the decision did not have are 0, columns that the policy lacks teach nothing."""
     async with stored() as store:
         found = desk(store)
-        assert found.now == 12_345
-        once, skipped = found.teach(MADE, 0.5)
-        twice, _ = found.teach(MADE, 0.25)
+        once, skipped = found.teach(MADE, 0.5, 12)
+        twice, _ = found.teach(MADE, 0.25, 12)
         assert skipped == ["gone"]
         assert (once.reward, [each.updates for each in once.learned]) == (0.5, [1])
         assert [each.updates for each in twice.learned] == [2]
@@ -65,7 +64,7 @@ async def test_what_is_learned_is_seen_and_written() -> None:
         back, _ = found.correct(corrected, None)
         assert (back.reward, back.learned) == (None, [])
         assert np.array_equal(found.model(ROW).a, np.eye(5) + np.diag([0, 0, 1.0, 0, 0]))
-        assert [type(write) for write in found._writes] == [Fields] * 4
+        assert [type(write) for write in found.change(None).writes] == [Fields] * 4
 
 
 async def test_a_decision_is_counted() -> None:
@@ -91,6 +90,6 @@ async def test_what_was_not_read_is_asked_for() -> None:
             found.model(KNOWN.policies["egreedy-v1"])
         assert asked.value.reads == (Hash(keys.record("u", "egreedy-v1"), FIELDS),)
         damaged = np.full(25, np.nan).tobytes()
-        found.save(ROW, {b"A": damaged, b"b": bytes(40), b"meta": bytes(40)})
+        found._save(ROW, {b"A": damaged, b"b": bytes(40), b"meta": bytes(40)})
         with pytest.raises(CorruptState, match=r"oo:\{u\}:linucb-v1: A or b is not finite"):
-            found.teach(MADE, 1.0)
+            found.teach(MADE, 1.0, 12)

@@ -11,7 +11,7 @@ from app.decisions.make import Maker
 from app.decisions.outcome import Outcomes, Told
 from app.decisions.rules import Rules
 from app.policies.catalog import catalog
-from tests.unit.app.decisions.scene import Noted, Twice, stored
+from tests.unit.app.decisions.scene import Twice, stored
 
 pytestmark = pytest.mark.anyio
 
@@ -39,7 +39,7 @@ champion = "p"
 def parts(store: Twice, explore: str) -> tuple[Maker, Outcomes]:
     known = catalog(FILE.format(explore=explore))
     rules = Rules.of(store, known, 3_600_000)
-    return Maker(rules, Noted(), chance=random.Random(5)), Outcomes(rules, Noted())
+    return Maker(rules, chance=random.Random(5)), Outcomes(rules)
 
 
 def asked(number: int, loop: str = "own") -> Asked:

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.decisions.ledger import Ledger
+from app.bandit.context import Context
+from app.decisions.ledger import LATER_MS, Ledger
 from app.decisions.rules import Rules, reads
 from app.policies.catalog import catalog
 from state import keys
@@ -29,7 +30,7 @@ from state.update.changes import (
     entry,
 )
 from state.values import decision
-from state.values.decision import Record, Shadow
+from state.values.decision import Record, Shadow, Terms
 from state.values.record import FIELDS
 from tests.support.decisions import POLICIES
 
@@ -38,6 +39,8 @@ GRACE = 1_000
 DEADLINE = 50_000
 HASH = keys.decisions("u")
 DUE = keys.due(None)
+BOOKS = Terms(-8.0, 8.0, -2.0, discards=False, adds=False)
+PLAIN = msgspec.structs.replace(BOOKS, default=None)
 OPEN = Record(
     request=b"r",
     loop="books",
@@ -46,6 +49,7 @@ OPEN = Record(
     born=0,
     decided=40_000,
     deadline=DEADLINE,
+    terms=BOOKS,
     ids=["a"],
     propensities=[1.0],
     chosen=0,
@@ -139,9 +143,9 @@ def test_what_was_not_read_is_asked_for() -> None:
         ({}, DEADLINE, "defaulted"),
         ({}, DEADLINE + GRACE - 1, "defaulted"),
         ({}, DEADLINE + GRACE, None),
-        ({"loop": "plain"}, DEADLINE, "open"),
-        ({"loop": "plain"}, DEADLINE + GRACE, None),
-        ({"loop": "removed"}, DEADLINE, "open"),
+        ({"terms": PLAIN}, DEADLINE, "open"),
+        ({"terms": PLAIN}, DEADLINE + GRACE, None),
+        ({"loop": "removed"}, DEADLINE, "defaulted"),
         ({"status": "deferred"}, DEADLINE - 1, "deferred"),
         ({"status": "deferred", "held": 3.0}, DEADLINE, "void"),
         ({"status": "rewarded", "reward": 1.0}, DEADLINE, "rewarded"),
@@ -169,7 +173,8 @@ def test_a_default_is_booked_before_the_record_goes() -> None:
     """However late it is noticed."""
     with rules() as known:
         found = ledger(known, values(DEADLINE + GRACE, {"x": OPEN}))
-        assert found.settle() == 1
+        found.settle()
+        assert (found.settled, found.ended) == (1, [("books", "default")])
         writes = found.change(None).writes
     assert [type(write) for write in writes] == [Fields, Drop, Schedule, Fields, Schedule]
     assert writes[0].key == keys.record("u", "serves")
@@ -182,7 +187,8 @@ def test_at_most_so_many_at_once() -> None:
     many = {f"x{place}": msgspec.structs.replace(OPEN, deadline=DEADLINE + place) for place in range(AGENDA + 8)}
     with rules() as known:
         found = ledger(known, values(DEADLINE + 900, many))
-        assert found.settle() == AGENDA
+        found.settle()
+        assert found.settled == AGENDA
         assert found.user.open == 8
         assert after(found.record("x0"), rewarded=DEADLINE, reward=-2.0, n=1)
         assert after(found.record(f"x{AGENDA}"), status="open")
@@ -204,14 +210,54 @@ def test_a_record_that_was_removed_by_hand() -> None:
         assert one.change(None).writes[0] == Schedule(keys.agenda("u"), {b"x": None})
 
 
+def test_damage_keeps_nothing_else_from_being_settled() -> None:
+    """A record that cannot be read and one whose model cannot learn stay as they are, and their turn comes later."""
+    there = {"x": OPEN, "y": msgspec.structs.replace(OPEN, by_policy=[Shadow("fades", [1.0]), Shadow("serves", [1.0])])}
+    found = values(DEADLINE, {**there, "z": msgspec.structs.replace(OPEN, by_policy=[Shadow("watches", [1.0])])})
+    found[entry(HASH, b"x")] = b"damage"
+    found[keys.record("u", "serves")] = [b"damage", *[None] * (len(FIELDS) - 1)]
+    with rules() as known:
+        one = ledger(known, found)
+        one.settle()
+        writes = one.change(None).writes
+    assert [problem.partition(": ")[0] for problem in one.damaged] == [f"{HASH} x", keys.record("u", "serves")]
+    assert [write.key for write in writes if isinstance(write, Fields)] == [
+        keys.record("u", "watches"),
+        HASH,
+        keys.shared("u"),
+    ]
+    later = DEADLINE + LATER_MS
+    assert Schedule(keys.agenda("u"), {b"x": later, b"y": later, b"z": DEADLINE + GRACE}) in writes
+    assert one.ended == [("books", "default")]
+
+
+def test_who_has_no_decisions_shares_nothing() -> None:
+    """What a model learns writes the model only; of a user with decisions it is one more change."""
+    model = CATALOG.policies["serves"]
+    for user, written in ((None, 1), (decision.User(b"e", 7), 2)):
+        found = values(1, {}, user)
+        if user is None:
+            found[keys.shared("u")] = [None] * len(decision.SHARED)
+        with rules() as known:
+            one = ledger(known, found)
+            one.learn(model, model.see(Context({}, {}), [{}])[0], 1.0, 1)
+            writes = one.change(None).writes
+        assert len(writes) == written
+    assert isinstance(writes[1], Fields)
+    assert writes[1].values[b"seq"] == b"8"
+
+
 @pytest.mark.parametrize("loop", ["small", "small-books"])
 def test_room_is_made(loop: str) -> None:
     """The oldest open ones end early, and stay: their outcome may still come."""
-    there = {name: msgspec.structs.replace(OPEN, loop=loop) for name in "abc"}
+    terms = BOOKS if loop == "small-books" else PLAIN
+    there = {name: msgspec.structs.replace(OPEN, loop=loop, terms=terms) for name in "abc"}
     with rules() as known:
         found = ledger(known, values(45_000, there))
         found.make_room(CATALOG.loops[loop])
         assert (found.user.open, found.user.records) == (1, 3)
+        booked = [(loop, "default")] * (loop == "small-books")
+        assert found.ended == [*booked, (loop, "early")] * 2
         status = "defaulted" if loop == "small-books" else "open"
         for name in "ab":
             assert after(found.record(name), early=True, status=status)
@@ -226,6 +272,7 @@ def test_room_for_records() -> None:
         found = ledger(known, values(45_000, there, decision.User(b"e", 1, 0, 1, 8)))
         found.make_room(CATALOG.loops["small"])
         assert (found.record("open") is not None, found.record("x0")) == (True, None)
+        assert found.ended == [("small", "dropped")]
         assert (found.user.open, found.user.records) == (1, 7)
 
 
@@ -248,7 +295,8 @@ def test_more_is_read_only_when_something_is_due(due: bool) -> None:
     with rules() as some:
         kept = ledger(some, found)
         if not due:
-            assert kept.settle() == 0
+            kept.settle()
+            assert kept.settled == 0
             assert kept.next_look() == DEADLINE
             kept.user = msgspec.structs.replace(kept.user, open=10_000)
             with pytest.raises(More) as asked:

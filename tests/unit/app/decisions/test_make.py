@@ -35,9 +35,9 @@ def asked(**more: Any) -> Asked:
 async def making() -> AsyncIterator[tuple[Twice, Maker, Noted]]:
     async with stored() as store:
         noted = Noted()
-        rules = Rules.of(store, CATALOG, 1_000)
+        rules = Rules.of(store, CATALOG, 1_000, noted)
         with clock():
-            yield store, Maker(rules, noted, chance=random.Random(4)), noted
+            yield store, Maker(rules, chance=random.Random(4)), noted
 
 
 async def test_a_step_may_run_twice() -> None:

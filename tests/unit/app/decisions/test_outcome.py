@@ -28,9 +28,10 @@ class Scene:
     """Decisions of one user, and what becomes of them."""
 
     def __init__(self, store: Twice, time: Clock) -> None:
-        rules = Rules.of(store, CATALOG, GRACE_SECONDS * 1_000)
+        self.noted = Noted()
+        rules = Rules.of(store, CATALOG, GRACE_SECONDS * 1_000, self.noted)
         self.store, self.time = store, time
-        self.maker, self.outcomes = Maker(rules, Noted(), chance=random.Random(4)), Outcomes(rules, Noted())
+        self.maker, self.outcomes = Maker(rules, chance=random.Random(4)), Outcomes(rules)
 
     async def decide(self, loop: str, local: str | None = None, **more: Any) -> str:
         candidates = [Candidate("a", {"size": 1.0})]

@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 
 from app.decisions.reward import Learner
-from app.learning.models import Models
 from app.policies.catalog import policies
 from state import keys
 from state.errors import CorruptState, KeyReused
 from state.update.changes import Fields
 from state.values.record import FIELDS, Meta, Record, decode
 from tests.unit.app.bandit.samples import task
-from tests.unit.app.decisions.scene import CONTEXT, NOW, Noted, Twice, ask, stored
+from tests.unit.app.decisions.scene import CONTEXT, NOW, Noted, Twice, ask, rules_of, stored
 
 pytestmark = pytest.mark.anyio
 
@@ -24,7 +23,7 @@ TASK = task(is_overdue=True, task_age_days=3.0, priority=4)
 async def learn(
     store: Twice, reward: float, noted: Noted | None = None, *, once: tuple[str, bytes] | None = None
 ) -> bool:
-    learner = Learner(Models(store, ROWS), ROWS, noted or Noted(), clock=lambda: NOW + 0.9)
+    learner = Learner(rules_of(store, ROWS, noted), clock=lambda: NOW + 0.9)
     return await learner.learn(ROW.id, "u", context=CONTEXT, features=TASK, reward=reward, once=once)
 
 

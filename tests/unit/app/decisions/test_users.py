@@ -19,7 +19,7 @@ from state.values import record
 from state.values.record import Meta
 from tests.support.decided import made, rules, shifted
 from tests.unit.app.bandit.samples import task
-from tests.unit.app.decisions.scene import CANDIDATES, CONTEXT, NOW, Noted, Twice, ask, stored
+from tests.unit.app.decisions.scene import CANDIDATES, CONTEXT, NOW, Twice, ask, rules_of, stored
 
 pytestmark = pytest.mark.anyio
 
@@ -28,12 +28,10 @@ ROWS = policies()
 
 async def serve(store: Twice, policy: str = "egreedy-v1", *, key: str | None = None) -> None:
     """A decision and its reward."""
-    decider = Decider(
-        Models(store, ROWS), ROWS, Noted(), Priors(store.shared, ROWS), clock=lambda: NOW, chance=random.Random(1)
-    )
+    decider = Decider(rules_of(store, ROWS), clock=lambda: NOW, chance=random.Random(1))
     await decider.decide(policy, "u", CONTEXT, CANDIDATES)
     once = (key, b"r") if key else None
-    await Learner(Models(store, ROWS), ROWS, Noted(), clock=lambda: NOW).learn(
+    await Learner(rules_of(store, ROWS), clock=lambda: NOW).learn(
         policy, "u", context=CONTEXT, features=task(is_overdue=True), reward=0.5, once=once
     )
 
@@ -106,7 +104,7 @@ async def test_open_decisions() -> None:
     users = Users(store, rules(store).models, ROWS, Priors(store.shared, ROWS))
     assert await users.open("u") == []
     first, second, third = await made(store, "u", "z", "y", "x")
-    await Outcomes(rules(store), Noted()).reward(second.id, Told(reward=1.0))
+    await Outcomes(rules(store)).reward(second.id, Told(reward=1.0))
     assert await users.open("u") == [("z", first.record), ("x", third.record)]
     assert await ask(store, "ZCARD", keys.due(None)) == 1
     await users.reset("u")

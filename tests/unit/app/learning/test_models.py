@@ -17,7 +17,7 @@ from state.values.columns import Columns
 from state.values.decision import Learned
 from state.values.record import FIELDS, Meta, Record
 from tests.unit.app.bandit.samples import moment
-from tests.unit.app.decisions.scene import NOW, Noted, Twice, ask, stored
+from tests.unit.app.decisions.scene import NOW, Twice, ask, rules_of, stored
 
 ROW = policies()["linucb-v1"]
 FEATURES = """
@@ -40,7 +40,7 @@ def policy(*columns: str) -> Policy:
 
 async def learn(store: Twice, row: Policy, reward: float, **features: float) -> None:
     rows = {row.id: row}
-    learner = Learner(Models(store, rows), rows, Noted(), clock=lambda: NOW)
+    learner = Learner(rules_of(store, rows), clock=lambda: NOW)
     await learner.learn(row.id, "u", context=CONTEXT, features=features, reward=reward)
 
 
@@ -142,7 +142,7 @@ async def test_a_new_model_names_columns_that_can_be_looked_up() -> None:
     row = policy("one")
     async with stored() as store:
         models = Models(store, {"p": row})
-        learner = Learner(models, {"p": row}, Noted(), clock=lambda: NOW)
+        learner = Learner(rules_of(store, {"p": row}, models=models), clock=lambda: NOW)
         await learner.learn("p", "u", context=CONTEXT, features={"one": 1.0}, reward=1.0)
         assert (await by_name(store))[0] == {"one": 1.0}
         await ask(store, "DEL", keys.COLUMNS)
@@ -181,7 +181,7 @@ async def test_a_policy_may_be_replaced_while_a_request_has_it() -> None:
     async with stored() as store:
         rows = {"p": policy("one")}
         models = Models(store, rows)
-        learner = Learner(models, rows, Noted(), clock=lambda: NOW)
+        learner = Learner(rules_of(store, rows, models=models), clock=lambda: NOW)
         await learner.learn("p", "u", context=CONTEXT, features={"one": 0.5}, reward=1.0)
         old = rows["p"]
         rows["p"] = policy("two", "one")

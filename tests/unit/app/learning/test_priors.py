@@ -18,7 +18,7 @@ from state.errors import StoreUnavailable
 from state.values.columns import Columns
 from state.values.prior import PriorRecord, encode
 from tests.unit.app.bandit.samples import moment
-from tests.unit.app.decisions.scene import NOW, Candidate, Noted, Twice, ask, stored
+from tests.unit.app.decisions.scene import NOW, Candidate, Twice, ask, rules_of, stored
 
 pytestmark = pytest.mark.anyio
 
@@ -111,6 +111,7 @@ async def test_too_few_users(store: Twice, caplog: pytest.LogCaptureFixture) -> 
 async def test_what_cannot_be_read_changes_nothing(store: Twice, caplog: pytest.LogCaptureFixture) -> None:
     """A damaged value is logged once and the last good one stays; so it is with a key of another type, and while Redis
     is away."""
+    caplog.set_level(logging.WARNING, "oo")
     priors = Priors(store.shared, ROWS)
     await put(store, "p", value(3))
     await priors.refresh()
@@ -130,6 +131,7 @@ async def test_what_cannot_be_read_changes_nothing(store: Twice, caplog: pytest.
 
 async def test_redis_is_away(store: Twice, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """What was there stays, and nothing is raised or logged; the next look sees what is new."""
+    caplog.set_level(logging.WARNING, "oo")
     priors = Priors(store.shared, ROWS)
     await put(store, "p", value(3))
     await priors.refresh()
@@ -159,7 +161,7 @@ async def test_decisions_and_statistics_start_from_it(store: Twice) -> None:
     models = Models(store, ROWS)
     await put(store, "p", value())
     await priors.refresh()
-    decider = Decider(models, ROWS, Noted(), priors, clock=lambda: NOW)
+    decider = Decider(rules_of(store, ROWS, models=models, priors=priors), clock=lambda: NOW)
     fields = {"task_age_days": 0.0, "hour_of_day": 9}
     candidates = [
         Candidate("urgent", {**fields, "is_overdue": False, "priority": 4}),

@@ -14,6 +14,7 @@ def test_names() -> None:
         "oo_build_info",
         "oo_decision_outcomes",
         "oo_decisions",
+        "oo_decisions_ended",
         "oo_events",
         "oo_events_pending",
         "oo_events_running",
@@ -25,8 +26,10 @@ def test_names() -> None:
         "oo_llm_generations",
         "oo_llm_tokens",
         "oo_llm_tries",
+        "oo_loop_decisions",
         "oo_policy_epsilon",
         "oo_rate_limit_unknown",
+        "oo_redis_clock_skew_seconds",
         "oo_rewards",
         "oo_rewards_replayed",
         "oo_store_batch_operations",
@@ -49,6 +52,6 @@ def test_what_is_made_is_what_the_row_says() -> None:
             assert made._multiprocess_mode == row.together
         assert set(row.labels) <= {
             "method", "route", "status", "policy", "explored", "value",
-            "error", "consumer", "outcome", "kind", "version", "loop",
+            "error", "consumer", "outcome", "kind", "version", "loop", "how",
         }  # fmt: skip
     assert {metric.name for metric in registry.collect()} == {row.name for row in ROWS}

@@ -14,6 +14,7 @@ from state.values.decision import (
     Part,
     Record,
     Shadow,
+    Terms,
     User,
     decode,
     decode_user,
@@ -21,6 +22,7 @@ from state.values.decision import (
     encode_user,
 )
 
+TERMS = Terms(-1.0, 1.0, 0.25, discards=True, adds=False)
 RECORD = Record(
     request=b"r" * 16,
     loop="tips",
@@ -29,6 +31,7 @@ RECORD = Record(
     born=1,
     decided=2,
     deadline=3,
+    terms=TERMS,
     ids=["a", "b"],
     propensities=[0.25, 0.75],
     chosen=1,
@@ -119,7 +122,7 @@ def test_a_count_that_is_none(odd: bytes | None, place: int) -> None:
 
 def test_fields_are_only_appended() -> None:
     """Older decisions have none of the last ones."""
-    short = msgspec.msgpack.encode(msgspec.msgpack.decode(encode(RECORD))[:15])
+    short = msgspec.msgpack.encode(msgspec.msgpack.decode(encode(RECORD))[:16])
     assert decision.decode("k", short).parts == {}
 
 
@@ -143,6 +146,7 @@ def test_evidence_that_does_not_fit(evidence: Evidence) -> None:
         0,
         0,
         1,
+        TERMS,
         ["a"],
         [1.0],
         0,

@@ -18,7 +18,9 @@ SIZES = {"p": 2}
 ENTRY = b'[1,"t",0.5,1,false,0.0,1,"p"]'
 MODEL = record.encode(Record(np.eye(2), np.zeros(2), Meta()))
 PRINT = b"0123456789abcdef" * 2
-OPEN = decision.Record(b"", "tips", "p", "open", 0, 5, 7, ["a"], [1.0], 0, 0.5, 1, [Shadow("p", [1.0])], ["one"], [1.0])
+TERMS = decision.Terms(-1.0, 1.0, None, discards=False, adds=False)
+SHADOWS = [Shadow("p", [1.0])]
+OPEN = decision.Record(b"", "tips", "p", "open", 0, 5, 7, TERMS, ["a"], [1.0], 0, 0.5, 1, SHADOWS, ["one"], [1.0])
 SHARED = Stored("u", keys.SHARED, decision.encode_user(User(b"e", 2, 5, 1, 2)))
 MADE = Stored(
     "u",
