@@ -11,8 +11,9 @@ import msgspec
 import numpy as np
 
 from app.bandit.policy import Policy
-from app.bandit.ridge import Matrix, Vector, adjust, prior
+from app.bandit.ridge import Matrix, Vector, adjust
 from app.learning.fit import Fit, Own, fit_of, own_of
+from app.learning.steps import correction, grown, known_then, rewarded
 from state import keys
 from state.errors import CorruptState
 from state.store import Store
@@ -131,7 +132,7 @@ class Models:
 
         Raises Singular.
         """
-        meta = model.meta.rewarded(now, reward, learned=reward - policy.baseline, forget=policy.forget)
+        meta = rewarded(model.meta, reward, now, baseline=policy.baseline, forget=policy.forget)
         return self._changed(policy, model, x, meta, lambda a, b, x: policy.learn(a, b, x, reward))
 
     def corrected(
@@ -143,17 +144,12 @@ class Models:
         Raises Singular.
         """
         x = self._as_learned(policy, x, learned)
-        weight = policy.forget ** max(model.meta.updates - learned.updates, 0)
-        old, new = was - policy.baseline, 0.0 if now is None else now - policy.baseline
-        gone = now is None
-        meta = model.meta.adjusted(
-            -was if now is None else now - was,
-            rewards=-gone,
-            weight=-weight * gone,
-            squares=weight * (new * new - old * old),
-        )
-        seen, change = -weight * gone, weight * (new - old)
-        return self._changed(policy, model, x, meta, lambda a, b, x: adjust(a, b, x, seen=seen, change=change))
+        made = correction(model.meta, learned.updates, was=was, now=now, baseline=policy.baseline, forget=policy.forget)
+
+        def change(a: Matrix, b: Vector, x: Vector) -> tuple[Matrix, Vector]:
+            return adjust(a, b, x, seen=made.seen, change=made.change)
+
+        return self._changed(policy, model, x, made.meta, change)
 
     def name(self, policy: Policy, model: Model) -> bytes:
         """What names the columns of a model after its next reward; nothing for those of the first version."""
@@ -166,7 +162,7 @@ class Models:
         had = self._known.get(learned.columns)
         if had is None:
             raise _Unknown(policy.id, learned.columns)
-        return np.where([pair in had.pairs for pair in self._own(policy).columns.pairs], x, 0.0)
+        return known_then(x, self._own(policy).columns, had)
 
     def _changed(
         self,
@@ -180,10 +176,8 @@ class Models:
         if model.fit is None or model.stored is None:
             a, b = change(model.a, model.b, x)
             return record.encode(Record(a, b, meta, self._name(policy)))
-        had, n = len(model.stored.b), len(model.fit.columns.pairs)
-        a, b = prior(n)
-        a[:had, :had], b[:had] = model.stored.a, model.stored.b
-        whole = np.zeros(n)
+        a, b = grown(model.stored.a, model.stored.b, len(model.fit.columns.pairs))
+        whole = np.zeros(len(b))
         whole[model.fit.at] = x
         a, b = change(a, b, whole)
         return record.encode(Record(a, b, meta, self._named(model.fit.columns, model.fit.fingerprint)))
