@@ -29,7 +29,6 @@ from app.decisions.decide import Decider
 from app.decisions.make import Maker
 from app.decisions.outcome import Outcomes
 from app.decisions.reward import Learner
-from app.decisions.rules import Rules
 from app.decisions.settle import Settler
 from app.decisions.users import Users
 from app.events.consumers import Consumers
@@ -43,6 +42,7 @@ from app.http.gate import Gate
 from app.http.straight import Straight
 from app.learning.models import Models
 from app.learning.priors import Priors
+from app.ledger.rules import Rules
 from app.observe.logs import set_up
 from app.observe.metrics import Metrics
 from app.observe.otel import names_service, wants_traces

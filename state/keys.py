@@ -26,10 +26,10 @@ __all__ = [
     "SYNC",
     "USED",
     "agenda",
+    "by_slot",
     "decisions",
     "draft",
     "due",
-    "due_by_slot",
     "everything",
     "fixed",
     "flight",
@@ -43,6 +43,7 @@ __all__ = [
     "marker_parts",
     "models",
     "of",
+    "outbox",
     "parse",
     "rate",
     "record",
@@ -76,6 +77,7 @@ _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,128}")
 _ONCE: Final = ":once:"
 _FLIGHT: Final = "flight:"
 _DUE: Final = "oo:due"
+_OUTBOX: Final = "oo:outbox"
 _SLOTS: Final = 16_384
 _POLICY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # As the last part of a key these words have another meaning.
@@ -195,7 +197,7 @@ def flight(lane: str, user_id: str | None) -> str:
 
     It does not name the user, so an erasure does not have to find it, and all users of a slot share it.
     """
-    return f"oo:flight:{lane}" if user_id is None else f"oo:flight:{lane}:{{{_tag(user_id)}}}"
+    return _part(f"oo:flight:{lane}", user_id)
 
 
 def due(user_id: str | None) -> str:
@@ -203,18 +205,23 @@ def due(user_id: str | None) -> str:
 
     One set for all users, or of those in the slot of `user_id` if one is given.
     """
-    return _DUE if user_id is None else f"{_DUE}:{{{_tag(user_id)}}}"
+    return _part(_DUE, user_id)
 
 
-@lru_cache(1)
-def due_by_slot() -> tuple[str, ...]:
-    """What `due` gives for the users of each slot of a Redis Cluster."""
-    return tuple(f"{_DUE}:{{{tag}}}" for _, tag in sorted(_tags().items()))
+def outbox(user_id: str | None) -> str:
+    """Stream: lines of the log that are not published yet; one for all users, or for those in the slot of `user_id`."""
+    return _part(_OUTBOX, user_id)
 
 
-def _tag(user_id: str) -> str:
-    """Text without the id in it, which hashes to the slot of the user's keys."""
-    return _tags()[_slot(_user(user_id)[4:-1])]
+@lru_cache(2)
+def by_slot(name: str) -> tuple[str, ...]:
+    """What `due` or `outbox`, whose name for all users is `name`, gives for the users of each slot of a Cluster."""
+    return tuple(f"{name}:{{{tag}}}" for _, tag in sorted(_tags().items()))
+
+
+def _part(name: str, user_id: str | None) -> str:
+    """A name for all users, or one without the id in it that hashes to the slot of the user's keys."""
+    return name if user_id is None else f"{name}:{{{_tags()[_slot(_user(user_id)[4:-1])]}}}"
 
 
 def _slot(tag: str) -> int:

@@ -16,16 +16,17 @@ from redis.exceptions import ResponseError
 
 from state import keys
 from state.asking import Asker
-from state.due import Due
 from state.erasure import Eraser
 from state.errors import CorruptState, StoreUnavailable
 from state.redis.exchange import Command, exchange, raise_for
 from state.redis.failure import TROUBLE, Outage, reason
 from state.redis.servers import Servers
 from state.shared import Shared
-from state.update.batch import Operation
+from state.slots.due import Due
+from state.slots.outbox import Outbox
 from state.update.changes import Change, Once, Read, Remove, Schedule, Score, Step, Watched
-from state.update.transaction import RESERVE, Flush, Lane, Transactions, fail
+from state.update.operation import Emitted, Flush, Operation, fail
+from state.update.transaction import RESERVE, Lane, Transactions
 
 __all__ = ["Store"]
 
@@ -41,7 +42,8 @@ class Store:
     """The shared state behind `servers`.
 
     `timeout` (seconds) limits every call. `wait_replicas` Redis replicas must have a write before it is acknowledged;
-    None is 1 where a replica may become the master, and else 0. `observe` gets every flush.
+    None is 1 where a replica may become the master, and else 0. `observe` gets every flush, and `emitted` what it added
+    to streams.
     All methods raise StoreUnavailable when Redis fails, ConflictError when other writers always came first, and
     CorruptState for a key that holds something else.
     """
@@ -55,6 +57,7 @@ class Store:
         marker_seconds: int,
         wait_replicas: int | None = 0,
         observe: Callable[[Flush], None] = lambda _: None,
+        emitted: Callable[[list[Emitted]], None] = lambda _: None,
     ) -> None:
         self._servers = servers
         self._timeout = timeout
@@ -68,11 +71,13 @@ class Store:
             wait_replicas=wait_replicas,
             observe=observe,
             outage=self._outage,
+            emitted=emitted,
         )
         self._eraser = Eraser(servers, timeout=timeout, marker_seconds=marker_seconds, outage=self._outage)
         self._asker = Asker(servers, timeout=timeout, outage=self._outage)
         self.shared = Shared(servers, timeout=timeout, outage=self._outage)
         self.due = Due(servers, timeout=timeout, outage=self._outage)
+        self.outbox = Outbox(servers, timeout=timeout, outage=self._outage)
         replica = secrets.token_hex(8)
         if not servers.spans_users:
             keys.flight("", "")  # computes a table once, in a tenth of a second, for which a request would wait

@@ -5,8 +5,8 @@ from typing import Final
 
 from app.catalog_file import read_catalog
 from app.commands.terminal import FAILED, PATIENCE, complain, connected, progress_bar, say
-from app.decisions.rules import Rules
 from app.decisions.settle import Settler
+from app.ledger.rules import Rules
 from app.settings import Settings
 from state.store import Store
 

@@ -128,7 +128,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="
 
     `reward` is what was told, or of `part` of it, and `total` what stands from then on; None: nothing. `was` stood
     before. `learned` are the policies whose models changed, each with its part in `taught`. `decided` is the decision's
-    `ts`.
+    `ts`. `x` are the decision's base columns, for one that was made before the log.
     """
 
     id: _Id
@@ -148,6 +148,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="
     part: Annotated[str, Meta(max_length=128)] = ""
     was: float | None = None
     taught: dict[str, Taught] = {}
+    x: dict[str, float] | None = None
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="state", omit_defaults=True):

@@ -86,6 +86,8 @@ class Epoch:
         if not line.taught:
             return
         decided = self._decided.get(line.born)
+        if line.x is not None:
+            decided = (tuple(line.x), array("d", line.x.values()))
         for policy, taught in line.taught.items():
             if decided is None:
                 self._lose(policy, f"the decision, line {line.born}, is not there")

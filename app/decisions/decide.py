@@ -10,10 +10,11 @@ import msgspec
 from app.bandit.context import NOTHING, Context, Fields
 from app.bandit.policy import Choice, Policy
 from app.bandit.sample import SEED_BITS
-from app.decisions.desk import Desk
-from app.decisions.rules import Rules
-from app.decisions.settle import touch
 from app.learning.fit import naming
+from app.ledger.desk import Desk
+from app.ledger.rules import Rules
+from app.ledger.telling import first_score
+from app.ledger.transact import touch
 from state import keys
 from state.update.changes import Append, Change, List
 from state.values import history
@@ -65,8 +66,10 @@ class Decider:
             with naming(key):
                 choice = policy.decide(*desk.effective(policy, model), x, seed)
             chosen = candidates[choice.index]
-            desk.count(policy, model, model.meta.decided(now, explored=choice.explored))
-            entry = entry_of(policy, {**chosen.features, **context.moment}, chosen.id, choice, now)
+            at = desk.seconds(now)
+            desk.count(policy, model, model.meta.decided(at, explored=choice.explored))
+            desk.tell(lambda name: first_score(name, policy_id, explored=choice.explored))
+            entry = entry_of(policy, {**chosen.features, **context.moment}, chosen.id, choice, at)
             decision = Decision(chosen.id, choice.score, choice.propensity, choice.explored)
             return desk.change(decision, Append(past, history.encode(entry)))
 

@@ -9,13 +9,16 @@ from app.bandit.kinds import number
 from app.bandit.policy import Choice
 from app.bandit.ridge import Matrix
 from app.bandit.sample import SEED_BITS
+from app.decision_log.lines import Line
 from app.decisions.asked import Asked
 from app.decisions.decide import entry_of
 from app.decisions.errors import BadDecision
-from app.decisions.ledger import Ledger
-from app.decisions.rules import Rules, reads
-from app.decisions.settle import transact
 from app.learning.fit import naming
+from app.ledger.ledger import Ledger
+from app.ledger.room import make_room
+from app.ledger.rules import Rules, reads
+from app.ledger.telling import Name, decided
+from app.ledger.transact import transact
 from app.messages import decision_ids as ids
 from app.policies.loop import Loop
 from app.policies.plan import Plan
@@ -70,9 +73,10 @@ class Maker:
                 if before.request != digest:
                     raise KeyReused(f"the id {local} was used before for another decision")
                 return ledger.change((Made(whole, before, repeated=True), None))
-            ledger.make_room(plan.loop)
+            make_room(ledger, plan.loop)
             made, choice = _decided(ledger, plan, asked, base=base, seed=seed, digest=digest)
             ledger.add(local, made)
+            ledger.tell(lambda name: self._line(name, local, made, asked, explored=choice.explored), asked.loop)
             return ledger.change((Made(whole, made, repeated=False), choice), *_told(ledger, plan, asked, made, choice))
 
         wanted = reads(self._rules, user_id, asked.local or "", [policy.id for policy in plan.policies])
@@ -81,6 +85,19 @@ class Maker:
             self._rules.observer.decided(done.record.policy, explored=choice.explored)
             self._rules.observer.entered(done.record.loop)
         return done
+
+    def _line(self, name: Name, local: str, made: Record, asked: Asked, *, explored: bool) -> Line:
+        models, priors, policies = self._rules.models, self._rules.priors, self._rules.plans[made.loop].policies
+        return decided(
+            name,
+            local,
+            made,
+            asked.context,
+            [each.features for each in asked.candidates],
+            explored=explored,
+            versions={policy.id: models.version(policy) for policy in policies},
+            priors={policy.id: priors.version(policy) for policy in policies if policy.population},
+        )
 
 
 def _decided(
@@ -111,7 +128,7 @@ def _decided(
         loop=plan.loop.name,
         policy=plan.loop.champion,
         status="deferred" if asked.deferred else "open",
-        born=ledger.user.seq,
+        born=ledger.user.seq + 1,
         decided=ledger.now,
         deadline=ledger.now + plan.loop.window * 1_000,
         terms=_terms(plan.loop),

@@ -3,17 +3,18 @@
 A record changes here and nowhere else, by pure functions of the record, the time and what was told.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Literal
 
 import msgspec
 
+from app.decision_log import lines
 from app.decisions.asked import Told, check_n, check_range, check_shown, part_of, refused, total_of, value_of
 from app.decisions.errors import Gone, NotKnown, Refused
 from app.decisions.explain import Explanation, explain
-from app.decisions.ledger import Ledger
-from app.decisions.rules import Rules, reads
-from app.decisions.settle import transact
+from app.ledger.ledger import Ledger
+from app.ledger.rules import Rules, reads
+from app.ledger.transact import transact
 from app.messages import decision_ids as ids
 from state.update.changes import Change
 from state.values.decision import Part, Record
@@ -23,6 +24,15 @@ __all__ = ["Outcome", "Outcomes", "Told"]
 What = Literal["applied", "duplicate", "corrected", "retracted", "held", "late", "activated", "cancelled"]
 # Models that are read before it is known whether they are needed.
 _FEW: Final = 8
+_NOTHING: Final = Told()
+# What the log is told of; a reward that is held is told of when the decision is shown.
+_LOGGED: Final[Mapping[What, lines.What]] = {
+    "applied": "applied",
+    "corrected": "corrected",
+    "retracted": "retracted",
+    "activated": "activated",
+    "cancelled": "cancelled",
+}
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -45,7 +55,7 @@ class Outcomes:
 
     async def reward(self, whole: str, told: Told) -> Outcome:
         """The outcome of a decision, told for the first time or again."""
-        return await self._act(whole, lambda ledger, made: _rewarded(ledger, made, told))
+        return await self._act(whole, lambda ledger, made: _rewarded(ledger, made, told), told)
 
     async def tell(self, whole: str, reward: float, part: str | None) -> Outcome:
         """The same, as an event tells it."""
@@ -53,11 +63,11 @@ class Outcomes:
 
     async def correct(self, whole: str, told: Told) -> Outcome:
         """Another reward in place of the one that was told."""
-        return await self._act(whole, lambda ledger, made: _corrected(ledger, made, told))
+        return await self._act(whole, lambda ledger, made: _corrected(ledger, made, told), told)
 
     async def retract(self, whole: str, told: Told) -> Outcome:
         """The reward that was told was none."""
-        return await self._act(whole, lambda ledger, made: _retracted(ledger, made, told))
+        return await self._act(whole, lambda ledger, made: _retracted(ledger, made, told), told)
 
     async def activate(self, whole: str) -> Outcome:
         """A deferred decision was shown."""
@@ -77,7 +87,7 @@ class Outcomes:
         named = {policy.id for plan in self._rules.plans.values() for policy in plan.policies}
         return sorted(named) if len(named) <= _FEW else []
 
-    async def _act(self, whole: str, act: _Act, *, only_look: bool = False) -> Outcome:
+    async def _act(self, whole: str, act: _Act, told: Told = _NOTHING, *, only_look: bool = False) -> Outcome:
         named = ids.parsed(whole)
         if named is None:
             raise NotKnown("there is no such decision")
@@ -94,7 +104,7 @@ class Outcomes:
             if only_look:
                 return Change(Outcome(whole, what, after, skipped))
             if after != made:
-                ledger.put(local, made, after)
+                ledger.put(local, made, after, _LOGGED.get(what), reward=told.reward, part=told.part or "")
             return ledger.change(Outcome(whole, what, after, skipped))
 
         found = await transact(self._rules, user_id, reads(self._rules, user_id, local, self._likely()), do)

@@ -4,9 +4,10 @@ import time
 from collections.abc import Callable
 
 from app.bandit.context import Context, Fields
-from app.decisions.desk import Desk
-from app.decisions.rules import Rules
-from app.decisions.settle import touch
+from app.ledger.desk import Desk
+from app.ledger.rules import Rules
+from app.ledger.telling import first_reward
+from app.ledger.transact import touch
 from state import keys
 from state.update.changes import Change, Once
 
@@ -37,10 +38,14 @@ class Learner:
         """
         policy = self._rules.policies[policy_id]
         now = int(self._clock())
-        [x] = policy.see(context, (features,))
+        base, _ = policy.encoder.encode(context, (features,))
+        [x] = policy.columns.of(base)
 
         def act(desk: Desk) -> Change[bool]:
-            desk.learn(policy, x, reward, now)
+            desk.learn(policy, x, reward, desk.seconds(now))
+            taught = desk.taken().get(policy_id)
+            said = dict(zip(policy.encoder.labels, base[0].tolist(), strict=True))
+            desk.tell(lambda name: first_reward(name, policy_id, said, reward, taught))
             return desk.change(result=False)
 
         marker = Once(keys.marker(user_id, policy_id, once[0]), once[1], seen=True) if once else None

@@ -1,5 +1,6 @@
 """How the columns of a policy lie among those of a stored model, and errors that name a model's key."""
 
+import hashlib
 from types import TracebackType
 
 import msgspec
@@ -27,18 +28,21 @@ class Fit(msgspec.Struct, frozen=True):
 
 class Own(msgspec.Struct, frozen=True):
     """A policy's columns, their fingerprint, and what its models name them: nothing, for policies of the first
-    version."""
+    version. The policy's `version` changes with all that decides or learns."""
 
     policy: Policy
     columns: Columns
     whole: bytes
     fingerprint: bytes | None
+    version: str
 
 
 def own_of(policy: Policy) -> Own:
     columns = Columns(tuple(zip(policy.labels, policy.definitions, strict=True)))
     fingerprint = columns.fingerprint
-    return Own(policy, columns, fingerprint, None if policy.classic else fingerprint)
+    settings = (policy.explorer, policy.forget, policy.population, policy.baseline, policy.classic is None)
+    version = hashlib.blake2b(fingerprint + repr(settings).encode(), digest_size=8).hexdigest()
+    return Own(policy, columns, fingerprint, None if policy.classic else fingerprint, version)
 
 
 def fit_of(key: str, own: Columns, columns: Columns) -> Fit:

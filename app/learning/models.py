@@ -79,6 +79,10 @@ class Models:
         """The key of the index that says when the user's decisions must be looked at."""
         return self._store.due.key(user_id)
 
+    def outbox(self, user_id: str) -> str:
+        """The key of the stream for lines about the user."""
+        return self._store.outbox.key(user_id)
+
     async def read(self, policy: Policy, user_id: str) -> Model:
         """A user's model under a policy. Raises the store's errors."""
         key = keys.record(user_id, policy.id)
@@ -154,6 +158,15 @@ class Models:
     def name(self, policy: Policy, model: Model) -> bytes:
         """What names the columns of a model after its next reward; nothing for those of the first version."""
         return model.fit.fingerprint if model.fit else self._own(policy).fingerprint or b""
+
+    def version(self, policy: Policy) -> str:
+        """What changes with all by which a policy decides or learns."""
+        return self._own(policy).version
+
+    def fingerprints(self, policy: Policy, model: Model | None = None) -> tuple[bytes, bytes]:
+        """Those of a policy's columns and of all columns of its model, also for models that do not name theirs."""
+        own = self._own(policy)
+        return own.whole, model.fit.fingerprint if model and model.fit else own.whole
 
     def _as_learned(self, policy: Policy, x: Vector, learned: Learned) -> Vector:
         """The columns `x` (d) without those that the model did not have when it learned. Raises _Unknown."""

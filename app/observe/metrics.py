@@ -17,7 +17,7 @@ from app.messages.events import Happening
 from app.messages.health import NatsHealth
 from app.observe import series
 from app.observe.processes import SETTLE_SECONDS, Times, Together, forget_the_dead
-from state.update.transaction import Flush
+from state.update.operation import Flush
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 

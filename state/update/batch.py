@@ -4,7 +4,6 @@ Operations are applied in order of arrival, each to what the one before it left.
 wrong type, fails alone.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,19 +18,19 @@ from state.update.changes import (
     NOTHING,
     Agenda,
     Append,
+    Backlog,
     Change,
     Drop,
+    Emit,
     Entry,
     Fields,
     Hash,
     List,
     Moment,
     More,
-    Once,
     Read,
     Schedule,
     Score,
-    Step,
     Watched,
     Write,
     entry,
@@ -40,23 +39,10 @@ from state.update.changes import (
     place,
 )
 from state.update.index import Index
+from state.update.operation import Emitted, Operation
 from state.update.pending import Pending
 
-__all__ = ["Batch", "Operation"]
-
-
-class Operation(msgspec.Struct, eq=False, kw_only=True):
-    """A change of one user that waits to be made: `step`, applied to what `reads` name.
-
-    `deadline` is in the event loop's time; `done` gets the result.
-    """
-
-    user: str
-    deadline: float
-    done: asyncio.Future[Any]
-    reads: tuple[Read, ...]
-    step: Step[Any]
-    once: Once[Any] | None = None
+__all__ = ["Batch"]
 
 
 class _Failure(msgspec.Struct, frozen=True):
@@ -123,6 +109,8 @@ class Batch:
             self._scores.add(entry(read.key, read.member))
         elif type(read) is Moment:
             self._plain[MOMENT] = ("TIME",)
+        elif type(read) is Backlog:
+            self._plain[read.key] = ("XLEN", read.key)
         else:
             self._watched[read.key] = None
 
@@ -161,6 +149,10 @@ class Batch:
             except Exception as error:  # noqa: BLE001  # only this operation fails
                 self._results.append(_Failure(error))
         return self._writes()
+
+    def emitted(self, replies: Sequence[Any]) -> list[Emitted]:
+        """What was added to streams, by the replies to `apply`'s commands."""
+        return [Emitted(each, reply) for each, reply in zip(self._pending.emitted, replies, strict=False)]
 
     def settle(self) -> None:
         """Give every caller its result; callers that no longer wait are skipped."""
@@ -226,7 +218,7 @@ class Batch:
                 self._values[key] = moved(self._values[key], write.scores)
             else:
                 self._show({entry(key, member): score for member, score in write.scores.items()})
-        elif type(write) is not Append:
+        elif type(write) not in (Append, Emit):
             self._values[key] = NOTHING if key in self._agendas else (None,) * len(self._hashes.get(key, ()))
             fields = [name for name in self._plain if name.startswith(f"{key} ")]
             self._odd -= {key, *fields}

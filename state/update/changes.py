@@ -16,8 +16,10 @@ __all__ = [
     "NOTHING",
     "Agenda",
     "Append",
+    "Backlog",
     "Change",
     "Drop",
+    "Emit",
     "Entry",
     "Fields",
     "Hash",
@@ -117,7 +119,13 @@ class Moment(msgspec.Struct, frozen=True):
     key: str = MOMENT
 
 
-Read = Hash | List | Watched | Entry | Agenda | Score | Moment
+class Backlog(msgspec.Struct, frozen=True):
+    """Append to a stream that many users share. Only its length is read, and other writers may append too."""
+
+    key: str
+
+
+Read = Hash | List | Watched | Entry | Agenda | Score | Moment | Backlog
 
 
 def place(read: Read) -> str:
@@ -141,6 +149,14 @@ class Append(msgspec.Struct, frozen=True):
     entry: bytes
 
 
+class Emit(msgspec.Struct, frozen=True):
+    """Add a line to a stream; `group` says which others it may be published with."""
+
+    key: str
+    group: str
+    line: bytes
+
+
 class Remove(msgspec.Struct, frozen=True):
     """Remove a key of any type."""
 
@@ -161,7 +177,7 @@ class Schedule(msgspec.Struct, frozen=True):
     scores: Mapping[bytes, int | None]
 
 
-Write = Fields | Append | Remove | Drop | Schedule
+Write = Fields | Append | Remove | Drop | Schedule | Emit
 # By key: what was read, or what the steps before left.
 Values = Mapping[str, Any]
 

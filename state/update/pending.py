@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from itertools import chain
 
 from state.redis.exchange import Command
-from state.update.changes import Append, Drop, Fields, Schedule, Write
+from state.update.changes import Append, Drop, Emit, Fields, Schedule, Write
 
 __all__ = ["Pending"]
 
@@ -19,6 +19,7 @@ class Pending:
         self._dropped: dict[str, dict[bytes, None]] = {}
         self._entries: dict[str, list[bytes]] = {}
         self._scores: dict[str, dict[bytes, int | None]] = {}
+        self.emitted: list[Emit] = []
 
     def note(self, write: Write) -> None:
         """Note one more write."""
@@ -36,14 +37,17 @@ class Pending:
                 self._dropped.setdefault(key, {})[name] = None
         elif type(write) is Schedule:
             self._scores.setdefault(key, {}).update(write.scores)
+        elif type(write) is Emit:
+            self.emitted.append(write)
         else:
             self._removed[key] = None
             for gathered in (self._fields, self._dropped, self._entries, self._scores):
                 gathered.pop(key, None)
 
     def commands(self) -> list[Command]:
-        """The commands that make the writes."""
-        writes: list[Command] = [("DEL", *self._removed)] if self._removed else []
+        """The commands that make the writes; those for what is `emitted` come first, in its order."""
+        writes: list[Command] = [("XADD", each.key, "*", "g", each.group, "l", each.line) for each in self.emitted]
+        writes += [("DEL", *self._removed)] if self._removed else []
         writes += [
             ("HSET", key, *chain.from_iterable(fields.items())) for key, fields in self._fields.items() if fields
         ]

@@ -8,10 +8,9 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
-import msgspec
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
@@ -20,9 +19,10 @@ from state.errors import ConflictError, StoreError, StoreUnavailable
 from state.redis.exchange import Command, exchange, raise_for
 from state.redis.failure import TROUBLE, Outage, pause_or_give_up, reason
 from state.redis.servers import Servers
-from state.update.batch import Batch, Operation
+from state.update.batch import Batch
+from state.update.operation import Emitted, Flush, Operation, fail
 
-__all__ = ["RESERVE", "Flush", "Lane", "Transactions", "fail"]
+__all__ = ["RESERVE", "Lane", "Transactions"]
 
 _log: Final = logging.getLogger("oo.store")
 
@@ -46,19 +46,6 @@ class Lane:
         self.number = 0
 
 
-class Flush(msgspec.Struct, frozen=True):
-    """What it took to apply some operations together: seconds, lost races, failures, and the error if there was one.
-
-    After too many lost races the operations of several users are applied again, one user at a time.
-    """
-
-    operations: int
-    seconds: float
-    conflicts: int
-    failures: int
-    error: str | None
-
-
 class _Failure(NamedTuple):
     """An attempt that ended in `error`; `in_doubt`: Redis may have applied it all the same."""
 
@@ -79,8 +66,8 @@ class Transactions:
     """Applies operations to the state behind `servers`.
 
     `timeout` (seconds) is all the time of an operation. `wait_replicas` Redis replicas must have a write before it is
-    acknowledged; None is 1 where a replica may become the master, and else 0. `observe` gets every flush, and `outage`
-    the error that it ended with.
+    acknowledged; None is 1 where a replica may become the master, and else 0. `observe` gets every flush, `outage` the
+    error that it ended with, and `emitted` what was added to streams, unless Redis's reply was lost.
     """
 
     def __init__(
@@ -93,6 +80,7 @@ class Transactions:
         wait_replicas: int | None,
         observe: Callable[[Flush], None],
         outage: Outage,
+        emitted: Callable[[list[Emitted]], None] = lambda _: None,
     ) -> None:
         self._servers = servers
         self._timeout = timeout
@@ -101,6 +89,7 @@ class Transactions:
         self._wait_replicas = wait_replicas
         self._observe = observe
         self._outage = outage
+        self._emitted = emitted
         self._random = random.Random()  # noqa: S311  # jitter
 
     async def commit(self, lane: Lane, operations: list[Operation], *, alone: bool = False) -> bool:
@@ -192,6 +181,8 @@ class Transactions:
                     if isinstance(reply, ResponseError):
                         _log.critical("a transaction was applied in part: %s", reply)
                         raise StoreError("a part of the change was refused by Redis")
+                if emitted := batch.emitted(replies[-1]):
+                    self._emitted(emitted)
                 await self._replicated(connection, flight, deadline)
         except TROUBLE as error:
             return _Failure(error, in_doubt)
@@ -241,10 +232,3 @@ class Transactions:
                     return applied
             except TROUBLE as error:
                 await pause_or_give_up(self._servers, error, 0, deadline)
-
-
-def fail(operations: Sequence[Operation], error: Exception) -> None:
-    """Raise `error` in every caller that still waits."""
-    for operation in operations:
-        if not operation.done.done():
-            operation.done.set_exception(error)

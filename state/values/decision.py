@@ -121,17 +121,21 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
 
 class User(msgspec.Struct, frozen=True):
     """What the decisions of a user share: a random `epoch`, new after a reset; `seq`, one more with each change; the
-    `last` moment (ms) by which its time never runs back; how many decisions are `open`, and how many there are."""
+    `last` moment (ms) by which its time never runs back; how many decisions are `open`, how many there are, and how
+    many `bytes` they have; and whether each change so far in this epoch, or since a line that says what was there
+    before, has `logged` a line."""
 
     epoch: bytes
     seq: int = 0
     last: int = 0
     open: int = 0
     records: int = 0
+    bytes: int = 0
+    logged: int = 0
 
 
 # The fields of the hash of a User, in this order.
-SHARED: Final = (b"epoch", b"seq", b"last", b"open", b"records")
+SHARED: Final = tuple(name.encode() for name in User.__struct_fields__)
 
 encode = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Record).decode
@@ -169,5 +173,5 @@ def decode_user(key: str, values: "list[bytes | None]", epoch: bytes) -> User:
 
 def encode_user(user: User) -> dict[bytes, bytes]:
     """All fields of the hash."""
-    counts = (user.seq, user.last, user.open, user.records)
+    counts = (user.seq, user.last, user.open, user.records, user.bytes, user.logged)
     return {b"epoch": user.epoch} | {name: b"%d" % count for name, count in zip(SHARED[1:], counts, strict=True)}

@@ -7,8 +7,9 @@ import pytest
 from state import keys
 from state.errors import KeyReused
 from state.redis.exchange import Command
-from state.update.batch import Batch, Operation
+from state.update.batch import Batch
 from state.update.changes import Append, Change, Fields, Hash, List, Once, Remove, Values, Watched
+from state.update.operation import Operation
 
 pytestmark = pytest.mark.anyio
 

@@ -25,11 +25,11 @@ from app.decisions.asked import Asked
 from app.decisions.decide import Candidate
 from app.decisions.make import Maker
 from app.decisions.outcome import Outcomes
-from app.decisions.rules import Rules
 from app.events.consumers import Consumers
 from app.events.counts import Observer
 from app.events.handlers import TaskSync, Uses
 from app.events.sync import Sync
+from app.ledger.rules import Rules
 from app.messages.decision_ids import decision_id
 from app.messages.events import Happening
 from app.messages.health import ConsumerHealth

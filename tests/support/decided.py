@@ -8,8 +8,8 @@ from app.bandit.context import Context
 from app.decisions.asked import Asked
 from app.decisions.decide import Candidate
 from app.decisions.make import Made, Maker
-from app.decisions.rules import Rules
 from app.decisions.settle import Settler
+from app.ledger.rules import Rules
 from app.policies.catalog import catalog
 from state.redis.connect import open_servers
 from state.store import Store

@@ -10,9 +10,9 @@ import pytest
 from litestar import Litestar
 
 import state.redis.servers
-from app.decisions import settle
-from app.decisions.ledger import Ledger
-from app.decisions.rules import Rules
+from app.ledger import transact
+from app.ledger.ledger import Ledger
+from app.ledger.rules import Rules
 from app.main import create_app
 from app.settings import Secret, Settings
 from state.redis.connect import open_servers
@@ -114,7 +114,7 @@ def clock() -> Iterator[Clock]:
             super().__init__(rules, user_id, found.shifted(values), epoch)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(settle, "Ledger", Turned)
+        patch.setattr(transact, "Ledger", Turned)
         yield found
 
 

@@ -9,9 +9,9 @@ import msgspec
 
 from app.bandit.policy import Policy
 from app.decisions.decide import Candidate
-from app.decisions.rules import Nobody, Rules
 from app.learning.models import Models
 from app.learning.priors import Priors
+from app.ledger.rules import Nobody, Rules
 from app.policies.catalog import Catalog
 from state.redis.connect import open_servers
 from state.redis.exchange import exchange

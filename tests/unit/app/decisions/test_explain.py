@@ -9,7 +9,7 @@ from app.decisions.asked import Asked
 from app.decisions.decide import Candidate
 from app.decisions.make import Maker
 from app.decisions.outcome import Outcomes, Told
-from app.decisions.rules import Rules
+from app.ledger.rules import Rules
 from app.policies.catalog import catalog
 from tests.unit.app.decisions.scene import Twice, stored
 

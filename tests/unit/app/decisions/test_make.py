@@ -12,7 +12,7 @@ from app.decisions.asked import Asked
 from app.decisions.decide import Candidate
 from app.decisions.errors import BadDecision
 from app.decisions.make import Maker
-from app.decisions.rules import Rules
+from app.ledger.rules import Rules
 from app.messages.decision_ids import parsed
 from app.policies.catalog import catalog
 from state import keys

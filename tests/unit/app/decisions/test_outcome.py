@@ -13,7 +13,7 @@ from app.decisions.decide import Candidate
 from app.decisions.errors import Gone, NotKnown, Refused, Unfit
 from app.decisions.make import Maker
 from app.decisions.outcome import Outcomes, Told
-from app.decisions.rules import Rules
+from app.ledger.rules import Rules
 from app.messages.decision_ids import decision_id, made
 from app.policies.catalog import catalog
 from tests.support.decisions import GRACE_SECONDS, POLICIES, WINDOW_SECONDS, Clock, clock

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.decisions import settle
-from app.decisions.ledger import Ledger
+from app.ledger.ledger import Ledger
 from state import keys
 from state.errors import ConflictError
 from state.update.changes import MOMENT, NOTHING, Schedule, place
@@ -110,7 +110,7 @@ async def test_whoever_is_changed_by_others_is_left_to_them(store: Shifted, monk
 async def test_a_change_of_the_agenda_always_writes_the_index(store: Shifted) -> None:
     """Also the moment that it has: another replica may be mending the index, and what changes the agenda must win."""
     own = rules(store)
-    values: dict[str, Any] = {keys.shared("u"): [None] * 5, keys.agenda("u"): NOTHING, MOMENT: (b"1", b"0")}
+    values: dict[str, Any] = {keys.shared("u"): [None] * 7, keys.agenda("u"): NOTHING, MOMENT: (b"1", b"0")}
     [made_one] = await made(store, "other", "x")
     due = place(own.due("u"))
     for indexed in (None, float(made_one.record.deadline)):

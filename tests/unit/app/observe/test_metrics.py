@@ -4,7 +4,7 @@ import asyncio
 
 from app.messages.health import ConsumerHealth, NatsHealth
 from app.observe.metrics import Metrics
-from state.update.transaction import Flush
+from state.update.operation import Flush
 
 
 def metrics() -> Metrics:

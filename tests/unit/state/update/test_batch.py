@@ -10,7 +10,7 @@ from redis.exceptions import ResponseError
 
 from state import keys
 from state.errors import CorruptState, KeyReused
-from state.update.batch import Batch, Operation
+from state.update.batch import Batch
 from state.update.changes import (
     MOMENT,
     NOTHING,
@@ -35,6 +35,7 @@ from state.update.changes import (
     Write,
     entry,
 )
+from state.update.operation import Operation
 
 pytestmark = pytest.mark.anyio
 

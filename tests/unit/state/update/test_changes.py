@@ -8,15 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state.update.batch import Batch, Operation
+from state.update.batch import Batch
 from state.update.changes import (
     AGENDA,
     FEW,
     NOTHING,
     Agenda,
     Append,
+    Backlog,
     Change,
     Drop,
+    Emit,
     Entry,
     Fields,
     Hash,
@@ -34,6 +36,7 @@ from state.update.changes import (
     first_members,
     moved,
 )
+from state.update.operation import Emitted, Operation
 
 pytestmark = pytest.mark.anyio
 
@@ -45,6 +48,7 @@ READS: dict[type[Read], Read] = {
     Agenda: Agenda("t"),
     Score: Score("due", b"u"),
     Moment: Moment(),
+    Backlog: Backlog("s"),
 }
 WRITES: dict[type[Write], Write] = {
     Fields: Fields("h", {b"n": b"1"}),
@@ -52,6 +56,7 @@ WRITES: dict[type[Write], Write] = {
     Remove: Remove("w"),
     Drop: Drop("d", (b"one",)),
     Schedule: Schedule("t", {b"one": None, b"two": 7}),
+    Emit: Emit("s", "tips", b"{}"),
 }
 
 
@@ -75,8 +80,10 @@ async def test_every_kind_is_read_and_written() -> None:
         ("ZRANGE", "t", 0, 1, "WITHSCORES"),
         ("ZSCORE", "due", b"u"),
         ("TIME",),
+        ("XLEN", "s"),
     ]
-    assert batch.apply([b"OK", [None], 0, b"x", [b"one", b"5"], b"5", [b"1", b"2"]]) == [
+    assert batch.apply([b"OK", [None], 0, b"x", [b"one", b"5"], b"5", [b"1", b"2"], 0]) == [
+        ("XADD", "s", "*", "g", "tips", "l", b"{}"),
         ("DEL", "w"),
         ("HSET", "h", b"n", b"1"),
         ("HDEL", "d", b"one"),
@@ -85,6 +92,7 @@ async def test_every_kind_is_read_and_written() -> None:
         ("ZADD", "t", 7, b"two"),
         ("ZREM", "t", b"one"),
     ]
+    assert batch.emitted([b"5-1", 1, 1]) == [Emitted(Emit("s", "tips", b"{}"), b"5-1")]
 
 
 @pytest.mark.parametrize("nested", [False, True])

@@ -3,7 +3,7 @@
 import pytest
 
 from state.redis.exchange import Command
-from state.update.changes import Append, Drop, Fields, Remove, Schedule, Write
+from state.update.changes import Append, Drop, Emit, Fields, Remove, Schedule, Write
 from state.update.pending import Pending
 
 FIELDS = Fields("h", {b"a": b"1", b"b": b"2"})
@@ -26,6 +26,14 @@ FIELDS = Fields("h", {b"a": b"1", b"b": b"2"})
         ([FIELDS, Drop("h", (b"c",)), Remove("h")], [("DEL", "h")]),
         ([Schedule("z", {b"a": 1}), Append("l", b"1"), Remove("z"), Remove("l")], [("DEL", "z", "l")]),
         ([Remove("h"), Fields("h", {b"a": b"1"})], [("DEL", "h"), ("HSET", "h", b"a", b"1")]),
+        (
+            [Remove("h"), Emit("s", "g", b"l"), Emit("s", "", b"m")],
+            [
+                ("XADD", "s", "*", "g", "g", "l", b"l"),
+                ("XADD", "s", "*", "g", "", "l", b"m"),
+                ("DEL", "h"),
+            ],
+        ),
         ([Remove("z"), Schedule("z", {b"a": 1})], [("DEL", "z"), ("ZADD", "z", 1, b"a")]),
     ],
 )

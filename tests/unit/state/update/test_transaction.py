@@ -11,7 +11,6 @@ from state.errors import ConflictError, StoreError, StoreUnavailable
 from state.redis.exchange import exchange
 from state.redis.failure import Outage
 from state.update import transaction
-from state.update.batch import Operation
 from state.update.changes import (
     MOMENT,
     Append,
@@ -27,7 +26,8 @@ from state.update.changes import (
     Values,
     entry,
 )
-from state.update.transaction import RESERVE, Flush, Lane, Transactions, fail
+from state.update.operation import Flush, Operation, fail
+from state.update.transaction import RESERVE, Lane, Transactions
 from tests.unit.state.wire import CUT, LOSE, Wire
 
 pytestmark = pytest.mark.anyio

@@ -96,10 +96,10 @@ def test_nested_too_deeply() -> None:
             decode("k", damaged)
 
 
-@given(st.binary(min_size=1), COUNTS, COUNTS, COUNTS, COUNTS)
-def test_what_a_user_s_decisions_share(epoch: bytes, seq: int, last: int, opened: int, records: int) -> None:
+@given(st.binary(min_size=1), st.lists(COUNTS, min_size=6, max_size=6))
+def test_what_a_user_s_decisions_share(epoch: bytes, counts: list[int]) -> None:
     """All fields in their order."""
-    user = User(epoch, seq, last, opened, records)
+    user = User(epoch, *counts)
     fields = encode_user(user)
     assert tuple(fields) == SHARED
     assert decode_user("k", [fields[name] for name in SHARED], b"other") == user
@@ -107,14 +107,14 @@ def test_what_a_user_s_decisions_share(epoch: bytes, seq: int, last: int, opened
 
 def test_a_new_user() -> None:
     """Gets the epoch."""
-    assert decode_user("k", [None] * 5, b"e") == User(b"e")
+    assert decode_user("k", [None] * 7, b"e") == User(b"e")
 
 
 @pytest.mark.parametrize("odd", [None, b"", b"-1", b"1.5", b"x", b"1" * 19])
-@pytest.mark.parametrize("place", [1, 2, 3, 4])
+@pytest.mark.parametrize("place", [1, 2, 3, 4, 5, 6])
 def test_a_count_that_is_none(odd: bytes | None, place: int) -> None:
     """Named with its key, whichever field it is."""
-    values: list[bytes | None] = [b"e", b"1", b"2", b"3", b"4"]
+    values: list[bytes | None] = [b"e", b"1", b"2", b"3", b"4", b"5", b"6"]
     values[place] = odd
     with pytest.raises(CorruptState, match="oo:k: has a field that is not a count"):
         decode_user("oo:k", values, b"")

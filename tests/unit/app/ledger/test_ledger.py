@@ -8,8 +8,10 @@ import msgspec
 import pytest
 
 from app.bandit.context import Context
-from app.decisions.ledger import LATER_MS, Ledger
-from app.decisions.rules import Rules, reads
+from app.ledger.ledger import LATER_MS, Ledger
+from app.ledger.room import make_room
+from app.ledger.rules import Rules, reads
+from app.ledger.telling import first_score
 from app.policies.catalog import catalog
 from state import keys
 from state.redis.connect import open_servers
@@ -62,9 +64,9 @@ OPEN = Record(
 
 
 @contextmanager
-def rules() -> Iterator[Rules]:
+def rules(*, logs: bool = False) -> Iterator[Rules]:
     store = Store(open_servers("memory://", size=1, timeout=1.0), timeout=1.0, history_size=1, marker_seconds=1)
-    found = Rules.of(store, CATALOG, GRACE)
+    found = Rules.of(store, CATALOG, GRACE, logs=logs)
     for policy in CATALOG.policies.values():
         columns = found.models._own(policy).columns
         found.models._known[columns.fingerprint] = columns
@@ -241,48 +243,11 @@ def test_who_has_no_decisions_shares_nothing() -> None:
         with rules() as known:
             one = ledger(known, found)
             one.learn(model, model.see(Context({}, {}), [{}])[0], 1.0, 1)
+            one.tell(lambda name: first_score(name, "serves", explored=False))
             writes = one.change(None).writes
         assert len(writes) == written
     assert isinstance(writes[1], Fields)
     assert writes[1].values[b"seq"] == b"8"
-
-
-@pytest.mark.parametrize("loop", ["small", "small-books"])
-def test_room_is_made(loop: str) -> None:
-    """The oldest open ones end early, and stay: their outcome may still come."""
-    terms = BOOKS if loop == "small-books" else PLAIN
-    there = {name: msgspec.structs.replace(OPEN, loop=loop, terms=terms) for name in "abc"}
-    with rules() as known:
-        found = ledger(known, values(45_000, there))
-        found.make_room(CATALOG.loops[loop])
-        assert (found.user.open, found.user.records) == (1, 3)
-        booked = [(loop, "default")] * (loop == "small-books")
-        assert found.ended == [*booked, (loop, "early")] * 2
-        status = "defaulted" if loop == "small-books" else "open"
-        for name in "ab":
-            assert after(found.record(name), early=True, status=status)
-        assert after(found.record("c"), early=False, status="open")
-
-
-def test_room_for_records() -> None:
-    """Settled ones go first; where all are open the oldest goes."""
-    settled = msgspec.structs.replace(OPEN, loop="small", status="cancelled")
-    with rules() as known:
-        there = {"open": msgspec.structs.replace(OPEN, loop="small"), **{f"x{place}": settled for place in range(7)}}
-        found = ledger(known, values(45_000, there, decision.User(b"e", 1, 0, 1, 8)))
-        found.make_room(CATALOG.loops["small"])
-        assert (found.record("open") is not None, found.record("x0")) == (True, None)
-        assert found.ended == [("small", "dropped")]
-        assert (found.user.open, found.user.records) == (1, 7)
-
-
-def test_room_where_no_open_one_is_in_sight() -> None:
-    """The settled ones that hide them go."""
-    settled = msgspec.structs.replace(OPEN, loop="small", status="cancelled")
-    with rules() as known:
-        found = ledger(known, values(45_000, {"a": settled, "b": settled}, decision.User(b"e", 1, 0, 2, 4)))
-        found.make_room(CATALOG.loops["small"])
-        assert (found.record("a"), found.record("b"), found.user.records) == (None, None, 2)
 
 
 @pytest.mark.parametrize("due", [False, True])
@@ -300,7 +265,7 @@ def test_more_is_read_only_when_something_is_due(due: bool) -> None:
             assert kept.next_look() == DEADLINE
             kept.user = msgspec.structs.replace(kept.user, open=10_000)
             with pytest.raises(More) as asked:
-                kept.make_room(some.plans["plain"].loop)
+                make_room(kept, some.plans["plain"].loop)
         else:
             with pytest.raises(More) as asked:
                 kept.settle()

@@ -12,7 +12,7 @@ from app.policies.catalog import Catalog
 from app.policies.plan import Plans
 from state import keys
 from state.store import Store
-from state.update.changes import Agenda, Entry, Hash, Moment, Read, Score
+from state.update.changes import Agenda, Backlog, Entry, Hash, Moment, Read, Score
 from state.values import record
 from state.values.decision import SHARED
 
@@ -61,7 +61,10 @@ NOBODY = Nobody()
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """What decisions go by: models, policies and loops by name; a record outlives its window by `grace` (ms)."""
+    """What decisions go by: models, policies and loops by name; a record outlives its window by `grace` (ms).
+
+    With `logs`, each change writes a line that tells of it.
+    """
 
     models: Models
     priors: Priors
@@ -69,12 +72,13 @@ class Rules(msgspec.Struct, frozen=True):
     plans: Plans
     grace: int
     observer: Observer = NOBODY
+    logs: bool = False
 
     @classmethod
-    def of(cls, store: Store, catalog: Catalog, grace: int, observer: Observer = NOBODY) -> Self:
+    def of(cls, store: Store, catalog: Catalog, grace: int, observer: Observer = NOBODY, *, logs: bool = False) -> Self:
         """The rules of a catalog that does not change, for the users in `store`."""
         models, priors = Models(store, catalog.policies), Priors(store.shared, catalog.policies)
-        return cls(models, priors, catalog.policies, Plans(lambda: catalog), grace, observer)
+        return cls(models, priors, catalog.policies, Plans(lambda: catalog), grace, observer, logs)
 
     def due(self, user_id: str) -> Score:
         """When the user's decisions must be looked at, as the index of all users has it."""
@@ -86,4 +90,5 @@ def reads(rules: Rules, user_id: str, local: str | None, policies: Sequence[str]
     models = (Hash(keys.record(user_id, policy), record.FIELDS) for policy in policies)
     own = () if local is None else (Entry(keys.decisions(user_id), local.encode()),)
     shared, agenda = Hash(keys.shared(user_id), SHARED), Agenda(keys.agenda(user_id))
-    return (shared, *own, agenda, rules.due(user_id), Moment(), *models)
+    outbox = (Backlog(rules.models.outbox(user_id)),) if rules.logs else ()
+    return (shared, *own, agenda, rules.due(user_id), Moment(), *outbox, *models)

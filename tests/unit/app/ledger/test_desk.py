@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from app.decisions.desk import Desk
-from app.decisions.rules import Rules
+from app.ledger.desk import Desk
+from app.ledger.rules import Rules
 from app.policies.catalog import catalog
 from state import keys
 from state.errors import CorruptState

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.decisions.rules import Rules, reads
+from app.ledger.rules import Rules, reads
 from app.policies.catalog import catalog
 from state import keys
 from state.update.changes import Agenda, Entry, Hash, Moment, Score

@@ -1,7 +1,6 @@
 """The models of a user while a step runs: as they were read and as the step leaves them, and what they learn. Pure."""
 
-from collections.abc import Mapping, Sequence
-from math import copysign
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -9,9 +8,11 @@ import numpy as np
 
 from app.bandit.policy import Policy
 from app.bandit.ridge import Matrix, Vector
-from app.decisions.rules import Rules
+from app.decision_log.lines import Line, Taught
 from app.learning.fit import naming
 from app.learning.models import Model
+from app.ledger.rules import Rules
+from app.ledger.telling import Name, base
 from state import keys
 from state.update.changes import Change, Fields, Hash, More, Values, Write
 from state.values import record
@@ -30,6 +31,20 @@ class Desk:
         self._values = values
         self._models: dict[str, dict[bytes, bytes]] = {}
         self._writes: list[Write] = []
+        # How models changed since the last line told of it.
+        self._taught: dict[str, Taught] = {}
+
+    def seconds(self, now: int) -> int:
+        """The moment of a change (Unix seconds) for a replica by whose clock it is `now`."""
+        return now
+
+    def taken(self) -> dict[str, Taught]:
+        """How models changed since the last line told of it, for the next one."""
+        taught, self._taught = self._taught, {}
+        return taught
+
+    def tell(self, line: Callable[[Name], Line]) -> None:
+        """Have the log tell of a change, if there is one."""
 
     def model(self, policy: Policy) -> Model:
         """A model, as the steps before and this one have left it. Raises More and CorruptState."""
@@ -57,9 +72,24 @@ class Desk:
         model = self.model(policy)
         with naming(keys.record(self._user_id, policy.id)):
             fields = self._rules.models.learned(policy, model, x, reward, now)
-        name = self._rules.models.name(policy, model)
+        learned = Learned(policy.id, model.meta.updates + 1, self._rules.models.name(policy, model))
         self._save(policy, fields)
-        return Learned(policy.id, model.meta.updates + 1, name)
+        self._note(policy, model, learned)
+        return learned
+
+    def _note(self, policy: Policy, model: Model, learned: Learned) -> None:
+        """Note for the log how a model changes."""
+        if self._rules.logs:
+            own, columns = self._rules.models.fingerprints(policy, model)
+            had = learned.columns or own
+            self._taught[policy.id] = Taught(
+                own=own.decode(),
+                columns=columns.decode(),
+                updates=learned.updates,
+                had="" if had == columns else had.decode(),
+                forget=policy.forget,
+                baseline=policy.baseline,
+            )
 
     def teach(self, made: Record, reward: float, now: int) -> tuple[Record, list[str]]:
         """The record after every policy of the decision has learned `reward`, and the policies that are gone."""
@@ -85,6 +115,7 @@ class Desk:
             with naming(keys.record(self._user_id, policy.id)):
                 fields = self._rules.models.corrected(policy, model, x, learned, was=made.reward, now=reward)
             self._save(policy, fields)
+            self._note(policy, model, learned)
         kept = [] if reward is None else made.learned
         return msgspec.structs.replace(made, reward=reward, learned=kept), skipped
 
@@ -105,11 +136,11 @@ class Desk:
 
 def _briefly(made: Record) -> Record:
     """The record without what only its explanation needs: it stays for long, and there may be many."""
-    kept = [(label, value) for label, value in zip(made.labels, made.x, strict=True) if value or copysign(1, value) < 0]
+    kept = base(made.labels, made.x)
     return msgspec.structs.replace(
         made,
-        labels=[label for label, _ in kept],
-        x=[value for _, value in kept],
+        labels=list(kept),
+        x=list(kept.values()),
         by_policy=[Shadow(each.policy, []) for each in made.by_policy],
         evidence=None,
     )
@@ -118,6 +149,5 @@ def _briefly(made: Record) -> Record:
 def _row(policy: Policy, made: Record) -> Vector:
     """The columns (d) of the chosen candidate; a base column that is not kept is 0."""
     known = dict(zip(made.labels, made.x, strict=True))
-    base = np.array([[known.get(label, 0.0) for label in policy.encoder.labels]])
-    row: Vector = policy.columns.of(base)[0]
+    row: Vector = policy.columns.of(np.array([[known.get(label, 0.0) for label in policy.encoder.labels]]))[0]
     return row

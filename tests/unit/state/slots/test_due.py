@@ -4,8 +4,8 @@ import pytest
 from redis.exceptions import MovedError, NoPermissionError
 
 from state import keys
-from state.due import Due, Waiting
 from state.errors import CorruptState, StoreUnavailable
+from state.slots.due import Due, Waiting
 from tests.unit.state.wire import CUT, Wire
 
 pytestmark = pytest.mark.anyio
@@ -40,7 +40,7 @@ async def test_parts_from_a_random_one_on() -> None:
     others are left for the next time, and each user comes at some time."""
     wire, due = await wired(spans_users=False, ann=1, bob=1, cy=1)
     assert due.key("ann").startswith("oo:due:{")
-    assert due.key("ann") in keys.due_by_slot()
+    assert due.key("ann") in keys.by_slot(keys.due(None))
     assert await due.count(1) == 3
     assert [len(names) for names in wire.sent] == [512] * 32
     seen: set[str] = set()

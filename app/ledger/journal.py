@@ -1,0 +1,83 @@
+"""What the changes of a user share while a step runs: time, their count, and what the log is told of them. Pure."""
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from app.decision_log import lines
+from app.decision_log.lines import Line, Snapshot
+from app.ledger.desk import Desk
+from app.ledger.rules import Rules
+from app.ledger.telling import Name, begun
+from state import keys
+from state.update.changes import MOMENT, Emit, Fields, Hash, More, Values, Write
+from state.values import decision, record
+
+__all__ = ["Journal"]
+
+# How long one user's time may be ahead of Redis's clock, which has jumped back, before that is an error of the data.
+_FOREVER: Final = 253_402_300_799_999
+
+
+class Journal(Desk):
+    """The models of `user_id` in `values` and what the changes share; a user's first change gets the `epoch`."""
+
+    def __init__(self, rules: Rules, user_id: str, values: Values, epoch: bytes) -> None:
+        super().__init__(rules, user_id, values)
+        self._shared = keys.shared(user_id)
+        self.user = decision.decode_user(self._shared, list(values[self._shared]), epoch)
+        self._is_new = values[self._shared][0] is None
+        seconds, micros = values[MOMENT]
+        # What Redis's clock says (ms). It may jump back, a user's time does not.
+        self.clock = int(seconds) * 1_000 + int(micros) // 1_000
+        self.now = min(max(self.clock, self.user.last), _FOREVER)
+        self._lines: list[tuple[str, Line]] = []
+        if rules.logs and not self.user.logged:
+            self._begin()
+
+    def seconds(self, now: int) -> int:
+        """The user's time, in Unix seconds."""
+        return self.now // 1_000
+
+    def tell(self, line: Callable[[Name], Line], loop: str = "") -> None:
+        """Count a change, and have the log tell of it."""
+        self._changed(seq=1)
+        if self._rules.logs:
+            name = Name(self._user_id, self.user.epoch.decode(errors="replace"), self.user.seq, self.now)
+            self._lines.append((loop, line(name)))
+
+    def _begin(self) -> None:
+        """Have the log tell which models were there before it. Raises More for those that were not read."""
+        models = {policy: keys.record(self._user_id, policy) for policy in self._rules.policies}
+        lacking = [key for key in models.values() if key not in self._values]
+        if lacking:
+            raise More(tuple(Hash(key, record.FIELDS) for key in lacking))
+        there = {}
+        for policy, key in models.items():
+            a, b, meta, columns = self._values[key]
+            if a is not None and b is not None and meta is not None:
+                own = columns or self._rules.models.fingerprints(self._rules.policies[policy])[0]
+                there[policy] = Snapshot(a, b, meta, own.decode())
+        self.user = msgspec.structs.replace(self.user, logged=self.user.seq + 1)
+        if there or self.user.seq:
+            self.tell(lambda name: begun(name, there))
+
+    def _changed(self, *, opened: int = 0, records: int = 0, size: int = 0, seq: int = 0) -> None:
+        user = self.user
+        self.user = msgspec.structs.replace(
+            user,
+            seq=user.seq + seq,
+            last=self.now,
+            open=max(user.open + opened, 0),
+            records=max(user.records + records, 0),
+            bytes=max(user.bytes + size, 0),
+        )
+
+    def _written(self) -> list[Write]:
+        """The writes of what the changes share, and of the lines."""
+        logged = self.user.logged if self._rules.logs else 0
+        self.user = msgspec.structs.replace(self.user, last=self.now, logged=logged)
+        outbox = self._rules.models.outbox(self._user_id)
+        told = [Emit(outbox, loop, lines.encode(line)) for loop, line in self._lines]
+        return [Fields(self._shared, decision.encode_user(self.user)), *told]

@@ -1,0 +1,137 @@
+"""What the log is told of a user: lines made of what a transaction reads and writes. Pure."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from app.bandit.context import Context, Fields
+from app.decision_log.lines import Candidate, Decision, Outcome, Snapshot, State, Taught, What, moment
+from app.messages.decision_ids import decision_id
+from state.values.decision import Record
+
+__all__ = ["Became", "Name", "base", "begun", "decided", "first_reward", "first_score", "outcome"]
+
+
+class Name(msgspec.Struct, frozen=True):
+    """What names a line: the user, the epoch, the number in it; and the moment (ms)."""
+
+    user: str
+    epoch: str
+    seq: int
+    at: int
+
+
+class Became(msgspec.Struct, frozen=True):
+    """What became of a decision: its record before and after, and the reward that was told, or of a part of it."""
+
+    before: Record
+    after: Record
+    what: What
+    reward: float | None
+    part: str
+
+
+def decided(
+    name: Name,
+    local: str,
+    made: Record,
+    context: Context,
+    features: Sequence[Fields],
+    *,
+    explored: bool,
+    versions: Mapping[str, str],
+    priors: Mapping[str, int],
+) -> Decision:
+    """That a decision was made among candidates with these `features`, by policies of these versions."""
+    share = made.propensities[made.chosen]
+    return Decision(
+        id=decision_id(local, name.user),
+        user=name.user,
+        epoch=name.epoch,
+        seq=name.seq,
+        ts=moment(name.at),
+        loop=made.loop,
+        policy=made.policy,
+        arm="champion",
+        versions=dict(versions),
+        prior=dict(priors),
+        state=0,
+        seed=str(made.seed),
+        context=dict(context.moment),
+        user_features=dict(context.user),
+        candidates=[Candidate(one, dict(said)) for one, said in zip(made.ids, features, strict=True)],
+        x=base(made.labels, made.x),
+        propensities=made.propensities,
+        chosen=made.chosen,
+        propensity=share,
+        by_policy={each.policy: each.propensities for each in made.by_policy},
+        window_s=(made.deadline - made.decided) // 1_000,
+        default_reward=made.terms.default,
+        deferred=made.status == "deferred",
+        explored=explored,
+        score=made.score,
+    )
+
+
+def outcome(name: Name, local: str, became: Became, taught: Mapping[str, Taught], *, whole: bool) -> Outcome:
+    """What became of a decision, and how it changed models; with `whole` the line also has what they learned from, for
+    a decision that the log does not have."""
+    before, after = became.before, became.after
+    return Outcome(
+        id=decision_id(local, name.user),
+        user=name.user,
+        epoch=name.epoch,
+        seq=name.seq,
+        born=after.born,
+        n=after.n,
+        ts=moment(name.at),
+        what=became.what,
+        reward=became.reward,
+        total=after.reward,
+        late=after.late,
+        learned=list(taught),
+        loop=after.loop,
+        decided=moment(after.decided),
+        part=became.part,
+        was=before.reward,
+        taught=dict(taught),
+        x=base(before.labels, before.x) if whole else None,
+    )
+
+
+def begun(name: Name, models: Mapping[str, Snapshot]) -> State:
+    """That these models were there before the log."""
+    return State(user=name.user, epoch=name.epoch, seq=name.seq, ts=moment(name.at), what="begun", models=dict(models))
+
+
+def first_score(name: Name, policy: str, *, explored: bool) -> State:
+    """That a route of the first system chose."""
+    return State(
+        user=name.user,
+        epoch=name.epoch,
+        seq=name.seq,
+        ts=moment(name.at),
+        what="score",
+        policy=policy,
+        explored=explored,
+    )
+
+
+def first_reward(name: Name, policy: str, x: dict[str, float], reward: float, taught: Taught | None) -> State:
+    """That a route of the first system learned."""
+    return State(
+        user=name.user,
+        epoch=name.epoch,
+        seq=name.seq,
+        ts=moment(name.at),
+        what="reward",
+        policy=policy,
+        x=x,
+        reward=reward,
+        taught=taught,
+    )
+
+
+def base(labels: Sequence[str], x: Sequence[float]) -> dict[str, float]:
+    """Base columns by name, without those that are 0."""
+    return {label: value for label, value in zip(labels, x, strict=True) if value}
