@@ -19,6 +19,7 @@ from app import settings as environment
 from app.api.classic import classic_routes
 from app.api.decisions import decision_routes
 from app.api.health import health_routes
+from app.api.loops import loop_routes
 from app.api.metrics import metrics_routes
 from app.api.reference import schema_routes
 from app.api.tips import generate_routes
@@ -116,10 +117,10 @@ def create_app(
         *decision_routes(
             Maker(rules, metrics, chance=chance),
             outcomes,
-            lambda: tuple(rows.catalog.loops.values()),
             max_body_bytes=settings.max_body_bytes,
             precedence=precedence,
         ),
+        *loop_routes(rules.plans),
         *user_routes(users),
         *generate_routes(chat, versions, settings.max_body_bytes, precedence, metrics),
         *health_routes(store, consumers.health, draining, __version__),

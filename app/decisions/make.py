@@ -1,6 +1,7 @@
 """Make a decision that has an id: its policies choose, it is kept, and its outcome can be told by the id later."""
 
 import random
+from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -38,9 +39,11 @@ class Made(msgspec.Struct, frozen=True):
 
 
 class Observer(Protocol):
-    """Gets every decision."""
+    """Gets every decision, and the features that had no value in it."""
 
     def decided(self, policy: str, *, explored: bool) -> None: ...
+
+    def lacked(self, loop: str, features: Iterable[str]) -> None: ...
 
 
 class Maker:
@@ -59,9 +62,9 @@ class Maker:
         plan = self._rules.plans.get(asked.loop)
         if plan is None:
             raise BadDecision(f"loop: there is no {asked.loop!r}, there are {', '.join(self._rules.plans)}")
-        asked.check(plan)
+        unread = asked.check(plan)
         allowed = asked.allowed()
-        base, _ = plan.encoder.encode(asked.context, [asked.seen(place) for place in allowed])
+        base, missing = plan.encoder.encode(asked.context, [asked.seen(place) for place in allowed])
         digest = asked.digest()
         # Drawn outside the step: when the step runs again after a lost race, it makes the same draws.
         seed, epoch = self._chance.getrandbits(SEED_BITS), b"%016x" % self._chance.getrandbits(SEED_BITS)
@@ -87,6 +90,9 @@ class Maker:
         done, choice = await self._rules.models.update(user_id, (*wanted, List(keys.history(user_id))), step)
         if choice is not None:
             self._observer.decided(done.record.policy, explored=choice.explored)
+            lacking = set(missing)
+            plan.unread.note(unread, lacking)
+            self._observer.lacked(plan.loop.name, lacking)
         return done
 
 

@@ -5,6 +5,7 @@ PROMETHEUS_MULTIPROC_DIR is set before it is imported; a scrape of any process t
 """
 
 import asyncio
+from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -65,6 +66,8 @@ class Metrics:
         epsilon = series.EPSILON.made(registry)
         self._outcomes = series.DECISION_OUTCOMES.made(registry)
         self._every_decision = decisions
+        self._lacked = series.LACKED.made(registry)
+        self._lacking: Counts[tuple[str, str]] = Counts()  # since they were settled last
         # Looked up once, so that counting is one addition. It also creates each series at 0.
         self._decisions = {policy: _either(decisions, policy) for policy in policies}
         self._rewards = {
@@ -117,6 +120,10 @@ class Metrics:
         if counters is None:  # of a policy file that was read after the start
             counters = self._decisions[policy] = _either(self._every_decision, policy)
         counters[explored].inc()
+
+    def lacked(self, loop: str, features: Iterable[str]) -> None:
+        """Count the features that had no value in a decision."""
+        self._lacking.update((loop, feature) for feature in features)
 
     def became(self, loop: str, outcome: str) -> None:
         """Count what became of what was told of a decision."""
@@ -193,6 +200,9 @@ class Metrics:
     def _settle(self) -> None:
         for times in (self._batch, self._flush, *self._routes.values()):
             times.settle()
+        lacking, self._lacking = self._lacking, Counts()
+        for labels, count in lacking.items():
+            self._lacked.labels(*labels).inc(count)
         self._inside.set(self.inside)
         self._most.set(self.most)
         for name, consumer in (self._nats().consumers if self._nats else {}).items():

@@ -25,6 +25,7 @@ __all__ = [
     "GENERATION_SECONDS",
     "HAPPENINGS",
     "INSIDE",
+    "LACKED",
     "METHODS",
     "MOST",
     "OUTCOMES",
@@ -108,6 +109,9 @@ REWARDS: Final = Count("oo_rewards", "Rewards, by the nearest of the known value
 REPLAYED: Final = Count("oo_rewards_replayed", "Rewards whose idempotency key was known", ("policy",))
 DECISION_OUTCOMES: Final = Count(
     "oo_decision_outcomes", "What was told of decisions, and what became of it", ("loop", "outcome")
+)
+LACKED: Final = Count(
+    "oo_features_unread", "Decisions in which a feature had no value that can be read", ("loop", "feature")
 )
 EPSILON: Final = Level("oo_policy_epsilon", "Probability with which a policy explores", "max", ("policy",))
 

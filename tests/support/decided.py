@@ -2,6 +2,7 @@
 
 import random
 from collections import ChainMap
+from collections.abc import Iterable
 from typing import Any
 
 from app.bandit.context import Context
@@ -75,6 +76,8 @@ async def made(store: Store, user: str, *local: str, loop: str = "quiet") -> lis
 
     class Nobody:
         def decided(self, policy: str, *, explored: bool) -> None: ...
+
+        def lacked(self, loop: str, features: Iterable[str]) -> None: ...
 
     maker = Maker(rules(store), Nobody(), chance=random.Random(f"{user} {local}"))
     return [await maker.make(asked(user, one, loop)) for one in local]

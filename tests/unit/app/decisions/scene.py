@@ -1,7 +1,7 @@
 """What decisions are tried with: candidates, an embedded store, and an observer that notes what it gets."""
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -38,9 +38,13 @@ class Noted:
         self.decisions: list[tuple[str, bool]] = []
         self.rewards: list[tuple[str, float, bool]] = []
         self.outcomes: list[tuple[str, str]] = []
+        self.lacking: list[tuple[str, list[str]]] = []
 
     def decided(self, policy: str, *, explored: bool) -> None:
         self.decisions.append((policy, explored))
+
+    def lacked(self, loop: str, features: Iterable[str]) -> None:
+        self.lacking.append((loop, sorted(features)))
 
     def became(self, loop: str, outcome: str) -> None:
         self.outcomes.append((loop, outcome))
