@@ -58,6 +58,7 @@ from app.tips.chat import untraced as untraced_call
 from state.redis.connect import open_servers
 from state.redis.servers import Servers
 from state.store import Store
+from state.update.idle import Idle
 
 if TYPE_CHECKING:
     from app.observe.tracing import Tracing
@@ -88,7 +89,7 @@ def create_app(
     rows = Serving(partial(read_catalog, settings))
     metrics = _metrics(rows)
     tracing = _tracing()
-    store = _store(settings, servers, metrics, tracing)
+    store = _store(settings, servers, metrics, tracing, Idle(settings.idle_user_days, rows))
     models, priors = Models(store, rows), Priors(store.shared, rows)
     rules = Rules(models, priors, rows, Plans(lambda: rows.catalog), settings.decision_grace_seconds * 1_000)
     access = Access(settings.api_keys.reveal(), store, settings.rate_limit_per_second, metrics.uncounted)
@@ -168,7 +169,7 @@ def _servers(settings: Settings) -> Servers:
         raise SettingsError(f"REDIS_URL: {error}") from None
 
 
-def _store(settings: Settings, servers: Servers, metrics: Metrics, tracing: "Tracing | None") -> Store:
+def _store(settings: Settings, servers: Servers, metrics: Metrics, tracing: "Tracing | None", idle: Idle) -> Store:
     return (tracing.store if tracing else Store)(
         servers,
         timeout=settings.store_timeout_seconds,
@@ -176,6 +177,7 @@ def _store(settings: Settings, servers: Servers, metrics: Metrics, tracing: "Tra
         marker_seconds=settings.idempotency_ttl_seconds,
         wait_replicas=wait_replicas_of(settings),
         observe=metrics.flushed,
+        idle=idle,
     )
 
 

@@ -18,10 +18,12 @@ __all__ = [
     "DECISIONS",
     "EVERYONE",
     "HISTORY",
+    "IDLE",
     "INDEX",
     "INDEXED_SINCE",
     "POLICIES",
     "PRIORS",
+    "SEEN",
     "SHARED",
     "SYNC",
     "USED",
@@ -56,6 +58,8 @@ INDEX: Final = "once"
 SHARED: Final = "u"
 DECISIONS: Final = "d"
 AGENDA: Final = "t"
+# String that expires: the moment (Unix ms) at which all of these keys expire, of a user who does.
+SEEN: Final = "seen"
 # String: the Unix time since which every marker is in its user's index.
 INDEXED_SINCE: Final = "oo:indexed-since"
 # Hash: the columns of models by fingerprint.
@@ -66,6 +70,8 @@ USED: Final = "oo:columns:used"
 POLICIES: Final = "oo:policies"
 # Hash: the prior of each policy.
 PRIORS: Final = "oo:priors"
+# String: since users were given a moment at which they expire, for how many days last.
+IDLE: Final = "oo:idle"
 # The glob pattern of all keys of all users.
 EVERYONE: Final = "oo:{*}:*"
 
@@ -79,7 +85,7 @@ _DUE: Final = "oo:due"
 _SLOTS: Final = 16_384
 _POLICY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # As the last part of a key these words have another meaning.
-_TAKEN: Final = frozenset({HISTORY, SYNC, INDEX, SHARED, DECISIONS, AGENDA, "flight"})
+_TAKEN: Final = frozenset({HISTORY, SYNC, INDEX, SHARED, DECISIONS, AGENDA, SEEN, "flight"})
 
 
 @lru_cache(1_024)
@@ -117,7 +123,7 @@ def kind_of(key: str) -> str:
 
 
 def fixed(policies: Iterable[str]) -> list[str]:
-    """The last parts of all keys that a user may have under `policies`, without idempotency keys and their index."""
+    """The last parts of all keys with data of a user under `policies`, without idempotency keys and their index."""
     return [*policies, HISTORY, SYNC, SHARED, DECISIONS, AGENDA]
 
 

@@ -23,8 +23,8 @@ from state.redis.exchange import Command, exchange, raise_for
 from state.redis.failure import TROUBLE, Outage, reason
 from state.redis.servers import Servers
 from state.shared import Shared
-from state.update.batch import Operation
-from state.update.changes import Change, Once, Read, Remove, Schedule, Score, Step, Watched
+from state.update.changes import Change, Once, Operation, Read, Remove, Schedule, Score, Step, Watched
+from state.update.idle import Idle
 from state.update.transaction import RESERVE, Flush, Lane, Transactions, fail
 
 __all__ = ["Store"]
@@ -42,8 +42,8 @@ class Store:
 
     `timeout` (seconds) limits every call. `wait_replicas` Redis replicas must have a write before it is acknowledged;
     None is 1 where a replica may become the master, and else 0. `observe` gets every flush.
-    All methods raise StoreUnavailable when Redis fails, ConflictError when other writers always came first, and
-    CorruptState for a key that holds something else.
+    `idle` says when users expire who do not return. All methods raise StoreUnavailable when Redis fails, ConflictError
+    when other writers always came first, and CorruptState for a key that holds something else.
     """
 
     def __init__(
@@ -55,7 +55,9 @@ class Store:
         marker_seconds: int,
         wait_replicas: int | None = 0,
         observe: Callable[[Flush], None] = lambda _: None,
+        idle: Idle | None = None,
     ) -> None:
+        self.idle = idle or Idle()
         self._servers = servers
         self._timeout = timeout
         self._history_size = history_size
@@ -68,6 +70,7 @@ class Store:
             wait_replicas=wait_replicas,
             observe=observe,
             outage=self._outage,
+            idle=self.idle,
         )
         self._eraser = Eraser(servers, timeout=timeout, marker_seconds=marker_seconds, outage=self._outage)
         self._asker = Asker(servers, timeout=timeout, outage=self._outage)
@@ -121,6 +124,10 @@ class Store:
     async def note_index(self) -> None:
         """Note in Redis, unless it is noted already, that from now on idempotency keys are in their user's index."""
         await self._eraser.note_index()
+
+    async def note_idle(self) -> None:
+        """Note in Redis that users expire; if they do not, find out whether some were given a moment before."""
+        self.idle.ends = await self.shared.note_idle(self.idle.days)
 
     async def read(self, key: str, fields: tuple[bytes, ...]) -> Sequence[bytes | None]:
         """The values of `fields` of the hash `key`, None for a missing one."""

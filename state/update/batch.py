@@ -4,7 +4,6 @@ Operations are applied in order of arrival, each to what the one before it left.
 wrong type, fails alone.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,11 +26,10 @@ from state.update.changes import (
     List,
     Moment,
     More,
-    Once,
+    Operation,
     Read,
     Schedule,
     Score,
-    Step,
     Watched,
     Write,
     entry,
@@ -39,24 +37,11 @@ from state.update.changes import (
     moved,
     place,
 )
+from state.update.idle import Idle, present
 from state.update.index import Index
 from state.update.pending import Pending
 
-__all__ = ["Batch", "Operation"]
-
-
-class Operation(msgspec.Struct, eq=False, kw_only=True):
-    """A change of one user that waits to be made: `step`, applied to what `reads` name.
-
-    `deadline` is in the event loop's time; `done` gets the result.
-    """
-
-    user: str
-    deadline: float
-    done: asyncio.Future[Any]
-    reads: tuple[Read, ...]
-    step: Step[Any]
-    once: Once[Any] | None = None
+__all__ = ["Batch"]
 
 
 class _Failure(msgspec.Struct, frozen=True):
@@ -69,7 +54,16 @@ class Batch:
     `now` is in Unix seconds.
     """
 
-    def __init__(self, operations: Sequence[Operation], *, history_size: int, marker_seconds: int, now: int) -> None:
+    def __init__(
+        self,
+        operations: Sequence[Operation],
+        *,
+        history_size: int,
+        marker_seconds: int,
+        now: int,
+        idle: Idle | None = None,
+    ) -> None:
+        self._idle = idle or Idle()
         self._operations = operations
         self._history_size = history_size
         self._marker_seconds = marker_seconds
@@ -89,6 +83,11 @@ class Batch:
         for operation in self._operations:
             for read in operation.reads:
                 self._note(read)
+        self._seen: dict[str, str] = {}  # by user, if anyone expires
+        if self._idle.is_on:
+            self._seen = {operation.user: keys.of(operation.user, keys.SEEN) for operation in self._operations}
+            self._plain |= {key: ("GET", key) for key in self._seen.values()} | {MOMENT: ("TIME",)}
+        self._there: set[str] = set()  # keys that exist, as far as it was read
         once = [(operation.once.key, operation.user) for operation in self._operations if operation.once is not None]
         self._markers = dict.fromkeys(key for key, _ in once)
         self._indexes = {
@@ -132,7 +131,7 @@ class Batch:
         What may be removed is watched too, for a removal that arrives late must not take what was written since.
         Indexes are not: two replicas may add to one at the same time.
         """
-        reads: list[Command] = [("WATCH", flight, *self._hashes, *self._markers, *self._watched)]
+        reads: list[Command] = [("WATCH", flight, *self._hashes, *self._markers, *self._watched, *self._seen.values())]
         reads += [("HMGET", key, *fields) for key, fields in self._hashes.items()]
         reads += [("LLEN", key) for key in self._lists]
         reads += [("GET", key) for key in self._markers]
@@ -151,6 +150,8 @@ class Batch:
             if isinstance(self._values[name], bytes):
                 self._values[name] = float(self._values[name])
         self._odd = {key for key, value in self._values.items() if isinstance(value, ResponseError)}
+        if self._seen:
+            self._there = present(self._values)
         for operation in self._operations:
             try:
                 self._results.append(self._step(operation))
@@ -227,6 +228,7 @@ class Batch:
             else:
                 self._show({entry(key, member): score for member, score in write.scores.items()})
         elif type(write) is not Append:
+            self._there.discard(key)
             self._values[key] = NOTHING if key in self._agendas else (None,) * len(self._hashes.get(key, ()))
             fields = [name for name in self._plain if name.startswith(f"{key} ")]
             self._odd -= {key, *fields}
@@ -244,4 +246,4 @@ class Batch:
             writes.append(("SET", key, request, "EX", self._marker_seconds))
         for key, kinds in self._added.items():
             writes += self._indexes[key].add(kinds, self._values[key])
-        return writes
+        return [*writes, *self._idle.commands(self._seen, self._pending, self._there, self._values)]

@@ -3,6 +3,7 @@
 A step is a pure function from values to a `Change`. It may run several times, each time on newer values.
 """
 
+import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar
@@ -26,6 +27,7 @@ __all__ = [
     "More",
     "Next",
     "Once",
+    "Operation",
     "Read",
     "Remove",
     "Schedule",
@@ -182,6 +184,20 @@ class Once(msgspec.Struct, Generic[T], frozen=True):
     key: str
     request: bytes
     seen: T
+
+
+class Operation(msgspec.Struct, eq=False, kw_only=True):
+    """A change of one user that waits to be made: `step`, applied to what `reads` name.
+
+    `deadline` is in the event loop's time; `done` gets the result.
+    """
+
+    user: str
+    deadline: float
+    done: asyncio.Future[Any]
+    reads: tuple[Read, ...]
+    step: Step[Any]
+    once: Once[Any] | None = None
 
 
 class Next(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 import msgspec
@@ -20,7 +21,9 @@ from state.errors import ConflictError, StoreError, StoreUnavailable
 from state.redis.exchange import Command, exchange, raise_for
 from state.redis.failure import TROUBLE, Outage, pause_or_give_up, reason
 from state.redis.servers import Servers
-from state.update.batch import Batch, Operation
+from state.update.batch import Batch
+from state.update.changes import Operation
+from state.update.idle import Idle
 
 __all__ = ["RESERVE", "Flush", "Lane", "Transactions", "fail"]
 
@@ -80,7 +83,7 @@ class Transactions:
 
     `timeout` (seconds) is all the time of an operation. `wait_replicas` Redis replicas must have a write before it is
     acknowledged; None is 1 where a replica may become the master, and else 0. `observe` gets every flush, and `outage`
-    the error that it ended with.
+    the error that it ended with. `idle` says when users expire.
     """
 
     def __init__(
@@ -93,11 +96,11 @@ class Transactions:
         wait_replicas: int | None,
         observe: Callable[[Flush], None],
         outage: Outage,
+        idle: Idle | None = None,
     ) -> None:
         self._servers = servers
         self._timeout = timeout
-        self._history_size = history_size
-        self._marker_seconds = marker_seconds
+        self._batch = partial(Batch, history_size=history_size, marker_seconds=marker_seconds, idle=idle)
         self._wait_replicas = wait_replicas
         self._observe = observe
         self._outage = outage
@@ -135,12 +138,7 @@ class Transactions:
         conflicts = failures = 0
         try:
             while conflicts < tries:
-                batch = Batch(
-                    operations,
-                    history_size=self._history_size,
-                    marker_seconds=self._marker_seconds,
-                    now=int(time.time()),
-                )
+                batch = self._batch(operations, now=int(time.time()))
                 attempt = await self._attempt(lane, flight, batch, deadline - self._timeout * RESERVE)
                 doubtful = isinstance(attempt, _Failure) and attempt.in_doubt
                 if doubtful and await self._was_applied(lane, flight, deadline):

@@ -12,8 +12,7 @@ from state.redis.connect import open_servers
 from state.redis.exchange import exchange
 from state.redis.servers import Servers
 from state.store import Store
-from state.update.batch import Operation
-from state.update.changes import Append, Change, Fields, Hash, List, Once, Remove, Step, Values
+from state.update.changes import Append, Change, Fields, Hash, List, Once, Operation, Remove, Step, Values
 from state.update.transaction import Flush
 from tests.support.faults import Proxy
 from tests.support.redis_servers import RedisServer, redis_server

@@ -7,8 +7,8 @@ import pytest
 from state import keys
 from state.errors import KeyReused
 from state.redis.exchange import Command
-from state.update.batch import Batch, Operation
-from state.update.changes import Append, Change, Fields, Hash, List, Once, Remove, Values, Watched
+from state.update.batch import Batch
+from state.update.changes import Append, Change, Fields, Hash, List, Once, Operation, Remove, Values, Watched
 
 pytestmark = pytest.mark.anyio
 

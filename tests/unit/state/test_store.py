@@ -10,8 +10,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 from state import keys
 from state.errors import CorruptState, StoreUnavailable
 from state.store import Store
-from state.update.batch import Operation
-from state.update.changes import Append, Change, Fields, Hash, List, Values
+from state.update.changes import Append, Change, Fields, Hash, List, Operation, Values
 from state.update.transaction import Flush
 from tests.unit.state.wire import CUT, LOSE, Wire
 

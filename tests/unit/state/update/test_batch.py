@@ -10,7 +10,7 @@ from redis.exceptions import ResponseError
 
 from state import keys
 from state.errors import CorruptState, KeyReused
-from state.update.batch import Batch, Operation
+from state.update.batch import Batch
 from state.update.changes import (
     MOMENT,
     NOTHING,
@@ -26,6 +26,7 @@ from state.update.changes import (
     More,
     Next,
     Once,
+    Operation,
     Read,
     Remove,
     Schedule,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state.update.batch import Batch, Operation
+from state.update.batch import Batch
 from state.update.changes import (
     AGENDA,
     FEW,
@@ -24,6 +24,7 @@ from state.update.changes import (
     Moment,
     Next,
     Once,
+    Operation,
     Read,
     Remove,
     Schedule,

@@ -11,7 +11,6 @@ from state.errors import ConflictError, StoreError, StoreUnavailable
 from state.redis.exchange import exchange
 from state.redis.failure import Outage
 from state.update import transaction
-from state.update.batch import Operation
 from state.update.changes import (
     MOMENT,
     Append,
@@ -22,6 +21,7 @@ from state.update.changes import (
     List,
     Moment,
     More,
+    Operation,
     Read,
     Step,
     Values,
