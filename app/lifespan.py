@@ -176,10 +176,12 @@ async def _advise(servers: Servers, settings: Settings) -> None:
 
 
 async def _note_index(store: Store) -> None:
-    """Have Redis remember since when idempotency keys are indexed by user, as soon as it answers."""
+    """Have Redis remember since when idempotency keys are indexed by user, and whether users expire, as soon as it
+    answers."""
     while True:
         try:
             await store.note_index()
+            await store.note_idle()
         except StoreError:
             await asyncio.sleep(_NOTE_SECONDS)
         else:

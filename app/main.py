@@ -19,6 +19,7 @@ from app import settings as environment
 from app.api.classic import classic_routes
 from app.api.decisions import decision_routes
 from app.api.health import health_routes
+from app.api.loops import loop_routes
 from app.api.metrics import metrics_routes
 from app.api.reference import schema_routes
 from app.api.tips import generate_routes
@@ -56,6 +57,7 @@ from app.tips.chat import untraced as untraced_call
 from state.redis.connect import open_servers
 from state.redis.servers import Servers
 from state.store import Store
+from state.update.idle import Idle
 
 if TYPE_CHECKING:
     from app.observe.tracing import Tracing
@@ -86,7 +88,7 @@ def create_app(
     rows = Serving(partial(read_catalog, settings))
     metrics = _metrics(rows)
     tracing = _tracing()
-    store = _store(settings, servers, metrics, tracing)
+    store = _store(settings, servers, metrics, tracing, Idle(settings.idle_user_days, rows))
     models, priors = Models(store, rows), Priors(store.shared, rows)
     rules = _rules(settings, rows, models, priors, metrics)
     access = Access(settings.api_keys.reveal(), store, settings.rate_limit_per_second, metrics.uncounted)
@@ -115,10 +117,10 @@ def create_app(
         *decision_routes(
             Maker(rules, chance=chance),
             outcomes,
-            lambda: tuple(rows.catalog.loops.values()),
             max_body_bytes=settings.max_body_bytes,
             precedence=precedence,
         ),
+        *loop_routes(rules.plans),
         *user_routes(users),
         *generate_routes(chat, versions, settings.max_body_bytes, precedence, metrics),
         *health_routes(store, consumers.health, draining, __version__),
@@ -166,7 +168,7 @@ def _servers(settings: Settings) -> Servers:
         raise SettingsError(f"REDIS_URL: {error}") from None
 
 
-def _store(settings: Settings, servers: Servers, metrics: Metrics, tracing: "Tracing | None") -> Store:
+def _store(settings: Settings, servers: Servers, metrics: Metrics, tracing: "Tracing | None", idle: Idle) -> Store:
     return (tracing.store if tracing else Store)(
         servers,
         timeout=settings.store_timeout_seconds,
@@ -174,6 +176,7 @@ def _store(settings: Settings, servers: Servers, metrics: Metrics, tracing: "Tra
         marker_seconds=settings.idempotency_ttl_seconds,
         wait_replicas=wait_replicas_of(settings),
         observe=metrics.flushed,
+        idle=idle,
     )
 
 

@@ -114,6 +114,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=0, le=2_592_000, description="how long a decision is kept after its window, for late rewards")
     ] = 3_600
 
+    idle_user_days: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=36_500,
+            description="days after which a user who does not return is forgotten; 0: never; more than the longest "
+            "window of a loop and DECISION_GRACE_SECONDS together",
+        ),
+    ] = 0
+
     max_body_bytes: Annotated[
         int, Meta(ge=1_024, le=268_435_456, description="largest request body; a larger one is answered 413")
     ] = 2_097_152

@@ -80,7 +80,7 @@ class Eraser:
             looks: list[Command] = [("EXISTS", name) for name in names]
             [_, members, *there] = await exchange_or_raise(connection, [*watch, *looks], self._timeout)
             markers = [keys.of(user_id, kind) for kind in index.kinds(members)] if isinstance(members, list) else []
-            every = list(dict.fromkeys([*names, *markers, own]))
+            every = list(dict.fromkeys([*names, *markers, own, keys.of(user_id, keys.SEEN)]))
             # Decisions watch a key of these, so one that is being made starts over and adds to the index again.
             index_of_due: Command = ("ZREM", keys.due(None if self._servers.spans_users else user_id), user_id)
             commands: list[Command] = [("MULTI",), *(("DEL", name) for name in every), index_of_due, ("EXEC",)]
@@ -108,7 +108,7 @@ class Eraser:
 
     async def _search(self, user_id: str) -> list[str]:
         """All keys of the user that exist now, found by the beginning of their names."""
-        pattern = keys.everything(user_id)
+        pattern = keys.of(user_id, "*")
         async with borrow(self._servers.connection(pattern), self._timeout) as connection:
             await exchange_or_raise(
                 connection, [("EXISTS", keys.draft(user_id))], self._timeout

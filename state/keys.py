@@ -18,10 +18,12 @@ __all__ = [
     "DECISIONS",
     "EVERYONE",
     "HISTORY",
+    "IDLE",
     "INDEX",
     "INDEXED_SINCE",
     "POLICIES",
     "PRIORS",
+    "SEEN",
     "SHARED",
     "SYNC",
     "USED",
@@ -30,7 +32,6 @@ __all__ = [
     "decisions",
     "draft",
     "due",
-    "everything",
     "fixed",
     "flight",
     "history",
@@ -57,6 +58,8 @@ INDEX: Final = "once"
 SHARED: Final = "u"
 DECISIONS: Final = "d"
 AGENDA: Final = "t"
+# String that expires: the moment (Unix ms) at which all of these keys expire, of a user who does.
+SEEN: Final = "seen"
 # String: the Unix time since which every marker is in its user's index.
 INDEXED_SINCE: Final = "oo:indexed-since"
 # Hash: the columns of models by fingerprint.
@@ -67,6 +70,8 @@ USED: Final = "oo:columns:used"
 POLICIES: Final = "oo:policies"
 # Hash: the prior of each policy.
 PRIORS: Final = "oo:priors"
+# String: since users were given a moment at which they expire, for how many days last.
+IDLE: Final = "oo:idle"
 # The glob pattern of all keys of all users.
 EVERYONE: Final = "oo:{*}:*"
 
@@ -81,7 +86,7 @@ _OUTBOX: Final = "oo:outbox"
 _SLOTS: Final = 16_384
 _POLICY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # As the last part of a key these words have another meaning.
-_TAKEN: Final = frozenset({HISTORY, SYNC, INDEX, SHARED, DECISIONS, AGENDA, "flight"})
+_TAKEN: Final = frozenset({HISTORY, SYNC, INDEX, SHARED, DECISIONS, AGENDA, SEEN, "flight"})
 
 
 @lru_cache(1_024)
@@ -103,11 +108,6 @@ def parse(key: str) -> tuple[str, str] | None:
     return (user_id, found["kind"]) if of(user_id, found["kind"]) == key else None
 
 
-def everything(user_id: str) -> str:
-    """The glob pattern of all keys of a user. The id needs no escapes: it is percent-encoded."""
-    return of(user_id, "*")
-
-
 def models(policy_id: str) -> str:
     """The glob pattern of the models of all users under a policy, whose id needs no escapes."""
     return f"oo:{{*}}:{policy_id}"
@@ -119,7 +119,7 @@ def kind_of(key: str) -> str:
 
 
 def fixed(policies: Iterable[str]) -> list[str]:
-    """The last parts of all keys that a user may have under `policies`, without idempotency keys and their index."""
+    """The last parts of all keys with data of a user under `policies`, without idempotency keys and their index."""
     return [*policies, HISTORY, SYNC, SHARED, DECISIONS, AGENDA]
 
 

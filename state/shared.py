@@ -69,6 +69,13 @@ class Shared:
         found: Iterable[bytes] = await self._asker.ask(keys.POLICIES, ("SMEMBERS", keys.POLICIES))
         return sorted(each.decode(errors="replace") for each in found)
 
+    async def note_idle(self, days: int) -> bool:
+        """Note that users expire after so many days; with 0, whether they ever did."""
+        if days:
+            await self._asker.ask(keys.IDLE, ("SET", keys.IDLE, days))
+            return False
+        return await self._asker.ask(keys.IDLE, ("GET", keys.IDLE)) is not None
+
     async def priors(self) -> dict[str, bytes]:
         """What `write_prior` wrote, by policy."""
         return {name.decode(errors="replace"): text for name, text in await self._all(keys.PRIORS)}

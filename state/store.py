@@ -25,6 +25,7 @@ from state.shared import Shared
 from state.slots.due import Due
 from state.slots.outbox import Outbox
 from state.update.changes import Change, Once, Read, Remove, Schedule, Score, Step, Watched
+from state.update.idle import Idle
 from state.update.operation import Emitted, Flush, Operation, fail
 from state.update.transaction import RESERVE, Lane, Transactions
 
@@ -43,9 +44,8 @@ class Store:
 
     `timeout` (seconds) limits every call. `wait_replicas` Redis replicas must have a write before it is acknowledged;
     None is 1 where a replica may become the master, and else 0. `observe` gets every flush, and `emitted` what it added
-    to streams.
-    All methods raise StoreUnavailable when Redis fails, ConflictError when other writers always came first, and
-    CorruptState for a key that holds something else.
+    to streams. `idle` says when users expire who do not return. All methods raise StoreUnavailable when Redis fails,
+    ConflictError when other writers always came first, and CorruptState for a key that holds something else.
     """
 
     def __init__(
@@ -58,7 +58,9 @@ class Store:
         wait_replicas: int | None = 0,
         observe: Callable[[Flush], None] = lambda _: None,
         emitted: Callable[[list[Emitted]], None] = lambda _: None,
+        idle: Idle | None = None,
     ) -> None:
+        self.idle = idle or Idle()
         self._servers = servers
         self._timeout = timeout
         self._history_size = history_size
@@ -72,6 +74,7 @@ class Store:
             observe=observe,
             outage=self._outage,
             emitted=emitted,
+            idle=self.idle,
         )
         self._eraser = Eraser(servers, timeout=timeout, marker_seconds=marker_seconds, outage=self._outage)
         self._asker = Asker(servers, timeout=timeout, outage=self._outage)
@@ -126,6 +129,10 @@ class Store:
     async def note_index(self) -> None:
         """Note in Redis, unless it is noted already, that from now on idempotency keys are in their user's index."""
         await self._eraser.note_index()
+
+    async def note_idle(self) -> None:
+        """Note in Redis that users expire; if they do not, find out whether some were given a moment before."""
+        self.idle.ends = await self.shared.note_idle(self.idle.days)
 
     async def read(self, key: str, fields: tuple[bytes, ...]) -> Sequence[bytes | None]:
         """The values of `fields` of the hash `key`, None for a missing one."""

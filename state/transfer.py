@@ -19,6 +19,7 @@ from state.redis.scan import scan_all
 from state.redis.servers import Servers, borrow
 from state.sorter import Sorter
 from state.update.changes import members
+from state.update.idle import Idle, milliseconds
 from state.values.stored import Stored
 
 __all__ = ["Page", "Transfer", "all_results", "decode_replies", "read_commands", "write_command"]
@@ -45,10 +46,11 @@ _Act = Callable[[AbstractConnection, list[Stored]], Awaitable[int]]
 class Transfer:
     """Reads and writes keys of all users behind `servers`; each round trip has `patience` (seconds).
 
-    All methods raise StoreUnavailable.
+    `idle` says when users expire of whom keys are written. All methods raise StoreUnavailable.
     """
 
-    def __init__(self, servers: Servers, *, patience: float) -> None:
+    def __init__(self, servers: Servers, *, patience: float, idle: Idle | None = None) -> None:
+        self._idle = idle or Idle()
         self._servers = servers
         self._patience = patience
 
@@ -73,7 +75,7 @@ class Transfer:
         with as_unavailable():
             async with aclosing(scan_all(self._servers, keys.EVERYONE, patience=self._patience)) as pages:
                 async for connection, names in pages:
-                    yield len(names), await self._note(connection, names, sorter, {*fixed, keys.INDEX})
+                    yield len(names), await self._note(connection, names, sorter, {*fixed, keys.INDEX, keys.SEEN})
 
     async def _note(
         self, connection: AbstractConnection, names: Sequence[str], sorter: Sorter, fixed: Container[str]
@@ -131,6 +133,7 @@ class Transfer:
         for item in group:
             key = keys.of(item.user, item.kind)
             commands += [("DEL", key), write_command(key, item)]
+        commands += await self._expiries(connection, group)
         await self._transaction(connection, commands)
         return len(group)
 
@@ -141,8 +144,16 @@ class Transfer:
             key = keys.of(item.user, item.kind)
             draft = keys.draft(item.user)
             commands += [write_command(draft, item), ("RENAMENX", draft, key), ("DEL", draft)]
-        replies = await self._transaction(connection, commands)
-        return sum(map(bool, replies[1::3]))
+        replies = await self._transaction(connection, [*commands, *await self._expiries(connection, group)])
+        return sum(map(bool, replies[1 : len(commands) : 3]))
+
+    async def _expiries(self, connection: AbstractConnection, group: list[Stored]) -> list[Command]:
+        """The commands that let all keys of the users in `group` expire as if each had changed now, if users expire."""
+        if not self._idle.days:
+            return []
+        [clock] = await exchange_or_raise(connection, [("TIME",)], self._patience)
+        now, users = milliseconds(clock), dict.fromkeys(item.user for item in group)
+        return [command for user in users for command in self._idle.given(user, self._idle.moment(user, now))]
 
     async def _transaction(self, connection: AbstractConnection, commands: list[Command]) -> list[Any]:
         replies = await exchange_or_raise(connection, [("MULTI",), *commands, ("EXEC",)], self._patience)
@@ -152,7 +163,7 @@ class Transfer:
 
 
 def _is_hash(kind: str) -> bool:
-    return kind not in (keys.HISTORY, keys.AGENDA) and not keys.is_marker(kind)
+    return kind not in (keys.HISTORY, keys.AGENDA, keys.SEEN) and not keys.is_marker(kind)
 
 
 def read_commands(user: str, kind: str) -> list[Command]:
@@ -164,6 +175,8 @@ def read_commands(user: str, kind: str) -> list[Command]:
         return [("ZRANGE", key, 0, -1, "WITHSCORES")]
     if keys.is_marker(kind):
         return [("GET", key), ("PTTL", key)]
+    if kind == keys.SEEN:
+        return [("GET", key)]
     return [("HGETALL", key)]
 
 

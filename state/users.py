@@ -19,6 +19,7 @@ from state.redis.failure import as_unavailable
 from state.redis.servers import Servers, borrow
 from state.transfer import all_results, decode_replies, read_commands, write_command
 from state.update import index
+from state.update.idle import Idle, milliseconds
 from state.values.stored import Stored
 
 __all__ = ["Found", "Users", "Wanted"]
@@ -48,11 +49,13 @@ class Found(msgspec.Struct, frozen=True):
 class Users:
     """Reads and writes whole users behind `servers`; each round trip has `patience` (seconds).
 
-    `fixed` are the last parts of a user's keys, without idempotency keys. The methods raise StoreUnavailable, and
+    `fixed` are the last parts of a user's keys, without idempotency keys. `idle` says when users expire who
+    are written. The methods raise StoreUnavailable, and
     ConflictError if other writers always came first.
     """
 
-    def __init__(self, servers: Servers, *, patience: float, fixed: Sequence[str]) -> None:
+    def __init__(self, servers: Servers, *, patience: float, fixed: Sequence[str], idle: Idle | None = None) -> None:
+        self._idle = idle or Idle()
         self._servers = servers
         self._patience = patience
         self._fixed = list(fixed)
@@ -160,17 +163,26 @@ class Users:
             markers = [keys.of(user, item.kind) for item in stored if keys.is_marker(item.kind)]
             looks.append(("EXISTS", own, *fixed, *markers) if strays is None else ("ZRANGE", own, 0, -1))
         async with borrow(self._servers.connection(watched[0]), self._patience) as connection:
-            there = (await exchange_or_raise(connection, [("WATCH", *watched), *looks], self._patience))[1:]
+            asked: list[Command] = [("WATCH", *watched), *looks, ("TIME",)]
+            [_, *there, clock] = await exchange_or_raise(connection, asked, self._patience)
             commands: list[Command] = [("MULTI",)]
             free = []
             for (stored, strays), found in zip(group, there, strict=True):
                 free.append(strays is not None or not found)
                 if strays is not None:
-                    kinds = [*self._fixed, keys.INDEX, *_indexed(found), *strays, *(item.kind for item in stored)]
+                    kinds = [
+                        *self._fixed,
+                        keys.INDEX,
+                        keys.SEEN,
+                        *_indexed(found),
+                        *strays,
+                        *(item.kind for item in stored),
+                    ]
                     commands.append(("DEL", *(keys.of(stored[0].user, kind) for kind in dict.fromkeys(kinds))))
                     commands.append(("ZREM", self._due(stored[0].user), stored[0].user))
                 if free[-1]:
                     commands += [*_all_of(stored, now), *_due_of(self._due(stored[0].user), stored)]
+                    commands += self._expiries(stored, milliseconds(clock))
             replies = (await exchange_or_raise(connection, [*commands, ("EXEC",)], self._patience))[-1]
         if replies is None:
             return None
@@ -178,6 +190,14 @@ class Users:
             if isinstance(reply, ResponseError):
                 raise reply
         return free
+
+    def _expiries(self, stored: Sequence[Stored], now: int) -> list[Command]:
+        """The commands that let a user who is written expire as if all had changed at `now` (Unix ms)."""
+        if not self._idle.days:
+            return []
+        user = stored[0].user
+        kept = [keys.of(user, item.kind) for item in stored if not keys.is_marker(item.kind)]
+        return self._idle.given(user, self._idle.moment(user, now), kept)
 
 
 def _due_of(key: str, stored: Sequence[Stored]) -> list[Command]:

@@ -3,7 +3,7 @@
 import hashlib
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 from litestar import Request, delete, get, post, put
@@ -41,9 +41,7 @@ from app.messages.decisions import (
     RewardsAnswer,
     RewardsRequest,
 )
-from app.messages.loops import LoopsAnswer, LoopState
 from app.messages.reading import Reader, read_query
-from app.policies.loop import Loop
 from app.precedence import Precedence
 from state.values.decision import Record
 
@@ -60,14 +58,9 @@ _Change = Callable[[str, Told], Awaitable[Outcome]]
 
 
 def decision_routes(
-    maker: Maker,
-    outcomes: Outcomes,
-    loops: Callable[[], Iterable[Loop]],
-    *,
-    max_body_bytes: int,
-    precedence: Precedence,
+    maker: Maker, outcomes: Outcomes, *, max_body_bytes: int, precedence: Precedence
 ) -> list[HTTPRouteHandler]:
-    """The routes of decisions and loops."""
+    """The routes of decisions."""
 
     @post("/decisions", status_code=200, opt={**CLIENT, **STRAIGHT})
     async def decide(request: AnyRequest) -> Answer:
@@ -102,18 +95,7 @@ def decision_routes(
     async def show(decision_id: FromPath[str]) -> Answer:
         return Answer(_state(decision_id, *await outcomes.read(decision_id)))
 
-    @get("/loops", opt=READER)
-    async def show_loops() -> Answer:
-        return Answer(LoopsAnswer([_loop(each) for each in loops()]))
-
-    return [
-        decide,
-        decide_all,
-        reward_all,
-        show,
-        show_loops,
-        *_outcome_routes(outcomes, max_body_bytes, precedence),
-    ]
+    return [decide, decide_all, reward_all, show, *_outcome_routes(outcomes, max_body_bytes, precedence)]
 
 
 def _outcome_routes(outcomes: Outcomes, max_body_bytes: int, precedence: Precedence) -> list[HTTPRouteHandler]:
@@ -223,19 +205,4 @@ def _outcome(done: Outcome) -> OutcomeAnswer:
         rewarded_at=None if kept.rewarded is None else _time(kept.rewarded),
         late=kept.late or UNSET,
         skipped=done.skipped or UNSET,
-    )
-
-
-def _loop(loop: Loop) -> LoopState:
-    return LoopState(
-        loop=loop.name,
-        champion=loop.champion,
-        shadows=list(loop.shadows),
-        window_seconds=loop.window,
-        reward_min=loop.low,
-        reward_max=loop.high,
-        default_reward=loop.default_reward,
-        late=loop.late,
-        aggregation=loop.aggregation,
-        open_max=loop.open_max,
     )

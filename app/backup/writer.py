@@ -102,7 +102,7 @@ class Writer:
         if kept:
             line = _encode(User(found.user, [key_of(stored, self.columns) for stored in kept])) + b"\n"
             if len(line) > LONGEST_LINE:
-                return [*left_out, f"{keys.everything(found.user)}: left out: would be a line of {len(line):,} bytes"]
+                return [*left_out, f"{keys.of(found.user, '*')}: left out: would be a line of {len(line):,} bytes"]
             self._append(line)
             self.users += 1
             self.counts.update(kind_of(stored.kind) for stored in kept)

@@ -21,6 +21,7 @@ from state.redis.servers import Servers
 from state.shared import Shared
 from state.sorter import Sorter
 from state.transfer import Transfer
+from state.update.idle import Idle
 from state.users import Found, Users
 from state.values.stored import NAMED
 
@@ -46,7 +47,10 @@ async def import_state(arguments: argparse.Namespace, settings: Settings) -> int
     left_out = written = models = 0
     total = sum(1 for _ in first_system.files(arguments.directory))
     async with connected(settings, embedded=arguments.dry_run) as servers:
-        transfer = Transfer(servers, patience=PATIENCE)
+        idle = Idle(settings.idle_user_days, SIZES)
+        if idle.days and not arguments.dry_run:
+            idle.policies |= dict.fromkeys(await Shared(servers, timeout=PATIENCE).policies())
+        transfer = Transfer(servers, patience=PATIENCE, idle=idle)
         with progress_bar() as progress:
             task = progress.add_task("import", total=total)
             for paths in _batches(first_system.files(arguments.directory), _BATCH):
@@ -78,7 +82,7 @@ async def export_state(arguments: argparse.Namespace, settings: Settings) -> int
     """Write all users to a file; the exit code."""
     left_out: list[str] = []
     async with connected(settings) as servers:
-        transfer, users = _whole_users(servers)
+        transfer, users = _whole_users(servers, Idle())
         with Writer(arguments.file) as writer, Sorter() as sorter, progress_bar() as progress:
             writer.begin()
             task = progress.add_task("export: look for users", total=await transfer.count())
@@ -108,7 +112,7 @@ async def restore_state(arguments: argparse.Namespace, settings: Settings) -> in
     """Write the users of a file to Redis; the exit code."""
     done = _Restored()
     async with connected(settings) as servers:
-        transfer, users = _whole_users(servers)
+        transfer, users = _whole_users(servers, Idle(settings.idle_user_days))
         shared = Shared(servers, timeout=PATIENCE)
         with arguments.file.open("rb") as file, Sorter() as there, progress_bar() as progress:
             if reader.version(file) == 1:
@@ -187,8 +191,8 @@ def _bounded(users: Iterable[reader.Read]) -> Iterator[list[reader.Read]]:
         yield batch
 
 
-def _whole_users(servers: Servers) -> tuple[Transfer, Users]:
-    return Transfer(servers, patience=PATIENCE), Users(servers, patience=PATIENCE, fixed=_FIXED)
+def _whole_users(servers: Servers, idle: Idle) -> tuple[Transfer, Users]:
+    return Transfer(servers, patience=PATIENCE), Users(servers, patience=PATIENCE, fixed=_FIXED, idle=idle)
 
 
 def _read_ids(path: Path) -> first_system.Ids:

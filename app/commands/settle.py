@@ -9,6 +9,7 @@ from app.decisions.settle import Settler
 from app.ledger.rules import Rules
 from app.settings import Settings
 from state.store import Store
+from state.update.idle import Idle
 
 __all__ = ["settle_users"]
 
@@ -19,7 +20,14 @@ async def settle_users(arguments: argparse.Namespace, settings: Settings) -> int
     """Settle the users who are due; the exit code."""
     known = read_catalog(settings)
     async with connected(settings) as servers:
-        store = Store(servers, timeout=PATIENCE, history_size=_HISTORY, marker_seconds=settings.idempotency_ttl_seconds)
+        store = Store(
+            servers,
+            timeout=PATIENCE,
+            history_size=_HISTORY,
+            marker_seconds=settings.idempotency_ttl_seconds,
+            idle=Idle(settings.idle_user_days, known.policies),
+        )
+        store.idle.policies |= dict.fromkeys(await store.shared.policies())
         rules = Rules.of(store, known, settings.decision_grace_seconds * 1_000)
         settler = Settler(rules, store)
         by, waiting = await settler.waiting()

@@ -36,6 +36,7 @@ async def show_user(arguments: argparse.Namespace, settings: Settings) -> int:
     async with connected(settings) as servers:
         shared = Shared(servers, timeout=PATIENCE)
         kinds = keys.fixed(dict.fromkeys((*SIZES, *await shared.policies())))
+        kinds.append(keys.SEEN)
         page = await Transfer(servers, patience=PATIENCE).fetch(arguments.user, kinds)
         columns = await shared.all_columns()
     shown, whole = picture(arguments.user, page, columns)
@@ -67,6 +68,9 @@ def _part(stored: Stored, columns: Mapping[bytes, Columns]) -> Iterator[Renderab
         return  # the decisions say it all
     elif isinstance(stored.value, list):
         yield from _history(key, stored.value)
+    elif isinstance(stored.value, bytes):
+        if stored.value.isdigit():
+            yield f"expires {_time(int(stored.value) // 1_000)}, unless the user returns before"
     elif isinstance(stored.value, dict) and stored.kind == keys.SYNC:
         yield from _sync(stored.value)
     elif isinstance(stored.value, dict):

@@ -10,6 +10,7 @@ from app.bandit.context import Context, Fields
 from app.decisions.decide import Candidate
 from app.decisions.errors import BadDecision, Refused, Unfit
 from app.policies.plan import Plan
+from app.policies.unread import Name, Of
 from state.values.decision import Part, Record
 
 __all__ = ["Asked", "Told", "check_n", "check_range", "check_shown", "part_of", "refused", "total_of", "value_of"]
@@ -45,8 +46,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         """The fields of a candidate, of which its id is one."""
         return {**self.candidates[place].features, "id": self.candidates[place].id}
 
-    def check(self, plan: Plan) -> None:
-        """Raise BadDecision for what the loop cannot decide."""
+    def check(self, plan: Plan) -> set[Name]:
+        """The fields that no feature of the loop reads. Raises BadDecision for what the loop cannot decide."""
         names = {each.id for each in self.candidates}
         if len(names) < len(self.candidates):
             raise BadDecision("candidates: two have the same id")
@@ -54,13 +55,20 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
             raise BadDecision(f"exclude: {odd[0]!r} is not the id of a candidate")
         if names <= set(self.excluded):
             raise BadDecision("exclude: no candidate is left")
+        unread: set[Name] = set()
+
+        def rest(of: Of, fields: Fields) -> dict[str, object]:
+            found = plan.unknown(of, fields)
+            unread.update((of, name) for name in found)
+            return {name: fields[name] for name in found}
+
         unknown = {
-            "context": {name: self.context.moment[name] for name in plan.unknown("context", self.context.moment)},
-            "user": {name: self.context.user[name] for name in plan.unknown("user", self.context.user)},
+            "context": rest("context", self.context.moment),
+            "user": rest("user", self.context.user),
             "candidates": {
-                f"{each.id}: {name}": each.features[name]
+                f"{each.id}: {name}": value
                 for each in self.candidates
-                for name in plan.unknown("candidate", each.features)
+                for name, value in rest("candidate", each.features).items()
             },
         }
         for where, fields in unknown.items():
@@ -68,6 +76,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
                 raise BadDecision(f"{where}: no feature of the loop reads {next(iter(fields))!r}")
         if (size := len(_canonical(unknown))) > _LONGEST_UNKNOWN:
             raise BadDecision(f"the fields that no feature reads have {size:,} bytes, more than {_LONGEST_UNKNOWN:,}")
+        return unread
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,10 +1,14 @@
 """Why a decision is not made or not changed."""
 
-__all__ = ["BadDecision", "Gone", "NotKnown", "Refused", "Unfit"]
+__all__ = ["BadDecision", "Gone", "NoLoop", "NotKnown", "Refused", "Unfit"]
 
 
 class BadDecision(ValueError):
     """What was asked for cannot be decided; the message says why."""
+
+
+class NoLoop(Exception):
+    """There is no loop of this name; the message says which there are."""
 
 
 class NotKnown(Exception):

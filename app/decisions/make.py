@@ -57,9 +57,9 @@ class Maker:
         plan = self._rules.plans.get(asked.loop)
         if plan is None:
             raise BadDecision(f"loop: there is no {asked.loop!r}, there are {', '.join(self._rules.plans)}")
-        asked.check(plan)
+        unread = asked.check(plan)
         allowed = asked.allowed()
-        base, _ = plan.encoder.encode(asked.context, [asked.seen(place) for place in allowed])
+        base, missing = plan.encoder.encode(asked.context, [asked.seen(place) for place in allowed])
         digest = asked.digest()
         # Drawn outside the step: when the step runs again after a lost race, it makes the same draws.
         seed, salt = self._chance.getrandbits(SEED_BITS), self._chance.getrandbits(SEED_BITS)
@@ -84,6 +84,9 @@ class Maker:
         if choice is not None:
             self._rules.observer.decided(done.record.policy, explored=choice.explored)
             self._rules.observer.entered(done.record.loop)
+            lacking = set(missing)
+            plan.unread.note(unread, lacking)
+            self._rules.observer.lacked(plan.loop.name, lacking)
         return done
 
     def _line(self, name: Name, local: str, made: Record, asked: Asked, *, explored: bool) -> Line:

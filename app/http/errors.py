@@ -8,7 +8,7 @@ from typing import Any, Final
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
-from app.decisions.errors import BadDecision, Gone, NotKnown, Refused, Unfit
+from app.decisions.errors import BadDecision, Gone, NoLoop, NotKnown, Refused, Unfit
 from app.http.body import ClientGone, TooLarge
 from app.messages.basics import ErrorAnswer
 from app.messages.decisions import RefusedAnswer
@@ -30,6 +30,7 @@ STATUS: Final[Mapping[type[Exception], int]] = {
     TooLarge: 413,
     Gone: 410,
     Refused: 409,
+    NoLoop: 404,
     NotKnown: 404,
     ConflictError: 503,
     StoreUnavailable: 503,

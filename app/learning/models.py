@@ -99,6 +99,7 @@ class Models:
         shared = self._store.shared
         owns = {name: self._own(policy) for name, policy in self._policies.items()}
         await shared.note_policies(owns)
+        self._store.idle.policies |= dict.fromkeys((*owns, *await shared.policies()))
         for own in owns.values():
             await self._publish(own.columns)
         for columns in list(self._known.values()):

@@ -1,6 +1,6 @@
 """What decisions go by, who is told of them, and what a step about one of them must read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, Self
 
 import msgspec
@@ -31,6 +31,9 @@ class Observer(Protocol):
     def rewarded(self, policy: str, reward: float, *, replayed: bool) -> None:
         """A reward (-1..1) without an id was learned, or had been learned before."""
 
+    def lacked(self, loop: str, features: Iterable[str]) -> None:
+        """These features had no value in a decision."""
+
     def became(self, loop: str, outcome: str) -> None:
         """What was told of a decision had this outcome."""
 
@@ -49,6 +52,8 @@ class Nobody:
     def entered(self, loop: str) -> None: ...
 
     def rewarded(self, policy: str, reward: float, *, replayed: bool) -> None: ...
+
+    def lacked(self, loop: str, features: Iterable[str]) -> None: ...
 
     def became(self, loop: str, outcome: str) -> None: ...
 

@@ -1,10 +1,23 @@
 """The messages of loops, and of what they have made of a user."""
 
+from typing import Literal
+
 import msgspec
 
 from app.messages.basics import Time
 
-__all__ = ["LoopState", "LoopsAnswer", "OpenDecision", "PolicyOfUser", "UserAnswer"]
+__all__ = [
+    "LackedFeature",
+    "LoopAnswer",
+    "LoopState",
+    "LoopsAnswer",
+    "OpenDecision",
+    "PolicyOfUser",
+    "UnknownField",
+    "UserAnswer",
+]
+
+Of = Literal["context", "user", "candidate"]
 
 
 class LoopState(msgspec.Struct, frozen=True):
@@ -26,6 +39,36 @@ class LoopsAnswer(msgspec.Struct, frozen=True):
     """All loops."""
 
     loops: list[LoopState]
+
+
+class UnknownField(msgspec.Struct, frozen=True):
+    """A field that came in some decisions, and that no feature of the loop reads."""
+
+    of: Of
+    field: str
+    decisions: int
+
+
+class LackedFeature(msgspec.Struct, frozen=True):
+    """A feature that had no value in some decisions, or none that can be read: its default stood in. Its value is in
+    `field`."""
+
+    feature: str
+    of: Of
+    field: str
+    decisions: int
+
+
+class LoopAnswer(LoopState, frozen=True):
+    """A loop, and what its decisions brought that nothing reads, and lacked: most often first, counted by the process
+    that answers, since it read its policies. `other_unknown_fields` counts fields beyond the first 64 names."""
+
+    missing: float | None
+    unknown_features: Literal["keep", "refuse"]
+    decisions: int
+    unknown_fields: list[UnknownField]
+    other_unknown_fields: int
+    lacked_features: list[LackedFeature]
 
 
 class PolicyOfUser(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ PROMETHEUS_MULTIPROC_DIR is set before it is imported; a scrape of any process t
 
 import asyncio
 import time
+from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -68,6 +69,8 @@ class Metrics:
         self._entered = series.LOOP_DECISIONS.made(registry)
         self._ended = series.DECISIONS_ENDED.made(registry)
         self._every_decision = decisions
+        self._lacked = series.LACKED.made(registry)
+        self._lacking: Counts[tuple[str, str]] = Counts()  # since they were settled last
         # Looked up once, so that counting is one addition. It also creates each series at 0.
         self._decisions = {policy: _either(decisions, policy) for policy in policies}
         self._rewards = {
@@ -133,6 +136,10 @@ class Metrics:
     def clock(self, at: int) -> None:
         """Note what Redis's clock said (ms) a moment ago."""
         self._skew.set(at / 1_000 - time.time())
+
+    def lacked(self, loop: str, features: Iterable[str]) -> None:
+        """Count the features that had no value in a decision."""
+        self._lacking.update((loop, feature) for feature in features)
 
     def became(self, loop: str, outcome: str) -> None:
         """Count what became of what was told of a decision."""
@@ -216,6 +223,9 @@ class Metrics:
     def _settle(self) -> None:
         for times in (self._batch, self._flush, *self._routes.values()):
             times.settle()
+        lacking, self._lacking = self._lacking, Counts()
+        for labels, count in lacking.items():
+            self._lacked.labels(*labels).inc(count)
         self._inside.set(self.inside)
         self._most.set(self.most)
         for name, consumer in (self._nats().consumers if self._nats else {}).items():

@@ -28,6 +28,7 @@ __all__ = [
     "GENERATION_SECONDS",
     "HAPPENINGS",
     "INSIDE",
+    "LACKED",
     "LOOP_DECISIONS",
     "METHODS",
     "MOST",
@@ -116,6 +117,9 @@ DECISION_OUTCOMES: Final = Count(
 LOOP_DECISIONS: Final = Count("oo_loop_decisions", "Decisions with an id", ("loop",))
 DECISIONS_ENDED: Final = Count(
     "oo_decisions_ended", "Decisions that ended without an outcome, and those that made room", ("loop", "how")
+)
+LACKED: Final = Count(
+    "oo_features_unread", "Decisions in which a feature had no value that can be read", ("loop", "feature")
 )
 EPSILON: Final = Level("oo_policy_epsilon", "Probability with which a policy explores", "max", ("policy",))
 

@@ -9,23 +9,28 @@ from app.bandit.features import Encoder, Feature
 from app.bandit.policy import Policy
 from app.policies.catalog import Catalog
 from app.policies.loop import Loop
+from app.policies.unread import Unread
 
 __all__ = ["Plan", "Plans"]
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """A loop with its policies, the champion first, the encoder of all their features, and each one's columns of it."""
+    """A loop with its policies, the champion first, the encoder of all their features, and each one's columns of it.
+
+    `known` are the fields that features read, by where they are. `unread` counts what its decisions bring besides, and
+    what they lack.
+    """
 
     loop: Loop
     policies: tuple[Policy, ...]
     encoder: Encoder
     columns: tuple[Columns, ...]
+    known: Mapping[str, frozenset[str]]
+    unread: Unread
 
     def unknown(self, of: str, fields: Mapping[str, object]) -> list[str]:
         """The names of fields of the context, the user or a candidate that no feature reads."""
-        known = {feature.field for feature in self.encoder.features if feature.of == of}
-        known |= {feature.compared for feature in self.encoder.features if of == "context"}
-        return sorted(fields.keys() - known)
+        return sorted(fields.keys() - self.known[of])
 
 
 class Plans(Mapping[str, Plan]):
@@ -65,4 +70,13 @@ def _plan(loop: Loop, rows: Mapping[str, Policy]) -> Plan:
     policies = tuple(rows[name] for name in (loop.champion, *loop.shadows))
     features: dict[str, Feature] = {feature.name: feature for policy in policies for feature in policy.encoder.features}
     encoder = Encoder(features.values())
-    return Plan(loop, policies, encoder, tuple(Columns(policy.labels, encoder.labels) for policy in policies))
+    known = {of: {each.field for each in features.values() if each.of == of} for of in ("context", "user", "candidate")}
+    known["context"] |= {each.compared for each in features.values() if each.compared}
+    return Plan(
+        loop,
+        policies,
+        encoder,
+        tuple(Columns(policy.labels, encoder.labels) for policy in policies),
+        {of: frozenset(fields) for of, fields in known.items()},
+        Unread(),
+    )

@@ -10,7 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 from app import __version__
 from app.messages.basics import ErrorAnswer, UserId
 from app.messages.classic import ProfileFeatures, StatisticsAnswer
-from app.messages.decisions import DecisionId, Failed, RefusedAnswer
+from app.messages.decisions import DecisionId, Failed, LoopName, RefusedAnswer
 from app.reference.described import Described, Failure
 from app.reference.examples import IDEMPOTENCY_KEY, INTRODUCTION, ROUTES, THETA, refusals
 
@@ -20,6 +20,7 @@ _REF: Final = "#/components/schemas/{name}"
 JSON: Final = "application/json"
 
 
+_PLACES: Final[Mapping[str, Any]] = {"user_id": UserId, "decision_id": DecisionId, "loop": LoopName}
 _KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -126,7 +127,7 @@ def _operation(path: str, row: Described, role: str | None) -> dict[str, Any]:
 
 
 def _placed(name: str, example: str) -> dict[str, Any]:
-    schema = msgspec.json.schema(UserId if name == "user_id" else DecisionId)
+    schema = msgspec.json.schema(_PLACES[name])
     return {"name": name, "in": "path", "required": True, "schema": schema, "example": example}
 
 

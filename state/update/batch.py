@@ -7,7 +7,6 @@ wrong type, fails alone.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
 from redis.exceptions import ResponseError
 
 from state import keys
@@ -38,15 +37,12 @@ from state.update.changes import (
     moved,
     place,
 )
+from state.update.idle import Idle, present
 from state.update.index import Index
-from state.update.operation import Emitted, Operation
+from state.update.operation import Emitted, Failure, Operation
 from state.update.pending import Pending
 
 __all__ = ["Batch"]
-
-
-class _Failure(msgspec.Struct, frozen=True):
-    error: Exception
 
 
 class Batch:
@@ -55,7 +51,16 @@ class Batch:
     `now` is in Unix seconds.
     """
 
-    def __init__(self, operations: Sequence[Operation], *, history_size: int, marker_seconds: int, now: int) -> None:
+    def __init__(
+        self,
+        operations: Sequence[Operation],
+        *,
+        history_size: int,
+        marker_seconds: int,
+        now: int,
+        idle: Idle | None = None,
+    ) -> None:
+        self._idle = idle or Idle()
         self._operations = operations
         self._history_size = history_size
         self._marker_seconds = marker_seconds
@@ -75,6 +80,11 @@ class Batch:
         for operation in self._operations:
             for read in operation.reads:
                 self._note(read)
+        self._seen: dict[str, str] = {}  # by user, if anyone expires
+        if self._idle.is_on:
+            self._seen = {operation.user: keys.of(operation.user, keys.SEEN) for operation in self._operations}
+            self._plain |= {key: ("GET", key) for key in self._seen.values()} | {MOMENT: ("TIME",)}
+        self._there: set[str] = set()  # keys that exist, as far as it was read
         once = [(operation.once.key, operation.user) for operation in self._operations if operation.once is not None]
         self._markers = dict.fromkeys(key for key, _ in once)
         self._indexes = {
@@ -120,7 +130,7 @@ class Batch:
         What may be removed is watched too, for a removal that arrives late must not take what was written since.
         Indexes are not: two replicas may add to one at the same time.
         """
-        reads: list[Command] = [("WATCH", flight, *self._hashes, *self._markers, *self._watched)]
+        reads: list[Command] = [("WATCH", flight, *self._hashes, *self._markers, *self._watched, *self._seen.values())]
         reads += [("HMGET", key, *fields) for key, fields in self._hashes.items()]
         reads += [("LLEN", key) for key in self._lists]
         reads += [("GET", key) for key in self._markers]
@@ -139,6 +149,8 @@ class Batch:
             if isinstance(self._values[name], bytes):
                 self._values[name] = float(self._values[name])
         self._odd = {key for key, value in self._values.items() if isinstance(value, ResponseError)}
+        if self._seen:
+            self._there = present(self._values)
         for operation in self._operations:
             try:
                 self._results.append(self._step(operation))
@@ -147,7 +159,7 @@ class Batch:
                 self.lacks = True
                 self._results.append(None)
             except Exception as error:  # noqa: BLE001  # only this operation fails
-                self._results.append(_Failure(error))
+                self._results.append(Failure(error))
         return self._writes()
 
     def emitted(self, replies: Sequence[Any]) -> list[Emitted]:
@@ -157,12 +169,11 @@ class Batch:
     def settle(self) -> None:
         """Give every caller its result; callers that no longer wait are skipped."""
         for operation, result in zip(self._operations, self._results, strict=True):
-            if operation.done.done():
-                continue
-            if isinstance(result, _Failure):
-                operation.done.set_exception(result.error)
-            else:
-                operation.done.set_result(result)
+            if not operation.done.done():
+                if isinstance(result, Failure):
+                    operation.done.set_exception(result.error)
+                else:
+                    operation.done.set_result(result)
 
     def _step(self, operation: Operation) -> Any:
         if self._odd:
@@ -219,6 +230,7 @@ class Batch:
             else:
                 self._show({entry(key, member): score for member, score in write.scores.items()})
         elif type(write) not in (Append, Emit):
+            self._there.discard(key)
             self._values[key] = NOTHING if key in self._agendas else (None,) * len(self._hashes.get(key, ()))
             fields = [name for name in self._plain if name.startswith(f"{key} ")]
             self._odd -= {key, *fields}
@@ -232,8 +244,7 @@ class Batch:
 
     def _writes(self) -> list[Command]:
         writes = self._pending.commands()
-        for key, request in self._remembered.items():
-            writes.append(("SET", key, request, "EX", self._marker_seconds))
+        writes += [("SET", key, request, "EX", self._marker_seconds) for key, request in self._remembered.items()]
         for key, kinds in self._added.items():
             writes += self._indexes[key].add(kinds, self._values[key])
-        return writes
+        return [*writes, *self._idle.commands(self._seen, self._pending, self._there, self._values)]

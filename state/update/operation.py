@@ -8,7 +8,7 @@ import msgspec
 
 from state.update.changes import Emit, Once, Read, Step
 
-__all__ = ["Emitted", "Flush", "Operation", "fail"]
+__all__ = ["Emitted", "Failure", "Flush", "Operation", "fail"]
 
 
 class Operation(msgspec.Struct, eq=False, kw_only=True):
@@ -36,6 +36,12 @@ class Flush(msgspec.Struct, frozen=True):
     conflicts: int
     failures: int
     error: str | None
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """In place of a result: what a step raised."""
+
+    error: Exception
 
 
 class Emitted(msgspec.Struct, frozen=True):

@@ -44,6 +44,12 @@ class Pending:
             for gathered in (self._fields, self._dropped, self._entries, self._scores):
                 gathered.pop(key, None)
 
+    def written(self, beginning: str) -> list[str]:
+        """The keys with this beginning that something is written to."""
+        scheduled = (key for key, scores in self._scores.items() if any(score is not None for score in scores.values()))
+        filled = (key for key, fields in self._fields.items() if fields)
+        return [key for key in (*filled, *self._entries, *scheduled) if key.startswith(beginning)]
+
     def commands(self) -> list[Command]:
         """The commands that make the writes; those for what is `emitted` come first, in its order."""
         writes: list[Command] = [("XADD", each.key, "*", "g", each.group, "l", each.line) for each in self.emitted]

@@ -9,6 +9,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final, NamedTuple
 
 from redis.asyncio.connection import AbstractConnection
@@ -20,6 +21,7 @@ from state.redis.exchange import Command, exchange, raise_for
 from state.redis.failure import TROUBLE, Outage, pause_or_give_up, reason
 from state.redis.servers import Servers
 from state.update.batch import Batch
+from state.update.idle import Idle
 from state.update.operation import Emitted, Flush, Operation, fail
 
 __all__ = ["RESERVE", "Lane", "Transactions"]
@@ -67,7 +69,8 @@ class Transactions:
 
     `timeout` (seconds) is all the time of an operation. `wait_replicas` Redis replicas must have a write before it is
     acknowledged; None is 1 where a replica may become the master, and else 0. `observe` gets every flush, `outage` the
-    error that it ended with, and `emitted` what was added to streams, unless Redis's reply was lost.
+    error that it ended with, and `emitted` what was added to streams, unless Redis's reply was lost. `idle` says when
+    users expire.
     """
 
     def __init__(
@@ -81,11 +84,11 @@ class Transactions:
         observe: Callable[[Flush], None],
         outage: Outage,
         emitted: Callable[[list[Emitted]], None] = lambda _: None,
+        idle: Idle | None = None,
     ) -> None:
         self._servers = servers
         self._timeout = timeout
-        self._history_size = history_size
-        self._marker_seconds = marker_seconds
+        self._batch = partial(Batch, history_size=history_size, marker_seconds=marker_seconds, idle=idle)
         self._wait_replicas = wait_replicas
         self._observe = observe
         self._outage = outage
@@ -124,12 +127,7 @@ class Transactions:
         conflicts = failures = 0
         try:
             while conflicts < tries:
-                batch = Batch(
-                    operations,
-                    history_size=self._history_size,
-                    marker_seconds=self._marker_seconds,
-                    now=int(time.time()),
-                )
+                batch = self._batch(operations, now=int(time.time()))
                 attempt = await self._attempt(lane, flight, batch, deadline - self._timeout * RESERVE)
                 doubtful = isinstance(attempt, _Failure) and attempt.in_doubt
                 if doubtful and await self._was_applied(lane, flight, deadline):

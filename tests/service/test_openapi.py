@@ -368,7 +368,7 @@ async def test_errors_are_real(document: dict[str, Any], real_redis: RedisServer
                     case 422:
                         client, example = fresh, spoiled(example, error.detail)
                     case 404:
-                        client = fresh
+                        client, example = fresh, example | {"url": example["url"].replace("/loops/tips", "/loops/tisp")}
                     case 409:
                         client = contradicted
                         await prepare(client, error.detail, example["url"].split("/")[2])

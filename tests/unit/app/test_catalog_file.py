@@ -27,6 +27,23 @@ def test_a_file(start: bytes, tmp_path: Path) -> None:
     assert "push" in found.policies
 
 
+def test_users_expire_after_their_decisions(tmp_path: Path) -> None:
+    """IDLE_USER_DAYS must be more than the longest window of all loops and the grace; the error says how much more."""
+    path = tmp_path / "policies.toml"
+    path.write_text('[loops.long]\nchampion = "tips-v3"\nwindow = "3d"\n')
+    for days, grace in ((0, 0), (4, 0), (4, 86_399), (5, 86_400)):
+        read_catalog(Settings(policies=str(path), idle_user_days=days, decision_grace_seconds=grace))
+    for days, grace, least in ((3, 0, 4), (4, 86_400, 5)):
+        with pytest.raises(SettingsError) as refused:
+            read_catalog(Settings(policies=str(path), idle_user_days=days, decision_grace_seconds=grace))
+        assert str(refused.value) == (
+            "IDLE_USER_DAYS: takes 0, or more days than the window of the loop 'long' and DECISION_GRACE_SECONDS "
+            f"together, so at least {least}, not {days}"
+        )
+    with pytest.raises(SettingsError, match=r"loop 'tips' .* at least 2, not 1"):
+        read_catalog(Settings(idle_user_days=1))
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

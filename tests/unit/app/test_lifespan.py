@@ -60,6 +60,9 @@ class Part:
     async def close(self) -> None:
         self.note("close")
 
+    async def note_idle(self) -> None:
+        self.note("idle")
+
     async def keep(self) -> None:
         self.note("keep")
 
@@ -105,7 +108,7 @@ async def test_parts_start_and_stop_in_order(monkeypatch: pytest.MonkeyPatch) ->
     part = Part(failures=1)
     await run(part)
     part.calls.remove("settled")
-    assert part.calls == ["locked?", "sigterm", "start", "index", "keep", "index", "stop 7", "aclose", "close"]
+    assert part.calls == ["locked?", "sigterm", "start", "index", "keep", "index", "idle", "stop 7", "aclose", "close"]
 
 
 @pytest.mark.parametrize("policies", ["", "file"])

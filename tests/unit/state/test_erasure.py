@@ -61,7 +61,7 @@ async def test_by_name_and_by_index() -> None:
     assert wire.sent == [
         ["SET", "GET"],
         ["WATCH", "ZRANGE", *["EXISTS"] * len(FIXED)],
-        ["MULTI", *["DEL"] * (len(FIXED) + 2), "ZREM", "EXEC"],
+        ["MULTI", *["DEL"] * (len(FIXED) + 3), "ZREM", "EXEC"],
     ]
     assert await eraser(wire).erase("u", FIXED) == []
 

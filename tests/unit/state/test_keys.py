@@ -118,7 +118,8 @@ def test_keys_are_read_back(key: str, parsed: tuple[str, str] | None) -> None:
 def test_all_keys_of_a_user_are_known() -> None:
     """What an erasure removes by name: a model for each policy, the history, the last sync and the decisions."""
     assert keys.fixed(["a", "b"]) == ["a", "b", "history", "sync", "u", "d", "t"]
-    assert keys.everything("an*n") == "oo:{an%2An}:*"
+    assert keys.of("an*n", "*") == "oo:{an%2An}:*"
+    assert not keys.is_policy(keys.SEEN)
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,13 @@ async def test_when_columns_were_used() -> None:
     assert await shared(wire).last_used("q") == {TWO.pairs[0]: 2 * 86_400}
 
 
+async def test_whether_users_expire() -> None:
+    """A replica with the setting notes it; one without it learns whether there ever was one."""
+    wire = Wire()
+    assert [await shared(wire).note_idle(days) for days in (0, 30, 0)] == [False, False, True]
+    assert await wire.ask(("GET", keys.IDLE)) == [b"30"]
+
+
 async def test_policies() -> None:
     """All that were ever noted, sorted."""
     wire = Wire()

@@ -61,12 +61,14 @@ async def test_a_page_of_one_user() -> None:
 
 
 async def test_list_all() -> None:
-    """Every user once; keys that are neither fixed nor indexed by name; operation ids of 0.1.0 are passed over."""
+    """Every user once; keys that are neither fixed nor indexed by name; operation ids of 0.1.0 and moments of
+    expiry are passed over."""
     wire = Wire()
     await write(wire, MODEL, MARKER, Stored("v", "p:once:x", b"r", 60_000), Stored("w", "p", {b"A": b"1"}))
     await wire.ask(
         ("ZADD", keys.index("u"), 1, "p:once:k"), ("SET", "oo:{gone}:flight:x", "1"), ("SET", "oo:{}:p", "x")
     )
+    await wire.ask(("SET", keys.of("w", keys.SEEN), "1"))
     with Sorter() as sorter:
         pages = [page async for page in transfer(wire).list_all(sorter, FIXED)]
         assert [(user, [kind for kind, _ in rows]) for user, rows in sorter] == [
@@ -74,9 +76,9 @@ async def test_list_all() -> None:
             ("v", ["p:once:x"]),
             ("w", []),
         ]
-    assert sum(count for count, _ in pages) == 7
+    assert sum(count for count, _ in pages) == 8
     assert [name for _, names in pages for name in names] == ["oo:{}:p"]
-    assert await transfer(wire).count() == 7
+    assert await transfer(wire).count() == 8
 
 
 async def test_slots_that_move_meanwhile() -> None:

@@ -33,19 +33,6 @@ async def test_a_decision_and_its_outcome() -> None:
         assert (await client.get("/stats/ann")).json()["reward_count"] == 0
 
 
-async def test_loops() -> None:
-    """Who serves, who is scored beside, and the rules for rewards."""
-    async with serving() as client:
-        [loop] = (await client.get("/loops")).json()["loops"]
-    assert (loop["loop"], loop["champion"], loop["window_seconds"]) == ("tips", "egreedy-v1", 86_400)
-    assert (loop["reward_min"], loop["reward_max"], loop["default_reward"], loop["late"]) == (
-        -1.0,
-        1.0,
-        None,
-        "correct",
-    )
-
-
 async def test_a_defect_is_not_hidden_among_several(monkeypatch: pytest.MonkeyPatch) -> None:
     """What nobody expects fails the whole request, and is logged."""
 

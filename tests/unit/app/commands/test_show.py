@@ -5,6 +5,7 @@ import io
 from rich.console import Console
 
 from app.commands.show import picture
+from state import keys
 from state.transfer import Page
 from state.values.stored import Stored
 from tests.unit.app.commands.samples import HISTORY, REWARDED, decided, decisions, model
@@ -48,6 +49,13 @@ def test_decisions() -> None:
     text, whole = shown(Page([decisions(a=REWARDED)[0], Stored("ann", "d", {b"a": b"x"})], []))
     assert not whole
     assert "oo:{ann}:d a: is not a decision" in text
+
+
+def test_when_a_user_expires() -> None:
+    """In words for people; what is no moment is passed over."""
+    moment, odd = (Stored("ann", keys.SEEN, value) for value in (b"1795438044999", b"soon"))
+    assert shown(Page([moment], [])) == ("ann\n\nexpires 2026-11-23T12:47:24Z, unless the user returns before\n", True)
+    assert "expires" not in shown(Page([odd], []))[0]
 
 
 def test_nothing() -> None:

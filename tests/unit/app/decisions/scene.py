@@ -1,7 +1,7 @@
 """What decisions are tried with: candidates, an embedded store, and an observer that notes what it gets."""
 
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -48,6 +48,7 @@ class Noted(Nobody):
         self.decisions: list[tuple[str, bool]] = []
         self.rewards: list[tuple[str, float, bool]] = []
         self.outcomes: list[tuple[str, str]] = []
+        self.lacking: list[tuple[str, list[str]]] = []
 
     def decided(self, policy: str, *, explored: bool) -> None:
         self.decisions.append((policy, explored))
@@ -60,6 +61,9 @@ class Noted(Nobody):
 
     def clock(self, at: int) -> None:
         self.clocks.append(at)
+
+    def lacked(self, loop: str, features: Iterable[str]) -> None:
+        self.lacking.append((loop, sorted(features)))
 
     def became(self, loop: str, outcome: str) -> None:
         self.outcomes.append((loop, outcome))

@@ -73,10 +73,11 @@ def test_what_cannot_be_decided(change: dict[str, Any], text: str) -> None:
 
 
 def test_unknown_fields() -> None:
-    """They are taken, unless the loop refuses them, from wherever they come."""
-    asked().check(PLANS["plain"])
+    """They are taken and named once, unless the loop refuses them, from wherever they come."""
+    twice = [Candidate("a", {"size": 1, "z": 0}), Candidate("b", {"z": 1})]
+    assert asked(candidates=twice).check(PLANS["plain"]) == {("context", "x"), ("user", "y"), ("candidate", "z")}
     known = {"context": Context({"mood": 1}, {})}
-    asked(**known).check(PLANS["strict"])
+    assert asked(**known).check(PLANS["strict"]) == set()
     for change, where in (
         ({}, "context: .*'x'"),
         ({"context": Context({}, {"y": 1})}, "user: .*'y'"),

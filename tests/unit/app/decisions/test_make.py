@@ -48,6 +48,7 @@ async def test_a_step_may_run_twice() -> None:
     assert len({each.id for each in made}) == 3
     assert [parsed(each.id) is not None and not each.repeated for each in made] == [True] * 3
     assert [policy for policy, _ in noted.decisions] == ["serves"] * 3
+    assert noted.lacking == [("plain", ["mood", "side"])] * 3
 
 
 async def test_the_record() -> None:

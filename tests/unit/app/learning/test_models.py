@@ -72,6 +72,15 @@ async def test_a_new_user() -> None:
 
 
 @pytest.mark.anyio
+async def test_who_expires_loses_models_of_all_policies() -> None:
+    """The store knows this replica's policies and those of others as soon as columns are published."""
+    async with stored() as store:
+        await store.shared.note_policies(["of another replica"])
+        await Models(store, {ROW.id: ROW}).publish(0)
+        assert set(store.idle.policies) == {ROW.id, "of another replica"}
+
+
+@pytest.mark.anyio
 async def test_models_of_the_first_version_name_no_columns() -> None:
     """What was written before columns had names is read, and what is written now an old version could read."""
     fields = record.encode(Record(2 * np.eye(5), np.ones(5), Meta(3)))

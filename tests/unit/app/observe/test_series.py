@@ -18,6 +18,7 @@ def test_names() -> None:
         "oo_events",
         "oo_events_pending",
         "oo_events_running",
+        "oo_features_unread",
         "oo_http_request_seconds",
         "oo_http_requests_inflight",
         "oo_http_requests_inflight_limit",
@@ -52,6 +53,6 @@ def test_what_is_made_is_what_the_row_says() -> None:
             assert made._multiprocess_mode == row.together
         assert set(row.labels) <= {
             "method", "route", "status", "policy", "explored", "value",
-            "error", "consumer", "outcome", "kind", "version", "loop", "how",
+            "error", "consumer", "outcome", "kind", "version", "loop", "how", "feature",
         }  # fmt: skip
     assert {metric.name for metric in registry.collect()} == {row.name for row in ROWS}

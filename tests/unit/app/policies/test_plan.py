@@ -25,5 +25,6 @@ def test_what_no_feature_reads() -> None:
     """By where it stands."""
     fields = {"mood": 1, "size": 2, "b": 3, "a": 4}
     assert PLAN.unknown("context", fields) == ["a", "b", "size"]
+    assert PLAN.unread.decisions == 0
     assert PLAN.unknown("candidate", fields) == ["a", "b", "mood"]
     assert PLAN.unknown("user", fields) == ["a", "b", "mood", "size"]
