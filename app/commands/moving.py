@@ -78,7 +78,7 @@ async def export_state(arguments: argparse.Namespace, settings: Settings) -> int
     """Write all users to a file; the exit code."""
     left_out: list[str] = []
     async with connected(settings) as servers:
-        transfer, users = _whole_users(servers)
+        transfer, shared = Transfer(servers, patience=PATIENCE), Shared(servers, timeout=PATIENCE)
         with Writer(arguments.file) as writer, Sorter() as sorter, progress_bar() as progress:
             writer.begin()
             task = progress.add_task("export: look for users", total=await transfer.count())
@@ -87,7 +87,7 @@ async def export_state(arguments: argparse.Namespace, settings: Settings) -> int
                 progress.advance(task, count)
             progress.reset(task, description="export", total=sorter.count())
             wanted = ((user, [kind for kind, _ in rows]) for user, rows in sorter)
-            shared = Shared(servers, timeout=PATIENCE)
+            users = await _whole_users(servers, shared)
             async for group in users.read(wanted):
                 if not _named(group) <= writer.columns.keys():
                     writer.columns |= await shared.all_columns()
@@ -108,8 +108,7 @@ async def restore_state(arguments: argparse.Namespace, settings: Settings) -> in
     """Write the users of a file to Redis; the exit code."""
     done = _Restored()
     async with connected(settings) as servers:
-        transfer, users = _whole_users(servers)
-        shared = Shared(servers, timeout=PATIENCE)
+        transfer, shared = Transfer(servers, patience=PATIENCE), Shared(servers, timeout=PATIENCE)
         with arguments.file.open("rb") as file, Sorter() as there, progress_bar() as progress:
             if reader.version(file) == 1:
                 complain(f"{arguments.file}: {_OF_VERSION_1}")
@@ -121,6 +120,7 @@ async def restore_state(arguments: argparse.Namespace, settings: Settings) -> in
             if arguments.overwrite:
                 async for _ in transfer.list_all(there, _FIXED):
                     pass
+            users = await _whole_users(servers, shared)
             file.seek(0)
             for batch in _bounded(reader.read(file)):
                 await _restore_batch(batch, users, shared, there if arguments.overwrite else None, done)
@@ -187,8 +187,11 @@ def _bounded(users: Iterable[reader.Read]) -> Iterator[list[reader.Read]]:
         yield batch
 
 
-def _whole_users(servers: Servers) -> tuple[Transfer, Users]:
-    return Transfer(servers, patience=PATIENCE), Users(servers, patience=PATIENCE, fixed=_FIXED)
+async def _whole_users(servers: Servers, shared: Shared) -> Users:
+    """With the models of every policy there is, also those that a user gets after all users were looked for: without
+    them a decision would be there with a reward that its policies have not learned."""
+    policies_there = dict.fromkeys((*SIZES, *await shared.policies()))
+    return Users(servers, patience=PATIENCE, fixed=keys.fixed(policies_there))
 
 
 def _read_ids(path: Path) -> first_system.Ids:

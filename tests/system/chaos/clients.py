@@ -21,7 +21,7 @@ USERS: Final = tuple(f"user-{number}" for number in range(6))
 _PATIENCE: Final = 3.0
 _SHARE_OF_SCORES: Final = 0.15
 # Each is several requests.
-_SHARE_OF_DECISIONS: Final = 0.15
+_SHARE_OF_DECISIONS: Final = 0.25
 # How long after a deadline by this clock it is past for sure.
 _MARGIN: Final = 0.1
 _SHARE_OF_IMPATIENT: Final = 0.03
