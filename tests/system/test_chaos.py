@@ -22,7 +22,8 @@ from tests.system.chaos.__main__ import holding
 from tests.system.chaos.clients import USERS
 from tests.system.chaos.commands import settle
 from tests.system.chaos.deciding import Reply, Talk
-from tests.system.chaos.judge import Holding, Kept, Ledger, Slot, draw_reward, judge
+from tests.system.chaos.judge import judge
+from tests.system.chaos.ledger import Holding, Kept, Ledger, Slot, draw_reward
 from tests.system.chaos.loops import BASELINES, FILE, LOOPS, SIZES, columns, draw_context, draw_features, draw_user
 
 SLOT = Slot(USERS[0], "egreedy-v2")
@@ -33,9 +34,11 @@ def blobs(slot: Slot, ledger: Ledger, pulls: int = 0) -> tuple[bytes, bytes, byt
     """A, b and meta with all rewards and decisions of the ledger in them, added one by one."""
     d, baseline = SIZES[slot.policy], BASELINES.get(slot.policy, 0.0)
     learned = [(reward.x, reward.value) for reward in ledger.rewards.values() if reward.slot == slot]
-    for made in ledger.decisions.values():
-        if made.user == slot.user and slot.policy in made.loop.policies and made.reward is not None:
-            learned.append((made.x[slot.policy], made.reward))
+    learned += [
+        (made.x[slot.policy], made.reward)
+        for made in ledger.decisions.values()
+        if made.user == slot.user and slot.policy in made.loop.policies and made.reward is not None
+    ]
     model = Record(np.eye(d), np.zeros(d), Meta(pulls=pulls, explore_count=pulls if slot.policy == "serves" else 0))
     for row, value in learned:
         x = np.array(row)
@@ -185,8 +188,8 @@ def decided() -> Ledger:
         context, user, features = draw_context(draw), draw_user(draw), draw_features(draw)
         x = {policy: columns(policy, context, user, features) for policy in loop.policies}
         made = Made(USERS[0], f"d{number}", loop, f"tip-{number}", x)
-        for act in [lambda: None, lambda: made.tell(0.5), lambda: made.tell(-0.25), lambda: made.tell(None)][: number % 5]:
-            act()
+        for value in (0.5, -0.25, None)[: number % 4]:
+            made.tell(value)
         if made.loop.default is not None:
             made.close()
         ledger.decisions[made.local] = made

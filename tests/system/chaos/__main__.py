@@ -18,7 +18,8 @@ from state import keys
 from state.values import decision, history
 from tests.system.chaos.clients import USERS, Clients
 from tests.system.chaos.commands import settle
-from tests.system.chaos.judge import Holding, Kept, Slot, Verdict, judge
+from tests.system.chaos.judge import Verdict, judge
+from tests.system.chaos.ledger import Holding, Kept, Slot
 from tests.system.chaos.loops import SIZES
 from tests.system.chaos.moving import try_moving
 from tests.system.chaos.stages import STAGES, Fault, Stage, strike_process
@@ -58,10 +59,7 @@ def move(seconds: float, seed: int, console: Console) -> bool:
             for name, verdict in tried:
                 for finding in verdict.findings[:50]:
                     console.print(f"  {finding}", markup=False)
-                console.print(
-                    f"moving, {kind}, seed {seed}, {name}: lost {verdict.lost}, doubled {verdict.doubled}, "
-                    f"never acknowledged {verdict.unacknowledged}: {'RIGHT' if verdict.right else 'WRONG'}"
-                )
+                console.print(f"moving, {kind}, seed {seed}, {name}: {verdict}")
                 right &= verdict.right
     return right
 
@@ -179,8 +177,7 @@ def _say(
     console.print("by id: " + ", ".join(f"{count:,} {what}" for what, count in sorted(ledger.told.items())))
     console.print(
         f"{name}, seed {seed}, {seconds:g} s: {len(ledger.acknowledged):,} rewards, {len(ledger.answered):,} scores "
-        f"and {len(ledger.decisions):,} decisions acknowledged; lost {verdict.lost}, doubled {verdict.doubled}, never acknowledged {verdict.unacknowledged}: "
-        + ("RIGHT" if verdict.right else "WRONG")
+        f"and {len(ledger.decisions):,} decisions acknowledged; {verdict}"
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Self
 
 from tests.support.bodies import POLICIES
 from tests.system.chaos.deciding import Ask, Reply, Talk
-from tests.system.chaos.judge import Ledger, Slot, draw_reward
+from tests.system.chaos.ledger import Ledger, Slot, draw_reward
 
 __all__ = ["USERS", "Clients"]
 
@@ -109,8 +109,10 @@ class Clients:
         async def ask(method: str, path: str, body: Any = None, key: str | None = None) -> Reply:
             """Send a request until it is answered."""
             first = time.monotonic()
-            while (answer := await self._send_once(draw, method, path, body, key)) is None or answer.status in _TRY_AGAIN:
+            answer = await self._send_once(draw, method, path, body, key)
+            while answer is None or answer.status in _TRY_AGAIN:
                 await asyncio.sleep(draw.uniform(0.02, 0.3))
+                answer = await self._send_once(draw, method, path, body, key)
             self.slowest = max(self.slowest, time.monotonic() - first)
             return Reply(answer.status, json.loads(answer.body), b"idempotent-replayed: true" in answer.head.lower())
 

@@ -37,8 +37,9 @@ def settle(url: str, reader: Any, users: Sequence[str]) -> None:
 
 def _moment(reader: Any) -> float:
     """Redis's clock, in milliseconds; on a cluster the one that is behind."""
-    told = reader.time()
-    return min(1_000 * seconds + micros / 1_000 for seconds, micros in ([told] if isinstance(told, tuple) else told.values()))
+    told: Any = reader.time()
+    moments = [told] if isinstance(told, tuple) else told.values()
+    return float(min(1_000 * seconds + micros / 1_000 for seconds, micros in moments))
 
 
 @contextmanager

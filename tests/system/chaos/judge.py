@@ -11,9 +11,7 @@ taught is known.
 """
 
 import collections
-import random
 from collections.abc import Iterable
-from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -22,78 +20,10 @@ from numpy.typing import NDArray
 from state import keys
 from tests.support.bodies import POLICIES
 from tests.support.told import Made, Sums, sums
-from tests.system.chaos.loops import BASELINES, SIZES, columns, draw_context, draw_features, draw_user
+from tests.system.chaos.ledger import Holding, Kept, Ledger, Slot
+from tests.system.chaos.loops import BASELINES, SIZES
 
-__all__ = ["Holding", "Kept", "Ledger", "Reward", "Slot", "Verdict", "draw_reward", "judge"]
-
-
-class Slot(NamedTuple):
-    """One user under one policy."""
-
-    user: str
-    policy: str
-
-
-class Reward(msgspec.Struct, frozen=True):
-    """A reward as it is sent, and the feature vector that the service must make of it."""
-
-    slot: Slot
-    key: str
-    value: float
-    x: tuple[float, ...]
-    body: dict[str, Any]
-
-
-def draw_reward(draw: random.Random, slot: Slot, key: str) -> Reward:
-    """A reward whose features and value are multiples of 1/8."""
-    context, user, features = draw_context(draw), draw_user(draw), draw_features(draw)
-    value = draw.randrange(-8, 9) / 8
-    task = {name: features[name] for name in ("is_overdue", "task_age_days", "priority")}
-    body = {
-        "user_id": slot.user,
-        "tip_id": key,
-        "reward": value,
-        "features": {"hour_of_day": context["hour_of_day"], **task},
-        "day_of_week": context["day_of_week"],
-        "profile_features": user,
-    }
-    return Reward(slot, key, value, columns(slot.policy, context, user, features), body)
-
-
-class Ledger:
-    """What clients sent and what was acknowledged to them: rewards by idempotency key, scores by candidate, decisions
-    by id with what they must have taught; `told` counts what was told of them, and `unfinished` are those of which
-    something was never answered."""
-
-    def __init__(self) -> None:
-        self.rewards: dict[str, Reward] = {}
-        self.acknowledged: set[str] = set()
-        self.scores: dict[str, Slot] = {}
-        self.answered: set[str] = set()
-        self.decisions: dict[str, Made] = {}
-        self.unfinished: set[str] = set()
-        self.told: collections.Counter[str] = collections.Counter()
-        self.surprises: collections.Counter[str] = collections.Counter()
-
-
-class Kept(NamedTuple):
-    """A decision as Redis holds it."""
-
-    status: str
-    reward: float | None
-    n: int
-
-
-class Holding(msgspec.Struct):
-    """What Redis holds: A, b and meta of each user and policy, (candidate, policy, explored) of each user's history,
-    the keys that remember idempotency keys, and for each user the decisions by local id and how many are counted as
-    open and as there."""
-
-    models: dict[Slot, tuple[bytes, bytes, bytes]]
-    histories: dict[str, list[tuple[str, str, bool]]]
-    markers: set[str]
-    decisions: dict[str, dict[str, Kept]] = {}
-    counted: dict[str, tuple[int, int]] = {}
+__all__ = ["Verdict", "judge"]
 
 
 class Verdict(msgspec.Struct):
@@ -105,8 +35,17 @@ class Verdict(msgspec.Struct):
     findings: list[str] = msgspec.field(default_factory=list)
 
     @property
+    def wrong(self) -> int:
+        """How many numbers and answers are not what they must be, for whatever reason."""
+        return len(self.findings)
+
+    @property
     def right(self) -> bool:
         return not (self.lost or self.doubled or self.unacknowledged or self.findings)
+
+    def __str__(self) -> str:
+        counted = f"lost {self.lost}, doubled {self.doubled}, wrong {self.wrong}"
+        return f"{counted}, never acknowledged {self.unacknowledged}: {'RIGHT' if self.right else 'WRONG'}"
 
 
 # The bytes of `meta`, in their order.
@@ -230,7 +169,9 @@ def _judge_decisions(user: str, ledger: Ledger, held: Holding, verdict: Verdict)
     for name in sorted(must.keys() & kept.keys()):
         left = Kept(must[name].status, must[name].reward, must[name].n)
         if kept[name] != left:
-            verdict.findings.append(f"decision {name} of {user} is {_in_words(kept[name])}, and must be {_in_words(left)}")
+            verdict.findings.append(
+                f"decision {name} of {user} is {_in_words(kept[name])}, and must be {_in_words(left)}"
+            )
     _judge_counts(user, must.values(), held, verdict)
 
 
@@ -245,7 +186,7 @@ def _judge_counts(user: str, decisions: Iterable[Made], held: Holding, verdict: 
         verdict.lost += max(0, served - int(meta["pulls"]))
         verdict.doubled += max(0, int(meta["pulls"]) - served)
         # A champion of ours explores each time.
-        if (meta["pulls"], meta["explored"]) != (served, served):
+        if not served == int(meta["pulls"]) == int(meta["explored"]):
             there = f"{meta['pulls']} pulls, {meta['explored']} explored"
             verdict.findings.append(f"{policy} of {user}: {there}, and {served} decisions were answered")
 

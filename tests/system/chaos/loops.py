@@ -1,4 +1,4 @@
-"""The loops of `policies.toml` as clients know them, what they send, and the columns that the service must make of it."""
+"""The loops of `policies.toml` as clients know them, what they send, and the columns that must come of it."""
 
 import random
 from collections.abc import Mapping

@@ -34,7 +34,8 @@ from tests.support.redis_servers import redis_server
 from tests.support.waiting import PATIENCE_SECONDS, until
 from tests.system.chaos.commands import command
 from tests.system.chaos.deciding import Ask, Reply, Talk
-from tests.system.chaos.judge import Holding, Ledger, Reward, Slot, Verdict, draw_reward, judge
+from tests.system.chaos.judge import Verdict, judge
+from tests.system.chaos.ledger import Holding, Ledger, Reward, Slot, draw_reward
 from tests.system.chaos.loops import FILE, SIZES
 
 __all__ = ["try_moving"]
@@ -96,11 +97,9 @@ async def _answered(client: httpx.AsyncClient, sent: _Request) -> Reply:
 
 
 class _Writers:
-    """Send rewards and decisions for `users` to the Redis at `url`, in a thread, from the beginning to the end of a `with`."""
+    """Send rewards and decisions for `users` to the Redis at `url`, in a thread, as long as a `with` block runs."""
 
-    def __init__(
-        self, url: str, users: Sequence[str], ledger: _Sent, name: str, *, seed: int, directory: Path
-    ) -> None:
+    def __init__(self, url: str, users: Sequence[str], ledger: _Sent, name: str, *, seed: int, directory: Path) -> None:
         self._url, self._users, self._ledger, self._name, self._seed = url, users, ledger, name, seed
         self._directory = directory
         self._stop = threading.Event()

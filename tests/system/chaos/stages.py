@@ -140,7 +140,9 @@ def standalone() -> Iterator[Stage]:
                 deck.extend(draw.sample(list(faults), len(faults)))
             return faults[kind]
 
-        yield Stage(balancer.port, server.url, processes, lambda: server.running, strike_redis, strike_network, server.client)
+        yield Stage(
+            balancer.port, server.url, processes, lambda: server.running, strike_redis, strike_network, server.client
+        )
 
 
 @contextmanager
