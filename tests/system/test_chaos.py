@@ -21,10 +21,11 @@ from tests.support.told import Made
 from tests.system.chaos.__main__ import holding
 from tests.system.chaos.clients import USERS
 from tests.system.chaos.commands import settle
-from tests.system.chaos.deciding import Reply, Talk
+from tests.system.chaos.deciding import Talk
 from tests.system.chaos.judge import judge
 from tests.system.chaos.ledger import Holding, Kept, Ledger, Slot, draw_reward
 from tests.system.chaos.loops import BASELINES, FILE, LOOPS, SIZES, columns, draw_context, draw_features, draw_user
+from tests.system.chaos.telling import Reply
 
 SLOT = Slot(USERS[0], "egreedy-v2")
 OTHER = Slot(USERS[1], "linucb-v1")
@@ -326,7 +327,7 @@ def test_what_the_service_makes_of_it(real_redis: RedisServer, served: str, poli
 def test_what_becomes_of_decisions(real_redis: RedisServer, served: str) -> None:
     """Without a fault each answer and each number is what the reference says, in every loop; one lie of the reference
     is noticed."""
-    draw, ledger = random.Random(4), Ledger()
+    ledger = Ledger()
 
     async def scenario() -> None:
         async with httpx.AsyncClient(base_url=served, timeout=60) as client:
@@ -336,15 +337,15 @@ def test_what_becomes_of_decisions(real_redis: RedisServer, served: str) -> None
                 answer = await client.request(method, path, json=body, headers=headers)
                 return Reply(answer.status_code, answer.json(), "idempotent-replayed" in answer.headers)
 
-            talks = [Talk(draw, ask, ledger, user=USERS[number % 2], name=f"d{number}") for number in range(100)]
-            for talk in talks:
-                await talk.begin()
+            talks = [
+                Talk(random.Random(number), ask, ledger, user=USERS[number % 2], name=f"d{number}")
+                for number in range(100)
+            ]
+            await asyncio.gather(*(talk.begin() for talk in talks))
             # After this every window that ends is over.
             with real_redis.client() as reader:
                 await asyncio.to_thread(settle, real_redis.url, reader, USERS)
-            for talk in talks:
-                if talk.later is not None:
-                    await talk.end()
+            await asyncio.gather(*(talk.end() for talk in talks if talk.later is not None))
 
     asyncio.run(scenario())
     for made in ledger.decisions.values():

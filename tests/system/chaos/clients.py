@@ -11,8 +11,9 @@ from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
 from tests.support.bodies import POLICIES
-from tests.system.chaos.deciding import Ask, Reply, Talk
+from tests.system.chaos.deciding import Talk
 from tests.system.chaos.ledger import Ledger, Slot, draw_reward
+from tests.system.chaos.telling import Ask, Reply
 
 __all__ = ["USERS", "Clients"]
 

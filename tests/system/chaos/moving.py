@@ -33,10 +33,11 @@ from tests.support.redis_groups import redis_cluster
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import PATIENCE_SECONDS, until
 from tests.system.chaos.commands import command
-from tests.system.chaos.deciding import Ask, Reply, Talk
+from tests.system.chaos.deciding import Talk
 from tests.system.chaos.judge import Verdict, judge
 from tests.system.chaos.ledger import Holding, Ledger, Reward, Slot, draw_reward
 from tests.system.chaos.loops import FILE, SIZES
+from tests.system.chaos.telling import Ask, Reply
 
 __all__ = ["try_moving"]
 
