@@ -118,7 +118,8 @@ class _Writers:
     def go_on(self, number: int) -> None:
         """Wait until so many more rewards or decisions have been sent."""
         goal = self.sent + number
-        until(lambda: self.sent >= goal, f"{number} more of {self._name}")
+        # However slow the machine, some ten a second.
+        until(lambda: self.sent >= goal, f"{number} more of {self._name}", PATIENCE_SECONDS + number / 10)
 
     async def _run(self) -> None:
         store = _opened(self._url)

@@ -154,7 +154,7 @@ class Telling:
             value += 2
         said = {"reward": value, "if_n": self._made.n, **self._part(name)}
         reply = await self._ask("PUT", f"{self._path}/reward", said)
-        if self._changed(reply):
+        if await self._changed(reply):
             self._made.tell(value, name)
             self._book.told["corrections"] += 1
         self._compare(reply)
@@ -164,7 +164,7 @@ class Telling:
         gone = self._made.parts[name] is None
         query = urlencode({"if_n": self._made.n, **self._part(name)})
         reply = await self._ask("DELETE", f"{self._path}/reward?{query}")
-        if self._changed(reply) and not gone:
+        if await self._changed(reply) and not gone:
             self._made.tell(None, name)
             self._book.told["retractions"] += 1
         self._compare(reply)
@@ -183,13 +183,21 @@ class Telling:
         self._expect(reply, 200 if is_over else 409)
         self._compare(reply)
 
-    def _changed(self, reply: Reply) -> bool:
-        """Whether a change was made: one of a held reward is not when its decision is void by then."""
-        return self._expect(reply, 200, *((409,) if self._made.status == "deferred" else ())) == 200
+    async def _changed(self, reply: Reply) -> bool:
+        """Whether a change was made. One of a held reward is refused when its decision is void by then, but may have
+        been made before by a request whose answer was lost: the number of outcomes tells."""
+        if self._expect(reply, 200, *((409,) if self._made.status == "deferred" else ())) == 200:
+            return True
+        shown = await self._ask("GET", self._path)
+        self._expect(shown, 200)
+        return bool(shown.body["n"] == self._made.n + 2)
 
     def _learned(self, reply: Reply, value: float, name: str) -> None:
-        """A first reward: the default may have been booked before it, which only the number of outcomes tells."""
-        if reply.body["n"] == self._made.n + 2:
+        """A first reward: the default may have been booked before it, which only the number of outcomes tells.
+
+        Of a decision that waits to be shown the window ends after it: `_compare` notices that.
+        """
+        if reply.body["n"] == self._made.n + 2 and self._made.status != "deferred":
             self._made.close()
         self._made.tell(value, name)
 
@@ -200,8 +208,8 @@ class Telling:
             made.close()
         reward = made.standing if made.status == "deferred" else made.reward
         here = (made.status, reward, *((made.n,) if reply.status == 200 else ()))
-        there = (told["status"], told["reward" if reply.status == 200 else "recorded"])
-        if here != (*there, *((told["n"],) if reply.status == 200 else ())):
+        there = (told["status"], *((told["reward"], told["n"]) if reply.status == 200 else (told["recorded"],)))
+        if here != there:
             self._surprise(f"{there} where {here} must stand")
 
     def _part(self, name: str) -> dict[str, str]:
