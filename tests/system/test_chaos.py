@@ -1,11 +1,9 @@
 """The judge of `./dev chaos` can fail: whatever is lost, doubled or made up, it says so. And what it reads is what is
 there."""
 
-import asyncio
 import copy
 import random
 from collections.abc import Iterator
-from typing import Any
 
 import httpx
 import numpy as np
@@ -20,12 +18,9 @@ from tests.support.service import service
 from tests.support.told import Made
 from tests.system.chaos.__main__ import holding
 from tests.system.chaos.clients import USERS
-from tests.system.chaos.commands import settle
-from tests.system.chaos.deciding import Talk
 from tests.system.chaos.judge import judge
 from tests.system.chaos.ledger import Holding, Kept, Ledger, Slot, draw_reward
 from tests.system.chaos.loops import BASELINES, FILE, LOOPS, SIZES, columns, draw_context, draw_features, draw_user
-from tests.system.chaos.telling import Reply
 
 SLOT = Slot(USERS[0], "egreedy-v2")
 OTHER = Slot(USERS[1], "linucb-v1")
@@ -321,39 +316,4 @@ def test_what_the_service_makes_of_it(real_redis: RedisServer, served: str, poli
         assert judge(ledger, holding(reader)).right
         ledger.acknowledged.discard("r0")
         del ledger.rewards["r0"]
-        assert not judge(ledger, holding(reader)).right
-
-
-def test_what_becomes_of_decisions(real_redis: RedisServer, served: str) -> None:
-    """Without a fault each answer and each number is what the reference says, in every loop; one lie of the reference
-    is noticed."""
-    draw, ledger = random.Random(4), Ledger()
-
-    async def scenario() -> None:
-        async with httpx.AsyncClient(base_url=served, timeout=60) as client:
-
-            async def ask(method: str, path: str, body: Any = None, key: str | None = None) -> Reply:
-                headers = {} if key is None else {"Idempotency-Key": key}
-                for _ in range(draw.choice((1, 1, 2))):  # the first answer may be lost
-                    answer = await client.request(method, path, json=body, headers=headers)
-                return Reply(answer.status_code, answer.json(), "idempotent-replayed" in answer.headers)
-
-            talks = [
-                Talk(random.Random(number), ask, ledger, user=USERS[number % 2], name=f"d{number}")
-                for number in range(60)
-            ]
-            await asyncio.gather(*(talk.begin() for talk in talks))
-            # After this every window that ends is over.
-            with real_redis.client() as reader:
-                await asyncio.to_thread(settle, real_redis.url, reader, USERS)
-            await asyncio.gather(*(talk.end() for talk in talks if talk.later is not None))
-
-    asyncio.run(scenario())
-    for made in ledger.decisions.values():
-        if made.loop.default is not None:
-            made.close()
-    assert {made.status for made in ledger.decisions.values()} >= {"rewarded", "retracted", "defaulted", "void"}
-    with real_redis.client() as reader:
-        assert judge(ledger, holding(reader)).findings == []
-        next(made for made in ledger.decisions.values() if made.status == "rewarded").tell(7)
         assert not judge(ledger, holding(reader)).right
