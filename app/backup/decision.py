@@ -96,9 +96,9 @@ def named_by_decisions(stored: Stored) -> set[bytes]:
 
 def in_new_epoch(stored: Sequence[Stored]) -> list[Stored]:
     """The keys of a user, with another epoch if there are decisions: what comes after a restore is not what came after
-    the export."""
+    the export. The log begins anew with what is there."""
     return [
-        replace(one, value=one.value | {b"epoch": secrets.token_hex(8).encode()})
+        replace(one, value=one.value | {b"epoch": secrets.token_hex(8).encode(), b"logged": b"0"})
         if one.kind == keys.SHARED and isinstance(one.value, dict)
         else one
         for one in stored

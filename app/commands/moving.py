@@ -82,7 +82,7 @@ async def export_state(arguments: argparse.Namespace, settings: Settings) -> int
     """Write all users to a file; the exit code."""
     left_out: list[str] = []
     async with connected(settings) as servers:
-        transfer, users = _whole_users(servers, Idle())
+        transfer, shared = Transfer(servers, patience=PATIENCE), Shared(servers, timeout=PATIENCE)
         with Writer(arguments.file) as writer, Sorter() as sorter, progress_bar() as progress:
             writer.begin()
             task = progress.add_task("export: look for users", total=await transfer.count())
@@ -91,7 +91,7 @@ async def export_state(arguments: argparse.Namespace, settings: Settings) -> int
                 progress.advance(task, count)
             progress.reset(task, description="export", total=sorter.count())
             wanted = ((user, [kind for kind, _ in rows]) for user, rows in sorter)
-            shared = Shared(servers, timeout=PATIENCE)
+            users = await _whole_users(servers, shared)
             async for group in users.read(wanted):
                 if not _named(group) <= writer.columns.keys():
                     writer.columns |= await shared.all_columns()
@@ -112,8 +112,7 @@ async def restore_state(arguments: argparse.Namespace, settings: Settings) -> in
     """Write the users of a file to Redis; the exit code."""
     done = _Restored()
     async with connected(settings) as servers:
-        transfer, users = _whole_users(servers, Idle(settings.idle_user_days))
-        shared = Shared(servers, timeout=PATIENCE)
+        transfer, shared = Transfer(servers, patience=PATIENCE), Shared(servers, timeout=PATIENCE)
         with arguments.file.open("rb") as file, Sorter() as there, progress_bar() as progress:
             if reader.version(file) == 1:
                 complain(f"{arguments.file}: {_OF_VERSION_1}")
@@ -125,6 +124,7 @@ async def restore_state(arguments: argparse.Namespace, settings: Settings) -> in
             if arguments.overwrite:
                 async for _ in transfer.list_all(there, _FIXED):
                     pass
+            users = await _whole_users(servers, shared, settings.idle_user_days)
             file.seek(0)
             for batch in _bounded(reader.read(file)):
                 await _restore_batch(batch, users, shared, there if arguments.overwrite else None, done)
@@ -191,8 +191,11 @@ def _bounded(users: Iterable[reader.Read]) -> Iterator[list[reader.Read]]:
         yield batch
 
 
-def _whole_users(servers: Servers, idle: Idle) -> tuple[Transfer, Users]:
-    return Transfer(servers, patience=PATIENCE), Users(servers, patience=PATIENCE, fixed=_FIXED, idle=idle)
+async def _whole_users(servers: Servers, shared: Shared, idle_days: int = 0) -> Users:
+    """With the models of every policy there is, also those that a user gets after all users were looked for: without
+    them a decision would be there with a reward that its policies have not learned."""
+    there = dict.fromkeys((*SIZES, *await shared.policies()))
+    return Users(servers, patience=PATIENCE, fixed=keys.fixed(there), idle=Idle(idle_days, there))
 
 
 def _read_ids(path: Path) -> first_system.Ids:

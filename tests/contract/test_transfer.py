@@ -4,7 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.commands import moving
 from app.commands.cli import run
 from state import keys
 from state.errors import ConflictError, StoreUnavailable
 from state.redis.connect import open_servers
 from state.redis.servers import Servers
+from state.shared import Shared
 from state.sorter import Sorter
 from state.store import Store
 from state.transfer import Transfer
@@ -28,6 +30,7 @@ from state.values.stored import Stored
 from tests.support.redis_groups import Cluster, Sentinels, redis_cluster, redis_sentinel
 from tests.support.redis_servers import RedisServer, redis_server
 from tests.support.waiting import PATIENCE_SECONDS, until
+from tests.unit.app.commands import samples
 
 ROOT = Path(__file__).parent.parent.parent
 USERS = 10_000
@@ -156,6 +159,48 @@ def test_ten_thousand_users(tmp_path: Path) -> None:
         assert digest(target) == digest(source)
         target.command("HSET", keys.record("user 7", "linucb-v1"), "meta", "x")
         assert digest(target) != digest(source)
+
+
+def test_a_model_that_comes_after_the_search(
+    real_redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A user's first model under a policy of a file is exported though the search for users has passed: the user's
+    decisions are read later too, and tell of a reward that is in it."""
+
+    class Late(Transfer):
+        async def list_all(self, sorter: Sorter, fixed: Sequence[str]) -> AsyncGenerator[tuple[int, list[str]], None]:
+            await self.write([samples.model("ann")], overwrite=True)
+            async for page in super().list_all(sorter, fixed):
+                yield page
+            shared = Shared(self._servers, timeout=PATIENCE_SECONDS)
+            await shared.publish(samples.COLUMNS)
+            await shared.note_policies([samples.NAMED.kind])
+            await self.write([samples.NAMED], overwrite=True)
+
+    monkeypatch.setenv("REDIS_URL", real_redis.url)
+    monkeypatch.setattr(moving, "Transfer", Late)
+    assert run(["export", str(tmp_path / "file")]) == 0
+    assert capsys.readouterr().out.startswith("exported: 1 users: 1 linucb-v1, 1 push-v1; left out: 0 keys; ")
+
+
+def test_a_user_with_a_policy_of_a_file_alone_is_there(
+    real_redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A restore leaves a user alone whose only model is under such a policy."""
+
+    async def fill() -> None:
+        async with transferring(real_redis.url) as (transfer, _):
+            shared = Shared(transfer._servers, timeout=PATIENCE_SECONDS)
+            await shared.publish(samples.COLUMNS)
+            await shared.note_policies([samples.NAMED.kind])
+            await transfer.write([samples.NAMED], overwrite=True)
+
+    asyncio.run(fill())
+    monkeypatch.setenv("REDIS_URL", real_redis.url)
+    assert run(["export", str(tmp_path / "file")]) == 0
+    capsys.readouterr()
+    assert run(["restore", str(tmp_path / "file")]) == 0
+    assert capsys.readouterr().out == "restored: 0 users (0 keys); there already: 1; left out: 0\n"
 
 
 @pytest.mark.parametrize("kind", ["cluster", "sentinel", "unix"])

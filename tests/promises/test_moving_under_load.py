@@ -10,8 +10,8 @@ from tests.system.chaos.moving import try_moving
 
 @pytest.mark.parametrize("kind", ["standalone", "cluster"])
 def test_nothing_is_lost_or_doubled(kind: str, tmp_path: Path) -> None:
-    """Exported while rewards come in, restored into an empty Redis and into one that is in use: after every reward was
-    repeated with its key, each is in the models once."""
-    tried = list(try_moving(kind, tmp_path / "backup", seed=1, rewards=300, hold=holding))
+    """Exported while rewards and decisions come in, restored into an empty Redis and into one that is in use: after
+    all that was sent was repeated, each reward is in the models once."""
+    tried = list(try_moving(kind, tmp_path / "backup", seed=1, rewards=200, hold=holding))
     assert len(tried) == 3
     assert [(name, verdict.findings) for name, verdict in tried if not verdict.right] == []

@@ -1,6 +1,7 @@
-"""Clients that send rewards and scores and do not give up on a reward until it is acknowledged."""
+"""Clients that send rewards, scores and decisions, and do not give up on what has an id until it is acknowledged."""
 
 import asyncio
+import collections
 import json
 import random
 import threading
@@ -10,7 +11,9 @@ from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
 from tests.support.bodies import POLICIES
-from tests.system.chaos.judge import Ledger, Slot, draw_reward
+from tests.system.chaos.deciding import Talk
+from tests.system.chaos.ledger import Ledger, Slot, draw_reward
+from tests.system.chaos.telling import Ask, Reply
 
 __all__ = ["USERS", "Clients"]
 
@@ -18,6 +21,10 @@ __all__ = ["USERS", "Clients"]
 USERS: Final = tuple(f"user-{number}" for number in range(6))
 _PATIENCE: Final = 3.0
 _SHARE_OF_SCORES: Final = 0.15
+# Each is several requests.
+_SHARE_OF_DECISIONS: Final = 0.25
+# How long after a deadline by this clock it is past for sure.
+_MARGIN: Final = 0.1
 _SHARE_OF_IMPATIENT: Final = 0.03
 # From the service itself and from the load balancer before it.
 _TRY_AGAIN: Final = frozenset({502, 503, 504})
@@ -78,14 +85,39 @@ class Clients:
     async def _client(self, number: int) -> None:
         draw = random.Random(f"{self._seed}-{number}")
         serial = 0
+        late: collections.deque[tuple[float, Talk]] = collections.deque()
         while not self._stop.is_set():
             serial += 1
             name = f"{number}-{serial}"
             slot = Slot(draw.choice(USERS), draw.choice(list(POLICIES)))
-            if draw.random() < _SHARE_OF_SCORES:
+            kind = draw.random()
+            if kind < _SHARE_OF_SCORES:
                 await self._score(draw, slot, name)
+            elif kind < _SHARE_OF_SCORES + _SHARE_OF_DECISIONS:
+                talk = Talk(draw, self._asking(draw), self.ledger, user=slot.user, name=name)
+                await talk.begin()
+                if talk.later is not None:
+                    late.append((time.monotonic() + talk.later + _MARGIN, talk))
             else:
                 await self._reward(draw, slot, name)
+            while late and late[0][0] < time.monotonic():
+                await late.popleft()[1].end()
+        for moment, talk in late:
+            await asyncio.sleep(moment - time.monotonic())
+            await talk.end()
+
+    def _asking(self, draw: random.Random) -> Ask:
+        async def ask(method: str, path: str, body: Any = None, key: str | None = None) -> Reply:
+            """Send a request until it is answered."""
+            first = time.monotonic()
+            answer = await self._send_once(draw, method, path, body, key)
+            while answer is None or answer.status in _TRY_AGAIN:
+                await asyncio.sleep(draw.uniform(0.02, 0.3))
+                answer = await self._send_once(draw, method, path, body, key)
+            self.slowest = max(self.slowest, time.monotonic() - first)
+            return Reply(answer.status, json.loads(answer.body), b"idempotent-replayed: true" in answer.head.lower())
+
+        return ask
 
     async def _reward(self, draw: random.Random, slot: Slot, name: str) -> None:
         """Send a reward until it is acknowledged."""
@@ -93,7 +125,7 @@ class Clients:
         self.ledger.rewards[name] = reward
         first = time.monotonic()
         while True:
-            answer = await self._post(draw, f"/reward{POLICIES[slot.policy]}", reward.body, name)
+            answer = await self._send_once(draw, "POST", f"/reward{POLICIES[slot.policy]}", reward.body, name)
             if answer is not None and answer.status == 200:
                 break
             await self._before_next_try(draw, answer)
@@ -110,7 +142,7 @@ class Clients:
             candidate = {"id": tip, "content": tip, "source": "chaos", "features": {"priority": draw.randint(1, 4)}}
             self.ledger.scores[tip] = slot
             body = {"user_id": slot.user, "candidates": [candidate]}
-            answer = await self._post(draw, f"/score{POLICIES[slot.policy]}", body)
+            answer = await self._send_once(draw, "POST", f"/score{POLICIES[slot.policy]}", body)
             if answer is not None and answer.status == 200:
                 if json.loads(answer.body)["tip_id"] != tip:
                     self.ledger.surprises["with another candidate"] += 1
@@ -123,12 +155,14 @@ class Clients:
             self.ledger.surprises[f"{answer.status} {answer.body.decode(errors='replace')[:120]}"] += 1
         await asyncio.sleep(draw.uniform(0.02, 0.3))
 
-    async def _post(self, draw: random.Random, path: str, body: Any, key: str | None = None) -> _Answer | None:
+    async def _send_once(
+        self, draw: random.Random, method: str, path: str, body: Any, key: str | None = None
+    ) -> _Answer | None:
         """The answer to one attempt; None if the connection broke or patience ended, which it soon does at times."""
         self.attempts += 1
         patience = draw.uniform(0.001, 0.02) if draw.random() < _SHARE_OF_IMPATIENT else _PATIENCE
-        content = json.dumps(body).encode()
-        head = f"POST {path} HTTP/1.1\r\nhost: chaos\r\nconnection: close\r\ncontent-length: {len(content)}\r\n"
+        content = b"" if body is None else json.dumps(body).encode()
+        head = f"{method} {path} HTTP/1.1\r\nhost: chaos\r\nconnection: close\r\ncontent-length: {len(content)}\r\n"
         if key is not None:
             head += f"idempotency-key: {key}\r\n"
         writer = None

@@ -6,90 +6,24 @@ sine and cosine are exact.
 
 A reward carries an idempotency key and must be there once, however often it was sent. A score carries none: each
 attempt names a candidate of its own, which must be in the history once if it was answered, and at most once if its
-answer was lost.
+answer was lost. A decision has an id, and what is told of it is repeated until it is answered, so all that it must have
+taught is known.
 """
 
 import collections
-import random
-from typing import Any, NamedTuple
+from collections.abc import Iterable
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from app.bandit.ridge import Matrix, Vector
 from state import keys
+from tests.support.bodies import POLICIES
+from tests.support.told import Made, Sums, sums
+from tests.system.chaos.ledger import Holding, Kept, Ledger, Slot
+from tests.system.chaos.loops import BASELINES, SIZES
 
-__all__ = ["SIZES", "Holding", "Ledger", "Reward", "Slot", "Verdict", "draw_reward", "judge"]
-
-SIZES = {"linucb-v1": 5, "egreedy-v1": 7, "egreedy-v2": 12}
-
-
-class Slot(NamedTuple):
-    """One user under one policy."""
-
-    user: str
-    policy: str
-
-
-class Reward(msgspec.Struct, frozen=True):
-    """A reward as it is sent, and the feature vector that the service must make of it."""
-
-    slot: Slot
-    key: str
-    value: float
-    x: tuple[float, ...]
-    body: dict[str, Any]
-
-
-def draw_reward(draw: random.Random, slot: Slot, key: str) -> Reward:
-    """A reward whose features and value are multiples of 1/8."""
-    overdue, urgent, at_favourite_hour, busy = (draw.random() < 0.5 for _ in range(4))
-    age, completed, dismissed, dwell = (draw.randrange(9) for _ in range(4))
-    value = draw.randrange(-8, 9) / 8
-    body = {
-        "user_id": slot.user,
-        "tip_id": key,
-        "reward": value,
-        "features": {
-            "hour_of_day": 0,
-            "is_overdue": overdue,
-            "task_age_days": 30 * age / 8,
-            "priority": 4 if urgent else 1,
-        },
-        "day_of_week": 0,
-        "profile_features": {
-            "completion_rate_30d": completed / 8,
-            "dismiss_rate_30d": dismissed / 8,
-            "mean_dwell_ms_30d": 600_000 * dwell / 8,
-            "preferred_hour": 0 if at_favourite_hour else None,
-            "tip_volume_30d": 100 if busy else 0,
-        },
-    }
-    clock, task = (0.0, 1.0), (float(overdue), age / 8, float(urgent))
-    profile = (completed / 8, dismissed / 8, dwell / 8, 1.0 if at_favourite_hour else 0.5, float(busy))
-    x = (*clock, *task, *clock, *profile)[: SIZES[slot.policy]]
-    return Reward(slot, key, value, x, body)
-
-
-class Ledger:
-    """What clients sent and what was acknowledged to them: rewards by idempotency key, scores by candidate."""
-
-    def __init__(self) -> None:
-        self.rewards: dict[str, Reward] = {}
-        self.acknowledged: set[str] = set()
-        self.scores: dict[str, Slot] = {}
-        self.answered: set[str] = set()
-        self.surprises: collections.Counter[str] = collections.Counter()
-
-
-class Holding(msgspec.Struct):
-    """What Redis holds: A, b and meta of each user and policy, (candidate, policy) of each user's history, and the keys
-    that remember idempotency keys."""
-
-    models: dict[Slot, tuple[bytes, bytes, bytes]]
-    histories: dict[str, list[tuple[str, str]]]
-    markers: set[str]
+__all__ = ["Verdict", "judge"]
 
 
 class Verdict(msgspec.Struct):
@@ -101,24 +35,46 @@ class Verdict(msgspec.Struct):
     findings: list[str] = msgspec.field(default_factory=list)
 
     @property
+    def wrong(self) -> int:
+        """How many numbers and answers are not what they must be, for whatever reason."""
+        return len(self.findings)
+
+    @property
     def right(self) -> bool:
         return not (self.lost or self.doubled or self.unacknowledged or self.findings)
 
+    def __str__(self) -> str:
+        counted = f"lost {self.lost}, doubled {self.doubled}, wrong {self.wrong}"
+        return f"{counted}, never acknowledged {self.unacknowledged}: {'RIGHT' if self.right else 'WRONG'}"
 
-# The bytes that stand for counters and sum in `meta`; what follows is the time.
-_META = np.dtype([("pulls", "<u8"), ("explored", "<u8"), ("rewards", "<u8"), ("total", "<f8"), ("updated", "<i8")])
-_NOTHING = bytes(_META.itemsize)
+
+# The bytes of `meta`, in their order.
+_META = np.dtype(
+    [
+        ("pulls", "<u8"),
+        ("explored", "<u8"),
+        ("rewards", "<u8"),
+        ("total", "<f8"),
+        ("updated", "<i8"),
+        ("updates", "<u8"),
+        ("weight", "<f8"),
+        ("squares", "<f8"),
+    ]
+)
 
 
 def judge(ledger: Ledger, held: Holding) -> Verdict:
     """Compare the two."""
     verdict = Verdict()
-    verdict.unacknowledged = len(ledger.rewards.keys() - ledger.acknowledged)
+    verdict.unacknowledged = len(ledger.rewards.keys() - ledger.acknowledged) + len(ledger.unfinished)
     verdict.findings += [f"answered {what}: {count} times" for what, count in ledger.surprises.items()]
     _judge_markers(ledger, held, verdict)
-    for slot in sorted(held.models.keys() | {reward.slot for reward in ledger.rewards.values()}):
+    taught = {Slot(made.user, policy) for made in ledger.decisions.values() for policy in made.loop.policies}
+    for slot in sorted(held.models.keys() | {reward.slot for reward in ledger.rewards.values()} | taught):
         _judge_model(slot, ledger, held, verdict)
     _judge_scores(ledger, held, verdict)
+    for user in sorted(held.decisions.keys() | {made.user for made in ledger.decisions.values()}):
+        _judge_decisions(user, ledger, held, verdict)
     return verdict
 
 
@@ -129,59 +85,120 @@ def _judge_markers(ledger: Ledger, held: Holding, verdict: Verdict) -> None:
     verdict.findings += [f"{marker} was never sent" for marker in held.markers - sent.keys()]
 
 
-def _judge_model(slot: Slot, ledger: Ledger, held: Holding, verdict: Verdict) -> None:
-    """Rewards in A, b, the count and the sum. One that was not acknowledged may be there or not, as its marker says."""
+def _must_hold(slot: Slot, ledger: Ledger, held: Holding) -> Sums:
+    """What rewards and decisions have taught. A reward that was not acknowledged may be there or not, as its marker
+    says."""
     rewards = [
         reward
         for key, reward in ledger.rewards.items()
         if reward.slot == slot and (key in ledger.acknowledged or keys.marker(*slot, key) in held.markers)
     ]
+    decisions = [
+        made for made in ledger.decisions.values() if made.user == slot.user and slot.policy in made.loop.policies
+    ]
+    learned = [(reward.x, reward.value) for reward in rewards]
+    learned += [(made.x[slot.policy], made.reward) for made in decisions if made.reward is not None]
+    updates = len(rewards) + sum(made.updates for made in decisions)
+    return sums(SIZES[slot.policy], learned, updates=updates, baseline=BASELINES.get(slot.policy, 0.0))
+
+
+def _judge_model(slot: Slot, ledger: Ledger, held: Holding, verdict: Verdict) -> None:
+    """Rewards in A, b and the counters."""
+    must = _must_hold(slot, ledger, held)
     a, b, meta = _model(slot, held)
-    difference = int(meta["rewards"]) - len(rewards)
+    difference = int(meta["rewards"]) - must.rewards
     verdict.lost += max(0, -difference)
     verdict.doubled += max(0, difference)
     where = f"{slot.policy} of {slot.user}"
     if difference:
-        verdict.findings.append(f"{where}: {meta['rewards']} rewards counted, {len(rewards)} sent")
-    x = np.array([reward.x for reward in rewards]).reshape(-1, SIZES[slot.policy])
-    values = np.array([reward.value for reward in rewards])
-    # Exact sums in any order, so a matrix product will do.
-    if not np.array_equal(a, np.eye(SIZES[slot.policy]) + x.T @ x):
+        verdict.findings.append(f"{where}: {meta['rewards']} rewards counted, {must.rewards} sent")
+    if not np.array_equal(a, must.a):
         verdict.findings.append(f"{where}: A is not the sum of what was sent")
-    if not np.array_equal(b, x.T @ values):
+    if not np.array_equal(b, must.b):
         verdict.findings.append(f"{where}: b is not the sum of what was sent")
-    if meta["total"] != values.sum():
-        verdict.findings.append(f"{where}: cumulative_reward is {meta['total']}, sent were {values.sum()}")
+    if meta["total"] != must.total:
+        verdict.findings.append(f"{where}: cumulative_reward is {meta['total']}, sent were {must.total}")
+    for name in ("updates", "weight", "squares"):
+        if meta[name] != getattr(must, name):
+            verdict.findings.append(f"{where}: {name} is {meta[name]}, and must be {getattr(must, name)}")
 
 
 def _judge_scores(ledger: Ledger, held: Holding, verdict: Verdict) -> None:
-    """Scores in the histories and in `pulls`, which one transaction changes together."""
+    """Scores, and decisions of the first system's policies, in the histories and in `pulls`, which one transaction
+    changes together."""
     seen = collections.Counter(
-        (tip, Slot(user, policy)) for user, entries in held.histories.items() for tip, policy in entries
+        (tip, Slot(user, policy)) for user, entries in held.histories.items() for tip, policy, _ in entries
     )
-    there = {tip for tip, _ in seen}
-    lost = ledger.answered - there
+    decided = {
+        made.candidate: Slot(made.user, made.loop.champion)
+        for made in ledger.decisions.values()
+        if made.loop.champion in POLICIES
+    }
+    sent = ledger.scores | decided
+    lost = (ledger.answered | decided.keys()) - {tip for tip, _ in seen}
     verdict.lost += len(lost)
     verdict.findings += [f"score {tip} was answered and is in no history" for tip in sorted(lost)]
     for (tip, slot), count in seen.items():
-        if ledger.scores.get(tip) != slot:
+        if sent.get(tip) != slot:
             verdict.findings.append(f"{tip} is in the history of {slot.user} under {slot.policy}, and was never sent")
         if count > 1:
             verdict.doubled += count - 1
             verdict.findings.append(f"score {tip} is {count} times in the history")
-    entries = collections.Counter(dict.fromkeys(held.models, 0))
+    entries = collections.Counter(dict.fromkeys((slot for slot in held.models if slot.policy in POLICIES), 0))
     entries.update(slot for _, slot in seen.elements())
+    explored = collections.Counter(
+        Slot(user, policy) for user, past in held.histories.items() for _, policy, by_chance in past if by_chance
+    )
     for slot, count in entries.items():
         meta = _model(slot, held)[2]
+        where = f"{slot.policy} of {slot.user}"
         if meta["pulls"] != count:
-            verdict.findings.append(f"{slot.policy} of {slot.user}: {meta['pulls']} pulls, {count} in the history")
-        if meta["explored"] > meta["pulls"]:
-            verdict.findings.append(f"{slot.policy} of {slot.user}: explored more often than it was asked")
+            verdict.findings.append(f"{where}: {meta['pulls']} pulls, {count} in the history")
+        if meta["explored"] != explored[slot]:
+            verdict.findings.append(f"{where}: {meta['explored']} explored, {explored[slot]} in the history")
 
 
-def _model(slot: Slot, held: Holding) -> tuple[Matrix, Vector, NDArray[np.void]]:
+def _judge_decisions(user: str, ledger: Ledger, held: Holding, verdict: Verdict) -> None:
+    """A user's decisions: each is there, as it was left, and counted once by the policy that served it alone."""
+    must = {name: made for name, made in ledger.decisions.items() if made.user == user}
+    kept = held.decisions.get(user, {})
+    lost, unknown = must.keys() - kept.keys(), kept.keys() - must.keys() - ledger.unfinished
+    verdict.lost += len(lost)
+    verdict.findings += [f"decision {name} of {user} was answered and is not there" for name in sorted(lost)]
+    verdict.findings += [f"decision {name} of {user} was never answered" for name in sorted(unknown)]
+    for name in sorted(must.keys() & kept.keys()):
+        left = Kept(must[name].status, must[name].reward, must[name].n)
+        if kept[name] != left:
+            verdict.findings.append(
+                f"decision {name} of {user} is {_in_words(kept[name])}, and must be {_in_words(left)}"
+            )
+    _judge_counts(user, must.values(), held, verdict)
+
+
+def _judge_counts(user: str, decisions: Iterable[Made], held: Holding, verdict: Verdict) -> None:
+    made = list(decisions)
+    counted = (sum(one.status in ("open", "deferred") for one in made), len(made))
+    if held.counted.get(user, (0, 0)) != counted:
+        verdict.findings.append(f"{user}: (open, all) decisions are {held.counted.get(user)}, and must be {counted}")
+    for policy in SIZES.keys() - POLICIES.keys():
+        served = sum(one.loop.champion == policy for one in made)
+        meta = _model(Slot(user, policy), held)[2]
+        verdict.lost += max(0, served - int(meta["pulls"]))
+        verdict.doubled += max(0, int(meta["pulls"]) - served)
+        # A champion of ours explores each time.
+        if not served == int(meta["pulls"]) == int(meta["explored"]):
+            there = f"{meta['pulls']} pulls, {meta['explored']} explored"
+            verdict.findings.append(f"{policy} of {user}: {there}, and {served} decisions were answered")
+
+
+def _in_words(kept: Kept) -> str:
+    return f"{kept.status} with the reward {kept.reward} after {kept.n} outcomes"
+
+
+def _model(slot: Slot, held: Holding) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.void]]:
     """A, b and meta as the raw bytes say; those of an unknown user if there are none."""
     d = SIZES[slot.policy]
-    a, b, meta = held.models.get(slot, (np.eye(d).tobytes(), np.zeros(d).tobytes(), _NOTHING))
+    nothing = np.eye(d).tobytes(), np.zeros(d).tobytes(), bytes(_META.itemsize)
+    a, b, meta = held.models.get(slot, nothing)
     counters: NDArray[np.void] = np.frombuffer(meta[: _META.itemsize], _META)
     return np.frombuffer(a).reshape(d, d), np.frombuffer(b), counters[0]

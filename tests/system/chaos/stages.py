@@ -22,6 +22,7 @@ from tests.support.redis_servers import RedisServer, redis_server
 from tests.support.service import service
 from tests.support.waiting import ServerError, until
 from tests.system.chaos.clients import USERS
+from tests.system.chaos.loops import FILE
 
 __all__ = ["STAGES", "Fault", "Stage"]
 
@@ -47,11 +48,14 @@ class Fault(msgspec.Struct):
 class Stage(msgspec.Struct):
     """A system under test: `processes` of the service behind `port`, and its Redis.
 
+    `url` is where the service finds that Redis when nothing is in between.
+
     `strike_redis` draws a fault of Redis; the first one drawn is the one that this stage is for. It is called only
     while `in_sync`, that is after all servers recovered from the one before.
     """
 
     port: int
+    url: str
     processes: Sequence[Server]
     in_sync: Callable[[], bool]
     strike_redis: Callable[[random.Random], Fault]
@@ -82,6 +86,7 @@ def _served(urls: Sequence[str], **settings: str) -> Iterator[tuple[Server, list
     """The load balancer and the processes behind it. Histories are long enough to hold every score of a run."""
     with ExitStack() as stack:
         env = {"FEATURE_HISTORY_SIZE": "10000", "LOG_LEVEL": "warning", "ACCESS_LOG": "off", **settings}
+        env["POLICIES"] = str(FILE)
         processes = [stack.enter_context(service({"REDIS_URL": url, **env})) for url in urls]
         yield stack.enter_context(haproxy(processes)), processes
 
@@ -135,7 +140,9 @@ def standalone() -> Iterator[Stage]:
                 deck.extend(draw.sample(list(faults), len(faults)))
             return faults[kind]
 
-        yield Stage(balancer.port, processes, lambda: server.running, strike_redis, strike_network, server.client)
+        yield Stage(
+            balancer.port, server.url, processes, lambda: server.running, strike_redis, strike_network, server.client
+        )
 
 
 @contextmanager
@@ -179,7 +186,7 @@ def sentinel() -> Iterator[Stage]:
             until(in_sync, "sentinels agree, and the replica is in sync", _SYNC_SECONDS)
             return group.master.client()
 
-        yield Stage(balancer.port, processes, in_sync, strike_redis, None, read)
+        yield Stage(balancer.port, group.url, processes, in_sync, strike_redis, None, read)
 
 
 def _replicates(master: RedisServer, replicas: Sequence[RedisServer]) -> bool:
@@ -242,7 +249,7 @@ def cluster() -> Iterator[Stage]:
             until(in_sync, "the cluster is complete and in sync", _SYNC_SECONDS)
             return redis.RedisCluster("127.0.0.1", group.masters[0].port)
 
-        yield Stage(balancer.port, processes, in_sync, strike_redis, None, read)
+        yield Stage(balancer.port, group.url, processes, in_sync, strike_redis, None, read)
 
 
 def _nodes(server: RedisServer) -> list[list[str]]:
