@@ -13,7 +13,7 @@ _CHAMPION: Final = PLANS[LOOP.name].policies[0]
 
 LOOPS: Final[Mapping[str, Described]] = {
     "GET /loops": row(
-        name="loops",
+        name="get_loops",
         away=BUSY,
         summary="who serves each loop, and what its rewards are",
         answers=LoopsAnswer(
@@ -37,7 +37,7 @@ LOOPS: Final[Mapping[str, Described]] = {
 # Comes right after the first decision, which is open then.
 USERS: Final[Mapping[str, Described]] = {
     "GET /users/{user_id}": row(
-        name="user",
+        name="get_user",
         summary="what each policy has learned about a user, and the open decisions",
         answers=UserAnswer(
             USER,
