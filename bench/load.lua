@@ -1,6 +1,6 @@
 -- The load, for wrk. The environment chooses it:
 --   MODE    score | egreedy | egreedy2 (with a profile) | big (200 candidates) | reward | hot (rewards of one user) | mixed
---           | decide (decisions with ids) | outcome (of the decisions k1, k2, ... by id: of each user the first, then of each the second)
+--           | decide (decisions with ids) | outcome (rewards by id: of each user's decision k1, then of each one's k2, ...)
 --   USERS   number of users, 5000 unless told
 --   PREFIX  start of their names, "u" unless told
 --   SEED    the request to begin with, so that runs do not all begin with the same users

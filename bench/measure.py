@@ -110,7 +110,7 @@ def _memory(pid: int) -> float:
 
 
 def _wrk(url: str, load: Load) -> _Result:
-    command = [program("wrk"), "-t1", f"-c{load.connections}", f"-d{load.seconds}s", "--latency"]
+    command = [program("wrk"), "-t1", f"-c{load.connections}", f"-d{load.seconds}s", "--latency", "--timeout", "10s"]
     environ = {"MODE": load.mode, "USERS": str(load.users), "SEED": str(load.seed), "PACE": f"{load.pace:.3f}"}
     environ["PREFIX"] = load.prefix
     done = subprocess.run(
