@@ -1,7 +1,7 @@
 """How fast is it here? Starts Redis, the floor and the service, alternates between them and compares.
 
   ./dev bench                          the service beside the floor, and the pure decision
-  ./dev bench --all                    everything down to --peers too (about 20 minutes)
+  ./dev bench --all                    everything down to --peers too (about half an hour)
   ./dev bench --decisions              decisions and rewards by id beside the floor and a score, and their bytes
   ./dev bench --half                   latency at half of the highest throughput
   ./dev bench --soak 300               memory under so many seconds of full load
