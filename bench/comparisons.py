@@ -1,23 +1,18 @@
-"""What is measured beside what: the servers that are started, the runs that alternate, and the bound of each figure."""
+"""What is measured beside what: the runs that alternate, and the bound of each figure."""
 
-import sys
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from collections.abc import Sequence
+from contextlib import ExitStack
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Final
 
 import msgspec
 
-from bench.measure import Load, Run, Target, measure, sampled_memory
-from bench.report import Check, Section, spread
+from bench.measure import Load, Run, Target, again, measure, sampled_memory, warm
+from bench.report import HEADER, Check, Section, failures, known, medians, spread
+from bench.servers import kept_redis, serving, the_floor
 from bench.users import DECISIONS, POLICY, preload
 from state import keys
-from tests.support.processes import Server, free_port
-from tests.support.redis_servers import RedisServer, redis_server
-from tests.support.service import service
 from tests.support.waiting import until
 
 __all__ = [
@@ -40,75 +35,6 @@ MODES: Final = {
     "reward": ("reward", 0.9),
     "hot": ("reward, all connections on one user", 0.9),
 }
-_PERSISTENT: Final = ("--appendonly", "yes", "--appendfsync", "everysec")
-# A rewrite of the log, which comes every 64 MB at first, would fall into some runs and not into others.
-_NO_REWRITE: Final = ("--auto-aof-rewrite-percentage", "0")
-
-
-@contextmanager
-def _redis() -> Iterator[RedisServer]:
-    with redis_server(*_PERSISTENT, *_NO_REWRITE) as server:
-        yield server
-
-
-@contextmanager
-def _service(redis: RedisServer, **settings: str) -> Iterator[Target]:
-    with service({"REDIS_URL": redis.url, "LOG_LEVEL": "warning", **settings}) as server:
-        yield Target("service", server.url, server.pid, redis.pid)
-
-
-def _answers(server: Server) -> bool:
-    body = b'{"user_id":"first","candidates":[{"id":"t","content":"c","source":"s"}]}'
-    with urllib.request.urlopen(f"{server.url}/score", body, timeout=2) as answer:
-        return bool(answer.status == 200)
-
-
-@contextmanager
-def _floor(redis: RedisServer, application: str = "bench.floor:app") -> Iterator[Target]:
-    port = free_port()
-    words = ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
-    argv = [sys.executable, "-m", "uvicorn", application, "--port", str(port), *words]
-    with TemporaryDirectory() as directory:
-        url = f"http://127.0.0.1:{port}"
-        environ = {"REDIS_URL": redis.url, "PATH": ""}
-        server = Server(argv, port=port, url=url, directory=Path(directory), ready=_answers, environ=environ)
-        try:
-            yield Target("floor", url, server.start().pid, redis.pid)
-        finally:
-            server.stop()
-
-
-def _again(load: Load, **changes: object) -> Load:
-    return msgspec.structs.replace(load, **changes)
-
-
-def _warm(targets: Sequence[Target], load: Load) -> None:
-    for target in targets:
-        measure(target, _again(load, seconds=2))
-
-
-def _errors(runs: Sequence[Run]) -> str:
-    return str(sum(run.bad_status + run.broken for run in runs))
-
-
-def _row(name: str, runs: Sequence[Run]) -> list[str]:
-    def middle(values: Sequence[float | None], digits: int) -> str:
-        known = [value for value in values if value is not None]
-        return f"{median(known):,.{digits}f}" if known else "?"
-
-    return [
-        name,
-        middle([run.cpu for run in runs], 1),
-        middle([run.redis_cpu for run in runs], 1),
-        middle([run.throughput for run in runs], 0),
-        middle([run.p50 for run in runs], 2),
-        middle([run.p99 for run in runs], 2),
-        middle([run.memory for run in runs], 0),
-        _errors(runs),
-    ]
-
-
-_HEADER: Final = ["", "CPU µs", "Redis CPU µs", "requests/s", "p50 ms", "p99 ms", "memory MB", "errors"]
 
 
 def _rewards(url: str, user: str) -> int:
@@ -120,26 +46,26 @@ def against_floor(modes: Sequence[str], rounds: int, load: Load) -> list[Section
     """The service beside the floor: before each run of the service one of the floor, ratios taken of the two."""
     runs: dict[str, list[tuple[Run, Run]]] = {mode: [] for mode in modes}
     lost = 0
-    with _redis() as redis, _floor(redis) as floor, _service(redis) as served:
-        _warm([floor], load)
+    with kept_redis() as redis, the_floor(redis) as floor, serving(redis) as served:
+        warm([floor], load)
         for mode in modes:
-            _warm([served], _again(load, mode=mode))
+            warm([served], again(load, mode=mode))
         for number in range(rounds):
             for mode in modes:
                 seed = number * 1_000_003
-                base = measure(floor, _again(load, seed=seed))
+                base = measure(floor, again(load, seed=seed))
                 before = _rewards(served.url, "uhot") if mode == "hot" else 0
-                run = measure(served, _again(load, mode=mode, seed=seed))
+                run = measure(served, again(load, mode=mode, seed=seed))
                 if mode == "hot":
                     lost += max(0, run.requests - (_rewards(served.url, "uhot") - before))
                 runs[mode].append((base, run))
     floors = [base for pairs in runs.values() for base, _ in pairs]
-    rows = [_row("floor", floors)] + [_row(MODES[mode][0], [run for _, run in runs[mode]]) for mode in modes]
+    rows = [medians("floor", floors)] + [medians(MODES[mode][0], [run for _, run in runs[mode]]) for mode in modes]
     ratios, checks = [], []
     for mode in modes:
         work, limit = MODES[mode]
         cpu, redis_cpu, throughput, p50, p99, memory = (
-            [_number(run, name) / _number(base, name) for base, run in runs[mode]]
+            [known(run, name) / known(base, name) for base, run in runs[mode]]
             for name in ("cpu", "redis_cpu", "throughput", "p50", "p99", "memory")
         )
         figures = (spread(each) for each in (cpu, redis_cpu, throughput, p50, p99))
@@ -152,35 +78,28 @@ def against_floor(modes: Sequence[str], rounds: int, load: Load) -> list[Section
     single = {"floor": floors} | {mode: [run for _, run in runs[mode]] for mode in modes}
     how = f"{load.connections} connections, {load.users:,} users, {rounds} runs of {load.seconds} s each"
     return [
-        Section("Medians per request", how, _HEADER, rows, runs=single),
+        Section("Medians per request", how, HEADER, rows, runs=single),
         Section(
             "In units of the floor",
             "Median of the ratios to the floor's run just before (least to most)",
-            ["", *_HEADER[1:-1]],
+            ["", *HEADER[1:-1]],
             ratios,
             checks,
         ),
     ]
 
 
-def _number(run: Run, name: str) -> float:
-    value = getattr(run, name)
-    if value is None:
-        raise SystemExit(f"{name} is unknown")
-    return float(value)
-
-
 def one_server(target: Target, modes: Sequence[str], rounds: int, load: Load) -> list[Section]:
     """A server that runs already, alone."""
     for mode in modes:
-        _warm([target], _again(load, mode=mode))
+        warm([target], again(load, mode=mode))
     runs: dict[str, list[Run]] = {mode: [] for mode in modes}
     for number in range(rounds):
         for mode in modes:
-            runs[mode].append(measure(target, _again(load, mode=mode, seed=number * 1_000_003)))
+            runs[mode].append(measure(target, again(load, mode=mode, seed=number * 1_000_003)))
     how = f"{target.url}, {load.connections} connections, {load.users:,} users, {rounds} runs of {load.seconds} s each"
     return [
-        Section("Medians per request", how, _HEADER, [_row(MODES[mode][0], runs[mode]) for mode in modes], runs=runs)
+        Section("Medians per request", how, HEADER, [medians(MODES[mode][0], runs[mode]) for mode in modes], runs=runs)
     ]
 
 
@@ -188,29 +107,29 @@ def _paced(target: Target, load: Load, goal: float) -> Load:
     """`load` with pauses such that about `goal` requests per second are sent, found in three short runs."""
     pace = load.connections / goal * 1e3
     for _ in range(3):
-        found = measure(target, _again(load, seconds=2, pace=pace)).throughput
+        found = measure(target, again(load, seconds=2, pace=pace)).throughput
         pace = max(0.1, pace + load.connections * 1e3 * (1 / goal - 1 / found))
-    return _again(load, pace=pace)
+    return again(load, pace=pace)
 
 
 def half_load(rounds: int, load: Load) -> list[Section]:
     """Latency at half of the highest throughput: each connection pauses before a request, at random."""
     full: dict[str, list[Run]] = {"floor": [], "service": []}
     half: dict[str, list[Run]] = {"floor": [], "service": []}
-    with _redis() as redis, _floor(redis) as floor, _service(redis) as served:
+    with kept_redis() as redis, the_floor(redis) as floor, serving(redis) as served:
         targets = (floor, served)
-        _warm(targets, load)
+        warm(targets, load)
         for _ in range(3):
             for target in targets:
                 full[target.name].append(measure(target, load))
         paced = {each.name: _paced(each, load, max(run.throughput for run in full[each.name]) / 2) for each in targets}
         for number in range(rounds):
             for target in targets:
-                half[target.name].append(measure(target, _again(paced[target.name], seed=number * 1_000_003)))
+                half[target.name].append(measure(target, again(paced[target.name], seed=number * 1_000_003)))
     rows, checks = [], []
     for name in ("floor", "service"):
-        rows.append(_row(f"{name}, full load", full[name]))
-        rows.append(_row(f"{name}, half of it", half[name]))
+        rows.append(medians(f"{name}, full load", full[name]))
+        rows.append(medians(f"{name}, half of it", half[name]))
     tails = [run.p99 / run.p50 for run in half["service"]]
     share = median([run.throughput for run in half["service"]]) / max(run.throughput for run in full["service"])
     checks.append(Check("p99 in units of p50, at half of the highest throughput", median(tails), 3.0, "of p50"))
@@ -218,17 +137,17 @@ def half_load(rounds: int, load: Load) -> list[Section]:
         f"{load.connections} connections, each pausing for an exponentially distributed time before a request; the "
         f"pauses are no part of the latencies. The service at {share:.0%} of its highest, p99/p50: {spread(tails)}"
     )
-    return [Section("Half of the highest throughput, score", how, _HEADER, rows, checks)]
+    return [Section("Half of the highest throughput, score", how, HEADER, rows, checks)]
 
 
 def soak(seconds: int, load: Load) -> list[Section]:
     """Memory under full load of scores and rewards: its end beside its beginning."""
-    with _redis() as redis, _service(redis) as served:
-        _warm([served], _again(load, mode="mixed"))
+    with kept_redis() as redis, serving(redis) as served:
+        warm([served], again(load, mode="mixed"))
         if served.pid is None:
             raise SystemExit("the service has no process")
         with sampled_memory(served.pid) as samples:
-            run = measure(served, _again(load, mode="mixed", seconds=seconds))
+            run = measure(served, again(load, mode="mixed", seconds=seconds))
     fifth = max(1, len(samples) // 5)
     parts = [samples[start : start + fifth] for start in range(0, fifth * 5, fifth)]
     first, last = median(parts[1]), median(parts[4])
@@ -236,7 +155,7 @@ def soak(seconds: int, load: Load) -> list[Section]:
     rows = [[f"{index + 1}/5", f"{median(part):.1f}", f"{max(part):.1f}"] for index, part in enumerate(parts)]
     how = (
         f"{run.requests:,} requests in {seconds} s, two scores to a reward, {load.users:,} users, errors: "
-        f"{_errors([run])}; from the second fifth to the last {grown:+.2f} bytes per request"
+        f"{failures([run])}; from the second fifth to the last {grown:+.2f} bytes per request"
     )
     check = Check("growth of memory, second to last fifth", (last / first - 1) * 100, 2.0, "%")
     return [Section("Memory under full load, MB", how, ["part of the run", "median", "most"], rows, [check])]
@@ -250,18 +169,18 @@ def many_users(users: int, rounds: int, load: Load) -> list[Section]:
         targets: dict[int, Target] = {}
         memory: dict[int, float] = {}
         for count in (few, users):
-            redis = stack.enter_context(_redis())
+            redis = stack.enter_context(kept_redis())
             preload(redis.port, count)
             memory[count] = float(redis.info()["used_memory"]) / 1e6
             # As many decisions as were preloaded: otherwise the lists of few users would soon be the longer ones.
-            targets[count] = stack.enter_context(_service(redis, FEATURE_HISTORY_SIZE=str(DECISIONS)))
-            _warm([targets[count]], _again(load, users=count))
+            targets[count] = stack.enter_context(serving(redis, FEATURE_HISTORY_SIZE=str(DECISIONS)))
+            warm([targets[count]], again(load, users=count))
         for number in range(rounds):
             for count, target in targets.items():
-                runs[count].append(measure(target, _again(load, users=count, seed=number * 1_000_003)))
+                runs[count].append(measure(target, again(load, users=count, seed=number * 1_000_003)))
     slower = [1 - many.throughput / one.throughput for one, many in zip(runs[few], runs[users], strict=True)]
     later = [many.p99 / one.p99 - 1 for one, many in zip(runs[few], runs[users], strict=True)]
-    rows = [_row(f"{count:,} users, {memory[count]:,.0f} MB in Redis", runs[count]) for count in runs]
+    rows = [medians(f"{count:,} users, {memory[count]:,.0f} MB in Redis", runs[count]) for count in runs]
     how = (
         f"score of all users in turn, a model of d=5 and {DECISIONS} decisions each, {rounds} runs of {load.seconds} s"
     )
@@ -269,60 +188,60 @@ def many_users(users: int, rounds: int, load: Load) -> list[Section]:
         Check(f"throughput lost with {users:,} users", median(slower) * 100, 10.0, "%"),
         Check(f"p99 gained with {users:,} users", median(later) * 100, 10.0, "%"),
     ]
-    return [Section("Many users", how, _HEADER, rows, checks)]
+    return [Section("Many users", how, HEADER, rows, checks)]
 
 
 def workers(counts: Sequence[int], rounds: int, load: Load) -> list[Section]:
     """WORKERS=n on one Redis, the floor beside it."""
     runs: dict[str, list[Run]] = {}
     with ExitStack() as stack:
-        redis = stack.enter_context(_redis())
-        targets = {f"WORKERS={n}": stack.enter_context(_service(redis, WORKERS=str(n))) for n in counts}
-        _warm(list(targets.values()), load)
+        redis = stack.enter_context(kept_redis())
+        targets = {f"WORKERS={n}": stack.enter_context(serving(redis, WORKERS=str(n))) for n in counts}
+        warm(list(targets.values()), load)
         for number in range(rounds):
             for name, target in targets.items():
-                runs.setdefault(name, []).append(measure(target, _again(load, seed=number * 1_000_003)))
+                runs.setdefault(name, []).append(measure(target, again(load, seed=number * 1_000_003)))
     how = f"score, {load.connections} connections, {load.users:,} users; load, Redis and service share this machine"
-    return [Section("Processes in one container", how, _HEADER, [_row(name, each) for name, each in runs.items()])]
+    return [Section("Processes in one container", how, HEADER, [medians(name, each) for name, each in runs.items()])]
 
 
 def replica(rounds: int, load: Load) -> list[Section]:
     """REDIS_WAIT_REPLICAS=0 and 1 on one Redis that has a replica, at full load and one request at a time."""
     runs: dict[str, list[Run]] = {}
     with ExitStack() as stack:
-        redis = stack.enter_context(_redis())
-        stack.enter_context(redis_server(*_PERSISTENT, *_NO_REWRITE, "--replicaof", f"127.0.0.1 {redis.port}"))
+        redis = stack.enter_context(kept_redis())
+        stack.enter_context(kept_redis("--replicaof", f"127.0.0.1 {redis.port}"))
         until(lambda: redis.info().get("connected_slaves") == "1", "the replica connected")
-        targets = {n: stack.enter_context(_service(redis, REDIS_WAIT_REPLICAS=str(n))) for n in (0, 1)}
-        rewards = _again(load, mode="reward")
-        _warm(list(targets.values()), rewards)
+        targets = {n: stack.enter_context(serving(redis, REDIS_WAIT_REPLICAS=str(n))) for n in (0, 1)}
+        rewards = again(load, mode="reward")
+        warm(list(targets.values()), rewards)
         for number in range(rounds):
             for width in (load.connections, 1):
                 for n, target in targets.items():
-                    run = measure(target, _again(rewards, connections=width, seed=number * 1_000_003))
+                    run = measure(target, again(rewards, connections=width, seed=number * 1_000_003))
                     runs.setdefault(f"REDIS_WAIT_REPLICAS={n}, {width} at once", []).append(run)
     how = f"reward, {load.users:,} users; load, Redis, its replica and the service share this machine"
-    return [Section("Waiting for a replica", how, _HEADER, [_row(name, each) for name, each in runs.items()])]
+    return [Section("Waiting for a replica", how, HEADER, [medians(name, each) for name, each in runs.items()])]
 
 
 def redis_load(rounds: int, load: Load) -> list[Section]:
     """What a request costs Redis: least when many share a transaction, most when each has its own."""
     widths = (1, 4, 16, 32, 128)
     runs: dict[int, list[Run]] = {width: [] for width in widths}
-    with _redis() as redis, _service(redis) as served:
-        _warm([served], load)
+    with kept_redis() as redis, serving(redis) as served:
+        warm([served], load)
         for number in range(rounds):
             for width in widths:
-                runs[width].append(measure(served, _again(load, connections=width, seed=number * 1_000_003)))
-        _warm([served], _again(load, users=20))  # by now these have as long a history as there may be
+                runs[width].append(measure(served, again(load, connections=width, seed=number * 1_000_003)))
+        warm([served], again(load, users=20))  # by now these have as long a history as there may be
         sizes = {key: int(redis.command("MEMORY", "USAGE", key, "SAMPLES", 0)) for key in _keys("u7")}
     rows = []
     for width, each in runs.items():
-        cost = median([_number(run, "redis_cpu") for run in each])
-        rows.append([*_row(f"{width} at once", each)[:4], f"{0.7 * 1e6 / cost:,.0f}"])
+        cost = median([known(run, "redis_cpu") for run in each])
+        rows.append([*medians(f"{width} at once", each)[:4], f"{0.7 * 1e6 / cost:,.0f}"])
     shown = ", ".join(f"{key} {size:,}" for key, size in sizes.items())
     how = f"score, one replica; the last column is computed: 70 % of a core over the CPU of a request. Bytes: {shown}"
-    return [Section("What one Redis carries", how, [*_HEADER[:4], "requests/s one Redis carries"], rows)]
+    return [Section("What one Redis carries", how, [*HEADER[:4], "requests/s one Redis carries"], rows)]
 
 
 def _keys(user_id: str) -> list[str]:

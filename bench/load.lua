@@ -1,5 +1,6 @@
 -- The load, for wrk. The environment chooses it:
 --   MODE    score | egreedy | egreedy2 (with a profile) | big (200 candidates) | reward | hot (rewards of one user) | mixed
+--           | decide (decisions with ids) | outcome (rewards by id: of each user's decision k1, then of each one's k2, ...)
 --   USERS   number of users, 5000 unless told
 --   PREFIX  start of their names, "u" unless told
 --   SEED    the request to begin with, so that runs do not all begin with the same users
@@ -12,7 +13,8 @@ local prefix = os.getenv("PREFIX") or "u"
 local n = tonumber(os.getenv("SEED") or "0")
 local pace = tonumber(os.getenv("PACE") or "0")
 
-local paths = { egreedy = "/score/egreedy", egreedy2 = "/score/egreedy/v2", reward = "/reward", hot = "/reward" }
+local paths = { egreedy = "/score/egreedy", egreedy2 = "/score/egreedy/v2", reward = "/reward", hot = "/reward",
+  decide = "/decisions" }
 local headers = { ["content-type"] = "application/json" }
 local candidate = '{"id":"t%d","content":"do thing %d","source":"todoist","features":'
   .. '{"hour_of_day":9,"is_overdue":%s,"task_age_days":%d,"priority":%d}}'
@@ -26,6 +28,9 @@ for step = 0, period - 1 do
   local list = {}
   for i = 1, mode == "big" and 200 or 10 do
     list[i] = candidate:format(i, i, tostring(i % 3 == 0), (i * 7 + step) % 31, (i + step) % 4 + 1)
+    if mode == "decide" then
+      list[i] = list[i]:gsub('"content".-"features":{"hour_of_day":9,', '"features":{')
+    end
   end
   lists[step] = table.concat(list, ",")
 end
@@ -40,14 +45,40 @@ local function reward(user)
     .. ',"is_overdue":true,"task_age_days":3,"priority":2},"day_of_week":' .. n % 7 .. "}"
 end
 
+-- A decision's id ends with the user id in base64url.
+local digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+local function base64(text)
+  local bits = text:gsub(".", function(c)
+    local byte, found = c:byte(), ""
+    for place = 7, 0, -1 do found = found .. math.floor(byte / 2 ^ place) % 2 end
+    return found
+  end)
+  bits = bits .. ("0"):rep(-#bits % 6)
+  return (bits:gsub("......", function(six) local at = tonumber(six, 2) + 1; return digits:sub(at, at) end))
+end
+local names = {}
+if mode == "outcome" then
+  for user = 0, users - 1 do names[user] = base64(prefix .. user) end
+end
+
+local function decide(user)
+  return '{"user_id":"' .. user .. '","candidates":[' .. lists[n % period] .. '],"context":{"hour_of_day":' .. n % 24
+    .. ',"day_of_week":' .. n % 7 .. "}" .. profile:gsub("profile_features", "user") .. "}"
+end
+
 function request()
   n = n + 1
+  if mode == "outcome" then
+    local path = "/decisions/k" .. math.floor(n / users) + 1 .. "." .. names[n % users] .. "/reward"
+    return wrk.format("POST", path, headers, '{"reward":0.5}')
+  end
   local user = prefix .. (mode == "hot" and "hot" or (n * 7919) % users)
   local path = paths[mode] or "/score"
   if mode == "mixed" and n % 3 == 0 then
     path = "/reward"
   end
-  return wrk.format("POST", path, headers, path == "/reward" and reward(user) or score(user))
+  local body = path == "/reward" and reward(user) or mode == "decide" and decide(user) or score(user)
+  return wrk.format("POST", path, headers, body)
 end
 
 if pace > 0 then

@@ -8,7 +8,7 @@ import os
 import platform
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import msgspec
 from tests.support.processes import program
 from tests.support.waiting import ServerError
 
-__all__ = ["Load", "Run", "Target", "hardware", "machine", "measure", "require", "sampled_memory"]
+__all__ = ["Load", "Run", "Target", "again", "hardware", "machine", "measure", "require", "sampled_memory", "warm"]
 
 HERE = Path(__file__).parent
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -35,7 +35,7 @@ class Target(msgspec.Struct, frozen=True):
 
 class Load(msgspec.Struct, frozen=True):
     """What load.lua sends: its mode, from how many users, over how many connections, for how many seconds. `pace` is
-    the mean pause in ms of a connection before each request, 0 for none."""
+    the mean pause in ms of a connection before each request, 0 for none; the users' names begin with `prefix`."""
 
     mode: str = "score"
     users: int = 5_000
@@ -43,6 +43,7 @@ class Load(msgspec.Struct, frozen=True):
     seconds: int = 5
     pace: float = 0.0
     seed: int = 0
+    prefix: str = "u"
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -109,8 +110,9 @@ def _memory(pid: int) -> float:
 
 
 def _wrk(url: str, load: Load) -> _Result:
-    command = [program("wrk"), "-t1", f"-c{load.connections}", f"-d{load.seconds}s", "--latency"]
+    command = [program("wrk"), "-t1", f"-c{load.connections}", f"-d{load.seconds}s", "--latency", "--timeout", "10s"]
     environ = {"MODE": load.mode, "USERS": str(load.users), "SEED": str(load.seed), "PACE": f"{load.pace:.3f}"}
+    environ["PREFIX"] = load.prefix
     done = subprocess.run(
         [*command, "-s", str(HERE / "load.lua"), url],
         env=os.environ | environ,
@@ -145,6 +147,17 @@ def measure(target: Target, load: Load) -> Run:
         redis_cpu=redis_cpu,
         memory=None if target.pid is None else _memory(target.pid),
     )
+
+
+def again(load: Load, **changes: object) -> Load:
+    """The same load, but for the changes."""
+    return msgspec.structs.replace(load, **changes)
+
+
+def warm(targets: Sequence[Target], load: Load) -> None:
+    """Load each target for two seconds that do not count."""
+    for target in targets:
+        measure(target, again(load, seconds=2))
 
 
 @contextmanager

@@ -1,12 +1,30 @@
 """What a measurement came to: a table for people, checks against limits, and the same as data."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
+from typing import Final
 
 import msgspec
 
 from bench.measure import Run
 
-__all__ = ["Check", "Section", "markdown", "met", "show", "spread", "tell", "verdicts", "words"]
+__all__ = [
+    "HEADER",
+    "Check",
+    "Section",
+    "failures",
+    "known",
+    "markdown",
+    "medians",
+    "met",
+    "show",
+    "spread",
+    "tell",
+    "verdicts",
+    "words",
+]
+
+HEADER: Final = ["", "CPU µs", "Redis CPU µs", "requests/s", "p50 ms", "p99 ms", "memory MB", "errors"]
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -39,6 +57,38 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
     middle = len(ordered) // 2
     median = ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
     return f"{median:.{digits}f} ({ordered[0]:.{digits}f} to {ordered[-1]:.{digits}f})"
+
+
+def failures(runs: Sequence[Run]) -> str:
+    """How many requests of the runs failed."""
+    return str(sum(run.bad_status + run.broken for run in runs))
+
+
+def medians(name: str, runs: Sequence[Run]) -> list[str]:
+    """A row under HEADER."""
+
+    def middle(values: Sequence[float | None], digits: int) -> str:
+        known = [value for value in values if value is not None]
+        return f"{median(known):,.{digits}f}" if known else "?"
+
+    return [
+        name,
+        middle([run.cpu for run in runs], 1),
+        middle([run.redis_cpu for run in runs], 1),
+        middle([run.throughput for run in runs], 0),
+        middle([run.p50 for run in runs], 2),
+        middle([run.p99 for run in runs], 2),
+        middle([run.memory for run in runs], 0),
+        failures(runs),
+    ]
+
+
+def known(run: Run, name: str) -> float:
+    """A figure of a run. Exits if the process that it is about is unknown."""
+    value = getattr(run, name)
+    if value is None:
+        raise SystemExit(f"{name} is unknown")
+    return float(value)
 
 
 def verdicts(sections: Sequence[Section]) -> Section:

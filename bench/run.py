@@ -1,7 +1,8 @@
 """How fast is it here? Starts Redis, the floor and the service, alternates between them and compares.
 
   ./dev bench                          the service beside the floor, and the pure decision
-  ./dev bench --all                    everything down to --peers too (about 20 minutes)
+  ./dev bench --all                    everything down to --peers too (about half an hour)
+  ./dev bench --decisions              decisions and rewards by id beside the floor and a score, and their bytes
   ./dev bench --half                   latency at half of the highest throughput
   ./dev bench --soak 300               memory under so many seconds of full load
   ./dev bench --many 1000000           that many users in Redis beside 1,000
@@ -26,7 +27,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench import comparisons, decide, events, generate, learning, report
+from bench import comparisons, decide, decisions, events, generate, learning, report
 from bench.measure import Load, Target, hardware, machine, require
 
 
@@ -39,6 +40,7 @@ def _arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=5, help="of one run (5)")
     parser.add_argument("--connections", type=int, default=32, help="that wrk keeps busy (32)")
     parser.add_argument("--users", type=int, default=5_000, help="whom the requests name (5000)")
+    parser.add_argument("--decisions", action="store_true")
     parser.add_argument("--half", action="store_true")
     parser.add_argument("--soak", type=int, metavar="SECONDS")
     parser.add_argument("--many", type=int, metavar="USERS")
@@ -58,7 +60,7 @@ def _arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--markdown", action="store_true")
     options = parser.parse_args(words)
     if options.all:
-        options.half = options.redis = options.peers = True
+        options.decisions = options.half = options.redis = options.peers = True
         options.soak = options.soak or 300
         options.many = options.many or 1_000_000
         options.workers = options.workers or "1,2"
@@ -76,6 +78,7 @@ def _plan(options: argparse.Namespace) -> list[Callable[[], list[report.Section]
         target = Target("server", options.against, options.pid, options.redis_pid)
         return [lambda: comparisons.one_server(target, modes, rounds, load)]
     wishes: list[tuple[object, Callable[[], list[report.Section]]]] = [
+        (options.decisions, lambda: decisions.beside_floor(rounds, load)),
         (options.half, lambda: comparisons.half_load(rounds, load)),
         (options.workers, lambda: comparisons.workers([int(n) for n in options.workers.split(",")], rounds, load)),
         (options.replica, lambda: comparisons.replica(rounds, load)),

@@ -162,7 +162,7 @@ DECISIONS: Final[Mapping[str, Described]] = {
         idempotent=True,
     ),
     "GET /decisions/{decision_id}": row(
-        name="decision",
+        name="get_decision",
         summary="a decision as it stands",
         answers=_state(),
         errors=(_NO_DECISION, _OLD),

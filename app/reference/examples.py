@@ -202,7 +202,7 @@ ROUTES: Final[Mapping[str, Described]] = {
     **{f"GET /stats{policy.classic.route}/{{user_id}}": _statistics(policy) for policy in _POLICIES},
     "GET /features/{user_id}": Described(
         tag="decisions",
-        name="history",
+        name="get_history",
         summary="the last decisions for a user, oldest first",
         answers=HistoryAnswer("ann", [_history(policy) for policy in _POLICIES]),
         errors=(NO_USER, _ODD_HISTORY, STORE_AWAY),

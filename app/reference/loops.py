@@ -42,7 +42,7 @@ _NO_LOOP: Final = Failure(404, "There is no such loop.", "there is no loop 'tisp
 
 LOOPS: Final[Mapping[str, Described]] = {
     "GET /loops": row(
-        name="loops",
+        name="get_loops",
         away=BUSY,
         summary="who serves each loop, and what its rewards are",
         answers=LoopsAnswer([LoopState(**_SETTINGS)]),
@@ -69,7 +69,7 @@ LOOPS: Final[Mapping[str, Described]] = {
 # Comes right after the first decision, which is open then.
 USERS: Final[Mapping[str, Described]] = {
     "GET /users/{user_id}": row(
-        name="user",
+        name="get_user",
         summary="what each policy has learned about a user, and the open decisions",
         answers=UserAnswer(
             USER,

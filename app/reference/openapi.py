@@ -1,5 +1,6 @@
 """The OpenAPI document, made from the routes, their descriptions and the messages."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -58,6 +59,7 @@ def document(routes: Sequence[HTTPRouteHandler]) -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components([*types, *others], ref_template=_REF)
     # Only the catalog knows the features of the policies.
     schemas[StatisticsAnswer.__name__]["properties"]["theta"]["description"] = THETA
+    _settle_presence(schemas, [type(row.reads).__name__ for row in described.values() if row.reads is not None])
     paths: dict[str, dict[str, Any]] = {}
     for name, row in described.items():
         method, _, path = name.partition(" ")
@@ -76,6 +78,31 @@ def document(routes: Sequence[HTTPRouteHandler]) -> dict[str, Any]:
     }
     _adapt(made)
     return made
+
+
+def _settle_presence(schemas: dict[str, dict[str, Any]], read: Sequence[str]) -> None:
+    """Let `required` alone say which fields are there: what has a default may be left out of a message that is `read`,
+    and is always in one that is answered.
+
+    No schema has a `default` any more, since generators for TypeScript take it to mean that the field must be sent. It
+    is told in the description, unless it is null.
+    """
+    requests: set[str] = set()
+    left = [name for name in read if name in schemas]
+    while left:
+        requests.add(name := left.pop())
+        inner = re.findall(r'"#/components/schemas/(\w+)"', json.dumps(schemas[name]))
+        left += [other for other in inner if other not in requests]
+    for name, schema in schemas.items():
+        for field, type_ in schema["properties"].items():
+            if "default" not in type_:
+                continue
+            default = type_.pop("default")
+            if name not in requests:
+                schema["required"].append(field)
+            elif default is not None:
+                said = f"{type_['description']} " if "description" in type_ else ""
+                type_["description"] = f"{said}Default: `{json.dumps(default)}`."
 
 
 def _adapt(node: object) -> None:

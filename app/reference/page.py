@@ -126,12 +126,11 @@ def _schema(name: str, schema: Node) -> str:
             f"<code>{escape(field)}</code>",
             _type(type_) + (f"<br>{_text(type_['description'])}" if "description" in type_ else ""),
             "required" if field in schema["required"] else "",
-            f"<code>{escape(json.dumps(type_['default']))}</code>" if "default" in type_ else "",
         )
         for field, type_ in schema["properties"].items()
     ]
     head = f"<code>{escape(name)}</code> {_text(schema['description'])}"
-    table = _table(("field", "is", "", "default"), rows)
+    table = _table(("field", "is", ""), rows)
     return f'<details><summary>{head}</summary><div id="{escape(name)}">{table}</div></details>'
 
 

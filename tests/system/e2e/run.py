@@ -4,9 +4,7 @@ The proxy gets an environment of its own under .cache, since it pins what the se
 offline. Each case is an HTTP request to `python -m app`. Ends with a line "N passed, 0 failed".
 """
 
-import hashlib
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,31 +16,15 @@ from typing import Any
 
 import httpx
 
-from tests.support.processes import HOST, ROOT, Server, free_port
+from tests.support.environments import python_environment
+from tests.support.processes import HOST, Server, free_port
 from tests.support.service import service
 
 HERE = Path(__file__).parent
 LOCK = HERE / "requirements.lock"
-VENV = ROOT / ".cache" / "litellm-venv"
 KEY = "sk-offline-0123456789"
 WRONG_KEY = "sk-wrong-9876543210"
 BODY = {"user_id": "ada", "context": {"tasks": [{"title": "Report"}], "hour_of_day": 9, "day_of_week": 2}, "n": 3}
-
-
-def fill() -> Path:
-    """Bring the proxy's environment to what the lock file pins; the path of its `litellm`."""
-    program = VENV / "bin" / "litellm"
-    stamp = VENV / "installed"
-    digest = hashlib.sha256(LOCK.read_bytes()).hexdigest()
-    if not (program.exists() and stamp.exists() and stamp.read_text() == digest):
-        print(f"installing the LiteLLM proxy into {VENV.relative_to(ROOT)}", flush=True)
-        uv = str(Path(sys.executable).with_name("uv"))
-        VENV.parent.mkdir(exist_ok=True)
-        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(VENV)], check=True)
-        install = [uv, "pip", "install", "--quiet", "--python", str(VENV / "bin" / "python"), "--compile-bytecode"]
-        subprocess.run([*install, "--require-hashes", "-r", str(LOCK)], check=True)
-        stamp.write_text(digest)
-    return program
 
 
 class Proxy(Server):
@@ -62,7 +44,7 @@ def alive(server: Server) -> bool:
 @contextmanager
 def litellm() -> Iterator[Proxy]:
     """The real proxy with the models of litellm.yaml, on a free port."""
-    program = fill()
+    program = python_environment("litellm-venv", LOCK) / "litellm"
     environ = {name: os.environ[name] for name in ("HOME", "LANG", "PATH", "TMPDIR") if name in os.environ} | {
         "LITELLM_MASTER_KEY": KEY,
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",

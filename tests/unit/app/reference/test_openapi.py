@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from litestar import get, post
 
 from app.reference.openapi import document
@@ -13,6 +14,14 @@ async def score() -> None: ...
 
 @get("/stats/{user_id:str}")
 async def stats(user_id: str) -> None: ...
+
+
+@get("/prompts")
+async def prompts() -> None: ...
+
+
+@post("/generate")
+async def generate() -> None: ...
 
 
 @get("/unknown")
@@ -51,3 +60,25 @@ def test_parameters_and_messages_are_described() -> None:
     assert "Candidate" in schemas
     assert "GenerateRequest" not in schemas
     assert "\n" not in schemas["ProfileFeatures"]["description"]
+
+
+@pytest.mark.parametrize(
+    ("message", "required"),
+    [
+        ("ScoreRequest", ["user_id", "candidates"]),
+        ("ScoreContext", []),  # part of a request
+        ("GenerateRequest", ["user_id"]),
+        ("GeneratedCandidate", ["id", "content", "rationale", "source"]),  # part of an answer
+        ("ErrorAnswer", ["detail"]),
+    ],
+)
+def test_required_alone_says_what_is_there(message: str, required: list[str]) -> None:
+    """A default lets a field be left out of a request, but not of an answer; it is told in words, unless it is null."""
+    schemas = document([score, stats, generate, prompts])["components"]["schemas"]
+    assert schemas[message]["required"] == required
+    for schema in schemas.values():
+        assert not [field for field, type_ in schema["properties"].items() if "default" in type_]
+    assert schemas["ScoreContext"]["properties"]["hour_of_day"]["description"] == "Default: `12`."
+    assert schemas["CandidateFeatures"]["properties"]["is_overdue"]["description"] == "Default: `false`."
+    assert "description" not in schemas["Candidate"]["properties"]["source_id"]
+    assert schemas["PromptList"]["properties"]["default"] == {"type": "string"}  # a field of this name is left alone
