@@ -1,4 +1,5 @@
-"""Write what follows from other files: the settings in values.yaml, then README.md and values.schema.json from it.
+"""Write what follows from other files: the settings in values.yaml, then README.md, values.schema.json and
+files/defaults.json from it.
 
     python helm/generate.py          # write
     python helm/generate.py --check  # name what is stale and exit 1
@@ -26,7 +27,7 @@ Schema = dict[str, Any]
 
 # Where a pod's default is not that of a process on somebody's desk.
 POD_DEFAULTS = {
-    "host": "0.0.0.0",  # noqa: S104 - a pod must be reached from outside
+    "host": "*",  # a pod must be reached from outside, over IPv4 and IPv6
     "nats_durable_prefix": "",  # a pod's release and namespace, which this file does not know
     "shutdown_seconds": 100,  # /generate asks a model up to 3 times for 30 seconds, and an update must not cut it off
 }
@@ -44,7 +45,6 @@ NOTES = {
 SECRET: Schema = {
     "type": "object",
     "additionalProperties": False,
-    "required": ["value", "existingSecret", "key"],
     "properties": {
         "value": {"type": "string"},
         "existingSecret": {"type": "string"},
@@ -246,9 +246,23 @@ def walk(node: yaml.MappingNode, lines: list[str], path: str, sections: list[Sec
         section = next(section for section in reversed(sections) if section.line < key.start_mark.line)
         default = json.dumps(value, ensure_ascii=False) if value not in (None, "") else ""
         section.rows.append(Row(name, f"`{default}`" if default else "", text))
-    # Helm takes a key away that is set to null, and a template would then read it as 0.
-    required = [name for name, schema in properties.items() if "null" not in schema.get("type", [])]
-    return {"type": "object", "additionalProperties": False, "required": required, "properties": properties}
+    # Nothing is required: the values of an older release lack what is new since.
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def defaults(values: dict[str, Any], schema: Schema, path: str = "") -> dict[str, Any]:
+    """The default of each key that is the chart's own, by its dotted path; without what may be null.
+
+    What a part of a Kubernetes object holds, as `resources` does, is one default: a user may take parts of it away.
+    """
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        known = SECRET if "$ref" in schema["properties"][name] else schema["properties"][name]
+        if isinstance(value, dict) and "description" not in known:  # a mapping of the chart's own
+            found |= defaults(value, known, f"{path}{name}.")
+        elif "null" not in known.get("type", []):
+            found[f"{path}{name}"] = value
+    return found
 
 
 def outputs() -> dict[Path, str]:
@@ -265,6 +279,7 @@ def outputs() -> dict[Path, str]:
         CHART / "values.yaml": values,
         CHART / "README.md": readme(sections),
         CHART / "values.schema.json": json.dumps(SCHEMA_HEAD | schema, indent=2, ensure_ascii=False) + "\n",
+        CHART / "files" / "defaults.json": json.dumps(defaults(yaml.safe_load(values), schema), indent=1) + "\n",
     }
 
 
