@@ -1,12 +1,14 @@
 {{/*
 Make the values ready, once for all templates. `helm upgrade --reuse-values` brings the values of an older chart, which
-lack what is new since, and a key that is set to null is gone: both get the default. Then every text is rendered as a
+lack what is new since, and a key that is set to null is gone: both get the default. A setting that there is no more is
+dropped. Then every text is rendered as a
 template, so that a chart around this one can hand names down. Not rendered: what other charts share in `global`, and
 `extraObjects`, whose templates may be more than texts.
 */}}
 {{- define "oo.values" -}}
 {{- if not .Values.prepared }}
-{{- range $path, $default := .Files.Get "files/defaults.json" | fromJson }}
+{{- $defaults := .Files.Get "files/defaults.json" | fromJson }}
+{{- range $path, $default := $defaults }}
 {{- $place := $.Values }}
 {{- $names := splitList "." $path }}
 {{- range initial $names }}
@@ -17,6 +19,11 @@ template, so that a chart around this one can hand names down. Not rendered: wha
 {{- end }}
 {{- if or (not (hasKey $place (last $names))) (kindIs "invalid" (get $place (last $names))) }}
 {{- $_ := set $place (last $names) $default }}
+{{- end }}
+{{- end }}
+{{- range $name := keys .Values.config }}
+{{- if not (hasKey $defaults (printf "config.%s" $name)) }}
+{{- $_ := unset $.Values.config $name }}
 {{- end }}
 {{- end }}
 {{- $_ := set .Values "prepared" true }}

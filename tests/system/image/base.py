@@ -15,7 +15,17 @@ from tests.support.processes import program
 __all__ = ["ImageError", "fill"]
 
 # What a Python has and an image does not need: 900 MB of tests, static libraries and other people's packages.
-_LEFT_OUT = ("__pycache__", "test", "tests", "site-packages", "idlelib", "tkinter", "turtledemo", "config-*", "_tkinter*")
+_LEFT_OUT = (
+    "__pycache__",
+    "test",
+    "tests",
+    "site-packages",
+    "idlelib",
+    "tkinter",
+    "turtledemo",
+    "config-*",
+    "_tkinter*",
+)
 _AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -54,7 +64,9 @@ def _copy_python(prefix: Path, root: Path) -> None:
     modules = [prefix / "bin" / version, *(local / "lib" / version / "lib-dynload").glob("*.so")]
     listed = subprocess.run([program("ldd"), *modules], capture_output=True, text=True, check=True).stdout
     for library in {Path(line.split()[2]) for line in listed.splitlines() if " => /" in line}:
-        if not any((root / folder / library.name).exists() for folder in ("lib/x86_64-linux-gnu", "lib", "usr/lib")):
+        if not (root / "lib" / sysconfig.get_config_var("MULTIARCH") / library.name).exists():
             shutil.copy(library, local / "lib" / library.name)
     for command in (["ldconfig"], ["/usr/local/bin/python", "-m", "ensurepip", "--default-pip"]):
         subprocess.run([program("chroot"), str(root), *command], capture_output=True, check=True)
+    shutil.rmtree(root / "dev")  # whoever runs the image makes its devices
+    (root / "dev").mkdir()
