@@ -8,6 +8,8 @@ ARG PYTHON_DIGEST=
 
 FROM ${PYTHON_IMAGE}${PYTHON_DIGEST:+@${PYTHON_DIGEST}} AS build
 WORKDIR /src
+# The time that the archives in a wheel give their files, so that two builds make the same: 1980, the first that they know.
+ENV SOURCE_DATE_EPOCH=315532800
 # The new environment has no pip of its own: what installs it stays behind in this stage.
 RUN python -m venv --without-pip /opt/oo
 # What builds packages is pinned too, and --no-build-isolation has it used instead of whatever is the newest.
