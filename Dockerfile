@@ -8,6 +8,8 @@ ARG PYTHON_DIGEST=
 
 FROM ${PYTHON_IMAGE}${PYTHON_DIGEST:+@${PYTHON_DIGEST}} AS build
 WORKDIR /src
+# The time that the archives in a wheel give their files, so that two builds make the same: 1980, the first that they know.
+ENV SOURCE_DATE_EPOCH=315532800
 # The new environment has no pip of its own: what installs it stays behind in this stage.
 RUN python -m venv --without-pip /opt/oo
 # What builds packages is pinned too, and --no-build-isolation has it used instead of whatever is the newest.
@@ -19,12 +21,15 @@ RUN python -m pip install --no-cache-dir --no-deps --require-hashes --only-binar
 COPY requirements.lock ./
 RUN python -m pip wheel --no-cache-dir --no-deps --require-hashes --no-build-isolation --only-binary :all: \
     --no-binary nkeys --wheel-dir /wheels --requirement requirements.lock \
-    && python -m pip --python /opt/oo/bin/python install --no-cache-dir --no-deps --no-index /wheels/*.whl
+    && python -m pip --python /opt/oo/bin/python install --no-cache-dir --no-compile --no-deps --no-index /wheels/*.whl
 COPY pyproject.toml README.md ./
 COPY app app
 COPY state state
 RUN python -m pip wheel --no-cache-dir --no-deps --no-build-isolation --no-index --wheel-dir /wheels/own . \
-    && python -m pip --python /opt/oo/bin/python install --no-cache-dir --no-deps --no-index /wheels/own/*.whl
+    && python -m pip --python /opt/oo/bin/python install --no-cache-dir --no-compile --no-deps --no-index /wheels/own/*.whl
+# Bytecode that names no time: two builds give the same, and a tool that sets the times of files does not make every start
+# compile again. The order of sets in it follows from the seed.
+RUN PYTHONHASHSEED=0 /opt/oo/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/oo/lib
 
 FROM ${PYTHON_IMAGE}${PYTHON_DIGEST:+@${PYTHON_DIGEST}}
 ARG VERSION=0.1.0
@@ -45,12 +50,12 @@ ENV PATH=/opt/oo/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONSAFEPATH=1 \
     OPENBLAS_NUM_THREADS=1 \
-    HOST=0.0.0.0 \
+    HOST=:: \
     PORT=8000
 WORKDIR /opt/oo
 USER 65532:65532
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request as r; r.build_opener(r.ProxyHandler({})).open('http://127.0.0.1:' + os.environ['PORT'] + '/health/live', timeout=4)"]
+    CMD ["python", "-c", "import os, urllib.request as r; r.build_opener(r.ProxyHandler({})).open('http://localhost:' + os.environ['PORT'] + '/health/live', timeout=4)"]
 CMD ["python", "-m", "app"]

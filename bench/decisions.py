@@ -111,7 +111,7 @@ class _Users:
         if self._mode.opened:
             _reward(target, _decide(target, name, "t", _TAUGHT))
             _decide(target, name, "k", self._mode.opened)
-            for key in server.command("KEYS", keys.everything(name)):
+            for key in server.command("KEYS", keys.of(name, "*")):
                 self._parts[keys.kind_of(key)] = client.dump(key) or b""
             self._due = float(server.command("ZSCORE", keys.due(None), name))
             self._copy()

@@ -1,4 +1,5 @@
-"""Write what follows from other files: the settings in values.yaml, then README.md and values.schema.json from it.
+"""Write what follows from other files: the settings in values.yaml, then README.md, values.schema.json and
+files/defaults.json from it.
 
     python helm/generate.py          # write
     python helm/generate.py --check  # name what is stale and exit 1
@@ -26,7 +27,7 @@ Schema = dict[str, Any]
 
 # Where a pod's default is not that of a process on somebody's desk.
 POD_DEFAULTS = {
-    "host": "0.0.0.0",  # noqa: S104 - a pod must be reached from outside
+    "host": "::",  # a pod must be reached from outside, over IPv6 and IPv4
     "nats_durable_prefix": "",  # a pod's release and namespace, which this file does not know
     "shutdown_seconds": 100,  # /generate asks a model up to 3 times for 30 seconds, and an update must not cut it off
 }
@@ -40,11 +41,13 @@ NOTES = {
     "nats_durable_prefix": "Empty: namespace and release, as `namespace_release`.",
 }
 
+# Settings of older versions: a release that has one keeps it through an upgrade, and nothing reads it.
+RETIRED = ("MAX_BODY_SECONDS",)
+
 # What each entry of `secrets` takes: the value itself, or where it is.
 SECRET: Schema = {
     "type": "object",
     "additionalProperties": False,
-    "required": ["value", "existingSecret", "key"],
     "properties": {
         "value": {"type": "string"},
         "existingSecret": {"type": "string"},
@@ -96,6 +99,24 @@ schema are written from `values.yaml` by `python helm/generate.py`, and the sett
 
 UPGRADING = """\
 ## Upgrading
+
+Any version can be upgraded with `--reset-then-reuse-values`, which takes the new defaults, and with `--reuse-values`,
+which keeps all the old ones. What Kubernetes does not let change is
+[refused before anything has changed](../docs/run/kubernetes.md#what-an-upgrade-cannot-change).
+
+### To 0.2.0
+
+- **Every text among the values is a template now.** One that has `{{` of its own, such as an annotation of the Vault
+  agent, is written `'{{ "{{" }} … }}'`.
+- A key that is set to null has its default. Only `redis.user` and parts of Kubernetes' own objects can be taken away.
+- `config.HOST` is `::` by default, which serves IPv6 and IPv4. With `--reuse-values` it stays `0.0.0.0`.
+- A second CronJob, `…-settle`, runs every hour. `settle.enabled=false` takes it away.
+- The port of the Service has no `appProtocol`; `service.appProtocol: http` brings it back.
+- Alerts name the file of the runbook until `prometheusRule.runbookUrl` says where it can be read.
+- With `redis.enabled=false`, `extraEnv` or `extraEnvFrom` may bring `REDIS_URL`. An `extraEnvFrom` also opens the ports
+  of NATS, whose URL it may hold.
+- Redis is not restarted by this upgrade; the pods of the service are replaced.
+- The durable consumers have other names, as follows.
 
 The durable consumers of a release are named after its namespace and name: `prod_oo-signals` and `prod_oo-feedback`
 for the release `oo` in `prod`. In 0.1.0 they were `oo-serving-…` for every release, so two releases on one NATS
@@ -246,9 +267,23 @@ def walk(node: yaml.MappingNode, lines: list[str], path: str, sections: list[Sec
         section = next(section for section in reversed(sections) if section.line < key.start_mark.line)
         default = json.dumps(value, ensure_ascii=False) if value not in (None, "") else ""
         section.rows.append(Row(name, f"`{default}`" if default else "", text))
-    # Helm takes a key away that is set to null, and a template would then read it as 0.
-    required = [name for name, schema in properties.items() if "null" not in schema.get("type", [])]
-    return {"type": "object", "additionalProperties": False, "required": required, "properties": properties}
+    # Nothing is required: the values of an older release lack what is new since.
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def defaults(values: dict[str, Any], schema: Schema, path: str = "") -> dict[str, Any]:
+    """The default of each key that is the chart's own, by its dotted path; without what may be null.
+
+    What a part of a Kubernetes object holds, as `resources` does, is one default: a user may take parts of it away.
+    """
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        known = SECRET if "$ref" in schema["properties"][name] else schema["properties"][name]
+        if isinstance(value, dict) and "description" not in known:  # a mapping of the chart's own
+            found |= defaults(value, known, f"{path}{name}.")
+        elif "null" not in known.get("type", []):
+            found[f"{path}{name}"] = value
+    return found
 
 
 def outputs() -> dict[Path, str]:
@@ -261,10 +296,13 @@ def outputs() -> dict[Path, str]:
     root = yaml.compose(values)
     assert isinstance(root, yaml.MappingNode)  # noqa: S101 - values.yaml is a mapping
     schema = walk(root, lines, "", sections)
+    known = schema["properties"]["config"]["properties"]
+    known |= {name: {"description": "No longer read."} for name in RETIRED}
     return {
         CHART / "values.yaml": values,
         CHART / "README.md": readme(sections),
         CHART / "values.schema.json": json.dumps(SCHEMA_HEAD | schema, indent=2, ensure_ascii=False) + "\n",
+        CHART / "files" / "defaults.json": json.dumps(defaults(yaml.safe_load(values), schema), indent=1) + "\n",
     }
 
 

@@ -20,9 +20,9 @@
 {{/* What selects the pods of one component, for ever: selectors cannot be changed. Takes (list root component). */}}
 {{- define "oo.selector" -}}
 {{- $root := index . 0 -}}
-app.kubernetes.io/name: {{ include "oo.name" $root }}
-app.kubernetes.io/instance: {{ $root.Release.Name }}
-app.kubernetes.io/component: {{ index . 1 }}
+app.kubernetes.io/name: {{ include "oo.name" $root | quote }}
+app.kubernetes.io/instance: {{ $root.Release.Name | quote }}
+app.kubernetes.io/component: {{ index . 1 | quote }}
 {{- end }}
 
 {{/* The labels of one component's objects. Takes (list root component). */}}
@@ -49,13 +49,27 @@ Takes (list root component own).
 {{- default (ternary (include "oo.fullname" .) "default" .Values.serviceAccount.create) .Values.serviceAccount.name }}
 {{- end }}
 
-{{/* repository:tag, or repository@digest. Takes (list image tag). */}}
+{{/* The annotations of an object, if there are any. Takes (list root own). */}}
+{{- define "oo.annotations" -}}
+{{- with merge (deepCopy (index . 1)) (index . 0).Values.commonAnnotations -}}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/*
+repository:tag, or repository@digest. A registry takes the place of the one in the repository, as the first part of it
+is if it has a dot or a port. Takes (list image tag).
+*/}}
 {{- define "oo.image" -}}
-{{- $image := index . 0 -}}
+{{- $image := index . 0 }}
+{{- $repository := $image.repository }}
+{{- with $image.registry }}
+{{- $repository = printf "%s/%s" (trimSuffix "/" .) (regexReplaceAll "^([^/]*[.:][^/]*|localhost)/" $repository "") }}
+{{- end }}
 {{- if $image.digest -}}
-{{ $image.repository }}@{{ $image.digest }}
+{{ $repository }}@{{ $image.digest }}
 {{- else -}}
-{{ $image.repository }}:{{ default (index . 1) $image.tag }}
+{{ $repository }}:{{ default (index . 1) $image.tag }}
 {{- end }}
 {{- end }}
 
@@ -82,8 +96,27 @@ namespace nor release, so no two pairs give one name; what is cut ends with a ha
 {{/* Shorter than the others: a label of the pod is this name and the 11 characters of a revision, 63 at most. */}}
 {{- define "oo.redis.name" -}}{{ include "oo.fullname" . | trunc 46 | trimSuffix "-" }}-redis{{- end }}
 
-{{/* The name of a CronJob has 52 characters at most. */}}
-{{- define "oo.prior.name" -}}{{ include "oo.fullname" . | trunc 46 | trimSuffix "-" }}-prior{{- end }}
+{{/* The name of a CronJob has 52 characters at most. Takes (list root job). */}}
+{{- define "oo.job.name" -}}{{ include "oo.fullname" (index . 0) | trunc 45 | trimSuffix "-" }}-{{ index . 1 }}{{- end }}
+
+{{/* The jobs that run, as a JSON list: what each is called is also its command. State in memory is out of their reach. */}}
+{{- define "oo.jobs" -}}
+{{- $jobs := list }}
+{{- range list "prior" "settle" }}
+{{- if and (index $.Values .).enabled (not (include "oo.memory" $)) }}
+{{- $jobs = append $jobs . }}
+{{- end }}
+{{- end }}
+{{- toJson $jobs }}
+{{- end }}
+
+{{/* Bytes of a quantity such as 1.5Gi or 512mb; empty if it is none of these. */}}
+{{- define "oo.bytes" -}}
+{{- $units := dict "" 1 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "kb" 0x1p10 "mb" 0x1p20 "gb" 0x1p30 "Ki" 0x1p10 "Mi" 0x1p20 "Gi" 0x1p30 "Ti" 0x1p40 }}
+{{- if regexMatch "^[0-9]+([.][0-9]+)?([KMGT]i|[kMGT]|[kmg]b)?$" . }}
+{{- mulf (regexFind "^[0-9.]+" . | float64) (index $units (regexFind "[A-Za-z]*$" .)) }}
+{{- end }}
+{{- end }}
 
 {{- define "oo.redis.conf" -}}
 dir /data
@@ -103,9 +136,12 @@ hash-max-listpack-value 2048
 {{- end }}
 {{- end }}
 
-{{/* The Secret that holds the password of the Redis in this release. */}}
-{{- define "oo.redis.secret" -}}
-{{- default (include "oo.redis.name" .) .Values.redis.auth.existingSecret }}
+{{/* Name and key of the Secret that holds the password of the Redis in this release. */}}
+{{- define "oo.redis.secretKey" -}}
+{{- with .Values.redis.auth -}}
+name: {{ default (include "oo.redis.name" $) .existingSecret | quote }}
+key: {{ ternary .key "password" (ne .existingSecret "") | quote }}
+{{- end }}
 {{- end }}
 
 {{/*
@@ -121,21 +157,42 @@ into the values, so that every template of one rendering sees the same.
 {{- .Values.redis.auth.password }}
 {{- end }}
 
-{{/* "true" if a secret setting is given in either way. Takes (list root name). */}}
-{{- define "oo.given" -}}
+{{/* "true" if a secret setting is among secrets. Takes (list root name). */}}
+{{- define "oo.inSecrets" -}}
 {{- $secret := index (index . 0).Values.secrets (index . 1) }}
 {{- if or $secret.value $secret.existingSecret }}true{{ end }}
+{{- end }}
+
+{{/* The names that extraEnv sets, as a JSON list. */}}
+{{- define "oo.own" -}}
+{{- $own := list }}
+{{- range .Values.extraEnv }}
+{{- $own = append $own .name }}
+{{- end }}
+{{- toJson $own }}
+{{- end }}
+
+{{/* "true" if a secret setting is given, among secrets or in extraEnv. Takes (list root name). */}}
+{{- define "oo.given" -}}
+{{- if has (index . 1) (include "oo.own" (index . 0) | fromJsonArray) }}true{{ else }}{{ include "oo.inSecrets" . }}{{ end }}
+{{- end }}
+
+{{/*
+"true" if a secret setting may be given: extraEnvFrom may hold it, which only the cluster knows. Takes (list root name).
+*/}}
+{{- define "oo.maybeGiven" -}}
+{{- if (index . 0).Values.extraEnvFrom }}true{{ else }}{{ include "oo.given" . }}{{ end }}
 {{- end }}
 
 {{/* Name and key of the Secret that holds a secret setting. Takes (list root name). */}}
 {{- define "oo.secretKey" -}}
 {{- $secret := index (index . 0).Values.secrets (index . 1) }}
 {{- if $secret.existingSecret -}}
-name: {{ $secret.existingSecret }}
-key: {{ $secret.key }}
+name: {{ $secret.existingSecret | quote }}
+key: {{ $secret.key | quote }}
 {{- else -}}
-name: {{ include "oo.fullname" (index . 0) }}
-key: {{ index . 1 }}
+name: {{ include "oo.fullname" (index . 0) | quote }}
+key: {{ index . 1 | quote }}
 {{- end }}
 {{- end }}
 
@@ -145,20 +202,18 @@ takes one away would take both, for Kubernetes merges this list by name.
 */}}
 {{- define "oo.env" -}}
 {{- $root := . }}
-{{- $own := list }}
-{{- range .Values.extraEnv }}
-{{- $own = append $own .name }}
-{{- end }}
+{{- $own := include "oo.own" . | fromJsonArray }}
 {{- if .Values.redis.enabled }}
 - name: REDIS_PASSWORD
-  valueFrom: {secretKeyRef: {name: {{ include "oo.redis.secret" . }}, key: {{ ternary .Values.redis.auth.key "password" (ne .Values.redis.auth.existingSecret "") }}}}
+  valueFrom:
+    secretKeyRef: {{- include "oo.redis.secretKey" . | nindent 6 }}
 {{- if not (has "REDIS_URL" $own) }}
 - name: REDIS_URL
-  value: redis://:$(REDIS_PASSWORD)@{{ include "oo.redis.name" . }}:6379/0
+  value: {{ printf "redis://:$(REDIS_PASSWORD)@%s:6379/0" (include "oo.redis.name" .) | quote }}
 {{- end }}
 {{- end }}
 {{- range $name, $secret := .Values.secrets }}
-{{- if and (include "oo.given" (list $root $name)) (not (has $name $own)) }}
+{{- if and (include "oo.inSecrets" (list $root $name)) (not (has $name $own)) }}
 - name: {{ $name }}
   valueFrom:
     secretKeyRef: {{- include "oo.secretKey" (list $root $name) | nindent 6 }}
@@ -166,7 +221,7 @@ takes one away would take both, for Kubernetes merges this list by name.
 {{- end }}
 {{- if and .Values.natsCredentials.existingSecret (not (has "NATS_CREDS" $own)) }}
 - name: NATS_CREDS
-  value: /etc/oo-serving/nats/{{ .Values.natsCredentials.key }}
+  value: {{ printf "/etc/oo-serving/nats/%s" .Values.natsCredentials.key | quote }}
 {{- end }}
 {{- if and .Values.policies (not (has "POLICIES" $own)) }}
 - name: POLICIES
@@ -174,6 +229,35 @@ takes one away would take both, for Kubernetes merges this list by name.
 {{- end }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The whole environment of a container with the service's image. */}}
+{{- define "oo.environment" -}}
+envFrom:
+  - configMapRef: {name: {{ include "oo.fullname" . | quote }}}
+  {{- with .Values.extraEnvFrom }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with include "oo.env" . | trim }}
+env: {{- . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* What every pod of the service and of its jobs has, beside its containers and volumes. */}}
+{{- define "oo.pod" -}}
+serviceAccountName: {{ include "oo.serviceAccount" . | quote }}
+automountServiceAccountToken: false
+# Otherwise a Service called "redis" or "workers" in the namespace would put variables into our environment.
+enableServiceLinks: false
+securityContext: {{- toYaml .Values.podSecurityContext | nindent 2 }}
+{{- with .Values.dnsPolicy }}
+dnsPolicy: {{ . | quote }}
+{{- end }}
+{{- range $name := list "imagePullSecrets" "nodeSelector" "tolerations" "hostAliases" "dnsConfig" }}
+{{- with get $.Values $name }}
+{{ $name }}: {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -269,20 +353,20 @@ no cluster to ask it is not.
   emptyDir: {sizeLimit: 64Mi}
 {{- if .Values.ca.existingSecret }}
 - name: ca
-  secret: {secretName: {{ .Values.ca.existingSecret }}, items: [{key: {{ .Values.ca.key }}, path: {{ .Values.ca.key }}}]}
+  secret: {secretName: {{ .Values.ca.existingSecret | quote }}, items: [{key: {{ .Values.ca.key | quote }}, path: {{ .Values.ca.key | quote }}}]}
 {{- else if .Values.ca.existingConfigMap }}
 - name: ca
-  configMap: {name: {{ .Values.ca.existingConfigMap }}, items: [{key: {{ .Values.ca.key }}, path: {{ .Values.ca.key }}}]}
+  configMap: {name: {{ .Values.ca.existingConfigMap | quote }}, items: [{key: {{ .Values.ca.key | quote }}, path: {{ .Values.ca.key | quote }}}]}
 {{- end }}
 {{- with .Values.natsCredentials }}
 {{- if .existingSecret }}
 - name: nats
-  secret: {secretName: {{ .existingSecret }}, items: [{key: {{ .key }}, path: {{ .key }}}]}
+  secret: {secretName: {{ .existingSecret | quote }}, items: [{key: {{ .key | quote }}, path: {{ .key | quote }}}]}
 {{- end }}
 {{- end }}
 {{- if .Values.policies }}
 - name: policies
-  configMap: {name: {{ include "oo.fullname" . }}-policies}
+  configMap: {name: {{ include "oo.fullname" . | printf "%s-policies" | quote }}}
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
@@ -291,9 +375,14 @@ no cluster to ask it is not.
 
 {{/* "true" if the state is in the memory of one pod. */}}
 {{- define "oo.memory" -}}
-{{- $redis := index .Values.secrets "REDIS_URL" }}
-{{- $none := or (not (include "oo.given" (list . "REDIS_URL"))) (hasPrefix "memory://" $redis.value) }}
-{{- if and (not .Values.redis.enabled) $none (not $redis.existingSecret) }}true{{ end }}
+{{- $url := (index .Values.secrets "REDIS_URL").value }}
+{{- $known := include "oo.maybeGiven" (list . "REDIS_URL") }}
+{{- range .Values.extraEnv }}
+{{- if eq .name "REDIS_URL" }}
+{{- $url = default "" .value }}
+{{- end }}
+{{- end }}
+{{- if and (not .Values.redis.enabled) (or (not $known) (hasPrefix "memory://" $url)) }}true{{ end }}
 {{- end }}
 
 {{/* The rules of a NetworkPolicy for whoever asks Redis. */}}
@@ -308,7 +397,7 @@ no cluster to ask it is not.
 - ports: [{port: 6379, protocol: TCP}]
   to:
     - podSelector: {matchLabels: {{ include "oo.selector" (list . "redis") | fromYaml | toJson }}}
-{{- else if include "oo.given" (list . "REDIS_URL") }}
+{{- else if not (include "oo.memory" .) }}
 # Redis
 {{ include "oo.egress" .Values.networkPolicy.redis }}
 {{- end }}

@@ -21,7 +21,7 @@ import pytest
 import redis
 
 from app.http.api_keys import ROLES, make_key
-from tests.chart.test_chart import Manifest, one, pods, render
+from tests.chart.rendering import Manifest, one, pods, render
 from tests.support.processes import ROOT, Server, free_port, program
 from tests.support.proxies import haproxy
 from tests.support.redis_groups import redis_cluster, redis_sentinel
