@@ -41,6 +41,7 @@ from app.http.access import Access
 from app.http.draining import Draining
 from app.http.errors import answer_to
 from app.http.gate import Gate
+from app.http.headers import Prefixed
 from app.http.straight import Straight
 from app.learning.models import Models
 from app.learning.priors import Priors
@@ -129,8 +130,9 @@ def create_app(
     settler = Settler(rules, store)
     parts = Parts(settings, servers, store, shared, access, rows, consumers, chat, draining, metrics, tracing, settler)
     guards = [] if access.is_open else [access.guard]
+    routes += schema_routes(routes)
     app = Litestar(
-        [*routes, *schema_routes(routes)],
+        routes,
         lifespan=[parts.lifespan],
         guards=guards,
         exception_handlers={Exception: answer_to},
@@ -138,8 +140,12 @@ def create_app(
         logging_config=None,
     )
     most = settings.max_inflight or settings.redis_pool_size * _WAITING_PER_CONNECTION
-    gate = Gate(Straight(app, routes, guards), most, metrics, draining, settings.access_log)
-    return tracing.requests(gate) if tracing else gate
+    outermost: ASGIApp = Gate(Straight(app, routes, guards), most, metrics, draining, settings.access_log)
+    if tracing:
+        outermost = tracing.requests(outermost)
+    if settings.root_path or settings.trusted_proxies:
+        outermost = Prefixed(outermost, settings, routes)
+    return outermost
 
 
 def from_environment() -> ASGIApp:

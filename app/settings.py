@@ -6,13 +6,13 @@ Only `app.__main__`, `app.main` and `app.commands.cli` touch `os.environ`; all e
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Final, Literal, get_type_hints
 
 import msgspec
 import msgspec.inspect
 from msgspec import Meta
 
-__all__ = ["Secret", "Settings", "SettingsError", "from_environment", "takes"]
+__all__ = ["ROOT_PATH", "Secret", "Settings", "SettingsError", "from_environment", "takes"]
 
 
 class SettingsError(Exception):
@@ -47,6 +47,8 @@ Port = Annotated[int, Meta(ge=1, le=65_535)]
 Positive = Annotated[int, Meta(ge=1)]
 Count = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+# Of a path without anything that could be written in two ways: at most eight names of at most 63 characters.
+ROOT_PATH: Final = r"^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,62}){0,8}$"
 
 
 def says(text: str) -> Meta:
@@ -58,6 +60,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     host: Annotated[str, says("address to listen on")] = "127.0.0.1"
     port: Annotated[Port, says("port to listen on")] = 8000
+    root_path: Annotated[
+        str,
+        Meta(
+            pattern=ROOT_PATH,
+            description="path such as /bandit under which a proxy publishes the service; empty for none",
+        ),
+    ] = ""
+    trusted_proxies: Annotated[
+        str,
+        says("addresses and networks, separated by commas, whose X-Forwarded-Prefix is believed; empty for none"),
+    ] = ""
     workers: Annotated[int, Meta(ge=1, le=256, description="processes that serve in this container")] = 1
     log_level: Annotated[Literal["debug", "info", "warning", "error"], says("least severe log line to write")] = "info"
 

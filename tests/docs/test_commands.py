@@ -297,7 +297,7 @@ def test_rights_in_redis_are_enough_and_none_too_many(tmp_path: Path) -> None:
 def test_replicas_behind_haproxy(real_redis: RedisServer) -> None:
     """The load balancer's configuration works as written, but for addresses: both replicas serve one user, and one of
     them may stop without a failed request."""
-    (config,) = texts(ROOT / "docs/run/replicas.md", "haproxy")
+    config, _ = texts(ROOT / "docs/run/replicas.md", "haproxy")
     # On a busy machine Redis may need longer than a probe gives it, and a probe longer than HAProxy gives it: no
     # replica should be left for that. This one leaves those that say so, or are gone.
     asked = "    option httpchk GET /health/ready\n"
