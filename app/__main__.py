@@ -37,6 +37,8 @@ _SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
 # worker would be ended again and again before it has started.
 _WORKER_SECONDS: Final = 30
 _STOPS: Final = frozenset({signal.SIGTERM, signal.SIGINT})
+# What HOST means when it is ::, as in most programs: every address of either family.
+_EVERY: Final = ("::", "0.0.0.0")  # noqa: S104  # the operator's choice
 # Errors of a machine that lacks a family of addresses.
 _LACKING: Final = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
@@ -147,14 +149,19 @@ def _command(words: list[str]) -> int:
 
 
 def listeners(host: str, port: int) -> list[socket.socket]:
-    """Sockets bound to all addresses of `host`. Connections are refused until a server listens on them.
+    """Sockets bound to all addresses of `host`, and for :: of both families. Connections are refused until a server
+    listens on them.
 
     Addresses of a family that the machine lacks are skipped if there are others. Raises SettingsError.
     """
     bound: list[socket.socket] = []
     trouble: OSError | UnicodeError | None = None
     try:
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        addresses = [
+            found
+            for name in (_EVERY if host == "::" else (host,))
+            for found in socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        ]
         for family, _, protocol, _, address in dict.fromkeys(addresses):
             try:
                 bound.append(_bound(family, protocol, address))
@@ -179,7 +186,7 @@ def _bound(family: socket.AddressFamily, protocol: int, address: tuple[str | int
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            # Or :: would also take the port of 0.0.0.0.
+            # Or :: would also take the port of 0.0.0.0, which has a socket of its own.
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         made.bind(address)
     except OSError:

@@ -58,7 +58,9 @@ def says(text: str) -> Meta:
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an operator can set. `from_environment` makes one."""
 
-    host: Annotated[str, says("address to listen on")] = "127.0.0.1"
+    host: Annotated[
+        str, says("address or name to listen on; :: for every address, IPv6 and IPv4; 0.0.0.0 for IPv4 alone")
+    ] = "127.0.0.1"
     port: Annotated[Port, says("port to listen on")] = 8000
     root_path: Annotated[
         str,

@@ -83,7 +83,12 @@ def certificate(directory: Path) -> tuple[Path, Path]:
 
 @contextmanager
 def redis_server(
-    *args: str, port: int | None = None, unix: bool = False, tls: bool = False, user: tuple[str, str, str] | None = None
+    *args: str,
+    host: str = HOST,
+    port: int | None = None,
+    unix: bool = False,
+    tls: bool = False,
+    user: tuple[str, str, str] | None = None,
 ) -> Iterator[RedisServer]:
     """A redis-server with the command-line arguments `args` ("--maxmemory", "1mb"), without persistence by default.
 
@@ -92,13 +97,13 @@ def redis_server(
     """
     port = port or free_port()
     with temporary_directory() as directory:
-        words = list(args)
+        words = ["--bind", host, *args]
         who = ""
         if user is not None:
             name, password, rules = user
             words += ["--user", "default", "off", "--user", name, "on", f">{password}", *rules.split()]
             who = f"{quote(name, safe='')}:{quote(password, safe='')}@"
-        url = f"redis://{who}{HOST}:{port}/0"
+        url = f"redis://{who}{f'[{host}]' if ':' in host else host}:{port}/0"
         if unix:
             path = directory / "redis.sock"
             words += ["--port", "0", "--unixsocket", str(path)]

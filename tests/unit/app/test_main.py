@@ -1,5 +1,6 @@
 """How the parts are put together, where the service listens, and settings that do not fit together."""
 
+import errno
 import os
 import socket
 from contextlib import ExitStack
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from app import __main__ as main
 from app.__main__ import _Workers, listeners
 from app.main import create_app, from_environment
 from app.policies.catalog import policies
@@ -30,6 +32,8 @@ pytestmark = pytest.mark.anyio
         ({"default_prompt_version": "v9"}, "DEFAULT_PROMPT_VERSION: unknown prompt version 'v9'"),
         ({"api_keys": Secret("nonsense")}, "API_KEYS: line 1"),
         ({"nats_url": Secret("http://x")}, "NATS_URL: "),
+        ({"root_path": "/score"}, "ROOT_PATH: /score begins like a path of the service"),
+        ({"trusted_proxies": "ten"}, "TRUSTED_PROXIES: "),
     ],
 )
 def test_settings_that_do_not_fit_are_one_line(settings: dict[str, Any], said: str) -> None:
@@ -93,6 +97,26 @@ def test_all_addresses_of_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
     addresses[:] = [(socket.AF_INET6, "2001:db8::1")]
     with pytest.raises(SettingsError, match="'name'"):
         listeners("name", port)
+
+
+def test_two_colons_are_both_families(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HOST=:: serves every address of IPv6 and IPv4, and what there is on a machine that lacks one of them."""
+    port = free_port()
+    with ExitStack() as stack:
+        bound = [stack.enter_context(one) for one in listeners("::", port)]
+        assert [one.getsockname()[:2] for one in bound] == [("::", port), ("0.0.0.0", port)]
+    inner = main._bound
+    for lacking, left in ((socket.AF_INET6, "0.0.0.0"), (socket.AF_INET, "::")):
+
+        def bound_or_lacking(family: Any, *rest: Any, lacking: Any = lacking) -> socket.socket:
+            if family == lacking:
+                raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+            return inner(family, *rest)
+
+        monkeypatch.setattr(main, "_bound", bound_or_lacking)
+        [only] = listeners("::", port)
+        with only:
+            assert only.getsockname()[:2] == (left, port)
 
 
 def test_a_worker_that_ends_unanswered() -> None:
