@@ -95,13 +95,8 @@ def create_app(
     precedence = Precedence()
     chat = _chat(settings, precedence, tracing, llm_transport)
     outcomes = Outcomes(rules, metrics)
-    consumers = Consumers(
-        settings,
-        Uses(Sync(store), outcomes.tell),
-        store.ping,
-        observer=metrics,
-        trace=tracing.event if tracing else untraced,
-    )
+    trace = tracing.event if tracing else untraced
+    consumers = Consumers(settings, Uses(Sync(store), outcomes.tell), store.ping, observer=metrics, trace=trace)
     metrics.watch(consumers.health)
     users = Users(store, models, rows, priors)
     draining = Draining(settings.drain_seconds, settings.shutdown_seconds)
@@ -140,12 +135,8 @@ def create_app(
         logging_config=None,
     )
     most = settings.max_inflight or settings.redis_pool_size * _WAITING_PER_CONNECTION
-    outermost: ASGIApp = Gate(Straight(app, routes, guards), most, metrics, draining, settings.access_log)
-    if tracing:
-        outermost = tracing.requests(outermost)
-    if settings.root_path or settings.trusted_proxies:
-        outermost = Prefixed(outermost, settings, routes)
-    return outermost
+    gate = Gate(Straight(app, routes, guards), most, metrics, draining, settings.access_log)
+    return _published(tracing.requests(gate) if tracing else gate, settings, routes)
 
 
 def from_environment() -> ASGIApp:
@@ -160,6 +151,11 @@ def from_environment() -> ASGIApp:
     except SettingsError as error:
         _log.critical("%s", error)
         sys.exit(1)
+
+
+def _published(app: ASGIApp, settings: Settings, routes: list[HTTPRouteHandler]) -> ASGIApp:
+    """`app` under the prefix that a proxy gives it; itself, at no cost, if no setting names one."""
+    return Prefixed(app, settings, routes) if settings.root_path or settings.trusted_proxies else app
 
 
 def _servers(settings: Settings) -> Servers:

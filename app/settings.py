@@ -5,14 +5,14 @@ takes, and its description is what the documents say of it. The variables of Ope
 Only `app.__main__`, `app.main` and `app.commands.cli` touch `os.environ`; all else is given what it needs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, get_type_hints
 
 import msgspec
 import msgspec.inspect
 from msgspec import Meta
 
-__all__ = ["ROOT_PATH", "Secret", "Settings", "SettingsError", "from_environment", "takes"]
+__all__ = ["ROOT_PATH", "Secret", "Settings", "SettingsError", "described", "from_environment", "takes"]
 
 
 class SettingsError(Exception):
@@ -168,6 +168,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     nats_create_streams: Annotated[bool, says("create the streams signals, feedback and dlq if they are missing")] = (
         False
     )
+
+
+def described() -> Iterator[tuple[str, str, str]]:
+    """Each setting: its variable, its default as it would stand in the environment or "empty", and its description."""
+    for name, hint in get_type_hints(Settings, include_extras=True).items():
+        value: Any = getattr(Settings(), name)
+        if isinstance(value, Secret):
+            value = value.reveal()
+        shown = f"{value:d}" if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+        found: Any = msgspec.inspect.type_info(hint)
+        yield name.upper(), shown or "empty", found.extra_json_schema["description"]
 
 
 def _secret(type_: type, value: object) -> object:

@@ -9,10 +9,11 @@ from urllib.parse import quote
 
 import redis
 
+from state.redis.connect import place
 from tests.support.processes import HOST, Server, free_port, program, temporary_directory
 from tests.support.waiting import PATIENCE_SECONDS
 
-__all__ = ["RedisServer", "certificate", "make_redis", "redis_answers", "redis_server"]
+__all__ = ["RedisServer", "certificate", "make_redis", "redis_answers", "redis_server", "without_place"]
 
 
 class RedisServer(Server):
@@ -118,3 +119,11 @@ def redis_server(
             yield server.start()
         finally:
             server.kill()
+
+
+def without_place(said: str, url: str) -> str:
+    """What a command wrote to stderr, less the line that names its Redis, which must be there once."""
+    before, line, after = said.partition(f"Redis: {place(url)}\n")
+    assert line
+    assert "Redis: " not in before + after
+    return before + after
