@@ -76,7 +76,7 @@ async def _connected(settings: Settings) -> AsyncIterator[tuple[Connection, JetS
     except (nats.errors.Error, OSError, TimeoutError) as error:
         await client.close()
         last = trouble[-1] if trouble else error
-        raise nats.errors.Error(f"cannot connect to NATS: {str(last) or type(last).__name__}") from None
+        raise nats.errors.Error(f"cannot connect to NATS: {str(last) or 'it did not answer in time'}") from None
     try:
         where = client.connected_url
         note(f"NATS: {where.hostname}:{where.port}" if where else "NATS")
