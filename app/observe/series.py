@@ -29,6 +29,7 @@ __all__ = [
     "MOST",
     "OUTCOMES",
     "PENDING",
+    "REDIS_MEMORY",
     "REFUSED",
     "REPLAYED",
     "REQUESTS",
@@ -122,6 +123,13 @@ CONFLICTS: Final = Count("oo_store_conflicts", "Transactions that lost the race 
 RETRIES: Final = Count("oo_store_retries", "Transactions tried again after a failure")
 STORE_ERRORS: Final = Count(
     "oo_store_errors", "Flushes that failed; ConflictError after too many lost races", ("error",)
+)
+
+REDIS_MEMORY: Final = Level(
+    "oo_redis_memory_bytes",
+    "Memory of the Redis master that uses most: used, and its limit or 0",
+    "mostrecent",
+    ("kind",),
 )
 
 # Events

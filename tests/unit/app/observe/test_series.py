@@ -27,6 +27,7 @@ def test_names() -> None:
         "oo_llm_tries",
         "oo_policy_epsilon",
         "oo_rate_limit_unknown",
+        "oo_redis_memory_bytes",
         "oo_rewards",
         "oo_rewards_replayed",
         "oo_store_batch_operations",
