@@ -31,12 +31,12 @@ CHECKED = [*OURS, *sorted((ROOT / "docs" / "change").rglob("*.md")), ROOT / "hel
 RUNNABLE = ("console", "sh")
 # What a block may need that a test does not have.
 NEEDS = {
-    "Kubernetes",
     "Kubernetes or Docker",
+    "Kubernetes",
+    "NATS",
     "a LiteLLM proxy",
     "a collector",
     "minutes",
-    "the nats command",
     "the tools that ./dev installs",
 }
 # A busy machine makes no command fail that should succeed.
