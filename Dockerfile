@@ -57,5 +57,5 @@ USER 65532:65532
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request as r; r.build_opener(r.ProxyHandler({})).open('http://localhost:' + os.environ['PORT'] + '/health/live', timeout=4)"]
+    CMD ["python", "-c", "import http.client as h, os; n = os.environ['HOST']; c = h.HTTPConnection({'::': 'localhost', '0.0.0.0': '127.0.0.1'}.get(n, n), int(os.environ['PORT']), timeout=4); c.request('GET', '/health/live'); raise SystemExit(c.getresponse().status != 200)"]
 CMD ["python", "-m", "app"]

@@ -10,7 +10,6 @@ _start = Start(INTERRUPTED if len(sys.argv) > 1 else 0)
 if __name__ == "__main__":  # and not in workers, which import this module under another name
     _start.watch()
 
-import errno
 import logging
 import os
 import signal
@@ -28,6 +27,7 @@ from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
 from app.http.protocol import HttpProtocol
+from app.listening import listeners
 from app.observe.logs import set_up
 from app.settings import SettingsError, from_environment
 
@@ -37,8 +37,6 @@ _SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
 # worker would be ended again and again before it has started.
 _WORKER_SECONDS: Final = 30
 _STOPS: Final = frozenset({signal.SIGTERM, signal.SIGINT})
-# Errors of a machine that lacks a family of addresses.
-_LACKING: Final = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 class _Workers(Multiprocess):
@@ -144,48 +142,6 @@ def _command(words: list[str]) -> int:
         return run(words)
     except KeyboardInterrupt:  # before the command has begun
         return INTERRUPTED
-
-
-def listeners(host: str, port: int) -> list[socket.socket]:
-    """Sockets bound to all addresses of `host`. Connections are refused until a server listens on them.
-
-    Addresses of a family that the machine lacks are skipped if there are others. Raises SettingsError.
-    """
-    bound: list[socket.socket] = []
-    trouble: OSError | UnicodeError | None = None
-    try:
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, _, protocol, _, address in dict.fromkeys(addresses):
-            try:
-                bound.append(_bound(family, protocol, address))
-            except OSError as error:
-                if error.errno not in _LACKING:
-                    raise
-                trouble = error
-    except (OSError, UnicodeError) as error:  # UnicodeError: `host` is not a valid name
-        while bound:
-            bound.pop().close()
-        trouble = error
-    if not bound:
-        reason = f" ({trouble.strerror})" if isinstance(trouble, OSError) else ""
-        raise SettingsError(
-            f"HOST and PORT: take an address of this machine and a free port, not {host!r} and {port}{reason}"
-        )
-    return bound
-
-
-def _bound(family: socket.AddressFamily, protocol: int, address: tuple[str | int | bytes, ...]) -> socket.socket:
-    made = socket.socket(family, socket.SOCK_STREAM, protocol)
-    try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            # Or :: would also take the port of 0.0.0.0.
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        made.bind(address)
-    except OSError:
-        made.close()
-        raise
-    return made
 
 
 def _metrics_directory() -> tempfile.TemporaryDirectory[str]:

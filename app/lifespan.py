@@ -25,6 +25,7 @@ from app.tips.chat import ChatClient
 from state.errors import StoreError, StoreUnavailable
 from state.redis.advice import advise
 from state.redis.connect import place
+from state.redis.memory import memory
 from state.redis.servers import Servers
 from state.store import Store
 
@@ -43,6 +44,7 @@ _LOOKS: Final = 120
 # Between two rounds of settling, from half to one and a half of it: replicas do not all come at once.
 _SETTLE_SECONDS: Final = 30.0
 _SETTLE_USERS: Final = 100
+_WEIGH_SECONDS: Final = 15.0
 _jitter: Final = random.Random()  # noqa: S311  # jitter, not a secret
 
 
@@ -111,6 +113,7 @@ class Parts(NamedTuple):
             asyncio.create_task(_note_index(self.store)),
             asyncio.create_task(self.shared.keep()),
             asyncio.create_task(_settle(self.settler)),
+            asyncio.create_task(_weigh(self.servers, self.settings, self.metrics)),
         ]
         # What exists at the start stays: the garbage collector need not visit it again and again.
         gc.freeze()
@@ -186,6 +189,16 @@ async def _note_index(store: Store) -> None:
             await asyncio.sleep(_NOTE_SECONDS)
         else:
             return
+
+
+async def _weigh(servers: Servers, settings: Settings, metrics: Metrics) -> None:
+    """Note how much memory Redis uses, again and again. No failure of this ends the service."""
+    while settings.redis_url.reveal() != "memory://":
+        # RedisError, OSError or what a proxy answers: the store logs outages.
+        with suppress(Exception):
+            if found := await memory(servers, patience=settings.store_timeout_seconds):
+                metrics.redis_memory(*found)
+        await asyncio.sleep(_jitter.uniform(0.8, 1.2) * _WEIGH_SECONDS)
 
 
 async def _settle(settler: Settler) -> None:

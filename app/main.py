@@ -40,6 +40,7 @@ from app.http.access import Access
 from app.http.draining import Draining
 from app.http.errors import answer_to
 from app.http.gate import Gate
+from app.http.headers import Prefixed
 from app.http.straight import Straight
 from app.learning.models import Models
 from app.learning.priors import Priors
@@ -95,13 +96,8 @@ def create_app(
     precedence = Precedence()
     chat = _chat(settings, precedence, tracing, llm_transport)
     outcomes = Outcomes(rules)
-    consumers = Consumers(
-        settings,
-        Uses(Sync(store), outcomes.tell),
-        store.ping,
-        observer=metrics,
-        trace=tracing.event if tracing else untraced,
-    )
+    trace = tracing.event if tracing else untraced
+    consumers = Consumers(settings, Uses(Sync(store), outcomes.tell), store.ping, observer=metrics, trace=trace)
     metrics.watch(consumers.health)
     users = Users(store, models, rows, priors)
     draining = Draining(settings.drain_seconds, settings.shutdown_seconds)
@@ -130,8 +126,9 @@ def create_app(
     settler = Settler(rules, store)
     parts = Parts(settings, servers, store, shared, access, rows, consumers, chat, draining, metrics, tracing, settler)
     guards = [] if access.is_open else [access.guard]
+    routes += schema_routes(routes)
     app = Litestar(
-        [*routes, *schema_routes(routes)],
+        routes,
         lifespan=[parts.lifespan],
         guards=guards,
         exception_handlers={Exception: answer_to},
@@ -140,7 +137,7 @@ def create_app(
     )
     most = settings.max_inflight or settings.redis_pool_size * _WAITING_PER_CONNECTION
     gate = Gate(Straight(app, routes, guards), most, metrics, draining, settings.access_log)
-    return tracing.requests(gate) if tracing else gate
+    return _published(tracing.requests(gate) if tracing else gate, settings, routes)
 
 
 def from_environment() -> ASGIApp:
@@ -155,6 +152,11 @@ def from_environment() -> ASGIApp:
     except SettingsError as error:
         _log.critical("%s", error)
         sys.exit(1)
+
+
+def _published(app: ASGIApp, settings: Settings, routes: list[HTTPRouteHandler]) -> ASGIApp:
+    """`app` under the prefix that a proxy gives it; itself, at no cost, if no setting names one."""
+    return Prefixed(app, settings, routes) if settings.root_path or settings.trusted_proxies else app
 
 
 def _servers(settings: Settings) -> Servers:

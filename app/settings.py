@@ -5,14 +5,14 @@ takes, and its description is what the documents say of it. The variables of Ope
 Only `app.__main__`, `app.main` and `app.commands.cli` touch `os.environ`; all else is given what it needs.
 """
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_type_hints
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Final, Literal, get_type_hints
 
 import msgspec
 import msgspec.inspect
 from msgspec import Meta
 
-__all__ = ["Secret", "Settings", "SettingsError", "from_environment", "takes"]
+__all__ = ["ROOT_PATH", "Secret", "Settings", "SettingsError", "described", "from_environment", "takes"]
 
 
 class SettingsError(Exception):
@@ -47,6 +47,8 @@ Port = Annotated[int, Meta(ge=1, le=65_535)]
 Positive = Annotated[int, Meta(ge=1)]
 Count = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+# Of a path without anything that could be written in two ways: at most eight names of at most 63 characters.
+ROOT_PATH: Final = r"^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,62}){0,8}$"
 
 
 def says(text: str) -> Meta:
@@ -56,8 +58,21 @@ def says(text: str) -> Meta:
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an operator can set. `from_environment` makes one."""
 
-    host: Annotated[str, says("address to listen on")] = "127.0.0.1"
+    host: Annotated[
+        str, says("address or name to listen on; :: for every address, IPv6 and IPv4; 0.0.0.0 for IPv4 alone")
+    ] = "127.0.0.1"
     port: Annotated[Port, says("port to listen on")] = 8000
+    root_path: Annotated[
+        str,
+        Meta(
+            pattern=ROOT_PATH,
+            description="path such as /bandit under which a proxy publishes the service; empty for none",
+        ),
+    ] = ""
+    trusted_proxies: Annotated[
+        str,
+        says("addresses and networks, separated by commas, whose X-Forwarded-Prefix is believed; empty for none"),
+    ] = ""
     workers: Annotated[int, Meta(ge=1, le=256, description="processes that serve in this container")] = 1
     log_level: Annotated[Literal["debug", "info", "warning", "error"], says("least severe log line to write")] = "info"
 
@@ -163,6 +178,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     nats_create_streams: Annotated[bool, says("create the streams signals, feedback and dlq if they are missing")] = (
         False
     )
+
+
+def described() -> Iterator[tuple[str, str, str]]:
+    """Each setting: its variable, its default as it would stand in the environment or "empty", and its description."""
+    for name, hint in get_type_hints(Settings, include_extras=True).items():
+        value: Any = getattr(Settings(), name)
+        if isinstance(value, Secret):
+            value = value.reveal()
+        shown = f"{value:d}" if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+        found: Any = msgspec.inspect.type_info(hint)
+        yield name.upper(), shown or "empty", found.extra_json_schema["description"]
 
 
 def _secret(type_: type, value: object) -> object:

@@ -3,12 +3,14 @@
 import argparse
 import asyncio
 import os
+import textwrap
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from app import __version__
 from app.backup.reader import BadBackup
+from app.commands import events
 from app.commands.erase import ask, erase_user
 from app.commands.key import print_key
 from app.commands.moving import export_state, import_state, restore_state
@@ -17,9 +19,9 @@ from app.commands.prior import build_priors
 from app.commands.settle import settle_users
 from app.commands.show import show_user
 from app.commands.simulate import simulate
-from app.commands.terminal import INTERRUPTED, USAGE, complain
+from app.commands.terminal import INTERRUPTED, USAGE, complain, count, days, new_file, user_id
 from app.http.api_keys import ROLES
-from app.settings import Settings, SettingsError, from_environment
+from app.settings import Settings, SettingsError, described, from_environment
 from state.errors import StoreError
 
 __all__ = ["run"]
@@ -54,9 +56,16 @@ environment, as the service has it:
   ALPHA                    of linucb-v1
   EPSILON                  of egreedy-v1 and egreedy-v2
 """
+_RAW: Final = argparse.RawDescriptionHelpFormatter
 _DESCRIPTION: Final = """\
-Without a command: serve, as the environment says (docs/run/operations.md lists the settings).
+Without a command: serve, as the environment says.
 With a command: do one thing for an operator, on the Redis that REDIS_URL names, while the service runs or not.
+`python -m app COMMAND --help` tells what it takes, what it reads of the environment, and an example.
+"""
+_EXAMPLES: Final = """\
+examples:
+  REDIS_URL=redis://localhost:6379 python -m app
+  REDIS_URL=redis://localhost:6379 python -m app show ann
 """
 
 
@@ -87,19 +96,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = _Parser(prog="python -m app", description=_DESCRIPTION, epilog=_EXIT_CODES, formatter_class=raw)
+    epilog = f"{_environment()}\n{_EXIT_CODES}\n{_EXAMPLES}"
+    parser = _Parser(prog="python -m app", description=_DESCRIPTION, epilog=epilog, formatter_class=_RAW)
     parser.add_argument("--version", action="version", version=__version__, help="print the version and exit")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-
-    def add(name: str, command: _Command, text: str, example: str, environment: str = _REDIS) -> _Parser:
-        epilog = "\n".join(part for part in (environment, _EXIT_CODES, f"example:\n  python -m app {example}") if part)
-        added: _Parser = commands.add_parser(
-            name, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=epilog, formatter_class=raw
-        )
-        added.set_defaults(command=command)
-        return added
-
+    add = _adder(commands, _REDIS)
     _add_users(add)
     _add_policies(add)
     _add_simulate(
@@ -111,10 +112,45 @@ def _parser() -> argparse.ArgumentParser:
             _SHAPE,
         )
     )
+    text = "look at events and dead letters in NATS, and replay dead letters"
+    inner = commands.add_parser(
+        "events", help=text, description=_sentence(text), epilog=_EXIT_CODES, formatter_class=_RAW
+    )
+    events.add_events(_adder(inner.add_subparsers(metavar="COMMAND", required=True), events.ENVIRONMENT, "events "))
     making = add("key", print_key, "make an API key", "key phone client", "")
     making.add_argument("name", metavar="NAME", help="the owner of the key, as logs and metrics name it")
     making.add_argument("role", metavar="ROLE", help=f"what the key may do: {', '.join(ROLES)}")
     return parser
+
+
+def _adder(commands: Any, usual: str, before: str = "") -> _Add:
+    """What declares a command among `commands`. Its name follows `before`, and it reads the variables of `usual`."""
+
+    def add(
+        name: str, command: _Command, text: str, example: str = "", environment: str = usual
+    ) -> argparse.ArgumentParser:
+        shown = f"example:\n  python -m app {before}{example or name}"
+        epilog = "\n".join(part for part in (environment, _EXIT_CODES, shown) if part)
+        added: argparse.ArgumentParser = commands.add_parser(
+            name, help=text, description=_sentence(text), epilog=epilog, formatter_class=_RAW
+        )
+        added.set_defaults(command=command)
+        return added
+
+    return add
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _environment() -> str:
+    """The settings of the service, with their defaults."""
+    lines = ["environment (default):"]
+    for name, default, text in described():
+        lines.append(f"  {name} ({default})")
+        lines += textwrap.wrap(text, initial_indent=" " * 6, subsequent_indent=" " * 6, width=100)
+    return "\n".join([*lines, ""])
 
 
 def _add_users(add: _Add) -> None:
@@ -127,14 +163,14 @@ def _add_users(add: _Add) -> None:
     importing.add_argument("--overwrite", action="store_true", help="replace models that Redis has already")
     importing.add_argument("--dry-run", action="store_true", help="only say what would be imported")
     exporting = add("export", export_state, "write all users to a file", "export backup.gz")
-    exporting.add_argument("file", type=_new_file, metavar="FILE", help="the file to write, or to replace")
+    exporting.add_argument("file", type=new_file, metavar="FILE", help="the file to write, or to replace")
     restoring = add("restore", restore_state, "restore the users of a file that export wrote", "restore backup.gz")
     restoring.add_argument("file", type=Path, metavar="FILE", help="the file to read")
     restoring.add_argument("--overwrite", action="store_true", help="replace users whom Redis has already")
     showing = add("show", show_user, "show all there is of one user", "show ann")
-    showing.add_argument("user", type=_user, metavar="USER", help="the user id")
+    showing.add_argument("user", type=user_id, metavar="USER", help="the user id")
     erasing = add("erase", erase_user, "remove all there is of one user", "erase ann --yes", f"{_REDIS}{_TTL}")
-    erasing.add_argument("user", type=_user, metavar="USER", help="the user id")
+    erasing.add_argument("user", type=user_id, metavar="USER", help="the user id")
     erasing.add_argument("--yes", action="store_true", help="do not ask first")
     erasing.add_argument(
         "--thorough", action="store_true", help="look through all keys: needed after a return to an older version"
@@ -156,7 +192,7 @@ def _add_policies(add: _Add) -> None:
     meaning.add_argument("--prune", action="store_true", help="take columns out of models that no file has any more")
     meaning.add_argument(
         "--older-than",
-        type=_days,
+        type=days,
         metavar="DAYS",
         help="with --prune: since how long; else the longest window and an hour",
     )
@@ -185,47 +221,10 @@ def _add_simulate(simulating: argparse.ArgumentParser) -> None:
     add("--print-policies", action="store_true", help="only print a policy file for the CSV file, to begin with")
     add(
         "--decisions",
-        type=_count(1_000_000),
+        type=count(1_000_000),
         metavar="N",
         help="of a user (200); of a CSV file (its rows, 10000 at most)",
     )
-    add("--users", type=_count(100_000), metavar="N", help="owners of tasks for each seed (20)")
-    add("--seeds", type=_count(1_000), default=5, metavar="N", help="repetitions, over which errors are taken (5)")
-    add("--out", type=_new_file, metavar="FILE", help="write a report as one file of HTML, with plots")
-
-
-def _count(most: int) -> Callable[[str], int]:
-    """Reads a whole number from 1 to `most`."""
-
-    def count(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and 1 <= int(text[:10]) <= most and len(text) <= 10):
-            raise argparse.ArgumentTypeError(f"takes a whole number from 1 to {most:,}, not {text!r}")
-        return int(text)
-
-    return count
-
-
-def _new_file(text: str) -> Path:
-    """A path at which a file can be written without replacing anything but a regular file."""
-    path = Path(text)
-    if not path.name:
-        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a file")
-    if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a regular file")
-    return path
-
-
-def _days(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text[:9]) <= 36_500):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days from 0 to 36500")
-    return int(text)
-
-
-def _user(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise argparse.ArgumentTypeError("a user id is UTF-8") from None
-    if not 1 <= len(text) <= 256:
-        raise argparse.ArgumentTypeError("a user id has 1 to 256 characters")
-    return text
+    add("--users", type=count(100_000), metavar="N", help="owners of tasks for each seed (20)")
+    add("--seeds", type=count(1_000), default=5, metavar="N", help="repetitions, over which errors are taken (5)")
+    add("--out", type=new_file, metavar="FILE", help="write a report as one file of HTML, with plots")

@@ -1,15 +1,18 @@
-"""How commands write to a terminal and reach Redis."""
+"""How commands read their arguments, write to a terminal and reach Redis."""
 
+import argparse
+import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from app.settings import Settings, SettingsError
-from state.redis.connect import open_servers
+from state.redis.connect import open_servers, place
 from state.redis.servers import Servers
 
 __all__ = [
@@ -20,9 +23,14 @@ __all__ = [
     "USAGE",
     "complain",
     "connected",
+    "count",
+    "days",
+    "new_file",
+    "note",
     "plain",
     "progress_bar",
     "say",
+    "user_id",
     "wide_console",
 ]
 
@@ -53,6 +61,11 @@ def complain(text: str, code: int = FAILED) -> int:
     return code
 
 
+def note(text: str) -> None:
+    """Write what a command works on, one line, to stderr."""
+    complain(text)
+
+
 def progress_bar() -> Progress:
     """A progress bar if stderr is a terminal, and nothing otherwise."""
     console = Console(stderr=True)
@@ -70,7 +83,8 @@ def wide_console() -> Console:
 
 @asynccontextmanager
 async def connected(settings: Settings, *, embedded: bool = False) -> AsyncIterator[Servers]:
-    """The servers that REDIS_URL names. Raises SettingsError, also for memory:// unless `embedded`."""
+    """The servers that REDIS_URL names, after saying which. Raises SettingsError, also for memory:// unless
+    `embedded`."""
     url = settings.redis_url.reveal()
     if url == EMBEDDED and not embedded:
         raise SettingsError("REDIS_URL is memory://: that state is inside the process that serves, out of reach")
@@ -78,7 +92,46 @@ async def connected(settings: Settings, *, embedded: bool = False) -> AsyncItera
         servers = open_servers(url, size=settings.redis_pool_size, timeout=settings.store_timeout_seconds)
     except ValueError as error:
         raise SettingsError(f"REDIS_URL: {error}") from None
+    if url != EMBEDDED:
+        note(f"Redis: {place(url)}")
     try:
         yield servers
     finally:
         await servers.close()
+
+
+def count(most: int) -> Callable[[str], int]:
+    """Reads a whole number from 1 to `most`."""
+
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and 1 <= int(text[:10]) <= most and len(text) <= 10):
+            raise argparse.ArgumentTypeError(f"takes a whole number from 1 to {most:,}, not {text!r}")
+        return int(text)
+
+    return read
+
+
+def new_file(text: str) -> Path:
+    """A path at which a file can be written without replacing anything but a regular file."""
+    path = Path(text)
+    if not path.name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a file")
+    if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a regular file")
+    return path
+
+
+def days(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text[:9]) <= 36_500):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days from 0 to 36500")
+    return int(text)
+
+
+def user_id(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError("a user id is UTF-8") from None
+    if not 1 <= len(text) <= 256:
+        raise argparse.ArgumentTypeError("a user id has 1 to 256 characters")
+    return text

@@ -21,7 +21,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from app.events.counts import Counts, Trace
-from app.events.dead_letters import dead_letter, publish, stored_at
+from app.events.dead_letters import MALFORMED, dead_letter, publish, stored_at
 from app.events.handlers import Event, Malformed
 from app.events.store_gate import StoreGate
 from app.events.waiting import backoff
@@ -81,7 +81,7 @@ class Delivery:
                 await self._until_the_store_answers(event)
         except Malformed as error:
             self._counts.event("failed")
-            await self._dead_letter(msg, f"malformed: {error}", trace)
+            await self._dead_letter(msg, f"{MALFORMED}{error}", trace)
         except StoreUnavailable:
             await self._give_back(msg)
         except Exception as error:  # noqa: BLE001  # the failure of one event must not end the others

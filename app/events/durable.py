@@ -19,7 +19,7 @@ from app.events.pull import Pull
 from app.events.waiting import backoff, end, jitter
 from app.settings import Settings
 
-__all__ = ["LEAVE_SECONDS", "SUBJECTS", "Consumer", "api_of"]
+__all__ = ["LEAVE_SECONDS", "SUBJECTS", "Consumer", "api_of", "streams_of"]
 
 _log: Final = logging.getLogger("oo.events")
 
@@ -45,7 +45,7 @@ def api_of(domain: str) -> str:
     return f"$JS.{domain}.API" if domain else "$JS.API"
 
 
-async def _streams_of(client: Client, api: str, subject: str) -> list[str]:
+async def streams_of(client: Client, api: str, subject: str) -> list[str]:
     """The names of the streams that hold some of `subject`; nats-py's own call returns only the first."""
     request = msgspec.json.encode({"subject": subject})
     reply = await client.request(f"{api}.STREAM.NAMES", request, timeout=API_SECONDS)
@@ -139,10 +139,10 @@ class Consumer:
         A stream that cannot be used is part of that, and the others are consumed all the same.
         """
         problems = await self._make_missing(client, jetstream) if self._create_streams else []
-        streams = await _streams_of(client, self._api, self._subject)
+        streams = await streams_of(client, self._api, self._subject)
         if not streams:
             problems.append(f"no stream has {self._subject}")
-        if not await _streams_of(client, self._api, self._letters):
+        if not await streams_of(client, self._api, self._letters):
             problems.append(f"no stream takes {self._letters}, so events that cannot be handled come again")
         kept = set()
         for stream in streams:
@@ -169,7 +169,7 @@ class Consumer:
             (self._name, self._subject, self._subject),
             ("dlq", DEAD_LETTERS, self._letters),
         ):
-            if not await _streams_of(client, self._api, part):
+            if not await streams_of(client, self._api, part):
                 try:
                     await jetstream.add_stream(name=name, subjects=[subject])
                 except NoRespondersError:

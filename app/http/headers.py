@@ -1,16 +1,26 @@
-"""Request headers that change what a request means."""
+"""Request headers that change what a request means, and the prefix under which a proxy publishes the service."""
 
 import re
+from collections.abc import Iterable
+from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
 from litestar import Request
+from litestar.enums import ScopeType
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from app.messages.reading import Unreadable
+from app.settings import ROOT_PATH, Settings, SettingsError
 
-__all__ = ["REPLAYED", "idempotency_key"]
+__all__ = ["REPLAYED", "Prefixed", "idempotency_key", "prefix"]
 
 REPLAYED: Final = ((b"idempotent-replayed", b"true"),)
 _IDEMPOTENCY_KEY: Final = re.compile(rb"[\x21-\x7e]{1,128}")
+_PREFIX: Final = re.compile(ROOT_PATH.encode())
+# Under this name the state of a request holds its prefix.
+_NAME: Final = "prefix"
+_MOST_PROXIES: Final = 64
 
 
 def idempotency_key(request: Request[Any, Any, Any]) -> str | None:
@@ -21,3 +31,62 @@ def idempotency_key(request: Request[Any, Any, Any]) -> str | None:
     if len(values) > 1 or not _IDEMPOTENCY_KEY.fullmatch(values[0]):
         raise Unreadable("the header Idempotency-Key must be 1 to 128 visible ASCII characters, given once")
     return values[0].decode()
+
+
+def prefix(request: Request[Any, Any, Any]) -> str:
+    """What stands before the paths of the service for the sender of this request: "" or "/a/b"."""
+    found: str = request.scope.get("state", {}).get(_NAME, "")
+    return found
+
+
+class Prefixed:
+    """Serves `app` under ROOT_PATH, or under what the X-Forwarded-Prefix of one of the TRUSTED_PROXIES says.
+
+    A path that begins with ROOT_PATH loses it; others are served as they are, since probes come past the proxy. A proxy
+    that sends the header has removed the prefix: there, a path has one spelling. Raises SettingsError if ROOT_PATH
+    begins like one of `routes`: a path could be meant in two ways.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, routes: Iterable[HTTPRouteHandler]) -> None:
+        self._app = app
+        self._root = settings.root_path
+        self._trusted = [_network(text) for text in settings.trusted_proxies.split(",") if text.strip()]
+        if len(self._trusted) > _MOST_PROXIES:
+            raise SettingsError(f"TRUSTED_PROXIES: takes at most {_MOST_PROXIES} addresses and networks")
+        if self._root and self._root.split("/")[1] in {path.split("/")[1] for route in routes for path in route.paths}:
+            raise SettingsError(f"ROOT_PATH: {self._root} begins like a path of the service; take another")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.HTTP:
+            forwarded = self._forwarded(scope)
+            if forwarded is None:
+                path = scope["raw_path"].decode("latin-1")
+                if f"{path}/".startswith(f"{self._root}/"):
+                    scope["path"] = path[len(self._root) :] or "/"
+                    scope["raw_path"] = scope["path"].encode("latin-1")
+            scope.setdefault("state", {})[_NAME] = self._root if forwarded is None else forwarded
+        await self._app(scope, receive, send)
+
+    def _forwarded(self, scope: HTTPScope) -> str | None:
+        """The prefix that a trusted proxy says it removed; None without one, or with one that is not a path."""
+        values = [value.rstrip(b"/") for name, value in scope["headers"] if name == b"x-forwarded-prefix"]
+        if len(values) != 1 or not _PREFIX.fullmatch(values[0]) or not self._is_trusted(scope["client"]):
+            return None
+        return values[0].decode()
+
+    def _is_trusted(self, peer: tuple[str, int] | None) -> bool:
+        try:
+            address = ip_address(peer[0] if peer else "")
+        except ValueError:
+            return False
+        return any(address in network for network in self._trusted)
+
+
+def _network(text: str) -> Any:
+    try:
+        return ip_network(text.strip())
+    except ValueError:
+        raise SettingsError(
+            f"TRUSTED_PROXIES: takes addresses and networks such as 10.0.0.0/8 and fd00::1, separated by commas, "
+            f"not {text.strip()!r}"
+        ) from None

@@ -94,6 +94,7 @@ class Metrics:
         self._events = series.EVENTS.made(registry)
         self._pending = series.PENDING.made(registry)
         self._running = series.RUNNING.made(registry)
+        self._redis_memory = series.REDIS_MEMORY.made(registry)
 
     def _count_generations(self, registry: CollectorRegistry) -> None:
         self._generations = series.GENERATIONS.made(registry)
@@ -196,6 +197,11 @@ class Metrics:
         for consumer in nats().consumers:
             for happening in series.HAPPENINGS:
                 self._events.labels(consumer, happening)
+
+    def redis_memory(self, used: int, limit: int) -> None:
+        """Note the bytes that Redis uses, and how many it may use (0: any number)."""
+        self._redis_memory.labels("used").set(used)
+        self._redis_memory.labels("limit").set(limit)
 
     async def keep_settled(self) -> None:
         """Share the numbers of this process with the others, until cancelled. A process alone returns at once."""

@@ -34,6 +34,7 @@ __all__ = [
     "MOST",
     "OUTCOMES",
     "PENDING",
+    "REDIS_MEMORY",
     "REFUSED",
     "REPLAYED",
     "REQUESTS",
@@ -143,6 +144,12 @@ CLOCK_SKEW: Final = Level(
     "oo_redis_clock_skew_seconds",
     "Redis's clock less that of the replica, at the last decision or outcome",
     "mostrecent",
+)
+REDIS_MEMORY: Final = Level(
+    "oo_redis_memory_bytes",
+    "Memory of the Redis master that uses most: used, and its limit or 0",
+    "mostrecent",
+    ("kind",),
 )
 
 # Events

@@ -44,8 +44,9 @@ _RETRY_AFTER: Final = {
 }
 
 
-def document(routes: Sequence[HTTPRouteHandler]) -> dict[str, Any]:
-    """An OpenAPI 3.1 document of the described `routes`, in the order of the descriptions."""
+def document(routes: Sequence[HTTPRouteHandler], root: str = "") -> dict[str, Any]:
+    """An OpenAPI 3.1 document of the described `routes`, in the order of the descriptions. `root` stands before every
+    path."""
     roles = {
         f"{method} {path.replace(':str}', '}')}": route.opt.get("role")
         for route in routes
@@ -67,6 +68,7 @@ def document(routes: Sequence[HTTPRouteHandler]) -> dict[str, Any]:
     made = {
         "openapi": "3.1.0",
         "info": {"title": "oO Serving", "version": __version__, "description": INTRODUCTION},
+        **({"servers": [{"url": root}]} if root else {}),
         "paths": paths,
         "components": {
             "schemas": {

@@ -42,7 +42,7 @@ _DIGEST: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).deco
 POLICY: Final = (
     f"default-src 'none'; style-src 'sha256-{_DIGEST}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_HOST: Final = "http://localhost:8000"
+_HOST: Final = "http://localhost:8000"  # before the path of the server that the document names
 _UNBOUNDED: Final = 1e300  # a bound beyond this only says that a number is finite
 
 
@@ -66,6 +66,7 @@ def render(document: Node) -> str:
 
 
 def _operations(document: Node) -> Iterator[str]:
+    root = document.get("servers", [{"url": ""}])[0]["url"]
     rows = [
         (operation["tags"][0], method, path, operation)
         for path, operations in document["paths"].items()
@@ -74,13 +75,13 @@ def _operations(document: Node) -> Iterator[str]:
     for tag, group in groupby(rows, key=lambda row: row[0]):
         yield f"<h2>{escape(tag)}</h2>"
         for _, method, path, operation in group:
-            yield _operation(method, path, operation)
+            yield _operation(method, path, operation, root)
 
 
 # An id is on an element inside `details`: following a link to it unfolds them.
 
 
-def _operation(method: str, path: str, operation: Node) -> str:
+def _operation(method: str, path: str, operation: Node, root: str) -> str:
     parts = [
         f'<details><summary><b class="{method}">{method.upper()}</b>',
         f"<code>{escape(path)}</code> {_text(operation['summary'])}</summary>",
@@ -95,7 +96,7 @@ def _operation(method: str, path: str, operation: Node) -> str:
             for row in parameters
         ]
         parts += ["<h3>Parameters</h3>", _table(("name", "in", "takes", ""), rows)]
-    words = f"curl {'' if method == 'get' else f'-X {method.upper()} '}{_HOST}{path}"
+    words = f"curl {'' if method == 'get' else f'-X {method.upper()} '}{_HOST}{root}{path}"
     for row in parameters:
         words = words.replace(f"{{{row['name']}}}", row.get("example", ""))
     parts.append("<h3>Request</h3>")

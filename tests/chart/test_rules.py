@@ -61,10 +61,15 @@ def test_every_alert_fires_when_it_should_and_only_then() -> None:
 @pytest.mark.parametrize("name", ALERTS)
 def test_every_alert_has_its_part_of_the_runbook(name: str) -> None:
     """The page names what the alert means, how to look, and what to do, with commands; its anchor is where the alert
-    points."""
+    points. The alert points to a panel, too, and the first page leads to it."""
     alert = ALERTS[name]
     assert alert["annotations"]["runbook_url"] == f"docs/run/runbook.md#{name.lower()}"
+    link = re.fullmatch(r"d/oo-serving/oo-serving\?viewPanel=(\d+)(&var-.*)?", alert["annotations"]["dashboard_url"])
+    assert link, "no panel shows it"
+    assert int(link[1]) in {panel["id"] for panel in PANELS}
+    assert BOARD["uid"] == "oo-serving"
     assert alert["labels"]["severity"] in ("warning", "critical")
+    assert f"[{name}](#{name.lower()})" in RUNBOOK.partition("\n## Oo")[0], "the first page does not lead to it"
     found = re.search(rf"^## {name}\n(.*?)(?=^## |\Z)", RUNBOOK, re.MULTILINE | re.DOTALL)
     assert found, f"docs/run/runbook.md has no heading {name}"
     for word in ("**Means.**", "**Look.**", "**Do.**", "```"):
@@ -193,6 +198,18 @@ def expressions() -> dict[str, str]:
             text = target["expr"].replace("$__rate_interval", "1m")
             found[f"{panel['title']} {target['refId']}"] = re.sub(r"\$(namespace|job)", ".*", text)
     return found
+
+
+async def test_starts_are_marked(scraped: Server) -> None:
+    """The marks of the dashboard are at the time at which a process started, and none tells of a version that was there
+    before."""
+    rollouts, starts = (re.sub(r"\$(namespace|job)", ".*", one["expr"]) for one in BOARD["annotations"]["list"])
+    [start] = awaited(scraped, starts)
+    [began] = awaited(scraped, 'process_start_time_seconds{job="oo"}')
+    assert float(start["value"][1]) == 1_000 * float(began["value"][1])
+    assert start["metric"].keys() >= {"instance", "version"}
+    assert [series["metric"].keys() for series in awaited(scraped, rollouts)] == [{"version"}]
+    assert ask(scraped, rollouts.replace("offset 5m", "")) == []
 
 
 async def test_every_panel_shows_something(scraped: Server) -> None:

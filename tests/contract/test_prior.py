@@ -21,7 +21,7 @@ from state.values import prior
 from state.values.prior import PriorRecord
 from tests.support.models import columns_of, like_minded
 from tests.support.redis_groups import redis_cluster, redis_sentinel
-from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.redis_servers import RedisServer, redis_server, without_place
 from tests.support.service import service
 from tests.support.waiting import PATIENCE_SECONDS, until
 
@@ -93,7 +93,7 @@ def build(url: str) -> tuple[int, str]:
     done = subprocess.run(
         command, cwd=ROOT, env=environ, check=False, capture_output=True, text=True, timeout=PATIENCE_SECONDS
     )
-    return done.returncode, done.stdout + done.stderr
+    return done.returncode, done.stdout + without_place(done.stderr, url)
 
 
 @pytest.mark.anyio

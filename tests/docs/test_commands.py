@@ -129,7 +129,7 @@ def shell(page: Path, folder: Path) -> Iterator[tuple[dict[str, str], dict[str, 
     with ExitStack() as stack:
         store = stack.enter_context(redis_server())
         environ = {"REDIS_URL": store.url, **PATIENT}
-        named = {".venv/bin/python": sys.executable}
+        named: dict[str, str] = {}
         if page.name == "events.md":
             nats = stack.enter_context(nats_server())
             environ |= {"NATS_URL": nats.url, "NATS_CREATE_STREAMS": "1"}
@@ -141,13 +141,16 @@ def shell(page: Path, folder: Path) -> Iterator[tuple[dict[str, str], dict[str, 
         if page.name == "events.md":
             until(lambda: httpx.get(f"{served.url}/health").text.count('"running"') == 2, "both consumers running")
         for name, words in {
-            "curl": f"--connect-to localhost:8000:127.0.0.1:{served.port}",
-            "redis-cli": f"-p {store.port}",
+            "curl": f"curl --connect-to localhost:8000:127.0.0.1:{served.port}",
+            "redis-cli": f"redis-cli -p {store.port}",
+            "python": sys.executable,
         }.items():
             path = folder / name
-            path.write_text(f'#!/bin/sh\nPATH="$REAL_PATH" exec {name} {words} "$@"\n')
+            path.write_text(f'#!/bin/sh\nPATH="$REAL_PATH" exec {words} "$@"\n')
             path.chmod(0o755)
-        yield {**os.environ, "REAL_PATH": os.environ["PATH"], "PATH": f"{folder}:{os.environ['PATH']}"}, named
+        own = {name: environ[name] for name in ("NATS_URL",) if name in environ}
+        path_of_all = {"REAL_PATH": os.environ["PATH"], "PATH": f"{folder}:{os.environ['PATH']}"}
+        yield {**os.environ, **own, **path_of_all}, named
 
 
 def printed(command: str, environ: dict[str, str], named: dict[str, str]) -> str:
@@ -297,7 +300,7 @@ def test_rights_in_redis_are_enough_and_none_too_many(tmp_path: Path) -> None:
 def test_replicas_behind_haproxy(real_redis: RedisServer) -> None:
     """The load balancer's configuration works as written, but for addresses: both replicas serve one user, and one of
     them may stop without a failed request."""
-    (config,) = texts(ROOT / "docs/run/replicas.md", "haproxy")
+    config, _ = texts(ROOT / "docs/run/replicas.md", "haproxy")
     # On a busy machine Redis may need longer than a probe gives it, and a probe longer than HAProxy gives it: no
     # replica should be left for that. This one leaves those that say so, or are gone.
     asked = "    option httpchk GET /health/ready\n"

@@ -21,7 +21,7 @@ from state.redis.connect import open_servers
 from state.store import Store
 from tests.service.test_start import start
 from tests.support.processes import ROOT
-from tests.support.redis_servers import RedisServer
+from tests.support.redis_servers import RedisServer, without_place
 from tests.support.service import service
 from tests.support.waiting import PATIENCE_SECONDS, until
 from tests.unit.app.bandit.samples import moment
@@ -130,20 +130,22 @@ def operator(
     store.command("FLUSHALL")
     monkeypatch.setenv("REDIS_URL", store.url)
     monkeypatch.setenv("STORE_TIMEOUT_SECONDS", str(PATIENCE_SECONDS))
-    return Operator(tmp_path / "policies.toml", capsys)
+    return Operator(tmp_path / "policies.toml", capsys, store.url)
 
 
 class Operator:
     """Who calls `policies` with the text of a file."""
 
-    def __init__(self, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, path: Path, capsys: pytest.CaptureFixture[str], url: str) -> None:
         self.path = path
+        self._url = url
         self._capsys = capsys
 
     def __call__(self, text: str, *words: str) -> tuple[int, str, str]:
         self.path.write_text(text)
         code = run(["policies", "--policies", str(self.path), *words])
-        return code, *self._capsys.readouterr()
+        said = self._capsys.readouterr()
+        return code, said.out, without_place(said.err, self._url)
 
 
 def test_what_a_file_does_to_models(store: RedisServer, operator: Operator) -> None:

@@ -22,19 +22,24 @@ def newer_nats() -> str:
 
 @contextmanager
 def nats_server(
-    *args: str | Path, jetstream: bool = True, port: int | None = None, binary: str | None = None
+    *args: str | Path,
+    jetstream: bool = True,
+    host: str = HOST,
+    port: int | None = None,
+    binary: str | None = None,
 ) -> Iterator[Server]:
     """A nats-server, by default with JetStream, whose streams survive `restart()`; `binary` is another than PATH's."""
     port = port or free_port()
     with temporary_directory() as directory:
         words = ["-js", "-sd", str(directory / "jetstream")] if jetstream else []
-        argv = [binary or program("nats-server"), "-a", HOST, "-p", str(port), *words, *args]
+        argv = [binary or program("nats-server"), "-a", host, "-p", str(port), *words, *args]
 
         def greets(server: Server) -> bool:
-            with socket.create_connection((HOST, server.port), 1) as connection:
+            with socket.create_connection((host, server.port), 1) as connection:
                 return connection.recv(4096).startswith(b"INFO ")
 
-        server = Server(argv, port=port, url=f"nats://{HOST}:{port}", directory=directory, ready=greets)
+        url = f"nats://{f'[{host}]' if ':' in host else host}:{port}"
+        server = Server(argv, port=port, url=url, directory=directory, ready=greets)
         try:
             yield server.start()
         finally:

@@ -78,8 +78,9 @@ http {
     }
     server {
         listen $ADDRESS;
-        location / {
-            proxy_pass http://replicas;
+        location $PREFIX/ {
+            proxy_pass http://replicas$TARGET;
+            $HEADER
             proxy_http_version 1.1;
             proxy_request_buffering off;
             proxy_set_header Host $host;
@@ -92,16 +93,21 @@ http {
 
 
 @contextmanager
-def nginx(backend: Server) -> Iterator[Server]:
-    """An nginx before `backend`, which keeps its connections to it and passes on offers to upgrade."""
+def nginx(backend: Server, prefix: str = "", *, removes: bool = False) -> Iterator[Server]:
+    """An nginx before `backend`, which keeps its connections to it and passes on offers to upgrade.
+
+    It publishes `backend` under `prefix`. If it `removes` that from each path, it says so in X-Forwarded-Prefix.
+    """
     port = free_port()
     with temporary_directory() as directory:
         config = NGINX.replace("$DIRECTORY", str(directory)).replace("$ADDRESS", f"{HOST}:{port}")
+        config = config.replace("$PREFIX", prefix).replace("$TARGET", "/" if removes else "")
+        config = config.replace("$HEADER", f"proxy_set_header X-Forwarded-Prefix {prefix};" if removes else "")
         path = directory / "nginx.conf"
         path.write_text(config.replace("$BACKEND", f"{HOST}:{backend.port}"))
         argv: list[str | Path] = [program("nginx"), "-e", "stderr", "-p", directory, "-c", path]
         url = f"http://{HOST}:{port}"
-        ready = functools.partial(http_answers, path="/health/live", status=200)
+        ready = functools.partial(http_answers, path=f"{prefix}/health/live", status=200)
         server = Server(argv, port=port, url=url, directory=directory, ready=ready)
         try:
             yield server.start()

@@ -9,10 +9,11 @@ from urllib.parse import quote
 
 import redis
 
+from state.redis.connect import place
 from tests.support.processes import HOST, Server, free_port, program, temporary_directory
 from tests.support.waiting import PATIENCE_SECONDS
 
-__all__ = ["RedisServer", "certificate", "make_redis", "redis_answers", "redis_server"]
+__all__ = ["RedisServer", "certificate", "make_redis", "redis_answers", "redis_server", "without_place"]
 
 
 class RedisServer(Server):
@@ -83,7 +84,12 @@ def certificate(directory: Path) -> tuple[Path, Path]:
 
 @contextmanager
 def redis_server(
-    *args: str, port: int | None = None, unix: bool = False, tls: bool = False, user: tuple[str, str, str] | None = None
+    *args: str,
+    host: str = HOST,
+    port: int | None = None,
+    unix: bool = False,
+    tls: bool = False,
+    user: tuple[str, str, str] | None = None,
 ) -> Iterator[RedisServer]:
     """A redis-server with the command-line arguments `args` ("--maxmemory", "1mb"), without persistence by default.
 
@@ -92,13 +98,13 @@ def redis_server(
     """
     port = port or free_port()
     with temporary_directory() as directory:
-        words = list(args)
+        words = ["--bind", host, *args]
         who = ""
         if user is not None:
             name, password, rules = user
             words += ["--user", "default", "off", "--user", name, "on", f">{password}", *rules.split()]
             who = f"{quote(name, safe='')}:{quote(password, safe='')}@"
-        url = f"redis://{who}{HOST}:{port}/0"
+        url = f"redis://{who}{f'[{host}]' if ':' in host else host}:{port}/0"
         if unix:
             path = directory / "redis.sock"
             words += ["--port", "0", "--unixsocket", str(path)]
@@ -113,3 +119,11 @@ def redis_server(
             yield server.start()
         finally:
             server.kill()
+
+
+def without_place(said: str, url: str) -> str:
+    """What a command wrote to stderr, less the line that names its Redis, which must be there once."""
+    before, line, after = said.partition(f"Redis: {place(url)}\n")
+    assert line
+    assert "Redis: " not in before + after
+    return before + after

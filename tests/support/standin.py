@@ -93,11 +93,11 @@ class StandIn:
 
 
 @asynccontextmanager
-async def stand_in(answer: Answer) -> AsyncIterator[StandIn]:
-    """A server on a free port of 127.0.0.1 that gives `answer(request)`, the bytes of an HTTP response."""
+async def stand_in(answer: Answer, host: str = "127.0.0.1") -> AsyncIterator[StandIn]:
+    """A server on a free port of `host` that gives `answer(request)`, the bytes of an HTTP response."""
     made = StandIn(answer)
-    server = await asyncio.start_server(made.accept, "127.0.0.1", 0)
-    made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server = await asyncio.start_server(made.accept, host, 0)
+    made.url = f"http://{f'[{host}]' if ':' in host else host}:{server.sockets[0].getsockname()[1]}"
     try:
         yield made
     finally:

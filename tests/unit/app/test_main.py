@@ -1,8 +1,6 @@
-"""How the parts are put together, where the service listens, and settings that do not fit together."""
+"""How the parts are put together, and settings that do not fit together."""
 
 import os
-import socket
-from contextlib import ExitStack
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from types import SimpleNamespace
@@ -10,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from app.__main__ import _Workers, listeners
+from app.__main__ import _Workers
 from app.main import create_app, from_environment
 from app.policies.catalog import policies
 from app.settings import Secret, Settings, SettingsError
-from tests.support.processes import free_port
 from tests.support.waiting import PATIENCE_SECONDS
 from tests.unit.app.serving import REWARD, SCORE, serving
 
@@ -30,6 +27,8 @@ pytestmark = pytest.mark.anyio
         ({"default_prompt_version": "v9"}, "DEFAULT_PROMPT_VERSION: unknown prompt version 'v9'"),
         ({"api_keys": Secret("nonsense")}, "API_KEYS: line 1"),
         ({"nats_url": Secret("http://x")}, "NATS_URL: "),
+        ({"root_path": "/score"}, "ROOT_PATH: /score begins like a path of the service"),
+        ({"trusted_proxies": "ten"}, "TRUSTED_PROXIES: "),
     ],
 )
 def test_settings_that_do_not_fit_are_one_line(settings: dict[str, Any], said: str) -> None:
@@ -64,35 +63,6 @@ def test_a_worker_ends_if_its_settings_have_become_invalid(monkeypatch: pytest.M
     with pytest.raises(SystemExit) as caught:
         from_environment()
     assert caught.value.code == 1
-
-
-def test_all_addresses_of_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name that stands for several addresses means all of them, of both families, but for what the machine lacks;
-    what was bound is closed if one is in use."""
-    port = free_port()
-    addresses: list[tuple[socket.AddressFamily, str]] = []
-
-    def answers(*_: object, **__: object) -> list[object]:
-        return [(family, socket.SOCK_STREAM, 0, "", (address, port)) for family, address in addresses]
-
-    monkeypatch.setattr("app.__main__.socket.getaddrinfo", answers)
-    addresses[:] = [(socket.AF_INET6, "2001:db8::1"), (socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "127.0.0.1")]
-    with ExitStack() as stack:
-        [bound] = [stack.enter_context(one) for one in listeners("name", port)]
-        assert bound.getsockname() == ("127.0.0.1", port)
-        bound.listen()
-        addresses[:] = [(socket.AF_INET, "127.0.0.2"), (socket.AF_INET, "127.0.0.1")]
-        with pytest.raises(SettingsError, match="Address already in use"):
-            listeners("name", port)
-    addresses[:] = [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")]
-    with ExitStack() as stack:
-        both = [stack.enter_context(one) for one in listeners("name", port)]
-        for one in both:
-            one.listen()
-    assert both[0].family == socket.AF_INET
-    addresses[:] = [(socket.AF_INET6, "2001:db8::1")]
-    with pytest.raises(SettingsError, match="'name'"):
-        listeners("name", port)
 
 
 def test_a_worker_that_ends_unanswered() -> None:

@@ -63,6 +63,7 @@ GIVEN = {
     "EPSILON": "0.2",
     "NATS_CREATE_STREAMS": "true",
     "NATS_DURABLE_PREFIX": "mine",
+    "ROOT_PATH": "/mine",
     "NATS_JETSTREAM_DOMAIN": "leaf",
     "STORE_TIMEOUT_SECONDS": "1.5",
 }

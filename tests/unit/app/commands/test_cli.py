@@ -9,7 +9,8 @@ from app import __version__
 from app.commands.cli import run
 from app.settings import Settings
 
-COMMANDS = ("import", "export", "restore", "show", "erase", "policies", "prior", "key", "simulate")
+COMMANDS = ("import", "export", "restore", "show", "erase", "policies", "prior", "settle", "key", "simulate")
+EVENTS = ("events status", "events letters", "events replay", "events discard")
 
 
 def said(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[object, str, str]:
@@ -18,11 +19,11 @@ def said(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[object, 
     return stopped.value.code, *capsys.readouterr()
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, *EVENTS])
 def test_help_stands_alone(command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Every argument is described; the variables, the exit codes and an example are there."""
     monkeypatch.setenv("COLUMNS", "200")
-    code, out, _ = said([command, "--help"], capsys)
+    code, out, _ = said([*command.split(), "--help"], capsys)
     assert code == 0
     assert out.startswith(f"usage: python -m app {command} ")
     for line in out.partition("arguments:")[2].partition("\n\nenvironment")[0].splitlines():
@@ -31,15 +32,21 @@ def test_help_stands_alone(command: str, capsys: pytest.CaptureFixture[str], mon
     assert "\nexit codes:\n" in out
     variables = {line.split()[0] for line in out.splitlines() if line.startswith("  ") and line.split()[0].isupper()}
     settings = {name.upper() for name in Settings.__struct_fields__}
-    assert ("REDIS_URL" in variables) == (command not in ("key", "simulate"))
-    words = {"DIR", "FILE", "USER", "NAME", "ROLE", "0", "1", "2", "130"}
+    assert ("REDIS_URL" in variables) == (command not in ("key", "simulate", *EVENTS))
+    assert ("NATS_URL" in variables) == (command in EVENTS)
+    words = {"DIR", "FILE", "USER", "NAME", "ROLE", "SEQUENCE", "0", "1", "2", "130"}
     assert {name.rstrip(",") for name in variables} - words <= settings
 
 
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    """With a line for each."""
+    """With a line for each; and every setting of the service with its default."""
     out = said(["--help"], capsys)[1]
-    assert [name for name in COMMANDS if f"\n    {name} " not in out] == []
+    assert [name for name in (*COMMANDS, "events") if f"\n    {name} " not in out] == []
+    assert "\n  PORT (8000)\n      port to listen on\n" in out
+    assert [name for name in Settings.__struct_fields__ if f"\n  {name.upper()} (" not in out] == []
+    assert max(map(len, out.splitlines())) <= 120
+    out = said(["events", "--help"], capsys)[1]
+    assert [name for name in EVENTS if f"\n    {name.removeprefix('events ')} " not in out] == []
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,7 +56,16 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["imp"], ["export"], ["show", ""], ["show", "x" * 257], ["show", "\udcff"], ["policies", "--older-than", "-1"]],
+    [
+        ["imp"],
+        ["events"],
+        ["events", "replay", "--limit", "0"],
+        ["export"],
+        ["show", ""],
+        ["show", "x" * 257],
+        ["show", "\udcff"],
+        ["policies", "--older-than", "-1"],
+    ],
 )
 def test_wrong_calls_are_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """An unknown command, or one that lacks something, is refused with exit code 2."""
@@ -96,8 +112,10 @@ def test_embedded_store_is_out_of_reach(
 def test_a_missing_file_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The file is named as the operator named it."""
-    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1")
+    """The file is named as the operator named it, after the Redis that the command works on, without a password."""
+    monkeypatch.setenv("REDIS_URL", "redis://:hidden@127.0.0.1:1")
     gone = tmp_path / "gone"
     assert run(["restore", str(gone)]) == 1
-    assert capsys.readouterr().err == f"{gone}: No such file or directory\n"
+    assert (
+        capsys.readouterr().err == f"Redis: one server at 127.0.0.1:1, database 0\n{gone}: No such file or directory\n"
+    )

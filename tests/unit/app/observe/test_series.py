@@ -31,6 +31,7 @@ def test_names() -> None:
         "oo_policy_epsilon",
         "oo_rate_limit_unknown",
         "oo_redis_clock_skew_seconds",
+        "oo_redis_memory_bytes",
         "oo_rewards",
         "oo_rewards_replayed",
         "oo_store_batch_operations",
