@@ -35,12 +35,13 @@ class Logged(msgspec.Struct, frozen=True, kw_only=True):
     - `user` (n): `user_code` of the user's id. `hour` (n): hours since 1970, never falling.
     - `matured` (n): the window has closed. `shown` (n): False for a deferred one that was never activated, and for what
       is void.
-    - `eras` (n each, by challenger): another number whenever champion, challenger, the version of either or the
-      canary's share changed; the gate reads the last. `share` (n): the canary's share, 0 without a canary.
+    - `eras` (n each, by challenger): numbers from 0, a higher one after each change of champion, challenger, the
+      version of either or the canary's share; the gate reads the highest. `share` (n): the canary's share, 0 without a
+      canary.
     - `excluded` (m): could not be chosen by anyone.
     - `context` (n x a), `features` (m x b): columns of the decision and of its candidates, about in [-1, 1], for DR.
 
-    Raises ValueError if the lengths do not fit.
+    Raises ValueError if lengths do not fit, or a reward is out of its bounds.
     """
 
     champion: str
@@ -83,6 +84,9 @@ class Logged(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("hour: takes decisions in the order in which they were made")
         if self.champion not in self.by_policy or not self.low < self.high:
             raise ValueError("champion: takes a policy of by_policy; low: a number below high")
+        rewards = np.concatenate((self.reward, self.reward_in_time))
+        if (rewards < self.low).any() or (rewards > self.high).any():
+            raise ValueError(f"reward: takes {self.low:g} to {self.high:g}; a reward out of them cannot be judged")
 
     @property
     def n(self) -> int:
@@ -90,6 +94,7 @@ class Logged(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def challengers(self) -> list[str]:
+        """All policies but the champion, in order."""
         return [name for name in self.by_policy if name != self.champion]
 
 
