@@ -62,8 +62,8 @@ def clusters(sums: Sums) -> Clusters:
 def ips(sums: Sums, by: Clusters) -> Estimate:
     """Σ w R / n. Of the propensities themselves it is the mean reward.
 
-    Horvitz and Thompson 1952, "A generalization of sampling without replacement from a finite universe", section 2; for
-    policies Dudík, Langford and Li 2011, "Doubly robust policy evaluation and learning", section 2.
+    Horvitz and Thompson 1952, "A generalization of sampling without replacement from a finite universe"; for policies
+    Dudík, Langford and Li 2011, "Doubly robust policy evaluation and learning", section 2.
     """
     n = sums.total("known")
     value = sums.total("wr") / n
@@ -73,9 +73,9 @@ def ips(sums: Sums, by: Clusters) -> Estimate:
 def snips(sums: Sums, by: Clusters) -> Estimate:
     """Σ w R / Σ w.
 
-    Swaminathan and Joachims 2015, "The self-normalized estimator for counterfactual learning", equation 8. The interval
+    Swaminathan and Joachims 2015, "The self-normalized estimator for counterfactual learning", section 5. The interval
     is that of its influence function, w (R - value) / mean w: Hájek's ratio (Owen 2013, "Monte Carlo theory, methods
-    and examples", equation 9.9).
+    and examples", section 9.2).
     """
     total = sums.total("known_w")
     value = sums.total("wr") / total
@@ -85,7 +85,7 @@ def snips(sums: Sums, by: Clusters) -> Estimate:
 def dr(sums: Sums, by: Clusters) -> Estimate:
     """The mean of Σ_a e q(a) + w (R - q(A)), the terms that `regression` makes.
 
-    Dudík, Langford and Li 2011, equation 3.
+    Dudík, Langford and Li 2011, section 2.
     """
     n = sums.total("known")
     value = sums.total("dr") / n
@@ -96,8 +96,8 @@ def _interval(value: float, influence: Vector, over: float, by: Clusters) -> Est
     """`value` ± 1.96 standard errors, from the `influence` of cells, which adds up to 0, divided by `over`.
 
     With G clusters the variance is G/(G-1) Σ (Σ of a cluster's influence)²: Liang and Zeger 1986, "Longitudinal data
-    analysis using generalized linear models", equation 6, with the factor of Cameron and Miller 2015, "A practitioner's
-    guide to cluster-robust inference", section II.B.
+    analysis using generalized linear models", theorem 2, with the factor of Cameron and Miller 2015, "A practitioner's
+    guide to cluster-robust inference", section II.
     """
     if by.count < 2:
         return Estimate(value, None, None)

@@ -1,13 +1,13 @@
 """Whether a challenger is better than the champion: a bound that holds at all times at once, so that anyone may look.
 
 Everything here comes from E(m) = mean over j of exp(λ_j (ΣD - n m) - ψ_j ΣD²), with λ_j = 2^(-j/2) for j from 1 to 24
-and ψ_j = -ln(1 - λ_j) - λ_j. Where D >= -1 and 0 <= λ < 1, exp(λD - ψ(λ)D²) <= 1 + λD (Fan, Grama and Liu 2015,
-"Exponential inequalities for martingales with applications"). So with Δ the mean of a D given all that went before,
-exp(λ(ΣD - ΣΔ) - ψΣD²) is a supermartingale, and so is the mean over j, the method of mixtures. By Ville's inequality it
-ever reaches 1/alpha with a probability of at most alpha (Howard, Ramdas, McAuliffe and Sekhon 2021, "Time-uniform,
-nonparametric, nonasymptotic confidence sequences", theorem 4 and its proof; for policies Waudby-Smith, Wu, Ramdas,
-Karampatziakis and Mineiro 2022, "Anytime-valid off-policy inference for contextual bandits"). Δ may change with time,
-and with what was learned: what is bounded is its mean so far.
+and ψ_j = -ln(1 - λ_j) - λ_j. Where D >= -1 and 0 <= λ < 1, exp(λD - ψ(λ)D²) <= 1 + λD, for (ln(1+x) - x)/x² grows with
+x (Fan, Grama and Liu 2015, "Exponential inequalities for martingales with applications"). So with Δ the mean of a D
+given all that went before, exp(λ(ΣD - ΣΔ) - ψΣD²) is a supermartingale, and so is the mean over j, the method of
+mixtures. By Ville's inequality it ever reaches 1/alpha with a probability of at most alpha (Howard, Ramdas, McAuliffe
+and Sekhon 2021, "Time-uniform, nonparametric, nonasymptotic confidence sequences", theorem 4 and its proof; for
+policies Waudby-Smith, Wu, Ramdas, Karampatziakis and Mineiro 2022, "Anytime-valid off-policy inference for contextual
+bandits"). Δ may change with time, and with what was learned: what is bounded is its mean so far.
 """
 
 import math
@@ -35,8 +35,9 @@ class Bounds(msgspec.Struct, frozen=True):
     """What the mean difference between challenger and champion is at least and at most, in the scale of R.
 
     `log_e_value` is the logarithm of the evidence that the challenger is better: the e-value is at least 1/alpha
-    with a probability of at most alpha if it is not. `n` decisions were read. `needed` is how many more would make `low` positive if
-    the difference stays as it was: 0 if it is, None if no number would. `refused`: why there is no bound, else "".
+    with a probability of at most alpha if it is not. `n` decisions were read. `needed` is how many more would make
+    `low` positive if the difference stays as it was: 0 if it is, None if no number would. `refused`: why there is no
+    bound, else "".
     """
 
     low: float

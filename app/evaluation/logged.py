@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 
 from app.bandit.ridge import Matrix, Vector
 
-__all__ = ["BUCKETS", "Flags", "Ints", "Logged", "Users", "user_code"]
+__all__ = ["BUCKETS", "MOST_COLUMNS", "Flags", "Ints", "Logged", "Users", "user_code"]
 
 # Users are gathered in so many buckets where sums are kept instead of decisions.
 BUCKETS: Final = 64
+
+# Columns of a regression, its constant included.
+MOST_COLUMNS: Final = 512
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -39,7 +42,8 @@ class Logged(msgspec.Struct, frozen=True, kw_only=True):
       version of either or the canary's share; the gate reads the highest. `share` (n): the canary's share, 0 without a
       canary.
     - `excluded` (m): could not be chosen by anyone.
-    - `context` (n x a), `features` (m x b): columns of the decision and of its candidates, about in [-1, 1], for DR.
+    - `context` (n x a), `features` (m x b): columns of the decision and of its candidates, about in [-1, 1], for the
+      doubly robust estimate; at most 511 together.
 
     Raises ValueError if lengths do not fit, or a reward is out of its bounds.
     """
@@ -84,6 +88,8 @@ class Logged(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("hour: takes decisions in the order in which they were made")
         if self.champion not in self.by_policy or not self.low < self.high:
             raise ValueError("champion: takes a policy of by_policy; low: a number below high")
+        if self.context.shape[1] + self.features.shape[1] >= MOST_COLUMNS:
+            raise ValueError(f"context, features: take at most {MOST_COLUMNS - 1} columns together")
         rewards = np.concatenate((self.reward, self.reward_in_time))
         if (rewards < self.low).any() or (rewards > self.high).any():
             raise ValueError(f"reward: takes {self.low:g} to {self.high:g}; a reward out of them cannot be judged")

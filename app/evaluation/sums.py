@@ -16,9 +16,12 @@ __all__ = ["COLUMNS", "OCTAVES", "Sums", "merged", "reduced"]
 OCTAVES: Final = tuple(f"over_{2**power}" for power in range(1, 17))
 # All are added up, but for the last, which is the greatest.
 COLUMNS: Final = (
+    "decisions",  # all
+    "matured",  # of these, those that were shown and whose window is closed
+    "rewarded",  # of these, those with an outcome that is no silence
     "open",  # the window is open, or nobody knows yet whether it was shown
-    "unlogged",  # matured and shown, but without propensities that can be
-    "n",  # matured, shown, and scored by the policy: the decisions that count
+    "unlogged",  # matured, but without propensities that can be
+    "n",  # matured, with propensities, and scored by the policy: the decisions that count
     "known",  # of these, those with an outcome
     "r",  # sums over `known`: R,
     "wr",  # w R,

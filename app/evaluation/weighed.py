@@ -49,7 +49,7 @@ class Weighed(msgspec.Struct, frozen=True, kw_only=True):
 
     def columns(self) -> dict[str, Vector]:
         """What each decision adds to the sums (n each), but for what is said of weights over a power of two."""
-        logged, w = self.logged, self.weight
+        logged, w, matured = self.logged, self.weight, self.logged.matured & self.logged.shown
         r = np.where(self.known, outcomes(logged, logged.reward), 0.0)
         chi = per_decision(logged, self.ratio * self.e)
         h_max, hit = self._likeliest()
@@ -58,8 +58,11 @@ class Weighed(msgspec.Struct, frozen=True, kw_only=True):
         apart = self.e[chosen_places(logged)] - mean_e
         spread = per_decision(logged, self.h * self.e * self.e) - mean_e**2
         found = {
+            "decisions": np.ones(logged.n),
+            "matured": matured,
+            "rewarded": matured & ~np.isnan(logged.reward),
             "open": ~logged.matured,
-            "unlogged": logged.matured & logged.shown & ~usable(logged),
+            "unlogged": matured & ~usable(logged),
             "n": self.counts,
             "known": self.known,
             "r": r,
