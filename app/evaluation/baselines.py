@@ -12,7 +12,8 @@ __all__ = ["first", "uniform"]
 def uniform(logged: Logged) -> Vector:
     """The same probability (m) for every candidate that is not excluded."""
     allowed = (~logged.excluded).astype(np.float64)
-    return allowed / np.repeat(np.maximum(per_decision(logged, allowed), 1.0), np.diff(logged.starts))
+    count = np.maximum(per_decision(logged, allowed), 1.0)
+    return np.asarray(allowed / np.repeat(count, np.diff(logged.starts)), np.float64)
 
 
 def first(logged: Logged) -> Vector:

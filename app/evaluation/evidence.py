@@ -29,13 +29,6 @@ class Scale(msgspec.Struct, frozen=True):
     high: float = 1.0
 
 
-class _Target(msgspec.Struct, frozen=True):
-    """A policy's sums, and its mean mass on weights over n/50."""
-
-    sums: Sums
-    heavy: float
-
-
 class Mean(msgspec.Struct, frozen=True):
     """The mean reward of what was served, with the ends of its 95 % interval."""
 
@@ -94,16 +87,18 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 def evidence(logged: Logged, loop: str) -> Evidence:
     """The evidence of logged decisions: of each policy they were scored by, and of two that need no model."""
     log, q = reduced(logged, logged.propensities), predicted(logged)
-    draws = together(by_likeliest(log), by_position(logged))
+    judge = _Judge(log, together(by_likeliest(log), by_position(logged)), Scale(logged.low, logged.high))
 
-    def of(target: Vector, name: str = "") -> _Target:
+    def judged(target: Vector, name: str = "", challengers: int = 0) -> Judged:
         sums = reduced(logged, target, logged.eras.get(name), terms=terms(logged, target, q))
-        return _Target(sums, overlap.heavy_exactly(sums, logged, target))
+        return judge.judged(sums, overlap.heavy_exactly(sums, logged, target), challengers)
 
-    scale = Scale(logged.low, logged.high)
-    policies = {name: of(target, name) for name, target in logged.by_policy.items()}
-    baselines = {"uniform": of(uniform(logged)), "first": of(first(logged))}
-    return _evidence(loop, logged.champion, scale, log, draws, policies, baselines)
+    count = len(logged.by_policy) - 1
+    return judge.evidence(
+        loop,
+        {n: judged(e, n, 0 if n == logged.champion else count) for n, e in logged.by_policy.items()},
+        {"uniform": judged(uniform(logged)), "first": judged(first(logged))},
+    )
 
 
 def evidence_of_sums(loop: str, champion: str, log: Sums, policies: Mapping[str, Sums], scale: Scale) -> Evidence:
@@ -111,64 +106,62 @@ def evidence_of_sums(loop: str, champion: str, log: Sums, policies: Mapping[str,
 
     Without the doubly robust estimate, which needs the decisions, and without the draws by position.
     """
-    targets = {name: _Target(sums, overlap.heavy(sums)) for name, sums in policies.items()}
-    return _evidence(loop, champion, scale, log, by_likeliest(log), targets, {})
+    judge, count = _Judge(log, by_likeliest(log), scale), len(policies) - 1
+    found = {n: judge.judged(s, overlap.heavy(s), 0 if n == champion else count) for n, s in policies.items()}
+    return judge.evidence(loop, found, {})
 
 
-def _evidence(
-    loop: str,
-    champion: str,
-    scale: Scale,
-    log: Sums,
-    draws: Draws,
-    policies: Mapping[str, _Target],
-    baselines: Mapping[str, _Target],
-) -> Evidence:
-    by = clusters(log)
-    of_log = list(overlap.draws_match(log, draws))
-    served = estimators.ips(log, by).scaled(scale.low, scale.high) if log.total("known") else None
-    challengers = max(1, len(policies) - 1)
-    gates = {
-        name: _scaled(gate.bounds(each.sums, challengers), scale) for name, each in policies.items() if name != champion
-    }
-    return Evidence(
-        loop=loop,
-        decisions=int(log.total("decisions")),
-        matured=int(log.total("matured")),
-        rewarded=int(log.total("rewarded")),
-        logging=served and Mean(served.estimate, served.low, served.high),
-        clustered_by=_CLUSTERS[by.kind],
-        clusters=by.count,
-        draws_since=draws.since if any(refusal.rule == "draws" for refusal in of_log) else None,
-        policies={name: _judged(each, scale, draws, of_log, gates.get(name)) for name, each in policies.items()},
-        baselines={name: _judged(each, scale, draws, of_log, None) for name, each in baselines.items()},
-    )
+class _Judge:
+    """Judges policies one by one, for the sums of one may be large."""
 
+    def __init__(self, log: Sums, draws: Draws, scale: Scale) -> None:
+        self._log = log
+        self._draws = draws
+        self._scale = scale
+        self._refused = list(overlap.draws_match(log, draws))
 
-def _judged(target: _Target, scale: Scale, draws: Draws, of_log: list[Refusal], bounds: Bounds | None) -> Judged:
-    sums = target.sums
-    refused = [*of_log, *overlap.refusals(sums, target.heavy)]
-    by = clusters(sums)
-    found: dict[str, Estimate | None] = dict.fromkeys(("snips", "ips", "dr"))
-    if not refused:
-        made = {"snips": estimators.snips(sums, by), "ips": estimators.ips(sums, by), "dr": estimators.dr(sums, by)}
-        found |= {
-            name: each.scaled(scale.low, scale.high) for name, each in made.items() if not math.isnan(each.estimate)
-        }
-    weight = sums.total("w")
-    return Judged(
-        n=int(sums.total("n")),
-        snips=found["snips"],
-        ips=found["ips"],
-        dr=found["dr"],
-        ess=overlap.effective(sums),
-        max_weight_share=sums.total("w_max") / weight if weight else 0.0,
-        mean_weight_z=overlap.mean_weight_z(sums),
-        draws_p=draws.p,
-        gate=bounds,
-        refused=refused,
-        warnings=[*overlap.warnings(sums), *_about_clusters(by)],
-    )
+    def evidence(self, loop: str, policies: dict[str, Judged], baselines: dict[str, Judged]) -> Evidence:
+        log, by = self._log, clusters(self._log)
+        served = self._scaled(estimators.ips(log, by)) if log.total("known") else None
+        return Evidence(
+            loop=loop,
+            decisions=int(log.total("decisions")),
+            matured=int(log.total("matured")),
+            rewarded=int(log.total("rewarded")),
+            logging=Mean(served.estimate, served.low, served.high) if served else None,
+            clustered_by=_CLUSTERS[by.kind],
+            clusters=by.count,
+            draws_since=self._draws.since if any(each.rule == "draws" for each in self._refused) else None,
+            policies=policies,
+            baselines=baselines,
+        )
+
+    def judged(self, sums: Sums, heavy: float, challengers: int) -> Judged:
+        """One policy, of so many `challengers`; 0: it is none, and has no gate."""
+        refused, by = [*self._refused, *overlap.refusals(sums, heavy)], clusters(sums)
+        known = not refused
+        weight = sums.total("w")
+        doubly = estimators.dr(sums, by) if known else None
+        return Judged(
+            n=int(sums.total("n")),
+            snips=self._scaled(estimators.snips(sums, by)) if known else None,
+            ips=self._scaled(estimators.ips(sums, by)) if known else None,
+            dr=self._scaled(doubly) if doubly and not math.isnan(doubly.estimate) else None,
+            ess=overlap.effective(sums),
+            max_weight_share=sums.total("w_max") / weight if weight else 0.0,
+            mean_weight_z=overlap.mean_weight_z(sums),
+            draws_p=self._draws.p,
+            gate=self._bounds(sums, challengers) if challengers else None,
+            refused=refused,
+            warnings=[*overlap.warnings(sums, has_learned=bool(challengers)), *_about_clusters(by)],
+        )
+
+    def _scaled(self, estimate: Estimate) -> Estimate:
+        return estimate.scaled(self._scale.low, self._scale.high)
+
+    def _bounds(self, sums: Sums, challengers: int) -> Bounds:
+        bounds, width = gate.bounds(sums, challengers), self._scale.high - self._scale.low
+        return msgspec.structs.replace(bounds, low=bounds.low * width, high=bounds.high * width)
 
 
 def _about_clusters(by: Clusters) -> list[str]:
@@ -180,9 +173,3 @@ def _about_clusters(by: Clusters) -> list[str]:
     if by.kind == "hours":
         return [f"the intervals are from {by.count} blocks of hours, since there are few users"]
     return []
-
-
-def _scaled(bounds: Bounds, scale: Scale) -> Bounds:
-    """A difference in units of reward instead of R."""
-    width = scale.high - scale.low
-    return msgspec.structs.replace(bounds, low=bounds.low * width, high=bounds.high * width)

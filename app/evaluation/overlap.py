@@ -108,15 +108,15 @@ def refusals(sums: Sums, heavy_mass: float) -> Iterator[Refusal]:
         yield Refusal("missing outcomes", why, "say what silence counts as: `missing` of the loop")
 
 
-def warnings(sums: Sums) -> Iterator[str]:
-    """What to know about an estimate that is not refused."""
+def warnings(sums: Sums, *, has_learned: bool) -> Iterator[str]:
+    """What to know about an estimate; `has_learned`: the policy has learned from the champion's decisions."""
     n, known = sums.total("n"), sums.total("known")
     if n and effective(sums) < _FEW_EFFECTIVE:
         yield f"the effective size is only {effective(sums):.0f}: from {_FEW_EFFECTIVE:.0f} on, intervals are reliable"
     if known < n:
         yield f"{n - known:,.0f} decisions without an outcome were left out"
     own, champions = sums.total("explores"), sums.total("champion_explores")
-    if own < _LEAST_EXPLORING * champions:
+    if has_learned and own < _LEAST_EXPLORING * champions:
         yield (
             f"it explores less ({own / n:.1%} of its decisions) than the champion from whose decisions it has learned "
             f"({champions / n:.1%}): alone it may do worse than here"

@@ -1,6 +1,6 @@
 """Logged decisions reduced to sums, from which estimates, checks and the gate are made: they add up in any order."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, Literal
 
 import msgspec
@@ -104,12 +104,11 @@ def reduced(
     weighed = Weighed.of(logged, target)
     columns = weighed.columns()
     columns["dr"] = np.full(logged.n, np.nan) if terms is None else np.where(weighed.known, terms, 0.0)
-    columns |= {name: weighed.mass_over(2.0**power) for power, name in enumerate(OCTAVES, 1)}
+    columns |= dict(zip(OCTAVES, weighed.masses(len(OCTAVES)), strict=True))
     cluster = logged.user % np.uint64(BUCKETS) if by == "bucket" else logged.user
     # An era in which the policy was not scored is none of its own.
     own = np.where(weighed.scored, 0 if era is None else era, -1)
-    cells = np.stack([columns[name] for name in COLUMNS], axis=1)
-    return _grouped(logged.hour, own, cluster, cells, by)
+    return _grouped(logged.hour, own, cluster, columns, by)
 
 
 def merged(parts: Iterable[Sums]) -> Sums:
@@ -118,16 +117,21 @@ def merged(parts: Iterable[Sums]) -> Sums:
     (by,) = {part.by for part in found}
     hour, era = (np.concatenate([getattr(part, key) for part in found]) for key in ("hour", "era"))
     cluster, cells = np.concatenate([part.cluster for part in found]), np.concatenate([part.cells for part in found])
-    return _grouped(hour, era, cluster, cells, by)
+    return _grouped(hour, era, cluster, dict(zip(COLUMNS, cells.T, strict=True)), by)
 
 
-def _grouped(hour: Ints, era: Ints, cluster: Users, cells: Matrix, by: Literal["user", "bucket"]) -> Sums:
-    if not len(hour):
-        return Sums(hour=hour, era=era, cluster=cluster, cells=cells, by=by)
+def _grouped(
+    hour: Ints, era: Ints, cluster: Users, columns: Mapping[str, Vector], by: Literal["user", "bucket"]
+) -> Sums:
     order = np.lexsort((cluster, era, hour))
-    hour, era, cluster, cells = hour[order], era[order], cluster[order], cells[order]
-    changes = (np.diff(hour) != 0) | (np.diff(era) != 0) | (np.diff(cluster) != 0)
-    first = np.concatenate(([0], np.flatnonzero(changes) + 1))
-    summed = np.add.reduceat(cells, first, axis=0)
-    summed[:, -1] = np.maximum.reduceat(cells[:, -1], first)
-    return Sums(hour=hour[first], era=era[first], cluster=cluster[first], cells=summed, by=by)
+    hour, era, cluster = hour[order], era[order], cluster[order]
+    is_first = np.ones(len(order), bool)
+    is_first[1:] = (np.diff(hour) != 0) | (np.diff(era) != 0) | (cluster[1:] != cluster[:-1])
+    cell = np.empty(len(order), np.int64)
+    cell[order] = is_first.cumsum() - 1
+    count = int(is_first.sum())
+    cells = np.zeros((count, len(COLUMNS)))
+    for place, name in enumerate(COLUMNS[:-1]):
+        cells[:, place] = np.bincount(cell, columns[name], count)
+    np.maximum.at(cells[:, -1], cell, columns[COLUMNS[-1]])
+    return Sums(hour=hour[is_first], era=era[is_first], cluster=cluster[is_first], cells=cells, by=by)

@@ -3,7 +3,7 @@
 import msgspec
 import numpy as np
 
-from app.bandit.ridge import Vector
+from app.bandit.ridge import Matrix, Vector
 from app.evaluation.logged import Flags, Ints, Logged
 
 __all__ = ["Weighed", "chosen_places", "outcomes", "per_decision", "usable"]
@@ -46,6 +46,17 @@ class Weighed(msgspec.Struct, frozen=True, kw_only=True):
     def mass_over(self, weight: float) -> Vector:
         """The policy's mass on candidates whose weight is greater (n)."""
         return per_decision(self.logged, np.where(self.ratio > weight, self.e, 0.0))
+
+    def masses(self, count: int) -> Matrix:
+        """Its mass on candidates whose weight is over 2, 4, ..., 2^count (count x n)."""
+        found = np.zeros((count, self.logged.n))
+        places = np.flatnonzero(self.ratio > 2.0)
+        decision = np.searchsorted(self.logged.starts, places, side="right") - 1
+        for power in range(1, count + 1):
+            over = self.ratio[places] > 2.0**power
+            places, decision = places[over], decision[over]
+            found[power - 1] = np.bincount(decision, self.e[places], self.logged.n)
+        return found
 
     def columns(self) -> dict[str, Vector]:
         """What each decision adds to the sums (n each), but for what is said of weights over a power of two."""
