@@ -53,10 +53,12 @@ def effective(sums: Sums) -> float:
 def mean_weight_z(sums: Sums) -> float:
     """Σ(w - 1) over its standard deviation √Σ(Σ_a e²/h - 1): far from 0, something is wrong with the probabilities.
 
-    The mean of w is 1 given all that went before (Horvitz and Thompson 1952), so this is nearly normal.
+    The mean of w is 1 given all that went before (Horvitz and Thompson 1952), so this is nearly normal (Brown 1971,
+    "Martingale central limit theorems", theorem 2). Where h is 0, mean and variance are less by what is missing there.
     """
     n = sums.total("n")
-    return (sums.total("w") - n) / math.sqrt(max(sums.total("chi") - n, _ROUNDING * n)) if n else 0.0
+    gap = sums.total("w") - (n - sums.total("off"))
+    return gap / math.sqrt(max(sums.total("w_variance"), _ROUNDING * n)) if n else 0.0
 
 
 def heavy(sums: Sums) -> float:
@@ -94,7 +96,7 @@ def refusals(sums: Sums, heavy_mass: float) -> Iterator[Refusal]:
         why = f"{off / n:.2g} of the policy's probability is on candidates that could not be drawn"
         yield Refusal("support", why, "give the champion a floor, so that every candidate has a chance")
     if (size := effective(sums)) < _FEWEST_EFFECTIVE:
-        more = math.ceil(n * (_FEWEST_EFFECTIVE / size - 1.0)) if size else None
+        more = max(1, round(n * (_FEWEST_EFFECTIVE / size - 1.0))) if size else None
         why = f"{n:,.0f} decisions are worth only {size:.1f} of this policy's own; it takes {_FEWEST_EFFECTIVE:.0f}"
         yield Refusal("effective size", why, "a higher floor, a canary, or more decisions", more)
     if heavy_mass > _MOST_HEAVY:

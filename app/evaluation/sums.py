@@ -31,6 +31,7 @@ COLUMNS: Final = (
     "w2",  # w squared,
     "chi",  # sum over candidates of e²/h,
     "off",  # the target's mass where h is 0,
+    "w_variance",  # the variance of w,
     *OCTAVES,
     "explores",  # 1 - max e,
     "champion_explores",  # 1 - max c,

@@ -84,6 +84,7 @@ class Weighed(msgspec.Struct, frozen=True, kw_only=True):
             "w_max": w,
             "chi": chi,
             "off": per_decision(logged, np.where(self.h > 0.0, 0.0, self.e)),
+            "w_variance": np.maximum(chi - per_decision(logged, np.where(self.h > 0.0, self.e, 0.0)) ** 2, 0.0),
             "explores": self._explores(self.e),
             "champion_explores": self._explores(np.nan_to_num(self.c, nan=1.0)),
             "hits": hit,
