@@ -63,9 +63,9 @@ def test_without_clusters_it_is_vowpal_wabbits() -> None:
 
 def test_few_users_are_judged_by_time() -> None:
     """With fewer than 20 users, blocks of hours are the unit: one hour each, until there are more than enough."""
-    users = {"user": np.arange(4_000, dtype=np.uint64) % np.uint64(19)}
+    user = np.arange(4_000, dtype=np.uint64) % np.uint64(19)
     for hours, count in ((50, 25), (30, 30), (25, 25), (8, 19), (1_000, 100)):
-        log = made(hour=np.arange(4_000) * hours // 4_000, **users)
+        log = made(hour=np.arange(4_000) * hours // 4_000, user=user)
         by = clusters(sums_of(log, "challenger"))
         assert (by.kind, by.count) == ("hours" if count != 19 else "user", count)
         assert by.of.max() == count - 1
@@ -88,7 +88,7 @@ def test_one_cluster_has_no_interval() -> None:
     log = few(user=np.zeros(20, np.uint64))
     sums = sums_of(log, "e")
     assert ends(ips(sums, clusters(sums))) == [None, None]
-    assert ips(sums, clusters(sums)).scaled(-1.0, 1.0) == Estimate(pytest.approx(0.42875), None, None)
+    assert ips(sums, clusters(sums)).scaled(-1.0, 1.0) == Estimate(2 * 0.714375 - 1, None, None)
 
 
 def test_in_units_of_reward() -> None:
@@ -96,10 +96,10 @@ def test_in_units_of_reward() -> None:
     assert Estimate(0.5, 0.25, 1.0).scaled(-1.0, 3.0) == Estimate(1.0, 0.0, 3.0)
 
 
-@pytest.mark.parametrize(("decisions", "size", "least"), [(200, 23, 0.79), (800, 92, 0.85), (1_600, 184, 0.85)])
+@pytest.mark.parametrize(("decisions", "size", "least"), [(200, 23, 0.76), (800, 92, 0.8), (1_600, 184, 0.8)])
 def test_intervals_hold_the_truth(decisions: int, size: int, least: float) -> None:
-    """Nearly as often as they say, at an effective size from 100 on, with users who differ (200 logs, odds 1e-9)."""
-    found = list(intervals(log_of(200, decisions, seed=decisions), fit=False))
+    """Nearly as often as they say, at an effective size from 100 on, with users who differ (150 logs, odds 1e-9)."""
+    found = list(intervals(log_of(150, decisions, seed=decisions), fit=False))
     assert np.mean([each for each, _ in found]) == pytest.approx(size, rel=0.1)
     shares = coverage([estimates for _, estimates in found])
     assert set(shares) == {"mean", "ips", "snips"}

@@ -1,12 +1,14 @@
 """What a log must be to be judged."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from app.evaluation.logged import BUCKETS, MOST_COLUMNS, user_code
 from tests.unit.app.evaluation.logs import few
 
-WRONG = {
+WRONG: dict[str, dict[str, Any]] = {
     "reward, context: another length than 20 decisions with 60 candidates": {
         "reward": np.zeros(19),
         "reward_in_time": np.zeros(20),

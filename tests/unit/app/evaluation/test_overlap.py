@@ -203,6 +203,11 @@ def test_missing_outcomes() -> None:
     evenly = one_sided(4_000, 0.5, drawn=drawn, reward=lambda chosen: silent(chosen, 0.45))
     assert refused(evenly) == []
     assert "decisions without an outcome were left out" in next(warnings(sums_of(evenly), has_learned=False))
+    # Where nothing was left to chance, nothing can depend on it.
+    certain = np.tile([1.0, 0.0], (500, 1))
+    silence = np.where(np.arange(500) % 2, 1.0, np.nan)
+    log = logged(certain, {"champion": certain}, np.zeros(500, int), silence, np.arange(500))
+    assert rules(log, "champion") == []
     # Whom it is answered may depend on everything else: here on whether there is an alternative at all.
     log = made()
     user_answers = log.user % 128 < 64

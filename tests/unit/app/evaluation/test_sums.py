@@ -54,7 +54,7 @@ def test_parts_add_up(by: str) -> None:
 def test_sums_by_buckets_give_what_decisions_give() -> None:
     """Estimates and gate are those of the decisions; only the intervals are by groups of users instead of users."""
     log = made()
-    users, buckets = (reduced(log, log.by_policy["challenger"], by=by) for by in ("user", "bucket"))  # type: ignore[arg-type]
+    users, buckets = (reduced(log, log.by_policy["challenger"], by=by) for by in ("user", "bucket"))
     assert len(np.unique(users.cluster)) == 100
     assert len(np.unique(buckets.cluster)) == BUCKETS
     for estimator in (ips, snips):

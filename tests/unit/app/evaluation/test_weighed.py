@@ -69,7 +69,7 @@ def test_what_does_not_count_adds_nothing() -> None:
 
 
 def test_silence() -> None:
-    """It is an outcome if the loop says what it counts as; else it is left out of what needs one, and of nothing else."""
+    """It is an outcome if the loop says what it counts as; else it is left out of what needs one, not of the rest."""
     silent = {"reward": np.array([np.nan, 0.5]), "low": -1.0}
     log = logged(H, {"c": C, "e": E}, [1, 2], np.zeros(2), [0, 1], **silent, missing=0.0)
     columns = Weighed.of(log, E.ravel()).columns()
