@@ -17,7 +17,7 @@ from app.evaluation.gate import log_e
 from app.evaluation.logged import Logged
 from app.evaluation.overlap import effective
 from app.evaluation.regression import predicted, terms
-from app.evaluation.sums import Sums, reduced
+from app.evaluation.sums import reduced
 from bench.report import Check, Section
 
 __all__ = ["Peeked", "coverage", "intervals", "log_of", "peeked", "sections", "truth"]
@@ -157,17 +157,12 @@ def intervals(logged: Logged, *, fit: bool) -> Iterator[tuple[float, dict[str, E
     made = terms(logged, target, predicted(logged)) if fit else None
     sums = reduced(logged, target, terms=made)
     for hour in np.unique(logged.hour):
-        one, other = _of_hour(served, hour), _of_hour(sums, hour)
+        one, other = served.within(served.hour == hour), sums.within(sums.hour == hour)
         found = {"mean": ips(one, clusters(one)), "ips": ips(other, clusters(other))}
         found["snips"] = snips(other, clusters(other))
         if fit:
             found["dr"] = dr(other, clusters(other))
         yield effective(other), found
-
-
-def _of_hour(sums: Sums, hour: int) -> Sums:
-    at = sums.hour == hour
-    return Sums(hour=sums.hour[at], era=sums.era[at], cluster=sums.cluster[at], cells=sums.cells[at])
 
 
 def coverage(found: list[dict[str, Estimate]]) -> dict[str, float]:

@@ -9,6 +9,7 @@ import msgspec
 from app.bandit.ridge import Vector
 from app.evaluation import estimators, gate, overlap
 from app.evaluation.baselines import first, uniform
+from app.evaluation.course import Gates, Rewards, gates, rewards, stretches
 from app.evaluation.draws import Draws, by_likeliest, by_position, together
 from app.evaluation.estimators import Clusters, Estimate, clusters
 from app.evaluation.gate import Bounds
@@ -44,6 +45,9 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     `ess` is the effective size, `max_weight_share` the greatest weight's part of all, `mean_weight_z` how far their
     mean is from 1 in standard deviations, `draws_p` the chance of draws as far from the propensities. Only challengers
     have a `gate`: the bounds of what they earn above the champion.
+
+    For plots: `masses` are the policy's mean mass on weights up to 2, 4, 8, ..., and on any greater ones; `rewards` are
+    those in the stretches of the log, and `gates` the bounds as they became.
     """
 
     n: int
@@ -57,6 +61,9 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     gate: Bounds | None
     refused: list[Refusal]
     warnings: list[str]
+    masses: list[float]
+    rewards: Rewards | None
+    gates: Gates | None
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +71,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
     `logging` is what was served, None if nothing counts; `draws_since` the hour (since 1970) from which on the draws do
     not match the propensities, None if they do. Intervals take decisions of one of `clusters` as dependent, which are
-    `clustered_by` users, groups of users or blocks of hours.
+    `clustered_by` users, groups of users or blocks of hours. `ends` are the last hours (since 1970) of the stretches
+    of time by which rewards are told.
     """
 
     loop: str
@@ -74,6 +82,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     logging: Mean | None
     clustered_by: str
     clusters: int
+    ends: list[int]
     draws_since: int | None
     policies: dict[str, Judged]
     baselines: dict[str, Judged]
@@ -118,6 +127,7 @@ class _Judge:
         self._log = log
         self._draws = draws
         self._scale = scale
+        self._ends = stretches(log)
         self._refused = list(overlap.draws_match(log, draws))
 
     def evidence(self, loop: str, policies: dict[str, Judged], baselines: dict[str, Judged]) -> Evidence:
@@ -131,6 +141,7 @@ class _Judge:
             logging=Mean(served.estimate, served.low, served.high) if served else None,
             clustered_by=_CLUSTERS[by.kind],
             clusters=by.count,
+            ends=self._ends.tolist(),
             draws_since=self._draws.since if any(each.rule == "draws" for each in self._refused) else None,
             policies=policies,
             baselines=baselines,
@@ -154,6 +165,9 @@ class _Judge:
             gate=self._bounds(sums, challengers) if challengers else None,
             refused=refused,
             warnings=[*overlap.warnings(sums, has_learned=bool(challengers)), *_about_clusters(by)],
+            masses=overlap.masses(sums),
+            rewards=rewards(sums, self._ends, self._scale.low, self._scale.high) if known else None,
+            gates=gates(sums, challengers, self._scale.high - self._scale.low) if challengers else None,
         )
 
     def _scaled(self, estimate: Estimate) -> Estimate:

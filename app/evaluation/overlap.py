@@ -6,6 +6,7 @@ on the weights that happened to be drawn would refuse sound logs and pass lucky 
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -17,7 +18,17 @@ from app.evaluation.sums import OCTAVES, Sums
 from app.evaluation.tails import normal_tails
 from app.evaluation.weighed import Weighed
 
-__all__ = ["Refusal", "draws_match", "effective", "heavy", "heavy_exactly", "mean_weight_z", "refusals", "warnings"]
+__all__ = [
+    "Refusal",
+    "draws_match",
+    "effective",
+    "heavy",
+    "heavy_exactly",
+    "masses",
+    "mean_weight_z",
+    "refusals",
+    "warnings",
+]
 
 _FEWEST_EFFECTIVE: Final = 100.0
 _FEW_EFFECTIVE: Final = 200.0
@@ -66,6 +77,12 @@ def heavy(sums: Sums) -> float:
     n = sums.total("n")
     power = math.floor(math.log2(max(n / _HEAVY_SHARE, 2.0)))
     return sums.total(OCTAVES[min(power, len(OCTAVES)) - 1]) / n if n else 0.0
+
+
+def masses(sums: Sums) -> list[float]:
+    """The policy's mean mass on weights up to 2, over 2 up to 4, ..., and on those over 65,536."""
+    over = [sums.total("n"), *(sums.total(name) for name in OCTAVES), 0.0]
+    return [(more - less) / over[0] if over[0] else 0.0 for more, less in pairwise(over)]
 
 
 def heavy_exactly(sums: Sums, logged: Logged, target: Vector) -> float:

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from app.bandit.ridge import Matrix, Vector
-from app.evaluation.logged import BUCKETS, Ints, Logged, Users
+from app.evaluation.logged import BUCKETS, Flags, Ints, Logged, Users
 from app.evaluation.weighed import Weighed
 
 __all__ = ["COLUMNS", "OCTAVES", "Sums", "merged", "reduced"]
@@ -83,7 +83,10 @@ class Sums(msgspec.Struct, frozen=True, kw_only=True):
         """The cells that the gate reads: of the last era, up to the hour of the first open decision."""
         still_open = self.hour[self["open"] > 0]
         until = still_open.min() if len(still_open) else np.iinfo(np.int64).max
-        kept = (self.era == self.era.max(initial=-1)) & (self.hour <= until)
+        return self.within((self.era == self.era.max(initial=-1)) & (self.hour <= until))
+
+    def within(self, kept: Flags) -> "Sums":
+        """The cells for which `kept` (k) is true."""
         return Sums(
             hour=self.hour[kept], era=self.era[kept], cluster=self.cluster[kept], cells=self.cells[kept], by=self.by
         )
