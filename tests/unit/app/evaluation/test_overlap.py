@@ -13,6 +13,7 @@ from app.evaluation.overlap import (
     effective,
     heavy,
     heavy_exactly,
+    masses,
     mean_weight_z,
     refusals,
     warnings,
@@ -119,6 +120,17 @@ def test_dominance() -> None:
     assert found.more == 50 * 128 - 4_000
     assert rules(rarely(5_000, 0.02)) == []
     assert rules(rarely(4_000, 0.01)) == []
+
+
+def test_masses() -> None:
+    """The policy's mass by weight, which adds up to 1: here weights are 1/7, 1 and 7."""
+    log = made()
+    found = masses(sums_of(log))
+    assert len(found) == 17
+    assert sum(found) == pytest.approx(1.0)
+    assert found[0] + found[2] == pytest.approx(1.0)
+    assert found[2] == pytest.approx(sums_of(log).total("over_4") / 4_000)
+    assert masses(sums_of(few(matured=np.zeros(20, bool)), "e")) == [0.0] * 17
 
 
 def test_dominance_by_sums() -> None:

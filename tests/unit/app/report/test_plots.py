@@ -27,11 +27,11 @@ def test_every_variant() -> None:
     assert set(found) == {(theme, width) for theme in ("light", "dark") for width in ("wide", "narrow")}
     for (theme, width), drawn in found.items():
         ET.fromstring(drawn)
-        assert set(plots._HUES[theme][:2]) <= strokes(drawn)
-        assert not strokes(drawn) & set(plots._HUES["dark" if theme == "light" else "light"])
+        assert set(plots.HUES[theme][:2]) <= strokes(drawn)
+        assert not strokes(drawn) & set(plots.HUES["dark" if theme == "light" else "light"])
         assert drawn.count("mark-area") >= 1
         assert {"tips-v3", "a &lt;b&gt; &amp; c"} <= set(re.findall(r"<text[^>]*>([^<]*)</text>", drawn))
-        assert re.search(r'viewBox="0 0 (\d+) ', drawn)[1] == str(plots._SIZES[width][0])  # type: ignore[index]
+        assert re.search(r'viewBox="0 0 (\d+) ', drawn)[1] == str(plots.SIZES[width][0])  # type: ignore[index]
         assert not re.search(r"<svg[^>]* (width|height)=", drawn)
 
 
