@@ -50,7 +50,8 @@ class Ranges(msgspec.Struct, frozen=True):
         ]
         if self.mark is not None:
             rule = {"type": "rule", "strokeDash": [4, 4], "color": faint}
-            layers.append({"mark": rule, "encoding": {"x": {**x, "datum": self.mark}}})
+            at = {"data": {"values": [{"mark": self.mark}]}, "encoding": {"x": {**x, "field": "mark"}}}
+            layers.append({"mark": rule, **at})
         rows = [{"name": each.name, "value": each.value, "low": each.low, "high": each.high} for each in self.ranges]
         return {"data": {"values": rows}, "layer": layers, "height": _AROUND + _ROW * len(rows)}
 

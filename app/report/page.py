@@ -130,7 +130,7 @@ def _notes(notes: Notes) -> Iterable[str]:
     yield f"<h2>{escape(notes.title)}</h2>"
     yield "<ul>"
     for about, text in notes.items:
-        yield f"<li><b>{escape(about)}</b> {escape(text)}</li>"
+        yield f"<li><strong>{escape(about)}</strong> {escape(text)}</li>"
     yield "</ul>"
 
 

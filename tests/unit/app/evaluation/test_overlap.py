@@ -76,6 +76,11 @@ def test_support() -> None:
     assert "floor" in found.help
     e[7] = c[7]
     assert rules(logged(c, {"champion": c, "challenger": e}, log.chosen, np.ones(2_000), np.arange(2_000) % 50)) == []
+    # What is missing from the weights is known, so it is no second sign.
+    e[:] = [0.25, 0.25, 0.5]
+    log = logged(c, {"champion": c, "challenger": e}, log.chosen, np.ones(2_000), np.arange(2_000) % 50)
+    assert rules(log) == ["support"]
+    assert mean_weight_z(sums_of(log)) == 0.0
 
 
 def test_effective_size() -> None:
@@ -87,6 +92,7 @@ def test_effective_size() -> None:
     said = list(warnings(sums_of(one_sided(1_990, 0.1)), has_learned=False))
     assert said == ["the effective size is only 199: from 200 on, intervals are reliable"]
     assert list(warnings(sums_of(one_sided(2_000, 0.1)), has_learned=False)) == []
+    assert list(warnings(sums_of(one_sided(990, 0.1)), has_learned=False)) == []
 
 
 def test_luck_makes_no_effective_size() -> None:
@@ -165,6 +171,11 @@ def test_mean_weight() -> None:
     assert mean_weight_z(sums_of(broken)) > 4.0
     assert "instead of 4,000" in found.why
     assert mean_weight_z(sums_of(log, "champion")) == 0.0
+    # The second of two is drawn more often than it should be, by so many thirtieths of a standard deviation.
+    for more, expected in ((119, []), (121, ["mean weight"])):
+        n = 9_000
+        drawn = (np.arange(n) < n / 2 + more * np.sqrt(n) / 60).astype(int)
+        assert rules(one_sided(n, 0.5, drawn=drawn)) == expected
     assert max(abs(mean_weight_z(sums_of(made(1_000, seed=seed)))) for seed in range(30)) < 4.0
 
 
