@@ -27,7 +27,7 @@ def test_ranges() -> None:
         ET.fromstring(drawn)
         assert {"a &lt;b&gt;", "alone", "reward"} <= texts(drawn)
         assert HUES[theme][0] in drawn
-        assert (marks(drawn, "point"), marks(drawn, "rule mark")) == (2, 1)
+        assert (marks(drawn, "point"), marks(drawn, "rule mark")) == (2, 2)
         assert drawn.count("stroke-dasharray") == 1
         box = re.search(r'viewBox="0 0 (\d+) (\d+)"', drawn)
         assert box
