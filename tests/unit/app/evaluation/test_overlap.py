@@ -19,7 +19,7 @@ from app.evaluation.overlap import (
     warnings,
 )
 from app.evaluation.sums import Sums, reduced
-from tests.unit.app.evaluation.logs import facts, few, logged, made
+from tests.unit.app.evaluation.logs import draw, facts, few, greedy, logged, made
 
 SOUND = Draws(1.0, 0)
 
@@ -226,6 +226,16 @@ def test_missing_outcomes() -> None:
     evenly = one_sided(4_000, 0.5, drawn=drawn, reward=lambda chosen: silent(chosen, 0.45))
     assert refused(evenly) == []
     assert "decisions without an outcome were left out" in next(warnings(sums_of(evenly), has_learned=False))
+    # Draws, effective size and mean weight are those of all decisions.
+    assert effective(sums_of(evenly)) > 1_900.0
+    # The answers may also depend on what the policy prefers, whatever is likely.
+    even = np.full((4_000, 4), 0.25)
+    e = greedy(chance.normal(size=(4_000, 4)), 0.2)
+    drawn = draw(even, chance)
+    reward = silent(drawn, np.where(e[np.arange(4_000), drawn] > 0.5, 0.6, 0.9))
+    log = logged(even, {"champion": even, "challenger": e}, drawn, reward, np.arange(4_000))
+    assert rules(log) == ["missing outcomes"]
+    assert rules(log, "champion") == []
     # Where nothing was left to chance, nothing can depend on it.
     certain = np.tile([1.0, 0.0], (500, 1))
     silence = np.where(np.arange(500) % 2, 1.0, np.nan)

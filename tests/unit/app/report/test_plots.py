@@ -43,6 +43,13 @@ def test_bands_need_errors() -> None:
     assert (one_band.count(_LINE), none.count(_LINE)) == (2, 1)
 
 
+def test_gaps() -> None:
+    """Nothing is drawn where the mean is not known."""
+    gap = Line("gap", np.array([0.1, np.nan, 0.9]), np.array([0.05, np.nan, np.nan]))
+    points = plots._points(Lines("Share", "x", "y", [10, 20, 30], [gap]))
+    assert [(point["x"], point["y"], point["low"]) for point in points] == [(10, 0.1, 0.0), (30, 0.9, None)]
+
+
 def test_ids_differ_in_a_page() -> None:
     """No two plots share an id, and each reference leads to one of its own."""
     every = [*svg(PLOT).values(), *svg(Lines("Regret", "decision", "regret", [1, 2, 3], [RISING])).values()]
