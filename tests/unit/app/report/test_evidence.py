@@ -106,7 +106,7 @@ def test_a_page_of_refusals() -> None:
     assert isinstance(told, Notes)
     assert {about for about, _ in told.items} == {"champion", "challenger", "uniform", "first"}
     titles = [part.plot.title for part in figures if isinstance(part, Figure)]
-    assert titles == ["The gate of challenger", "Weights"]
+    assert titles == ["Weights"]
     assert "<li><strong>champion</strong> refused (draws)" in html(page(wrong(), "x"))
 
 
