@@ -29,7 +29,7 @@ FILES = [
     catalog(f"{FEATURES}\n[policies.own]\n{row}\n")
     for row in (
         'columns = ["1", "a", "a*b*a"]\nexplore = { by = "linucb", alpha = 0.2, floor = 0.02 }\nforget = 0.97',
-        'columns = ["c*b", "a", "1"]\nexplore = { by = "epsilon", epsilon = 0.1 }\nforget = 0.9\nreward_baseline = 0.125',
+        'columns = ["c*b", "a", "1"]\nexplore = { by = "epsilon", epsilon = 0 }\nforget = 0.9\nreward_baseline = 0.125',
     )
 ]
 LABELS = ("1", "a", "b", "c", "hour_sin", "hour_cos", "is_overdue", "priority")
