@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import nats
 import pytest
@@ -11,6 +12,8 @@ from nats.js.api import DiscardPolicy, StreamConfig
 from app.decision_log.jetstream import NAME, Stream, loop_of
 from app.decision_log.lines import LONGEST, Line, decode, encode
 from app.decision_log.place import PlaceError
+from app.log_reading.pull import pull
+from app.log_reading.reading import read
 from tests.support.nats_servers import nats_server
 from tests.support.processes import Server
 from tests.support.waiting import PATIENCE_SECONDS
@@ -119,3 +122,26 @@ async def test_no_server(nats_at: Server) -> None:
         await jetstream._nc.close()
         with pytest.raises(PlaceError, match=r"the stream decisions: .*onnection closed"):
             await Stream(jetstream).write([("a", b"1")])
+
+
+def refuse(problem: str) -> None:
+    raise AssertionError(problem)
+
+
+async def test_pull(js: JetStreamContext, tmp_path: Path) -> None:
+    """The stream becomes files of lines; the next time only what is new, and what was dropped meanwhile is told."""
+    stream = Stream(js)
+    await stream.open()
+    lines: list[Line] = [decision(seq) for seq in range(1, 200)]
+    await stream.write([(loop_of(line), encode(line)) for line in lines[:150]])
+    seen: list[int] = []
+    assert await pull(stream, tmp_path, seen.append) == (150, 0)
+    assert sum(seen) == 150
+    assert await pull(stream, tmp_path, seen.append) == (0, 0)
+    await stream.write([(loop_of(line), encode(line)) for line in lines[150:]])
+    assert await pull(stream, tmp_path, seen.append) == (49, 0)
+    assert list(read(tmp_path, refuse)) == lines
+    for _ in range(2):
+        await stream.write([("tips", b"{}")])
+    await js.purge_stream(NAME, keep=1)
+    assert await pull(stream, tmp_path, seen.append) == (1, 1)

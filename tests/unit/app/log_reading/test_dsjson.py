@@ -1,8 +1,8 @@
 """dsjson: the exact form from which Vowpal Wabbit was seen to learn, as many labels as lines with a finite loss."""
 
-from app.decision_log.dsjson import dsjson
-from app.decision_log.joined import Told
 from app.decision_log.lines import Candidate
+from app.log_reading.dsjson import dsjson
+from app.log_reading.joined import Told
 from tests.unit.app.decision_log.samples import decision, outcome
 
 # With vowpalwabbit 9.11.9, 400 such lines had 400 labels; with the label behind `c` they had none, without an error.

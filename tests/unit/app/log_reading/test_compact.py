@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from app.decision_log import compact as module
-from app.decision_log.compact import compact
 from app.decision_log.files import FOLDER, Files
 from app.decision_log.lines import Decision, Line, encode
-from app.decision_log.parts import KINDS, engine
 from app.decision_log.place import PlaceError
-from app.decision_log.reading import read
+from app.log_reading import compact as module
+from app.log_reading.compact import compact
+from app.log_reading.parts import KINDS, engine
+from app.log_reading.reading import read
 from tests.unit.app.decision_log.samples import BEGIN, decision, outcome, state
 
 HOUR = 3_600_000
@@ -97,7 +97,7 @@ def test_again(tmp_path: Path) -> None:
 
 def test_stopped_at_any_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every renaming is the last thing that happens once; the run after it completes what is missing, once."""
-    real = module._move
+    real = module.move
     moves = iter(range(100))
 
     def move(aside: Path, path: Path) -> None:
@@ -107,7 +107,7 @@ def test_stopped_at_any_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     def run(directory: Path) -> None:
         with monkeypatch.context() as patched:
-            patched.setattr(module, "_move", move)
+            patched.setattr(module, "move", move)
             done(directory)
 
     whole = tmp_path / "whole"

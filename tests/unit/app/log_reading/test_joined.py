@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from app.decision_log.joined import Told, joined
 from app.decision_log.lines import Line
-from app.decision_log.order import by_decision
+from app.log_reading.joined import Told, joined
+from app.log_reading.order import by_decision
 from tests.unit.app.decision_log.samples import BEGIN, decision, outcome, state
 
 END = 86_400_000

@@ -18,18 +18,18 @@ import msgspec
 
 from app.decision_log.files import line_files
 from app.decision_log.lines import Decision, Outcome, State
-from app.decision_log.parts import KINDS, NAME, columns, engine, folder_of, parts, staged, text
 from app.decision_log.place import PlaceError
-from app.decision_log.reading import Complain, Placed, file_lines
+from app.log_reading.parts import KINDS, NAME, columns, engine, folder_of, parts, staged, text
+from app.log_reading.reading import Complain, Placed, file_lines
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-__all__ = ["Compacted", "compact"]
+__all__ = ["Compacted", "alone", "compact", "put"]
 
 _NOTES: Final = "compacted.json"
 _ASIDE: Final = ".compact"
-_LOCK: Final = ".compact.lock"
+_LOCK: Final = ".lock"
 _OPEN_FILES: Final = 64
 _KIND: Final = {Decision: "decisions", Outcome: "outcomes", State: "states"}
 # Rows whose columns are gathered in memory: few, since their lines are long.
@@ -64,7 +64,7 @@ def compact(directory: Path, complain: Complain, progress: Callable[[int, int], 
     """
     if not directory.is_dir():
         raise PlaceError(f"{directory}: is not a directory")
-    with _alone(directory):
+    with alone(directory):
         aside = directory / _ASIDE
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
@@ -84,20 +84,20 @@ def compact(directory: Path, complain: Complain, progress: Callable[[int, int], 
             for number, folder in enumerate(hours, 1):
                 done.parts += _write(directory / folder, aside / f"{folder}.jsonl", base, aside)
                 progress(whole + whole * number // len(hours), 2 * whole)
-        _put(directory / _NOTES, msgspec.json.encode(read))
+        put(directory / _NOTES, msgspec.json.encode(read))
         shutil.rmtree(aside)
         progress(2 * whole, 2 * whole)
     return done
 
 
 @contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """Nothing else compacts this directory meanwhile. Raises PlaceError."""
+def alone(directory: Path) -> Iterator[None]:
+    """Nothing else changes what is kept in this directory meanwhile. Raises PlaceError."""
     with (directory / _LOCK).open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise PlaceError(f"{directory}: is being compacted by another process") from None
+            raise PlaceError(f"{directory}: is being changed by another process") from None
         yield
 
 
@@ -204,7 +204,7 @@ def _write(folder: Path, lines: Path, base: "DuckDBPyConnection", aside: Path) -
     [[left]] = base.execute(f"SELECT count(*) FROM read_parquet({text(written)})").fetchall()  # noqa: S608
     if left:
         folder.mkdir(parents=True, exist_ok=True)
-        _move(written, part)
+        move(written, part)
     else:
         written.unlink()
         part.unlink(missing_ok=True)
@@ -218,13 +218,14 @@ def _empty(aside: Path) -> Path:
     return path
 
 
-def _put(path: Path, data: bytes) -> None:
+def put(path: Path, data: bytes) -> None:
+    """Write a file aside and rename it."""
     aside = path.with_name(f"{path.name}.new")
     aside.write_bytes(data)
-    _move(aside, path)
+    move(aside, path)
 
 
-def _move(aside: Path, path: Path) -> None:
+def move(aside: Path, path: Path) -> None:
     """Rename a file so that after a power failure there is the old one or the whole new one."""
     with aside.open("rb") as file:
         os.fsync(file.fileno())

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, UnsetType, field
 
-from app.decision_log.joined import Told
+from app.log_reading.joined import Told
 
 __all__ = ["dsjson"]
 

@@ -10,8 +10,8 @@ import pytest
 
 from app.bandit.policy import Policy
 from app.decision_log.lines import Line, Outcome, Snapshot, Taught, decode, encode
-from app.decision_log.rebuild import Epoch, Lost, Resolve, rebuilt
 from app.learning.models import Model, Models, _Unpublished
+from app.log_reading.rebuild import Epoch, Lost, Resolve, rebuilt
 from app.policies.catalog import catalog
 from state.values import record
 from state.values.columns import Columns
