@@ -19,11 +19,11 @@ from app.bandit.explore import DRAWS, Thompson
 from app.bandit.policy import Policy
 from app.bandit.ridge import Matrix, observe, prior
 from app.bandit.sample import normals
-from app.evaluation.outcome import Outcome
-from app.evaluation.owners import Owners
-from app.evaluation.simulate import Simulation
-from app.evaluation.table import Table
 from app.policies.catalog import catalog
+from app.simulation.outcome import Outcome
+from app.simulation.owners import Owners
+from app.simulation.simulate import Simulation
+from app.simulation.table import Table
 from bench.report import Check, Section
 
 __all__ = ["sections"]

@@ -12,6 +12,7 @@
   ./dev bench --generate               /score while slow language models are asked
   ./dev bench --events                 events from NATS; --events 3: shared by three replicas
   ./dev bench --learning DIR           what it learns on two data sets of UCI's, beside promised numbers (2 minutes)
+  ./dev bench --evidence 2000          how often gate and intervals err, in so many runs of each (XX min.)
   ./dev bench --core                   whether the numeric core became slower by more than half
   ./dev bench --against URL            a server that runs already, alone (--pid: its process, for processor time)
 
@@ -26,7 +27,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench import comparisons, decide, events, generate, learning, report
+from bench import comparisons, decide, events, evidence, generate, learning, report
 from bench.measure import Load, Target, hardware, machine, require
 
 
@@ -49,6 +50,7 @@ def _arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--generate", action="store_true")
     parser.add_argument("--events", type=int, nargs="?", const=1, metavar="REPLICAS")
     parser.add_argument("--learning", type=Path, metavar="DIR", help="with magic04.data and agaricus-lepiota.data")
+    parser.add_argument("--evidence", type=int, metavar="RUNS")
     parser.add_argument("--core", action="store_true")
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--against", metavar="URL")
@@ -99,6 +101,8 @@ def main(words: list[str]) -> int:
         raise SystemExit("./dev bench reads processor time from /proc: it needs Linux")
     if options.core:
         return decide.guard()
+    if options.evidence:
+        return report.tell(hardware(), evidence.sections(options.evidence))
     if options.learning:
         return report.tell(hardware(), learning.sections(options.learning))
     require("redis-server", "wrk", *(["nats-server"] if options.events else []))

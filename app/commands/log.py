@@ -14,6 +14,7 @@ import nats.errors
 from rich.table import Table
 from rich.text import Text
 
+from app.catalog_file import read_catalog
 from app.commands.terminal import FAILED, complain, plain, progress_bar, say, wide_console
 from app.decision_log.files import remove_old
 from app.decision_log.jetstream import Stream
@@ -103,19 +104,22 @@ class _Complaints:
 
 
 @_reported
-async def _compact(arguments: argparse.Namespace, _: Settings) -> int:
+async def _compact(arguments: argparse.Namespace, settings: Settings) -> int:
     bad = _Complaints()
+    loops, now = read_catalog(settings).loops, int(time.time() * 1_000)
     with progress_bar() as progress:
         task = progress.add_task("compact")
 
         def advance(done: int, whole: int) -> None:
             progress.update(task, completed=done, total=whole)
 
-        done = await asyncio.to_thread(compact, arguments.directory, bad, advance)
+        done = await asyncio.to_thread(compact, arguments.directory, bad, advance, loops=loops, now=now)
     removed = 0
     if arguments.keep_lines is not None:
         removed = remove_old(arguments.directory, time.time() - max(arguments.keep_lines, 1) * _DAY)
-    counted = f"{done.lines:,} lines; parts written: {done.parts:,}; left out: {bad.count:,}"
+    counted = (
+        f"{done.lines:,} lines; parts written: {done.parts:,}; sums of {done.sums:,} hours; left out: {bad.count:,}"
+    )
     say(f"compacted: {counted}; files removed: {removed:,}")
     return FAILED if bad.count else 0
 

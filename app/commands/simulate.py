@@ -15,19 +15,19 @@ from rich.text import Text
 
 from app.bandit.policy import Policy
 from app.commands.terminal import plain, progress_bar, wide_console
-from app.evaluation.delimited import MOST_ROWS, BadTable, Delimited, read
-from app.evaluation.outcome import Outcome
-from app.evaluation.owners import Owners
-from app.evaluation.simulate import Simulation
-from app.evaluation.starter import starter
-from app.evaluation.table import Table
-from app.evaluation.world import World
 from app.policies.catalog import Catalog, catalog
 from app.policies.reading import BadPolicies
 from app.report.page import Grid, html
 from app.report.plots import MissingExtra, require
 from app.report.simulation import page, table
 from app.settings import Settings, SettingsError
+from app.simulation.delimited import MOST_ROWS, BadTable, Delimited, read
+from app.simulation.outcome import Outcome
+from app.simulation.owners import Owners
+from app.simulation.simulate import Simulation
+from app.simulation.starter import starter
+from app.simulation.table import Table
+from app.simulation.world import World
 
 __all__ = ["picture", "simulate"]
 

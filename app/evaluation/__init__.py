@@ -1,1 +1,1 @@
-"""Policies judged before they serve: what they would earn where the outcome of every choice is known."""
+"""Policies judged by the log of decisions: estimates, intervals, refusals and a gate; no I/O."""

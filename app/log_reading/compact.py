@@ -1,37 +1,35 @@
-"""Compaction: the lines that came since the last time become parts, hour by hour.
+"""Compaction: the lines that came since the last time become parts and sums, hour by hour.
 
 It may be stopped and started again at any moment. New parts are written aside and renamed; only when all are on the
 disk the file `compacted.json` notes how far each file of lines was read. So lines are perhaps read again, but a part
-takes each line once. A part that gains no line and loses none is not touched.
+takes each line once. A part that gains no line and loses none is not touched. Before a part changes, a file `.stale`
+marks the sums of its hour, until they are made anew.
 """
 
-import fcntl
-import os
 import shutil
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, Self
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from app.decision_log.files import line_files
-from app.decision_log.lines import Decision, Outcome, State
 from app.decision_log.place import PlaceError
-from app.log_reading.parts import KINDS, NAME, columns, engine, folder_of, parts, staged, text
-from app.log_reading.reading import Complain, Placed, file_lines
+from app.log_reading.aside import alone, move, put
+from app.log_reading.parts import KINDS, NAME, columns, engine, parts, staged, text
+from app.log_reading.reading import Complain
+from app.log_reading.split import split
+from app.log_reading.sums import summed
+from app.policies.loop import Loop
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-__all__ = ["Compacted", "alone", "compact", "put"]
+__all__ = ["Compacted", "compact"]
 
 _NOTES: Final = "compacted.json"
 _ASIDE: Final = ".compact"
-_LOCK: Final = ".lock"
-_OPEN_FILES: Final = 64
-_KIND: Final = {Decision: "decisions", Outcome: "outcomes", State: "states"}
+_STALE: Final = ".stale"
 # Rows whose columns are gathered in memory: few, since their lines are long.
 _GROUP: Final = 20_480
 _GONE: Final = """
@@ -43,24 +41,33 @@ EXISTS (
 
 
 class Compacted(msgspec.Struct):
-    """What was done: `lines` read for the first time or again, `parts` written, and `hours` whose decisions or their
-    outcomes changed."""
+    """What was done: `lines` read for the first time or again, `parts` written, and `sums` of hours made."""
 
     lines: int = 0
     parts: int = 0
-    hours: set[str] = set()
+    sums: int = 0
 
 
 class _Notes(msgspec.Struct):
-    """How far each file was read: the offset, and the number of lines before it."""
+    """How far each file was read: the offset, and the number of lines before it; and of each hour with open windows
+    when the last one closes (ms since 1970)."""
 
     files: dict[str, tuple[int, int]] = {}
+    closes: dict[str, int] | None = None
 
 
-def compact(directory: Path, complain: Complain, progress: Callable[[int, int], object]) -> Compacted:
-    """Make parts of the lines below `directory`. `progress` gets how much is done, of how much.
+def compact(
+    directory: Path,
+    complain: Complain,
+    progress: Callable[[int, int], object],
+    *,
+    loops: Mapping[str, Loop],
+    now: int,
+) -> Compacted:
+    """Make parts of the lines below `directory`, and sums of the hours that changed, or whose windows are closed now.
 
-    Raises PlaceError, parts.MissingExtra and OSError.
+    `loops` say in which range rewards are, and `now` (ms since 1970) which windows are closed. `progress` gets how much
+    is done, of how much. Raises PlaceError, parts.MissingExtra and OSError.
     """
     if not directory.is_dir():
         raise PlaceError(f"{directory}: is not a directory")
@@ -69,36 +76,35 @@ def compact(directory: Path, complain: Complain, progress: Callable[[int, int], 
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
         notes, done = _noted(directory), Compacted()
-        whole = max(
-            sum(path.stat().st_size - notes.files.get(path.name, (0, 0))[0] for path in line_files(directory)), 1
-        )
+        sizes = {path.name: path.stat().st_size for path in line_files(directory)}
+        whole = max(sum(size - notes.files.get(name, (0, 0))[0] for name, size in sizes.items()), 1)
+        files: dict[str, tuple[int, int]] = {}
         size = 0
+        for name, place in split(directory, aside, notes.files, complain):
+            size += place[0] - files.get(name, place)[0]
+            done.lines += place[1] != files.get(name, place)[1]
+            files[name] = place
+            progress(size, 3 * whole)
         with engine(aside) as base:
-            read = _Notes()
-            with _Split(aside) as split:
-                for name, place in _split(directory, split, notes, done, complain):
-                    size += place[0] - read.files.get(name, place)[0]
-                    read.files[name] = place
-                    progress(size, 2 * whole)
-            hours = _erase(directory, aside, base)
-            for number, folder in enumerate(hours, 1):
-                done.parts += _write(directory / folder, aside / f"{folder}.jsonl", base, aside)
-                progress(whole + whole * number // len(hours), 2 * whole)
-        put(directory / _NOTES, msgspec.json.encode(read))
+            folders = _erase(directory, aside, base)
+            for number, folder in enumerate(folders, 1):
+                done.parts += _write(directory, folder, base, aside)
+                progress(whole + whole * number // len(folders), 3 * whole)
+            closes = notes.closes or {}
+            due = _due(directory, notes, now)
+
+            def make(hour: str, written: Path) -> int | None:
+                return summed(directory, hour, base, loops, now=now, written=written)
+
+            for number, hour in enumerate(due, 1):
+                _sum(directory, hour, closes, make)
+                progress(2 * whole + whole * number // len(due), 3 * whole)
+            done.sums = len(due)
+        open_hours = {hour: last for hour, last in closes.items() if last > now}
+        put(directory / _NOTES, msgspec.json.encode(_Notes(files, open_hours)))
         shutil.rmtree(aside)
-        progress(2 * whole, 2 * whole)
+        progress(3 * whole, 3 * whole)
     return done
-
-
-@contextmanager
-def alone(directory: Path) -> Iterator[None]:
-    """Nothing else changes what is kept in this directory meanwhile. Raises PlaceError."""
-    with (directory / _LOCK).open("ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise PlaceError(f"{directory}: is being changed by another process") from None
-        yield
 
 
 def _noted(directory: Path) -> _Notes:
@@ -106,54 +112,6 @@ def _noted(directory: Path) -> _Notes:
         return msgspec.json.decode((directory / _NOTES).read_bytes(), type=_Notes)
     except (FileNotFoundError, msgspec.DecodeError):
         return _Notes()  # everything is read again, and changes nothing
-
-
-def _split(
-    directory: Path, split: "_Split", notes: _Notes, done: Compacted, complain: Complain
-) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Copy new lines to a file for each kind and hour; after each line which file was read, and how far."""
-    for path in line_files(directory):
-        offset, number = notes.files.get(path.name, (0, 0))
-        yield path.name, (offset, number)
-        try:
-            with path.open("rb") as file:
-                for placed in file_lines(file, str(path), complain, offset=offset, number=number):
-                    split.add(placed)
-                    done.lines += 1
-                    if isinstance(placed.line, Decision):
-                        done.hours.add(placed.line.ts[:13])
-                    elif isinstance(placed.line, Outcome) and placed.line.decided:
-                        done.hours.add(placed.line.decided[:13])
-                    yield path.name, (placed.end, placed.number)
-        except FileNotFoundError:
-            continue  # it was too old, and its process has removed it
-
-
-class _Split:
-    """Files of lines for each kind and hour, of which only some are open."""
-
-    def __init__(self, aside: Path) -> None:
-        self._aside = aside
-        self._open: OrderedDict[str, BinaryIO] = OrderedDict()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        while self._open:
-            self._open.popitem()[1].close()
-
-    def add(self, placed: Placed) -> None:
-        folder = folder_of(_KIND[type(placed.line)], placed.line.ts)
-        file = self._open.pop(folder, None)
-        if file is None:
-            if len(self._open) == _OPEN_FILES:
-                self._open.popitem(last=False)[1].close()
-            path = self._aside / f"{folder}.jsonl"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open("ab")
-        self._open[folder] = file
-        file.write(placed.text + b"\n")
 
 
 def _erase(directory: Path, aside: Path, base: "DuckDBPyConnection") -> list[str]:
@@ -177,10 +135,10 @@ def _erase(directory: Path, aside: Path, base: "DuckDBPyConnection") -> list[str
     return sorted(folders)
 
 
-def _write(folder: Path, lines: Path, base: "DuckDBPyConnection", aside: Path) -> bool:
-    """Write the part of an hour anew if it changes; whether it did."""
-    kind = folder.parts[-3]
-    part = folder / NAME
+def _write(directory: Path, folder: str, base: "DuckDBPyConnection", aside: Path) -> bool:
+    """Write the part in a folder, such as `decisions/date=2026-11-28/hour=09`, anew if it changes; whether it did."""
+    kind, _, hour = folder.partition("/")
+    part, lines = directory / folder / NAME, aside / f"{folder}.jsonl"
     named = ", ".join(f'"{name}"' for name in columns(kind))
     nothing = f"SELECT * FROM ({staged(kind, _empty(aside))})"  # noqa: S608
     old = f"SELECT {named} FROM read_parquet({text(part)}, hive_partitioning = false)" if part.exists() else nothing  # noqa: S608
@@ -202,8 +160,12 @@ def _write(folder: Path, lines: Path, base: "DuckDBPyConnection", aside: Path) -
         f"TO {text(written)} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_GROUP})"
     )
     [[left]] = base.execute(f"SELECT count(*) FROM read_parquet({text(written)})").fetchall()  # noqa: S608
+    if kind != "states":
+        stale = directory / "sums" / hour / _STALE
+        stale.parent.mkdir(parents=True, exist_ok=True)
+        stale.touch()
     if left:
-        folder.mkdir(parents=True, exist_ok=True)
+        part.parent.mkdir(parents=True, exist_ok=True)
         move(written, part)
     else:
         written.unlink()
@@ -211,27 +173,33 @@ def _write(folder: Path, lines: Path, base: "DuckDBPyConnection", aside: Path) -
     return True
 
 
+def _due(directory: Path, notes: _Notes, now: int) -> list[str]:
+    """The hours, such as `date=2026-11-28/hour=09`, whose sums must be made anew."""
+    stale = {str(path.parent.relative_to(directory / "sums")) for path in directory.glob(f"sums/*/*/{_STALE}")}
+    if notes.closes is None:
+        return sorted(
+            stale | {str(path.parent.relative_to(directory / "decisions")) for path in parts(directory, "decisions")}
+        )
+    return sorted(stale | {hour for hour, last in notes.closes.items() if last <= now})
+
+
+def _sum(directory: Path, hour: str, closes: dict[str, int], make: Callable[[str, Path], int | None]) -> None:
+    """Make the sums of an hour anew, and note when its last window closes."""
+    folder = directory / "sums" / hour
+    folder.mkdir(parents=True, exist_ok=True)
+    written = directory / _ASIDE / "sums.parquet"
+    last = make(hour, written)
+    if last is None:
+        (folder / NAME).unlink(missing_ok=True)
+        closes.pop(hour, None)
+    else:
+        move(written, folder / NAME)
+        closes[hour] = last
+    (folder / _STALE).unlink(missing_ok=True)
+
+
 def _empty(aside: Path) -> Path:
     """A file without lines, of which a table with the right columns is made."""
     path = aside / "empty.jsonl"
     path.touch()
     return path
-
-
-def put(path: Path, data: bytes) -> None:
-    """Write a file aside and rename it."""
-    aside = path.with_name(f"{path.name}.new")
-    aside.write_bytes(data)
-    move(aside, path)
-
-
-def move(aside: Path, path: Path) -> None:
-    """Rename a file so that after a power failure there is the old one or the whole new one."""
-    with aside.open("rb") as file:
-        os.fsync(file.fileno())
-    aside.replace(path)
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

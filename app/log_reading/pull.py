@@ -7,7 +7,7 @@ import msgspec
 
 from app.decision_log.files import Files
 from app.decision_log.jetstream import Stream
-from app.log_reading.compact import alone, put
+from app.log_reading.aside import alone, put
 
 __all__ = ["pull"]
 

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from app.bandit.policy import Policy
-from app.evaluation.outcome import FIRST, LAST, Estimate, Outcome
 from app.report.page import Figure, Grid, Page
 from app.report.plots import Line, Lines
+from app.simulation.outcome import FIRST, LAST, Estimate, Outcome
 
 __all__ = ["page", "table"]
 

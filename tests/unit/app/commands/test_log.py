@@ -36,12 +36,12 @@ def test_compact(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It says what it did; a broken line is named, and the command fails though it did the rest."""
     code, out, err = said(capsys, "compact", log)
     assert (code, err) == (0, "")
-    assert out == "compacted: 4 lines; parts written: 2; left out: 0; files removed: 0\n"
+    assert out == "compacted: 4 lines; parts written: 2; sums of 1 hours; left out: 0; files removed: 0\n"
     [path] = (log / FOLDER).iterdir()
     with path.open("ab") as file:
         file.write(b"{}\n")
     code, out, err = said(capsys, "compact", log)
-    assert (code, out) == (1, "compacted: 0 lines; parts written: 0; left out: 1; files removed: 0\n")
+    assert (code, out) == (1, "compacted: 0 lines; parts written: 0; sums of 0 hours; left out: 1; files removed: 0\n")
     assert err.startswith(f"left out: {path}:5: ")
 
 

@@ -31,7 +31,7 @@ def test_each_line_once(tmp_path: Path) -> None:
     write(tmp_path, *lines)
     write(tmp_path, *lines[::-1])
     assert list(read(tmp_path, refuse)) == lines
-    compact(tmp_path, refuse, lambda *_: None)
+    compact(tmp_path, refuse, lambda *_: None, loops={}, now=BEGIN)
     assert list(read(tmp_path, refuse)) == lines
     for path in (tmp_path / FOLDER).iterdir():
         path.unlink()

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from app.evaluation.outcome import Outcome
 from app.policies.catalog import catalog
 from app.report.page import Figure
 from app.report.simulation import page, table
+from app.simulation.outcome import Outcome
 
 POLICIES = [catalog().policies[name] for name in ("egreedy-v1", "tips-v3")]
 EARNED = np.array([[[0.0, 1.0], [1.0, 1.0]], [[1.0, 2.0], [2.0, 2.0]]])

@@ -9,7 +9,7 @@ import numpy as np
 
 from app.bandit.context import Context
 from app.bandit.ridge import Matrix, Vector
-from app.evaluation.world import Moment
+from app.simulation.world import Moment
 
 __all__ = ["Owners", "Tasks"]
 

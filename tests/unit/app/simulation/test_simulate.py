@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from app.bandit.explore import EpsilonGreedy
-from app.evaluation.outcome import Outcome
-from app.evaluation.owners import Owners
-from app.evaluation.simulate import Simulation
 from app.policies.catalog import catalog
-from tests.unit.app.evaluation.worlds import Doors, of, run
+from app.simulation.outcome import Outcome
+from app.simulation.owners import Owners
+from app.simulation.simulate import Simulation
+from tests.unit.app.simulation.worlds import Doors, of, run
 
 
 def test_a_greedy_policy_by_hand() -> None:

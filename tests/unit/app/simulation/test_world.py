@@ -2,10 +2,10 @@
 
 import pytest
 
-from app.evaluation.owners import Owners
-from app.evaluation.table import Table
-from app.evaluation.world import World
-from tests.unit.app.evaluation.worlds import Doors
+from app.simulation.owners import Owners
+from app.simulation.table import Table
+from app.simulation.world import World
+from tests.unit.app.simulation.worlds import Doors
 
 WORLDS = [Owners(2, 5), Table([{"a": 1.0}] * 5, [0] * 5, ("x", "y"), 5), Doors(2, 5)]
 

@@ -6,8 +6,8 @@ from collections import Counter
 import numpy as np
 
 from app.bandit.context import Context
-from app.evaluation.owners import Owners, Tasks
 from app.policies.catalog import catalog
+from app.simulation.owners import Owners, Tasks
 
 
 def test_rewards() -> None:

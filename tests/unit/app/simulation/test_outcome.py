@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from app.evaluation.outcome import FIRST, LAST, Outcome
+from app.simulation.outcome import FIRST, LAST, Outcome
 
 # Two seeds, ten stretches of two decisions each; the best choice earns 1 and a random one 0 in each decision.
 BEST, RANDOM = np.full((2, 10), 2.0), np.zeros((2, 10))

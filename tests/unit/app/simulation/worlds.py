@@ -7,9 +7,9 @@ import numpy as np
 
 from app.bandit.context import Context
 from app.bandit.policy import Policy
-from app.evaluation.simulate import Simulation
-from app.evaluation.world import Moment
 from app.policies.catalog import catalog
+from app.simulation.simulate import Simulation
+from app.simulation.world import Moment
 
 __all__ = ["Doors", "of", "run"]
 

@@ -6,8 +6,8 @@ from typing import Final
 import numpy as np
 
 from app.bandit.policy import Policy
-from app.evaluation.outcome import Outcome
-from app.evaluation.world import World
+from app.simulation.outcome import Outcome
+from app.simulation.world import World
 
 __all__ = ["Simulation"]
 

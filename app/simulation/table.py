@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from app.bandit.context import Context, Fields
-from app.evaluation.world import Moment
+from app.simulation.world import Moment
 
 __all__ = ["Table"]
 

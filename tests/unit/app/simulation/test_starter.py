@@ -4,9 +4,9 @@ import io
 import tomllib
 
 from app.bandit.context import Context
-from app.evaluation.delimited import Column, read
-from app.evaluation.starter import starter
 from app.policies.catalog import catalog
+from app.simulation.delimited import Column, read
+from app.simulation.starter import starter
 
 TABLE = read(io.StringIO("hour,Größe (cm),same,id,kind,answered\n9,1.5,3,4,work,yes\n21,2.5,3,5,home,no\n"))
 TEXT = starter(TABLE.columns, TABLE.labels, {"hour"})

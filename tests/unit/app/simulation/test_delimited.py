@@ -6,8 +6,8 @@ import tracemalloc
 
 import pytest
 
-from app.evaluation import delimited
-from app.evaluation.delimited import BadTable, Column, read
+from app.simulation import delimited
+from app.simulation.delimited import BadTable, Column, read
 
 MAILS = "hour,kind ,size,answered\n9,work,1.5,yes\n\n21,home,,no\n 7 ,work,-2,yes\n"
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
-from app.evaluation.delimited import Column
+from app.simulation.delimited import Column
 
 __all__ = ["starter"]
 

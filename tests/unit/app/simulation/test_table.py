@@ -2,7 +2,7 @@
 
 import random
 
-from app.evaluation.table import Table
+from app.simulation.table import Table
 
 ROWS = [{"size": float(number), "id": "of the row"} for number in range(50)]
 WORLD = Table(ROWS, [number % 3 for number in range(50)], ("a", "b", "c"), 40)
