@@ -31,7 +31,7 @@ _NOTES: Final = "compacted.json"
 _ASIDE: Final = ".compact"
 _STALE: Final = ".stale"
 # Rows whose columns are gathered in memory: few, since their lines are long.
-_GROUP: Final = 20_480
+_GROUP: Final = 8_192
 _GONE: Final = """
 EXISTS (
     SELECT 1 FROM erased
