@@ -13,6 +13,7 @@ from app.backup.reader import BadBackup
 from app.commands import events
 from app.commands.erase import ask, erase_user
 from app.commands.key import print_key
+from app.commands.log import add_log
 from app.commands.moving import export_state, import_state, restore_state
 from app.commands.policies import show_policies
 from app.commands.prior import build_priors
@@ -117,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         "events", help=text, description=_sentence(text), epilog=_EXIT_CODES, formatter_class=_RAW
     )
     events.add_events(_adder(inner.add_subparsers(metavar="COMMAND", required=True), events.ENVIRONMENT, "events "))
+    add_log(commands, _EXIT_CODES, days)
     making = add("key", print_key, "make an API key", "key phone client", "")
     making.add_argument("name", metavar="NAME", help="the owner of the key, as logs and metrics name it")
     making.add_argument("role", metavar="ROLE", help=f"what the key may do: {', '.join(ROLES)}")

@@ -1,1 +1,1 @@
-"""The log of decisions: its lines, where they are kept, and what is read from them."""
+"""The log of decisions: its lines, and the places where they are kept."""

@@ -10,8 +10,6 @@ import pytest
 
 from app.bandit.context import Context
 from app.decision_log.lines import Decision, Line, Outcome, State, decode
-from app.decision_log.rebuild import Epoch
-from app.decision_log.verify import Held, verdict
 from app.decisions.asked import Asked, Told
 from app.decisions.decide import Candidate, Decider
 from app.decisions.errors import Gone, NotKnown, Refused, Unfit
@@ -20,6 +18,8 @@ from app.decisions.outcome import Outcomes
 from app.decisions.reward import Learner
 from app.learning.fit import own_of
 from app.ledger.rules import Rules
+from app.log_reading.rebuild import Epoch
+from app.log_reading.verify import Held, verdict
 from app.policies.catalog import catalog
 from state import keys
 from state.values import decision, record

@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from app.decision_log import order
 from app.decision_log.lines import Line
-from app.decision_log.order import by_decision, by_seq, ordered
+from app.log_reading import order
+from app.log_reading.order import by_decision, by_seq, ordered
 from tests.unit.app.decision_log.samples import decision, outcome, state
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from app.decision_log.lines import Line, encode
-from app.decision_log.parts import KINDS, MissingExtra, columns, engine, folder_of, staged
-from app.decision_log.parts import text as quoted
+from app.log_reading.parts import KINDS, MissingExtra, columns, engine, folder_of, staged
+from app.log_reading.parts import text as quoted
 from tests.unit.app.decision_log.samples import decision, outcome, state
 
 
@@ -54,6 +54,6 @@ def test_folders() -> None:
 def test_without_duckdb(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says how to get it."""
     monkeypatch.setitem(sys.modules, "duckdb", None)
-    monkeypatch.setattr("app.decision_log.parts.find_spec", lambda _: None)
+    monkeypatch.setattr("app.log_reading.parts.find_spec", lambda _: None)
     with pytest.raises(MissingExtra, match=r"pip install '.\[log\]'"):
         engine()

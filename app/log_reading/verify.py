@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from app.decision_log.rebuild import Epoch, Model
+from app.log_reading.rebuild import Epoch, Model
 from state.values.columns import Columns
 from state.values.record import Record
 

@@ -18,7 +18,7 @@ __all__ = ["KINDS", "NAME", "MissingExtra", "columns", "engine", "folder_of", "p
 
 KINDS: Final = ("decisions", "outcomes", "states")
 NAME: Final = "part-0.parquet"
-_MEMORY: Final = "256MB"
+_MEMORY: Final = "512MB"
 _ROWS: Final = 1_000
 # For each kind of line how JSON becomes typed fields of `j`, and from which of them the columns are made.
 _COMMON: Final = {"user": "VARCHAR", "epoch": "VARCHAR", "seq": "BIGINT", "ts": "TIMESTAMP", "loop": "VARCHAR"}
@@ -45,6 +45,9 @@ _MADE: Final[Mapping[str, Mapping[str, str]]] = {
         "by_policy": "map_values(j.by_policy)",
         "excluded": "coalesce(j.excluded, []::INTEGER[])",
         "explored": "coalesce(j.explored, false)",
+        # As plain texts: not every engine knows the type JSON.
+        "context": "j.context::VARCHAR",
+        "user_features": "j.user_features::VARCHAR",
         # Beside the lists of lists: whose they are.
         "policies": "map_keys(j.by_policy)",
         "versioned": "map_keys(j.versions)",

@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
-from app.decision_log import compact as module
-from app.decision_log.compact import compact
 from app.decision_log.files import FOLDER, Files
 from app.decision_log.lines import Decision, Line, encode
-from app.decision_log.parts import KINDS, engine
 from app.decision_log.place import PlaceError
-from app.decision_log.reading import read
+from app.log_reading import aside
+from app.log_reading import compact as module
+from app.log_reading import split as splitting
+from app.log_reading.compact import compact
+from app.log_reading.parts import KINDS, engine
+from app.log_reading.reading import read
 from tests.unit.app.decision_log.samples import BEGIN, decision, outcome, state
 
 HOUR = 3_600_000
@@ -31,12 +33,13 @@ def refuse(problem: str) -> None:
 
 
 def done(directory: Path) -> module.Compacted:
-    return compact(directory, refuse, lambda *_: None)
+    return compact(directory, refuse, lambda *_: None, loops={}, now=BEGIN)
 
 
 def parts(directory: Path) -> dict[str, bytes]:
     """All parts with their bytes."""
-    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*.parquet")}
+    found = [path for kind in KINDS for path in directory.glob(f"{kind}/*/*/*.parquet")]
+    return {str(path.relative_to(directory)): path.read_bytes() for path in found}
 
 
 def rows(directory: Path, sql: str) -> list[tuple[Any, ...]]:
@@ -56,14 +59,14 @@ def some() -> list[Line]:
 
 
 def test_hours(tmp_path: Path) -> None:
-    """Each kind and hour has its part; the hours whose decisions changed or got outcomes are told."""
+    """Each kind and hour has its part; an outcome is in the hour of its decision, and each such hour has sums."""
     write(tmp_path, *some())
     found = done(tmp_path)
-    assert (found.lines, found.parts, found.hours) == (5, 4, {"2026-11-28T09", "2026-11-28T10"})
+    assert (found.lines, found.parts, found.sums) == (5, 4, 2)
     assert sorted(parts(tmp_path)) == [
         "decisions/date=2026-11-28/hour=09/part-0.parquet",
         "decisions/date=2026-11-28/hour=10/part-0.parquet",
-        "outcomes/date=2026-11-28/hour=11/part-0.parquet",
+        "outcomes/date=2026-11-28/hour=09/part-0.parquet",
         "states/date=2026-11-28/hour=11/part-0.parquet",
     ]
     sql = "SELECT \"user\", seq, date::VARCHAR, hour FROM read_parquet('DIR/decisions/*/*/*.parquet') ORDER BY ALL"
@@ -97,24 +100,26 @@ def test_again(tmp_path: Path) -> None:
 
 def test_stopped_at_any_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every renaming is the last thing that happens once; the run after it completes what is missing, once."""
-    real = module._move
+    real = aside.move
     moves = iter(range(100))
 
-    def move(aside: Path, path: Path) -> None:
+    def move(written: Path, path: Path) -> None:
         if next(moves) == stop:
             raise KeyboardInterrupt
-        real(aside, path)
+        real(written, path)
 
     def run(directory: Path) -> None:
         with monkeypatch.context() as patched:
-            patched.setattr(module, "_move", move)
+            patched.setattr(module, "move", move)
+            patched.setattr(aside, "move", move)
             done(directory)
 
+    sums = "SELECT * FROM read_parquet('DIR/sums/*/*/*.parquet') ORDER BY ALL"
     whole = tmp_path / "whole"
     whole.mkdir()
     write(whole, *some())
     done(whole)
-    for stop in (0, 2, 4):
+    for stop in (1, 5):
         moves = iter(range(100))
         directory = tmp_path / str(stop)
         directory.mkdir()
@@ -123,6 +128,7 @@ def test_stopped_at_any_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             run(directory)
         done(directory)
         assert parts(directory) == parts(whole)
+        assert str(rows(directory, sums)) == str(rows(whole, sums))  # they have nan
         assert list(read(directory, refuse)) == list(read(whole, refuse))
         assert not list(directory.rglob("*.new"))
         assert not (directory / ".compact").exists()
@@ -158,7 +164,7 @@ def test_a_file_that_grows(tmp_path: Path) -> None:
         assert done(tmp_path).lines == 1
         file.write(torn[50:] + b"\n{}\n")
     said: list[str] = []
-    assert compact(tmp_path, said.append, lambda *_: None).lines == 1
+    assert compact(tmp_path, said.append, lambda *_: None, loops={}, now=BEGIN).lines == 1
     assert [problem.partition(": ")[0] for problem in said] == [f"{path}:3"]
     assert [line.seq for line in read(tmp_path, said.append)] == [1, 2]
     files.close()
@@ -190,7 +196,7 @@ def test_erasure(tmp_path: Path, late: bool) -> None:
 
 def test_many_hours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """More hours than files that are open at once."""
-    monkeypatch.setattr(module, "_OPEN_FILES", 2)
+    monkeypatch.setattr(splitting, "_OPEN_FILES", 2)
     lines = [decision(seq, ms=BEGIN + seq % 4 * HOUR) for seq in range(1, 13)]
     write(tmp_path, *lines)
     assert done(tmp_path).parts == 4
@@ -201,7 +207,7 @@ def test_progress(tmp_path: Path) -> None:
     """It grows from the first line to the end."""
     write(tmp_path, *some())
     seen: list[float] = []
-    compact(tmp_path, refuse, lambda part, whole: seen.append(part / whole))
+    compact(tmp_path, refuse, lambda part, whole: seen.append(part / whole), loops={}, now=BEGIN)
     assert seen == sorted(seen)
     assert seen[-1] == 1.0
     assert len(seen) > 5
@@ -215,6 +221,24 @@ def test_one_at_a_time(tmp_path: Path) -> None:
             done(tmp_path)
 
     write(tmp_path, *some())
-    compact(tmp_path, refuse, other)
+    compact(tmp_path, refuse, other, loops={}, now=BEGIN)
     with pytest.raises(PlaceError, match="is not a directory"):
         done(tmp_path / "missing")
+
+
+def test_sums_follow(tmp_path: Path) -> None:
+    """They are made when an hour changes, once more when its last window has closed, and go with its decisions."""
+    write(tmp_path, decision(1), decision(1, "bob", ms=BEGIN + HOUR))
+    day = 24 * HOUR
+    open_now = "SELECT hour::INTEGER, sum(open) FROM read_parquet('DIR/sums/*/*/*.parquet') GROUP BY hour ORDER BY hour"
+    for now, made, left in (
+        (BEGIN, 2, [2.0, 2.0]),
+        (BEGIN + day - 1, 0, [2.0, 2.0]),
+        (BEGIN + day, 1, [0.0, 2.0]),
+    ):
+        found = compact(tmp_path, refuse, lambda *_: None, loops={}, now=now)
+        assert found.sums == made
+        assert [count for _, count in rows(tmp_path, open_now)] == left
+    write(tmp_path, erasure())
+    assert done(tmp_path).sums == 1
+    assert [hour for hour, _ in rows(tmp_path, open_now)] == [10]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from app.decision_log.compact import compact
 from app.decision_log.files import FOLDER, Files
 from app.decision_log.lines import LONGEST, Line, encode
 from app.decision_log.place import PlaceError
-from app.decision_log.reading import Erased, file_lines, read
+from app.log_reading.compact import compact
+from app.log_reading.reading import Erased, file_lines, read
 from tests.unit.app.decision_log.samples import BEGIN, decision, outcome, state
 
 
@@ -31,11 +31,21 @@ def test_each_line_once(tmp_path: Path) -> None:
     write(tmp_path, *lines)
     write(tmp_path, *lines[::-1])
     assert list(read(tmp_path, refuse)) == lines
-    compact(tmp_path, refuse, lambda *_: None)
+    compact(tmp_path, refuse, lambda *_: None, loops={}, now=BEGIN)
     assert list(read(tmp_path, refuse)) == lines
     for path in (tmp_path / FOLDER).iterdir():
         path.unlink()
     assert list(read(tmp_path, refuse)) == lines
+
+
+def test_one_user(tmp_path: Path) -> None:
+    """Erasures are read with it, for they name no user."""
+    end = state(9, user="", what="erased", user_hash=hashlib.sha256(b"ann").hexdigest())
+    write(tmp_path, decision(1), decision(1, "bob"), decision(2, "bob"))
+    assert list(read(tmp_path, refuse, user="ann")) == [decision(1)]
+    write(tmp_path, end)
+    assert list(read(tmp_path, refuse, user="ann")) == [end]
+    assert list(read(tmp_path, refuse, user="bob")) == [end, decision(1, "bob"), decision(2, "bob")]
 
 
 def test_a_torn_last_line(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from typing import BinaryIO, Final, NamedTuple
 
 from app.decision_log.files import line_files
 from app.decision_log.lines import LONGEST, BadLine, Line, State, decode
-from app.decision_log.order import Key, by_seq, ordered
-from app.decision_log.parts import part_lines
 from app.decision_log.place import PlaceError
+from app.log_reading.order import Key, by_seq, ordered
+from app.log_reading.parts import part_lines
 
 __all__ = ["Complain", "Erased", "Placed", "file_lines", "lines", "read"]
 
@@ -28,13 +28,16 @@ class Placed(NamedTuple):
     line: Line
 
 
-def read(directory: Path, complain: Complain, key: Callable[[Line], Key] = by_seq) -> Iterator[Line]:
-    """The lines of a log, each once, in the order of `key`, without those of erased users.
+def read(
+    directory: Path, complain: Complain, key: Callable[[Line], Key] = by_seq, user: str | None = None
+) -> Iterator[Line]:
+    """The lines of a log, or of one `user`, each once, in the order of `key`, without those of erased users.
 
     Memory does not grow with the log; a temporary file holds it. Raises PlaceError and OSError.
     """
     erased = Erased()
-    for line in ordered(lines(directory, complain), key):
+    wanted = (line for line in lines(directory, complain) if user is None or line.user in ("", user))
+    for line in ordered(wanted, key):
         # They come first, for they name no user.
         if isinstance(line, State) and line.what == "erased":
             erased.note(line)

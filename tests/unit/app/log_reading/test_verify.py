@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from app.decision_log.lines import Line, Taught
-from app.decision_log.rebuild import Epoch, rebuilt
-from app.decision_log.verify import Held, Verdict, verdict
+from app.log_reading.rebuild import Epoch, rebuilt
+from app.log_reading.verify import Held, Verdict, verdict
 from state.values.columns import Columns
 from state.values.record import Record
 from tests.unit.app.decision_log.samples import decision, outcome, state

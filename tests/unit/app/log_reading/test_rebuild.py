@@ -10,8 +10,8 @@ import pytest
 
 from app.bandit.policy import Policy
 from app.decision_log.lines import Line, Outcome, Snapshot, Taught, decode, encode
-from app.decision_log.rebuild import Epoch, Lost, Resolve, rebuilt
 from app.learning.models import Model, Models, _Unpublished
+from app.log_reading.rebuild import Epoch, Lost, Resolve, rebuilt
 from app.policies.catalog import catalog
 from state.values import record
 from state.values.columns import Columns
@@ -29,7 +29,7 @@ FILES = [
     catalog(f"{FEATURES}\n[policies.own]\n{row}\n")
     for row in (
         'columns = ["1", "a", "a*b*a"]\nexplore = { by = "linucb", alpha = 0.2, floor = 0.02 }\nforget = 0.97',
-        'columns = ["c*b", "a", "1"]\nexplore = { by = "epsilon", epsilon = 0.1 }\nforget = 0.9\nreward_baseline = 0.125',
+        'columns = ["c*b", "a", "1"]\nexplore = { by = "epsilon", epsilon = 0 }\nforget = 0.9\nreward_baseline = 0.125',
     )
 ]
 LABELS = ("1", "a", "b", "c", "hour_sin", "hour_cos", "is_overdue", "priority")
