@@ -1,5 +1,6 @@
 """Request headers that change what a request means, and the prefix under which a proxy publishes the service."""
 
+import functools
 import re
 from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
@@ -21,6 +22,8 @@ _PREFIX: Final = re.compile(ROOT_PATH.encode())
 # Under this name the state of a request holds its prefix.
 _NAME: Final = "prefix"
 _MOST_PROXIES: Final = 64
+# Addresses of proxies that are remembered: reading one costs more than the rest of a prefix.
+_PEERS: Final = 256
 
 
 def idempotency_key(request: Request[Any, Any, Any]) -> str | None:
@@ -50,7 +53,7 @@ class Prefixed:
     def __init__(self, app: ASGIApp, settings: Settings, routes: Iterable[HTTPRouteHandler]) -> None:
         self._app = app
         self._root = settings.root_path
-        self._trusted = [_network(text) for text in settings.trusted_proxies.split(",") if text.strip()]
+        self._trusted = tuple(_network(text) for text in settings.trusted_proxies.split(",") if text.strip())
         if len(self._trusted) > _MOST_PROXIES:
             raise SettingsError(f"TRUSTED_PROXIES: takes at most {_MOST_PROXIES} addresses and networks")
         if self._root and self._root.split("/")[1] in {path.split("/")[1] for route in routes for path in route.paths}:
@@ -70,16 +73,22 @@ class Prefixed:
     def _forwarded(self, scope: HTTPScope) -> str | None:
         """The prefix that a trusted proxy says it removed; None without one, or with one that is not a path."""
         values = [value.rstrip(b"/") for name, value in scope["headers"] if name == b"x-forwarded-prefix"]
-        if len(values) != 1 or not _PREFIX.fullmatch(values[0]) or not self._is_trusted(scope["client"]):
+        if len(values) != 1 or not _PREFIX.fullmatch(values[0]) or not _is_in(scope["client"], self._trusted):
             return None
         return values[0].decode()
 
-    def _is_trusted(self, peer: tuple[str, int] | None) -> bool:
-        try:
-            address = ip_address(peer[0] if peer else "")
-        except ValueError:
-            return False
-        return any(address in network for network in self._trusted)
+
+def _is_in(peer: tuple[str, int] | None, networks: tuple[Any, ...]) -> bool:
+    return peer is not None and _is_address_in(peer[0], networks)
+
+
+@functools.lru_cache(_PEERS)
+def _is_address_in(text: str, networks: tuple[Any, ...]) -> bool:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return False
+    return any(address in network for network in networks)
 
 
 def _network(text: str) -> Any:

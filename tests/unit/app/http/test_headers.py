@@ -49,7 +49,7 @@ async def seen(peer: str | None, path: str, *values: str, **settings: Any) -> tu
 
     headers = [(b"x-forwarded-prefix", value.encode("latin-1")) for value in values]
     scope: Any = {"type": "http", "path": path, "raw_path": path.encode("latin-1"), "headers": headers}
-    scope["client"] = peer and (peer, 1)
+    scope["client"] = None if peer is None else (peer, 1)
     unused: Any = None
     await Prefixed(app, Settings(**settings), [])(scope, unused, unused)
     return found[0]
