@@ -73,11 +73,11 @@ def test_what_does_not_count_is_not_compared() -> None:
     """Draws whose window is open, or that nobody was shown, may be as they like."""
     log = made()
     wrong = log.by_policy["champion"].reshape(-1, 4)[:, 0] > 0.5
-    for changes in ({"matured": ~wrong}, {"shown": ~wrong}):
-        found = made(chosen=np.where(wrong, 3, log.chosen), **changes)
+    chosen = np.where(wrong, 3, log.chosen)
+    for found in (made(chosen=chosen, matured=~wrong), made(chosen=chosen, shown=~wrong)):
         assert by_position(found).p > 1e-6
         assert likeliest(found).p > 1e-6
-    assert by_position(made(chosen=np.where(wrong, 3, log.chosen))).p < 1e-9
+    assert by_position(made(chosen=chosen)).p < 1e-9
 
 
 def test_nothing_varies() -> None:

@@ -156,6 +156,11 @@ def test_challengers_share_the_gate() -> None:
     assert second is not None
     assert second.low < first.low < first.high < second.high
     assert second == two.policies["other"].gate
+    summed = of_sums(made(by_policy=more)).policies["other"].gate
+    assert summed is not None
+    assert summed.low == pytest.approx(second.low, rel=1e-9)
+    # A baseline that explores less than the champion has learned nothing from it, so nothing is said.
+    assert one.baselines["first"].warnings == []
 
 
 def test_an_empty_log() -> None:
