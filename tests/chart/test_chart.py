@@ -165,15 +165,14 @@ def test_a_key_set_to_nothing_is_the_default() -> None:
 @each_case
 def test_kubernetes_takes_it(path: Path) -> None:
     """Each object is strictly valid for the oldest and newest Kubernetes, and Helm's lint has nothing to say."""
-    for version in (OLDEST, NEWEST):
-        found = helm_python.lint(HELM, case_values(path), strict=True, kube_version=version)
-        assert [message for message in found["messages"] if message["severity"] > 1] == []
-        assert found["errors"] == []
-        for item in case(path):
-            if item["kind"] in CUSTOM:
-                msgspec.convert(item["spec"], CUSTOM[item["kind"]])
-            else:
-                kubernetes_validate.validate(item, version, strict=True)
+    found = helm_python.lint(HELM, case_values(path), strict=True, kube_version=NEWEST)
+    assert [message for message in found["messages"] if message["severity"] > 1] == []
+    assert found["errors"] == []
+    for version, item in itertools.product((OLDEST, NEWEST), case(path)):
+        if item["kind"] in CUSTOM:
+            msgspec.convert(item["spec"], CUSTOM[item["kind"]])
+        else:
+            kubernetes_validate.validate(item, version, strict=True)
 
 
 @each_case
