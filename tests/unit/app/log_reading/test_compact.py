@@ -139,7 +139,7 @@ def test_the_notes_are_lost(tmp_path: Path) -> None:
     write(tmp_path, *some())
     done(tmp_path)
     before = parts(tmp_path)
-    for text in ("{", '{"files":{"x":[1]}}', None):
+    for text in ('{"files":{"x":[1]}}', None):
         if text is None:
             (tmp_path / "compacted.json").unlink()
         else:
