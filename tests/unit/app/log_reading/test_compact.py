@@ -203,6 +203,19 @@ def test_many_hours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [line for line in read(tmp_path, refuse) if isinstance(line, Decision)] == lines
 
 
+def test_a_damaged_part(tmp_path: Path) -> None:
+    """It is named in one line, and nothing is changed; reading names it too."""
+    write(tmp_path, decision(1))
+    done(tmp_path)
+    [path] = tmp_path.glob("decisions/*/*/*.parquet")
+    path.write_bytes(b"x" * 100)
+    write(tmp_path, decision(2))
+    for attempt in (lambda: done(tmp_path), lambda: list(read(tmp_path, refuse))):
+        with pytest.raises(PlaceError, match=rf"^DuckDB: .*{path.name}.*$"):
+            attempt()
+    assert path.read_bytes() == b"x" * 100
+
+
 def test_progress(tmp_path: Path) -> None:
     """It grows from the first line to the end."""
     write(tmp_path, *some())
