@@ -144,7 +144,7 @@ async def _pull(arguments: argparse.Namespace, settings: Settings) -> int:
     client = Connection()
     try:
         creds = settings.nats_creds or None
-        connecting = client.connect(listed, user_credentials=creds, allow_reconnect=False)
+        connecting = client.connect(listed, user_credentials=creds, allow_reconnect=False, max_reconnect_attempts=1)
         await asyncio.wait_for(connecting, _CONNECT_SECONDS)
         stream = Stream(client.jetstream(domain=settings.nats_jetstream_domain or None))
         with progress_bar() as progress:

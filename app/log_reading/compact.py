@@ -16,7 +16,7 @@ import msgspec
 from app.decision_log.files import line_files
 from app.decision_log.place import PlaceError
 from app.log_reading.aside import alone, move, put
-from app.log_reading.parts import KINDS, NAME, columns, engine, parts, staged, text
+from app.log_reading.parts import KINDS, NAME, columns, engine, parts, staged, text, told
 from app.log_reading.reading import Complain
 from app.log_reading.split import split
 from app.log_reading.sums import summed
@@ -85,7 +85,7 @@ def compact(
             done.lines += place[1] != files.get(name, place)[1]
             files[name] = place
             progress(size, 3 * whole)
-        with engine(aside) as base:
+        with engine(aside) as base, told():
             folders = _erase(directory, aside, base)
             for number, folder in enumerate(folders, 1):
                 done.parts += _write(directory, folder, base, aside)

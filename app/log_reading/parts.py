@@ -5,16 +5,31 @@ are named after the hour in UTC, in the layout of Hive: `decisions/date=2026-11-
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from app.decision_log.place import PlaceError
+
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-__all__ = ["KINDS", "NAME", "MissingExtra", "columns", "engine", "folder_of", "part_lines", "parts", "staged", "text"]
+__all__ = [
+    "KINDS",
+    "NAME",
+    "MissingExtra",
+    "columns",
+    "engine",
+    "folder_of",
+    "part_lines",
+    "parts",
+    "staged",
+    "text",
+    "told",
+]
 
 KINDS: Final = ("decisions", "outcomes", "states")
 NAME: Final = "part-0.parquet"
@@ -80,6 +95,17 @@ def engine(folder: Path | None = None) -> "DuckDBPyConnection":
     return base
 
 
+@contextmanager
+def told() -> Iterator[None]:
+    """A block in which DuckDB's errors, such as for a damaged part, become PlaceError with their first line."""
+    import duckdb  # noqa: PLC0415  # an extra
+
+    try:
+        yield
+    except duckdb.Error as error:
+        raise PlaceError(f"DuckDB: {str(error).splitlines()[0]}") from None
+
+
 def text(value: object) -> str:
     """A value as a text in SQL."""
     return "'" + str(value).replace("'", "''") + "'"
@@ -112,11 +138,11 @@ def staged(kind: str, lines: Path) -> str:
 
 
 def part_lines(directory: Path) -> Iterator[tuple[str, bytes]]:
-    """The lines in the parts, each with the name of its file. Raises MissingExtra if there are parts."""
+    """The lines in the parts, each with its file's name. Raises PlaceError, and MissingExtra if there are parts."""
     found = [path for kind in KINDS for path in parts(directory, kind)]
     if not found:
         return
-    with engine() as base:
+    with engine() as base, told():
         for path in found:
             asked = base.execute(f"SELECT line FROM read_parquet({text(path)}, hive_partitioning = false)")  # noqa: S608
             while rows := asked.fetchmany(_ROWS):

@@ -139,7 +139,7 @@ def test_the_notes_are_lost(tmp_path: Path) -> None:
     write(tmp_path, *some())
     done(tmp_path)
     before = parts(tmp_path)
-    for text in ("{", '{"files":{"x":[1]}}', None):
+    for text in ('{"files":{"x":[1]}}', None):
         if text is None:
             (tmp_path / "compacted.json").unlink()
         else:
@@ -201,6 +201,19 @@ def test_many_hours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, *lines)
     assert done(tmp_path).parts == 4
     assert [line for line in read(tmp_path, refuse) if isinstance(line, Decision)] == lines
+
+
+def test_a_damaged_part(tmp_path: Path) -> None:
+    """It is named in one line, and nothing is changed; reading names it too."""
+    write(tmp_path, decision(1))
+    done(tmp_path)
+    [path] = tmp_path.glob("decisions/*/*/*.parquet")
+    path.write_bytes(b"x" * 100)
+    write(tmp_path, decision(2))
+    for attempt in (lambda: done(tmp_path), lambda: list(read(tmp_path, refuse))):
+        with pytest.raises(PlaceError, match=rf"^DuckDB: .*{path.name}.*$"):
+            attempt()
+    assert path.read_bytes() == b"x" * 100
 
 
 def test_progress(tmp_path: Path) -> None:
