@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from app import __version__
+from app.analysis.log import add_log
+from app.analysis.simulate import simulate
 from app.backup.reader import BadBackup
 from app.commands import events
 from app.commands.erase import ask, erase_user
 from app.commands.key import print_key
-from app.commands.log import add_log
 from app.commands.moving import export_state, import_state, restore_state
 from app.commands.policies import show_policies
 from app.commands.prior import build_priors
 from app.commands.settle import settle_users
 from app.commands.show import show_user
-from app.commands.simulate import simulate
-from app.commands.terminal import INTERRUPTED, USAGE, complain, count, days, new_file, user_id
 from app.http.api_keys import ROLES
 from app.settings import Settings, SettingsError, described, from_environment
+from app.terminal import INTERRUPTED, USAGE, complain, count, days, new_file, user_id
 from state.errors import StoreError
 
 __all__ = ["run"]

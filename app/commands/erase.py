@@ -3,9 +3,9 @@
 import argparse
 import sys
 
-from app.commands.terminal import FAILED, INTERRUPTED, PATIENCE, USAGE, complain, connected, say
 from app.policies.catalog import SIZES
 from app.settings import Settings
+from app.terminal import FAILED, INTERRUPTED, PATIENCE, USAGE, complain, connected, say
 from state import keys
 from state.store import Store
 

@@ -10,11 +10,11 @@ import nats.errors
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from app.commands.terminal import FAILED, complain, count, note, say
 from app.events.client import Connection, servers
 from app.events.dead_letters import Letter, letter_at, letters, replay
 from app.events.durable import SUBJECTS, api_of, streams_of
 from app.settings import Settings, SettingsError
+from app.terminal import FAILED, complain, count, note, say
 
 __all__ = ["ENVIRONMENT", "add_events"]
 

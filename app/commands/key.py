@@ -2,9 +2,9 @@
 
 import argparse
 
-from app.commands.terminal import say
 from app.http.api_keys import make_key
 from app.settings import Settings
+from app.terminal import say
 
 __all__ = ["print_key"]
 

@@ -13,9 +13,9 @@ from app.backup import first_system, reader
 from app.backup.decision import in_new_epoch, named_by_decisions
 from app.backup.first_system import Unusable
 from app.backup.writer import ODD, Writer
-from app.commands.terminal import FAILED, PATIENCE, complain, connected, progress_bar, say
 from app.policies.catalog import SIZES, policies
 from app.settings import Settings
+from app.terminal import FAILED, PATIENCE, complain, connected, progress_bar, say
 from state import keys
 from state.redis.servers import Servers
 from state.shared import Shared

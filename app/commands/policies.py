@@ -13,7 +13,10 @@ from rich.console import RenderableType
 from app.bandit.policy import Policy
 from app.catalog_file import read_catalog
 from app.commands.policies_picture import duration, picture
-from app.commands.terminal import (
+from app.learning.prune import Pair, Pruner
+from app.policies.catalog import Catalog, built_in_text
+from app.settings import Settings
+from app.terminal import (
     EMBEDDED,
     FAILED,
     PATIENCE,
@@ -24,9 +27,6 @@ from app.commands.terminal import (
     say,
     wide_console,
 )
-from app.learning.prune import Pair, Pruner
-from app.policies.catalog import Catalog, built_in_text
-from app.settings import Settings
 from state import keys
 from state.errors import CorruptState
 from state.redis.servers import Servers

@@ -11,9 +11,9 @@ from app.bandit import kinds
 from app.bandit.columns import TIMES
 from app.bandit.features import CONSTANT, Feature
 from app.bandit.policy import Policy
-from app.commands.terminal import plain
 from app.policies.lint import lint, lint_features, lint_loop
 from app.policies.loop import Loop
+from app.terminal import plain
 
 __all__ = ["duration", "picture"]
 

@@ -17,9 +17,9 @@ from app.bandit.prior import FEWEST, fit
 from app.bandit.ridge import Matrix, Vector
 from app.catalog_file import read_catalog
 from app.commands.show import chart
-from app.commands.terminal import FAILED, PATIENCE, USAGE, complain, connected, progress_bar, say, wide_console
 from app.learning.models import Model, Models
 from app.settings import Settings
+from app.terminal import FAILED, PATIENCE, USAGE, complain, connected, progress_bar, say, wide_console
 from state import keys
 from state.errors import CorruptState
 from state.redis.servers import Servers

@@ -4,10 +4,10 @@ import argparse
 from typing import Final
 
 from app.catalog_file import read_catalog
-from app.commands.terminal import FAILED, PATIENCE, complain, connected, progress_bar, say
 from app.decisions.settle import Settler
 from app.ledger.rules import Rules
 from app.settings import Settings
+from app.terminal import FAILED, PATIENCE, complain, connected, progress_bar, say
 from state.store import Store
 from state.update.idle import Idle
 

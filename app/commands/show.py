@@ -11,9 +11,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from app.bandit.ridge import Singular, Vector, theta
-from app.commands.terminal import FAILED, PATIENCE, connected, plain, wide_console
 from app.policies.catalog import SIZES, policies
 from app.settings import Settings
+from app.terminal import FAILED, PATIENCE, connected, plain, wide_console
 from state import keys
 from state.errors import CorruptState
 from state.shared import Shared

@@ -14,7 +14,6 @@ from rich.table import Table as Shown
 from rich.text import Text
 
 from app.bandit.policy import Policy
-from app.commands.terminal import plain, progress_bar, wide_console
 from app.policies.catalog import Catalog, catalog
 from app.policies.reading import BadPolicies
 from app.report.page import Grid, html
@@ -28,6 +27,7 @@ from app.simulation.simulate import Simulation
 from app.simulation.starter import starter
 from app.simulation.table import Table
 from app.simulation.world import World
+from app.terminal import plain, progress_bar, wide_console
 
 __all__ = ["picture", "simulate"]
 

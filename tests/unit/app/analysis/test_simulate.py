@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from app.analysis.simulate import picture
 from app.commands.cli import run
-from app.commands.simulate import picture
 from app.report import plots
 from app.report.page import Grid
 

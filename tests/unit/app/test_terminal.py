@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from app.commands.terminal import complain, connected, plain, progress_bar, say, wide_console
 from app.settings import Secret, Settings, SettingsError
+from app.terminal import complain, connected, plain, progress_bar, say, wide_console
 
 
 def test_nothing_controls_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

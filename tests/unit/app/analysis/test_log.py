@@ -47,7 +47,7 @@ def test_compact(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_old_lines_go(log: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """When they are in parts and older than a day at least; the log still has them."""
-    monkeypatch.setattr("app.commands.log.time.time", lambda: BEGIN / 1_000 + 3 * 86_400)
+    monkeypatch.setattr("app.analysis.log.time.time", lambda: BEGIN / 1_000 + 3 * 86_400)
     for days, removed in ((7, 0), (3, 0), (0, 1)):
         code, out, _ = said(capsys, "compact", log, "--keep-lines", days)
         assert (code, out.partition("removed: ")[2]) == (0, f"{removed}\n")

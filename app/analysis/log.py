@@ -15,7 +15,6 @@ from rich.table import Table
 from rich.text import Text
 
 from app.catalog_file import read_catalog
-from app.commands.terminal import FAILED, complain, plain, progress_bar, say, wide_console
 from app.decision_log.files import remove_old
 from app.decision_log.jetstream import Stream
 from app.decision_log.place import PlaceError
@@ -29,6 +28,7 @@ from app.log_reading.pull import pull
 from app.log_reading.reading import read
 from app.messages.decision_ids import parsed
 from app.settings import Settings, SettingsError
+from app.terminal import FAILED, complain, plain, progress_bar, say, wide_console
 
 __all__ = ["add_log"]
 
