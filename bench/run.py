@@ -12,7 +12,7 @@
   ./dev bench --generate               /score while slow language models are asked
   ./dev bench --events                 events from NATS; --events 3: shared by three replicas
   ./dev bench --learning DIR           what it learns on two data sets of UCI's, beside promised numbers (2 minutes)
-  ./dev bench --evidence 2000          how often gate and intervals err, in so many runs of each (XX min.)
+  ./dev bench --evidence 2000          how often gate and intervals err, in so many runs each (2 minutes)
   ./dev bench --core                   whether the numeric core became slower by more than half
   ./dev bench --against URL            a server that runs already, alone (--pid: its process, for processor time)
 

@@ -44,13 +44,11 @@ def rewards(sums: Sums, ends: Ints, low: float, high: float) -> Rewards:
     found = Rewards([], [], [])
     for after, end in zip([np.iinfo(np.int64).min, *ends[:-1]], ends, strict=True):
         part = sums.within((sums.hour > after) & (sums.hour <= end))
-        if part.total("known_w") > 0.0:
-            each = snips(part, clusters(part)).scaled(low, high)
-            values = (each.estimate, each.low, each.high)
-        else:
-            values = (None, None, None)
-        for into, value in zip((found.estimate, found.low, found.high), values, strict=True):
-            into.append(value)
+        known = part.total("known_w") > 0.0
+        each = snips(part, clusters(part)).scaled(low, high) if known else None
+        found.estimate.append(each.estimate if each else None)
+        found.low.append(each.low if each else None)
+        found.high.append(each.high if each else None)
     return found
 
 

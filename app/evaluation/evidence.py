@@ -167,14 +167,20 @@ class _Judge:
             warnings=[*overlap.warnings(sums, has_learned=bool(challengers)), *_about_clusters(by)],
             masses=overlap.masses(sums),
             rewards=rewards(sums, self._ends, self._scale.low, self._scale.high) if known else None,
-            gates=gates(sums, challengers, self._scale.high - self._scale.low) if challengers else None,
+            gates=self._gates(sums, challengers) if challengers and not self._refused else None,
         )
+
+    def _gates(self, sums: Sums, challengers: int) -> Gates:
+        return gates(sums, challengers, self._scale.high - self._scale.low)
 
     def _scaled(self, estimate: Estimate) -> Estimate:
         return estimate.scaled(self._scale.low, self._scale.high)
 
     def _bounds(self, sums: Sums, challengers: int) -> Bounds:
+        """The gate in units of reward; there is none if the log itself is refused."""
         bounds, width = gate.bounds(sums, challengers), self._scale.high - self._scale.low
+        if self._refused:
+            bounds = Bounds(-1.0, 1.0, 0.0, bounds.n, None, self._refused[0].why)
         return msgspec.structs.replace(bounds, low=bounds.low * width, high=bounds.high * width)
 
 

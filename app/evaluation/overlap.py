@@ -130,8 +130,8 @@ def refusals(sums: Sums, heavy_mass: float) -> Iterator[Refusal]:
 def warnings(sums: Sums, *, has_learned: bool) -> Iterator[str]:
     """What to know about an estimate; `has_learned`: the policy has learned from the champion's decisions."""
     n, known = sums.total("n"), sums.total("known")
-    if n and effective(sums) < _FEW_EFFECTIVE:
-        yield f"the effective size is only {effective(sums):.0f}: from {_FEW_EFFECTIVE:.0f} on, intervals are reliable"
+    if _FEWEST_EFFECTIVE <= (size := effective(sums)) < _FEW_EFFECTIVE:
+        yield f"the effective size is only {size:.0f}: from {_FEW_EFFECTIVE:.0f} on, intervals are reliable"
     if known < n:
         yield f"{n - known:,.0f} decisions without an outcome were left out"
     own, champions = sums.total("explores"), sums.total("champion_explores")

@@ -6,9 +6,9 @@ from typing import Final
 
 import msgspec
 
-from app.report.plots import Lines, svg
+from app.report.plots import Plot, svg
 
-__all__ = ["Figure", "Grid", "Page", "html"]
+__all__ = ["Figure", "Grid", "Notes", "Page", "html"]
 
 
 class Grid(msgspec.Struct, frozen=True):
@@ -23,8 +23,15 @@ class Grid(msgspec.Struct, frozen=True):
 class Figure(msgspec.Struct, frozen=True):
     """A plot and the sentences that say how to read it."""
 
-    plot: Lines
+    plot: Plot
     notes: str
+
+
+class Notes(msgspec.Struct, frozen=True):
+    """A heading, and sentences below it, each with what it is about."""
+
+    title: str
+    items: Sequence[tuple[str, str]]
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -32,7 +39,7 @@ class Page(msgspec.Struct, frozen=True):
 
     title: str
     lead: str
-    parts: Sequence[Grid | Figure]
+    parts: Sequence[Grid | Figure | Notes]
     details: Sequence[tuple[str, str]]
     foot: str
 
@@ -49,6 +56,8 @@ main { max-width: 52rem; margin: 0 auto; padding: 2.5rem 1.25rem 3rem; }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .5rem; letter-spacing: -.01em; text-wrap: balance; }
 h2 { font-size: 1.1rem; margin: 2.5rem 0 .25rem; }
 p { margin: 0 0 1rem; max-width: 42rem; }
+ul { margin: .5rem 0 1rem; padding-left: 1.2rem; max-width: 42rem; }
+li { margin-bottom: .4rem; }
 .soft, figcaption, footer, summary { color: var(--soft); font-size: .9rem; }
 .scroll { overflow-x: auto; margin: 1.5rem 0 .5rem; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; font-variant-numeric: tabular-nums; }
@@ -102,13 +111,27 @@ def html(page: Page) -> str:
         f'<p class="soft">{escape(page.lead)}</p>',
     ]
     for part in page.parts:
-        lines += _grid(part) if isinstance(part, Grid) else _figure(part)
+        lines += _part(part)
     if page.details:
         lines.append("<h2>Details</h2>")
     for title, text in page.details:
         lines.append(f"<details><summary>{escape(title)}</summary><pre>{escape(text)}</pre></details>")
     lines += [f"<footer>{escape(page.foot)}</footer>", "</main>", "</body>", "</html>"]
     return "\n".join(lines) + "\n"
+
+
+def _part(part: Grid | Figure | Notes) -> Iterable[str]:
+    if isinstance(part, Grid):
+        return _grid(part)
+    return _figure(part) if isinstance(part, Figure) else _notes(part)
+
+
+def _notes(notes: Notes) -> Iterable[str]:
+    yield f"<h2>{escape(notes.title)}</h2>"
+    yield "<ul>"
+    for about, text in notes.items:
+        yield f"<li><strong>{escape(about)}</strong> {escape(text)}</li>"
+    yield "</ul>"
 
 
 def _grid(grid: Grid) -> Iterable[str]:

@@ -6,25 +6,40 @@ vl-convert draws them from Vega-Lite's grammar, without a browser; it is an extr
 import re
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from app.bandit.ridge import Vector
 
-__all__ = ["Line", "Lines", "MissingExtra", "require", "svg"]
+__all__ = ["HUES", "SIZES", "Line", "Lines", "MissingExtra", "Plot", "require", "svg"]
 
 _INK: Final = {"light": "#3b4252", "dark": "#c8cfdb"}
 _GRID: Final = {"light": "#e4e7ec", "dark": "#333a47"}
 # Hues that people with any colour vision can tell apart (Okabe and Ito 2008), darker on white and lighter on black.
-_HUES: Final = {
+HUES: Final = {
     "light": ["#0072b2", "#d55e00", "#008a65", "#b5568c", "#a07800", "#3a9bd6", "#6b7280", "#7c4dcc"],
     "dark": ["#5cb3f0", "#ff8a3d", "#2fc99a", "#e895c4", "#e3bd42", "#9ad4fb", "#a5adba", "#b79bff"],
 }
-_SIZES: Final = {"wide": (760, 300), "narrow": (330, 250)}
+SIZES: Final = {"wide": (760, 300), "narrow": (330, 250)}
 _FONT: Final = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif"
 # Standard errors to either side of a line.
 _BAND: Final = 2.0
+
+
+class Plot(Protocol):
+    """What can be drawn: `spec` says how in Vega-Lite's grammar, but for what all plots share."""
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def x(self) -> str: ...
+
+    @property
+    def y(self) -> str: ...
+
+    def spec(self, theme: str, width: str) -> dict[str, Any]: ...
 
 
 class MissingExtra(Exception):
@@ -40,7 +55,10 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class Lines(msgspec.Struct, frozen=True):
-    """A plot of lines over `at` (n). `ceiling` is the greatest value that makes sense, if there is one."""
+    """A plot of lines over `at` (n), which have gaps where the mean is nan.
+
+    `ceiling` is the greatest value that makes sense, if there is one.
+    """
 
     title: str
     x: str
@@ -48,6 +66,9 @@ class Lines(msgspec.Struct, frozen=True):
     at: Sequence[int]
     lines: Sequence[Line]
     ceiling: float | None = None
+
+    def spec(self, theme: str, width: str) -> dict[str, Any]:
+        return _spec(self, theme, width)
 
 
 def require() -> None:
@@ -59,14 +80,14 @@ def require() -> None:
         )
 
 
-def svg(plot: Lines) -> dict[tuple[str, str], str]:
+def svg(plot: Plot) -> dict[tuple[str, str], str]:
     """The plot by theme (light, dark) and width (wide, narrow)."""
     import vl_convert  # noqa: PLC0415  # an extra
 
     found = {}
-    for theme in _HUES:
-        for width in _SIZES:
-            drawn = vl_convert.vegalite_to_svg(_spec(plot, theme, width))
+    for theme in HUES:
+        for width in SIZES:
+            drawn = vl_convert.vegalite_to_svg({**_shared(theme, width), **plot.spec(theme, width)})
             # Sized by the page; and ids are unique in a page that has several plots.
             sized = re.sub(r'<svg([^>]*?) width="[\d.]+" height="[\d.]+"', r"<svg\1", drawn, count=1)
             found[theme, width] = re.sub(r'(id="|url\(#)', rf"\g<1>{plot.y.replace(' ', '-')}-{theme}-{width}-", sized)
@@ -75,7 +96,7 @@ def svg(plot: Lines) -> dict[tuple[str, str], str]:
 
 def _spec(plot: Lines, theme: str, width: str) -> dict[str, Any]:
     names = [line.name for line in plot.lines]
-    hues = [_HUES[theme][place % len(_HUES[theme])] for place in range(len(names))]
+    hues = [HUES[theme][place % len(HUES[theme])] for place in range(len(names))]
     x = {"field": "x", "type": "quantitative", "title": plot.x, "scale": {"nice": False, "domainMin": 0}}
     x["axis"] = {"grid": False, "tickCount": 8 if width == "wide" else 4, "labelFlush": True}
     legend = {"orient": "top", "title": None, "columns": 4 if width == "wide" else 2, "symbolType": "stroke"}
@@ -93,16 +114,21 @@ def _spec(plot: Lines, theme: str, width: str) -> dict[str, Any]:
         "mark": {"type": "line", "strokeWidth": 2.25, "clip": True},
         "encoding": {"y": y},
     }
-    columns, height = _SIZES[width]
+    return {
+        "data": {"values": _points(plot)},
+        "encoding": {"x": x, "color": {**color, "legend": legend}},
+        "layer": [band, line],
+    }
+
+
+def _shared(theme: str, width: str) -> dict[str, Any]:
+    columns, height = SIZES[width]
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
         "width": columns,
         "height": height,
         "autosize": {"type": "fit", "contains": "padding"},
         "background": None,
-        "data": {"values": _points(plot)},
-        "encoding": {"x": x, "color": {**color, "legend": legend}},
-        "layer": [band, line],
         "config": _config(theme),
     }
 
@@ -111,6 +137,8 @@ def _points(plot: Lines) -> list[dict[str, object]]:
     points = []
     for line in plot.lines:
         for x, mean, error in zip(plot.at, line.mean.tolist(), line.error.tolist(), strict=True):
+            if mean != mean:  # noqa: PLR0124  # nan
+                continue
             known = error == error  # noqa: PLR0124  # not nan, which JSON has no word for
             low, high = (mean - _BAND * error, mean + _BAND * error) if known else (None, None)
             points.append({"of": line.name, "x": x, "y": mean, "low": low, "high": high})

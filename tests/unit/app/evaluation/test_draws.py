@@ -69,6 +69,17 @@ def test_many_positions() -> None:
     assert by_position(wrong).p < 1e-9
 
 
+def test_what_does_not_count_is_not_compared() -> None:
+    """Draws whose window is open, or that nobody was shown, may be as they like."""
+    log = made()
+    wrong = log.by_policy["champion"].reshape(-1, 4)[:, 0] > 0.5
+    chosen = np.where(wrong, 3, log.chosen)
+    for found in (made(chosen=chosen, matured=~wrong), made(chosen=chosen, shown=~wrong)):
+        assert by_position(found).p > 1e-6
+        assert likeliest(found).p > 1e-6
+    assert by_position(made(chosen=chosen)).p < 1e-9
+
+
 def test_nothing_varies() -> None:
     """Where every choice was certain there is nothing to compare."""
     certain = np.tile([1.0, 0.0], (50, 1))

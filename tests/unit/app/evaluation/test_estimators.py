@@ -64,7 +64,7 @@ def test_without_clusters_it_is_vowpal_wabbits() -> None:
 def test_few_users_are_judged_by_time() -> None:
     """With fewer than 20 users, blocks of hours are the unit: one hour each, until there are more than enough."""
     user = np.arange(4_000, dtype=np.uint64) % np.uint64(19)
-    for hours, count in ((50, 25), (30, 30), (25, 25), (8, 19), (1_000, 100)):
+    for hours, count in ((50, 25), (30, 30), (25, 25), (8, 19), (19, 19), (1_000, 100)):
         log = made(hour=np.arange(4_000) * hours // 4_000, user=user)
         by = clusters(sums_of(log, "challenger"))
         assert (by.kind, by.count) == ("hours" if count != 19 else "user", count)

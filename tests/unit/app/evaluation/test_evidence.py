@@ -107,7 +107,13 @@ def test_a_log_that_is_wrong_is_refused_for_all() -> None:
         assert policy.snips is policy.ips is policy.dr is None
         assert policy.draws_p < 1e-6
         assert policy.ess > 0.0
-    assert of_sums(made(drawn_from=wrong)).is_empty
+    for each in (found, of_sums(made(drawn_from=wrong))):
+        assert each.is_empty
+        gate = each.policies["challenger"].gate
+        assert gate is not None
+        assert (gate.low, gate.high, gate.needed, gate.n) == (-1.0, 1.0, None, 4_000)
+        assert gate.refused == each.policies["challenger"].refused[0].why
+        assert each.policies["challenger"].gates is None
 
 
 def test_what_intervals_are_made_of_is_said() -> None:
@@ -150,6 +156,11 @@ def test_challengers_share_the_gate() -> None:
     assert second is not None
     assert second.low < first.low < first.high < second.high
     assert second == two.policies["other"].gate
+    summed = of_sums(made(by_policy=more)).policies["other"].gate
+    assert summed is not None
+    assert summed.low == pytest.approx(second.low, rel=1e-9)
+    # A baseline that explores less than the champion has learned nothing from it, so nothing is said.
+    assert one.baselines["first"].warnings == []
 
 
 def test_an_empty_log() -> None:

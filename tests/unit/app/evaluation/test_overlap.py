@@ -13,12 +13,13 @@ from app.evaluation.overlap import (
     effective,
     heavy,
     heavy_exactly,
+    masses,
     mean_weight_z,
     refusals,
     warnings,
 )
 from app.evaluation.sums import Sums, reduced
-from tests.unit.app.evaluation.logs import facts, few, logged, made
+from tests.unit.app.evaluation.logs import draw, facts, few, greedy, logged, made
 
 SOUND = Draws(1.0, 0)
 
@@ -75,6 +76,11 @@ def test_support() -> None:
     assert "floor" in found.help
     e[7] = c[7]
     assert rules(logged(c, {"champion": c, "challenger": e}, log.chosen, np.ones(2_000), np.arange(2_000) % 50)) == []
+    # What is missing from the weights is known, so it is no second sign.
+    e[:] = [0.25, 0.25, 0.5]
+    log = logged(c, {"champion": c, "challenger": e}, log.chosen, np.ones(2_000), np.arange(2_000) % 50)
+    assert rules(log) == ["support"]
+    assert mean_weight_z(sums_of(log)) == 0.0
 
 
 def test_effective_size() -> None:
@@ -86,6 +92,7 @@ def test_effective_size() -> None:
     said = list(warnings(sums_of(one_sided(1_990, 0.1)), has_learned=False))
     assert said == ["the effective size is only 199: from 200 on, intervals are reliable"]
     assert list(warnings(sums_of(one_sided(2_000, 0.1)), has_learned=False)) == []
+    assert list(warnings(sums_of(one_sided(990, 0.1)), has_learned=False)) == []
 
 
 def test_luck_makes_no_effective_size() -> None:
@@ -121,6 +128,17 @@ def test_dominance() -> None:
     assert rules(rarely(4_000, 0.01)) == []
 
 
+def test_masses() -> None:
+    """The policy's mass by weight, which adds up to 1: here weights are 1/7, 1 and 7."""
+    log = made()
+    found = masses(sums_of(log))
+    assert len(found) == 17
+    assert sum(found) == pytest.approx(1.0)
+    assert found[0] + found[2] == pytest.approx(1.0)
+    assert found[2] == pytest.approx(sums_of(log).total("over_4") / 4_000)
+    assert masses(sums_of(few(matured=np.zeros(20, bool)), "e")) == [0.0] * 17
+
+
 def test_dominance_by_sums() -> None:
     """They know the mass over powers of two alone, so the next lower one than n/50 is taken."""
     log = rarely(5_000, 0.02)
@@ -153,6 +171,11 @@ def test_mean_weight() -> None:
     assert mean_weight_z(sums_of(broken)) > 4.0
     assert "instead of 4,000" in found.why
     assert mean_weight_z(sums_of(log, "champion")) == 0.0
+    # The second of two is drawn more often than it should be, by so many thirtieths of a standard deviation.
+    for more, expected in ((119, []), (121, ["mean weight"])):
+        n = 9_000
+        drawn = (np.arange(n) < n / 2 + more * np.sqrt(n) / 60).astype(int)
+        assert rules(one_sided(n, 0.5, drawn=drawn)) == expected
     assert max(abs(mean_weight_z(sums_of(made(1_000, seed=seed)))) for seed in range(30)) < 4.0
 
 
@@ -203,6 +226,16 @@ def test_missing_outcomes() -> None:
     evenly = one_sided(4_000, 0.5, drawn=drawn, reward=lambda chosen: silent(chosen, 0.45))
     assert refused(evenly) == []
     assert "decisions without an outcome were left out" in next(warnings(sums_of(evenly), has_learned=False))
+    # Draws, effective size and mean weight are those of all decisions.
+    assert effective(sums_of(evenly)) > 1_900.0
+    # The answers may also depend on what the policy prefers, whatever is likely.
+    even = np.full((4_000, 4), 0.25)
+    e = greedy(chance.normal(size=(4_000, 4)), 0.2)
+    drawn = draw(even, chance)
+    reward = silent(drawn, np.where(e[np.arange(4_000), drawn] > 0.5, 0.6, 0.9))
+    log = logged(even, {"champion": even, "challenger": e}, drawn, reward, np.arange(4_000))
+    assert rules(log) == ["missing outcomes"]
+    assert rules(log, "champion") == []
     # Where nothing was left to chance, nothing can depend on it.
     certain = np.tile([1.0, 0.0], (500, 1))
     silence = np.where(np.arange(500) % 2, 1.0, np.nan)

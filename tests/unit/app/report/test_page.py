@@ -5,12 +5,20 @@ from html.parser import HTMLParser
 
 import numpy as np
 
-from app.report.page import Figure, Grid, Page, html
+from app.report.page import Figure, Grid, Notes, Page, html
 from app.report.plots import Line, Lines
 
 PLOT = Lines("Share <1>", "decision", "share", [1, 2], [Line("p", np.array([0.1, 0.5]), np.array([0.1, 0.1]))])
 GRID = Grid(["policy", "reward <r>"], [["<b>", "0.5 ± 0.1"], ["random", "0"]], "notes & more", frozenset({1}))
-TEXT = html(Page("A & B", "lead <i>", [GRID, Figure(PLOT, "how to read it")], [("columns", "1, <hour>")], "foot"))
+TEXT = html(
+    Page(
+        "A & B",
+        "lead <i>",
+        [GRID, Figure(PLOT, "how to read it"), Notes("Said <2>", [("<u>", "a & b")])],
+        [("columns", "1, <hour>")],
+        "foot",
+    )
+)
 _VOID = frozenset({"meta", "br", "hr"})
 
 
@@ -67,6 +75,8 @@ def test_what_it_is_given_is_text() -> None:
         "notes &amp; more",
         "1, &lt;hour&gt;",
         "Share &lt;1&gt;",
+        "<h2>Said &lt;2&gt;</h2>",
+        "<li><strong>&lt;u&gt;</strong> a &amp; b</li>",
     ):
         assert shown in TEXT
     assert "<b>" not in TEXT

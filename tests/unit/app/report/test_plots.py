@@ -27,11 +27,11 @@ def test_every_variant() -> None:
     assert set(found) == {(theme, width) for theme in ("light", "dark") for width in ("wide", "narrow")}
     for (theme, width), drawn in found.items():
         ET.fromstring(drawn)
-        assert set(plots._HUES[theme][:2]) <= strokes(drawn)
-        assert not strokes(drawn) & set(plots._HUES["dark" if theme == "light" else "light"])
+        assert set(plots.HUES[theme][:2]) <= strokes(drawn)
+        assert not strokes(drawn) & set(plots.HUES["dark" if theme == "light" else "light"])
         assert drawn.count("mark-area") >= 1
         assert {"tips-v3", "a &lt;b&gt; &amp; c"} <= set(re.findall(r"<text[^>]*>([^<]*)</text>", drawn))
-        assert re.search(r'viewBox="0 0 (\d+) ', drawn)[1] == str(plots._SIZES[width][0])  # type: ignore[index]
+        assert re.search(r'viewBox="0 0 (\d+) ', drawn)[1] == str(plots.SIZES[width][0])  # type: ignore[index]
         assert not re.search(r"<svg[^>]* (width|height)=", drawn)
 
 
@@ -41,6 +41,13 @@ def test_bands_need_errors() -> None:
     none = svg(Lines("Share", "x", "y", [10, 20, 30], [FLAT]))["light", "wide"]
     assert (one_band.count(_BAND), none.count(_BAND)) == (1, 0)
     assert (one_band.count(_LINE), none.count(_LINE)) == (2, 1)
+
+
+def test_gaps() -> None:
+    """Nothing is drawn where the mean is not known."""
+    gap = Line("gap", np.array([0.1, np.nan, 0.9]), np.array([0.05, np.nan, np.nan]))
+    points = plots._points(Lines("Share", "x", "y", [10, 20, 30], [gap]))
+    assert [(point["x"], point["y"], point["low"]) for point in points] == [(10, 0.1, 0.0), (30, 0.9, None)]
 
 
 def test_ids_differ_in_a_page() -> None:

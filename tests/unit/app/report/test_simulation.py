@@ -4,6 +4,7 @@ import numpy as np
 
 from app.policies.catalog import catalog
 from app.report.page import Figure
+from app.report.plots import Lines
 from app.report.simulation import page, table
 from app.simulation.outcome import Outcome
 
@@ -46,7 +47,9 @@ def test_the_page() -> None:
     found = page(FOUND, POLICIES, "tasks: 3 users", "python -m app simulate")
     grid, share, regret = found.parts
     assert isinstance(share, Figure)
+    assert isinstance(share.plot, Lines)
     assert isinstance(regret, Figure)
+    assert isinstance(regret.plot, Lines)
     assert grid == table(FOUND, POLICIES)
     assert [line.mean.tolist() for line in share.plot.lines] == [[0.75, 1.0], [0.25, 0.5]]
     assert [line.mean.tolist() for line in regret.plot.lines] == [[0.5, 0.5], [1.5, 2.5]]

@@ -1,0 +1,121 @@
+"""Evidence as a table, as sentences and as a page."""
+
+import re
+
+import numpy as np
+
+from app.evaluation.evidence import Evidence, evidence
+from app.report.evidence import notes, page, table
+from app.report.page import Figure, Grid, Notes, html
+from app.report.plots import Lines
+from tests.unit.app.evaluation.logs import logged, made
+
+HOUR = 490_000  # 2025-11-24 16:00
+LATE = HOUR + np.arange(4_000) * 50 // 4_000
+
+
+def sound() -> Evidence:
+    return evidence(made(hour=LATE), "push")
+
+
+def wrong() -> Evidence:
+    """The log says that it explores less than it did since the hour 30."""
+    c = made().by_policy["champion"].reshape(-1, 4)
+    return evidence(made(hour=LATE, drawn_from=np.where(np.arange(4_000)[:, None] >= 2_400, 0.25, c)), "push")
+
+
+def test_the_table() -> None:
+    """What was served, then each policy with its estimates and how it stands to the champion, then the baselines."""
+    found, made_of = table(sound()), sound()
+    assert [row[0] for row in found.rows] == ["what was served", "champion", "challenger", "uniform", "first"]
+    assert found.faint == {3, 4}
+    assert {len(row) for row in found.rows} == {len(found.header)}
+    assert found.rows[0][1] == found.rows[1][1]
+    challenger = made_of.policies["challenger"]
+    assert challenger.snips is not None
+    assert challenger.gate is not None
+    assert found.rows[2][1].startswith(f"{challenger.snips.estimate:.3f} ± 0.0")
+    assert found.rows[2][4:] == [
+        f"{challenger.ess:,.0f}",
+        f"{challenger.gate.low:+.3f} to {challenger.gate.high:+.3f}",
+        "–",  # noqa: RUF001  # a dash
+    ]
+    assert found.rows[1][5:] == found.rows[3][5:] == ["–", "–"]  # noqa: RUF001  # dashes
+    assert list(notes(made_of)) == []
+
+
+def test_refusals_are_told() -> None:
+    """Why, since when, what would help, and how much more; the table says that there is no estimate."""
+    told = list(notes(wrong()))
+    assert {row[1] for row in table(wrong()).rows[1:]} == {"refused"}
+    assert [about for about, text in told if "(draws)" in text] == ["champion", "challenger", "uniform", "first"]
+    assert re.search(
+        r"^refused \(draws\): what was .* since 2025-11-25 2[0-3]:00 UTC\. What would help: find", told[0][1]
+    )
+
+    small = dict(notes(evidence(made(400, hour=np.arange(400) // 8), "push")))
+    assert re.search(r"worth only [\d.]+ of .*, or more decisions; about \d+ more decisions\.$", small["challenger"])
+
+
+def test_warnings_and_the_gate_are_told() -> None:
+    """Also without an interval, and where too many outcomes are missing."""
+    log = made(reward=np.where(np.arange(4_000) % 50 == 0, np.nan, 1.0))
+    found = evidence(log, "push")
+    assert ("challenger", "no gate: 2.0% of its decisions have no outcome, and silence does not count as one.") in [
+        *notes(found)
+    ]
+    assert ("challenger", "80 decisions without an outcome were left out.") in [*notes(found)]
+    assert table(found).rows[2][5:] == ["–", "–"]  # noqa: RUF001  # dashes
+    alone = evidence(made(user=np.zeros(4_000, np.uint64), hour=np.zeros(4_000, np.int64)), "push")
+    assert "±" not in "".join(table(alone).rows[2])
+    assert ("champion", "There is no interval: it takes 20 users, or as many hours.") in [*notes(alone)]
+
+
+def test_the_page() -> None:
+    """Table, then intervals, the gate, rewards in the course of time, and weights; and it can be drawn."""
+    found = page(sound(), "python -m app evaluate LOG")
+    assert found.lead.startswith(
+        "4,000 decisions of the loop push, of which 4,000 are matured and were shown, 4,000 of"
+    )
+    grid, *figures = found.parts
+    assert isinstance(grid, Grid)
+    plots = [part.plot for part in figures if isinstance(part, Figure)]
+    assert [plot.title for plot in plots] == [
+        "Rewards",
+        "The gate of challenger",
+        "Rewards in the course of time",
+        "Weights",
+    ]
+    gate, rewards = plots[1], plots[2]
+    assert isinstance(gate, Lines)
+    assert isinstance(rewards, Lines)
+    bounds = sound().policies["challenger"].gate
+    assert bounds is not None
+    mean, error = gate.lines[0].mean[-1], gate.lines[0].error[-1]
+    assert (round(mean - 2 * error, 12), round(mean + 2 * error, 12)) == (round(bounds.low, 12), round(bounds.high, 12))
+    assert (gate.at[-1], rewards.at[0], rewards.at[-1]) == (4_000, 0, 48)
+    text = html(found)
+    assert text.count("<svg") == 4 * 4
+    assert "hour 0 is 2025-11-24 17:00 UTC" in text
+
+
+def test_a_page_of_refusals() -> None:
+    """It says what was refused before it shows what is left."""
+    grid, told, *figures = page(wrong(), "x").parts
+    assert isinstance(grid, Grid)
+    assert isinstance(told, Notes)
+    assert {about for about, _ in told.items} == {"champion", "challenger", "uniform", "first"}
+    titles = [part.plot.title for part in figures if isinstance(part, Figure)]
+    assert titles == ["Weights"]
+    assert "<li><strong>champion</strong> refused (draws)" in html(page(wrong(), "x"))
+
+
+def test_a_page_of_nothing() -> None:
+    """An empty log has a table, and says that nothing counts."""
+    none = np.zeros((0, 3))
+    log = logged(none, {"c": none, "e": none}, np.zeros(0, int), np.zeros(0), [])
+    grid, told = page(evidence(log, "push"), "x").parts
+    assert isinstance(grid, Grid)
+    assert grid.rows[0][1] == "–"  # noqa: RUF001  # a dash
+    assert isinstance(told, Notes)
+    assert "nothing" in told.items[0][1]
