@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from litestar import Litestar
 
+from app.decision_log.publish import Publisher
 from app.decisions.settle import Settler
 from app.events.consumers import Consumers
 from app.http.access import Access
@@ -44,6 +45,8 @@ _LOOKS: Final = 120
 # Between two rounds of settling, from half to one and a half of it: replicas do not all come at once.
 _SETTLE_SECONDS: Final = 30.0
 _SETTLE_USERS: Final = 100
+# For lines of the log that this process has written and not published yet.
+_PUBLISH_SECONDS: Final = 3.0
 _WEIGH_SECONDS: Final = 15.0
 _jitter: Final = random.Random()  # noqa: S311  # jitter, not a secret
 
@@ -84,13 +87,25 @@ class SharedState(NamedTuple):
                 await self.serving.changed.wait()
 
 
+class Background(NamedTuple):
+    """What works beside the requests."""
+
+    shared: SharedState
+    settler: Settler
+    publisher: Publisher | None
+
+    def publishing(self) -> list[asyncio.Task[None]]:
+        """The task that publishes the log, if there is one."""
+        return [] if self.publisher is None else [asyncio.create_task(self.publisher.run())]
+
+
 class Parts(NamedTuple):
     """The parts that start and stop with the process."""
 
     settings: Settings
     servers: Servers
     store: Store
-    shared: SharedState
+    background: Background
     access: Access
     serving: Serving
     consumers: Consumers
@@ -98,7 +113,6 @@ class Parts(NamedTuple):
     draining: Draining
     metrics: Metrics
     tracing: "Tracing | None"
-    settler: Settler
 
     @asynccontextmanager
     async def lifespan(self, _: Litestar) -> AsyncIterator[None]:
@@ -111,8 +125,9 @@ class Parts(NamedTuple):
             asyncio.create_task(_advise(self.servers, self.settings)),
             asyncio.create_task(self.metrics.keep_settled()),
             asyncio.create_task(_note_index(self.store)),
-            asyncio.create_task(self.shared.keep()),
-            asyncio.create_task(_settle(self.settler)),
+            asyncio.create_task(self.background.shared.keep()),
+            asyncio.create_task(_settle(self.background.settler)),
+            *self.background.publishing(),
             asyncio.create_task(_weigh(self.servers, self.settings, self.metrics)),
         ]
         # What exists at the start stays: the garbage collector need not visit it again and again.
@@ -126,6 +141,8 @@ class Parts(NamedTuple):
             await _end(background)
             await self.consumers.stop(self.draining.seconds_left())
             await self.chat.aclose()
+            if self.background.publisher is not None:
+                await self.background.publisher.stop(_PUBLISH_SECONDS)
             await self.store.close()
             if self.tracing:
                 await self.tracing.close()

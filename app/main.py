@@ -50,6 +50,7 @@ from app.observe.metrics import Metrics
 from app.observe.otel import names_service, wants_traces
 from app.policies.plan import Plans
 from app.precedence import Precedence
+from app.publishing import is_logged, log_health, made_publisher
 from app.serving import Serving
 from app.settings import Settings, SettingsError
 from app.tips import prompts
@@ -62,7 +63,7 @@ from state.update.idle import Idle
 
 if TYPE_CHECKING:
     from app.observe.tracing import Tracing
-from app.lifespan import Parts, SharedState, wait_replicas_of
+from app.lifespan import Background, Parts, SharedState, wait_replicas_of
 
 __all__ = ["create_app", "from_environment"]
 
@@ -99,7 +100,8 @@ def create_app(
     trace = tracing.event if tracing else untraced
     consumers = Consumers(settings, Uses(Sync(store), outcomes.tell), store.ping, observer=metrics, trace=trace)
     metrics.watch(consumers.health)
-    users = Users(store, models, rows, priors)
+    publisher = made_publisher(settings, store, metrics)
+    users = Users(store, models, rows, priors, logs=rules.logs)
     draining = Draining(settings.drain_seconds, settings.shutdown_seconds)
     routes: list[HTTPRouteHandler] = [
         *classic_routes(
@@ -119,12 +121,12 @@ def create_app(
         *loop_routes(rules.plans),
         *user_routes(users),
         *generate_routes(chat, versions, settings.max_body_bytes, precedence, metrics),
-        *health_routes(store, consumers.health, draining, __version__),
+        *health_routes(store, consumers.health, log_health(publisher), draining, __version__),
         *metrics_routes(metrics, settings.metrics_key),
     ]
     shared = SharedState(rows, models, priors, clock)
-    settler = Settler(rules, store)
-    parts = Parts(settings, servers, store, shared, access, rows, consumers, chat, draining, metrics, tracing, settler)
+    background = Background(shared, Settler(rules, store), publisher)
+    parts = Parts(settings, servers, store, background, access, rows, consumers, chat, draining, metrics, tracing)
     guards = [] if access.is_open else [access.guard]
     routes += schema_routes(routes)
     app = Litestar(
@@ -184,7 +186,8 @@ def _store(settings: Settings, servers: Servers, metrics: Metrics, tracing: "Tra
 
 def _rules(settings: Settings, rows: Serving, models: Models, priors: Priors, metrics: Metrics) -> Rules:
     plans = Plans(lambda: rows.catalog)
-    return Rules(models, priors, rows, plans, settings.decision_grace_seconds * 1_000, metrics)
+    grace = settings.decision_grace_seconds * 1_000
+    return Rules(models, priors, rows, plans, grace, metrics, logs=is_logged(settings))
 
 
 def _chat(

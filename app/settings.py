@@ -139,6 +139,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 0
 
+    decision_log: Annotated[
+        str, says("where the log of decisions is kept: file:///directory, nats for a stream in JetStream, or nothing")
+    ] = ""
+    decision_log_backlog: Annotated[
+        int,
+        Meta(
+            ge=1_048_576,
+            le=1_099_511_627_776,
+            description="bytes of the log that may wait in Redis while it cannot be published; beyond, the oldest go",
+        ),
+    ] = 268_435_456
+    decision_log_days: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=36_500,
+            description="days for which files of the log, or a stream made by the service, are kept; 0: forever",
+        ),
+    ] = 0
+
     max_body_bytes: Annotated[
         int, Meta(ge=1_024, le=268_435_456, description="largest request body; a larger one is answered 413")
     ] = 2_097_152

@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import compress
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from state import keys
 from state.errors import ConflictError
@@ -14,15 +14,52 @@ from state.redis.failure import TROUBLE, Outage, pause_or_give_up
 from state.redis.scan import scan
 from state.redis.servers import Servers, borrow
 from state.update import index
+from state.update.changes import (
+    MOMENT,
+    Backlog,
+    Change,
+    Emit,
+    Hash,
+    Moment,
+    Read,
+    Remove,
+    Schedule,
+    Score,
+    Step,
+    Values,
+    Watched,
+    Write,
+)
+from state.values.decision import SHARED
 
-__all__ = ["Eraser"]
+__all__ = ["Eraser", "Last", "removal"]
 
 T = TypeVar("T")
+# Makes the last line of a user from the SHARED fields and Redis's clock (ms), if there is to be one.
+Last = Callable[[Sequence[bytes | None], int], bytes | None]
 # Lost races before it is given up. Rewards with a key come one after the other, each slower than an attempt.
 _TRIES: Final = 100
 _PAUSE: Final = 0.02
 # Seconds for which replicas of a version without indexes may still run beside the first with them.
 _ROLLOUT: Final = 86_400
+
+
+def removal(
+    user_id: str, names: Sequence[str], due: str, outbox: str, last: Last | None
+) -> tuple[tuple[Read, ...], Step[None]]:
+    """What to read, and the step that removes the keys `names` of a user, who is `due` no more."""
+    user, shared = user_id.encode(), Hash(keys.shared(user_id), SHARED)
+    removed: tuple[Write, ...] = (*(Remove(key) for key in names), Schedule(due, {user: None}))
+    reads: tuple[Read, ...] = (*(Watched(key) for key in names), Score(due, user))
+    if last is None:
+        return reads, lambda _: Change(None, removed)
+
+    def step(values: Values) -> Change[None]:
+        seconds, micros = values[MOMENT]
+        line = last(values[shared.key], int(seconds) * 1_000 + int(micros) // 1_000)
+        return Change(None, removed if line is None else (Emit(outbox, "", line), *removed))
+
+    return (*reads, shared, Moment(), Backlog(outbox)), step
 
 
 class Eraser:
@@ -43,7 +80,9 @@ class Eraser:
         """Note in Redis, unless it is noted already, that from now on idempotency keys are in their user's index."""
         await self._retry(self._seconds_indexed)
 
-    async def erase(self, user_id: str, fixed: Sequence[str], *, thorough: bool = False) -> list[str]:
+    async def erase(
+        self, user_id: str, fixed: Sequence[str], *, thorough: bool = False, last: Last | None = None
+    ) -> list[str]:
         """Remove the `fixed` keys of a user and all idempotency keys; the sorted names of those that existed.
 
         As long as there may be idempotency keys of a version without indexes, or with `thorough`, all keys on the
@@ -53,22 +92,22 @@ class Eraser:
             strays: list[str] = []
             if thorough or not await self._all_indexed():
                 strays = await self._retry(lambda: self._search(user_id))
-            return await self._remove(user_id, [*fixed, *strays])
+            return await self._remove(user_id, [*fixed, *strays], last)
 
-    async def _remove(self, user_id: str, names: Sequence[str]) -> list[str]:
+    async def _remove(self, user_id: str, names: Sequence[str], last: Last | None) -> list[str]:
         """Remove `names` and all markers in the index; what is written meanwhile is removed too, or counts as later.
 
         Only markers have names that must be read first, hence the WATCH.
         """
         removed: set[str] = set()
         for _ in range(_TRIES):
-            done = await self._retry(lambda: self._attempt(user_id, names, removed))
+            done = await self._retry(lambda: self._attempt(user_id, names, removed, last))
             if done:
                 return sorted(removed)
             await asyncio.sleep(self._random.uniform(0, _PAUSE))
         raise ConflictError("too many others change this user at once")
 
-    async def _attempt(self, user_id: str, names: Sequence[str], removed: set[str]) -> bool:
+    async def _attempt(self, user_id: str, names: Sequence[str], removed: set[str], last: Last | None) -> bool:
         """False if an idempotency key was added first and nothing was removed.
 
         Adds the names of what was removed to `removed`, or if the reply is lost, of what existed before.
@@ -76,14 +115,21 @@ class Eraser:
         own = keys.index(user_id)
         async with borrow(self._servers.connection(own), self._timeout) as connection:
             # The draft never exists: so a cluster that is moving the slot, or has moved it, answers with an error.
-            watch: list[Command] = [("WATCH", own, keys.draft(user_id)), ("ZRANGE", own, 0, -1)]
+            shared = keys.shared(user_id)
+            watched = (own, keys.draft(user_id), *([shared] if last else []))
+            watch: list[Command] = [("WATCH", *watched), ("ZRANGE", own, 0, -1)]
+            told: list[Command] = [("HMGET", shared, *SHARED), ("TIME",)] if last else []
             looks: list[Command] = [("EXISTS", name) for name in names]
-            [_, members, *there] = await exchange_or_raise(connection, [*watch, *looks], self._timeout)
+            replies = await exchange_or_raise(connection, [*watch, *told, *looks], self._timeout)
+            members, there = replies[1], replies[len(watch) + len(told) :]
             markers = [keys.of(user_id, kind) for kind in index.kinds(members)] if isinstance(members, list) else []
             every = list(dict.fromkeys([*names, *markers, own, keys.of(user_id, keys.SEEN)]))
             # Decisions watch a key of these, so one that is being made starts over and adds to the index again.
             index_of_due: Command = ("ZREM", keys.due(None if self._servers.spans_users else user_id), user_id)
-            commands: list[Command] = [("MULTI",), *(("DEL", name) for name in every), index_of_due, ("EXEC",)]
+            commands: list[Command] = [("MULTI",), *(("DEL", name) for name in every), index_of_due]
+            if last:
+                commands += self._last(user_id, last, *replies[len(watch) : len(watch) + len(told)])
+            commands.append(("EXEC",))
             try:
                 deleted = (await exchange_or_raise(connection, commands, self._timeout))[-1]
             except TROUBLE:
@@ -91,8 +137,16 @@ class Eraser:
                 raise
         if deleted is None:
             return False
-        removed.update(compress(every, deleted[:-1]))
+        removed.update(compress(every, deleted))
         return True
+
+    def _last(self, user_id: str, last: Last, shared: Any, clock: Sequence[bytes]) -> list[Command]:
+        """The command that adds the user's last line to the log."""
+        seconds, micros = clock
+        fields = shared if isinstance(shared, list) else [None] * len(SHARED)  # what cannot be read can be removed
+        line = last(fields, int(seconds) * 1_000 + int(micros) // 1_000)
+        outbox = keys.outbox(None if self._servers.spans_users else user_id)
+        return [] if line is None else [("XADD", outbox, "*", "g", "", "l", line)]
 
     async def _retry(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """The result of `attempt`, tried again until the time of one request has passed since the first failure."""

@@ -9,6 +9,7 @@ import asyncio
 import secrets
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from contextvars import Context
 from typing import Any, Final, TypeVar
 
@@ -16,7 +17,7 @@ from redis.exceptions import ResponseError
 
 from state import keys
 from state.asking import Asker
-from state.erasure import Eraser
+from state.erasure import Eraser, Last, removal
 from state.errors import CorruptState, StoreUnavailable
 from state.redis.exchange import Command, exchange, raise_for
 from state.redis.failure import TROUBLE, Outage, reason
@@ -24,7 +25,7 @@ from state.redis.servers import Servers
 from state.shared import Shared
 from state.slots.due import Due
 from state.slots.outbox import Outbox
-from state.update.changes import Change, Once, Read, Remove, Schedule, Score, Step, Watched
+from state.update.changes import Once, Read, Step
 from state.update.idle import Idle
 from state.update.operation import Emitted, Flush, Operation, fail
 from state.update.transaction import RESERVE, Lane, Transactions
@@ -43,9 +44,9 @@ class Store:
     """The shared state behind `servers`.
 
     `timeout` (seconds) limits every call. `wait_replicas` Redis replicas must have a write before it is acknowledged;
-    None is 1 where a replica may become the master, and else 0. `observe` gets every flush, and `emitted` what it added
-    to streams. `idle` says when users expire who do not return. All methods raise StoreUnavailable when Redis fails,
-    ConflictError when other writers always came first, and CorruptState for a key that holds something else.
+    None is 1 where a replica may become the master, and else 0. `observe` gets every flush.
+    `idle` says when users expire who do not return. All methods raise StoreUnavailable when Redis fails, ConflictError
+    when other writers always came first, and CorruptState for a key that holds something else.
     """
 
     def __init__(
@@ -57,7 +58,6 @@ class Store:
         marker_seconds: int,
         wait_replicas: int | None = 0,
         observe: Callable[[Flush], None] = lambda _: None,
-        emitted: Callable[[list[Emitted]], None] = lambda _: None,
         idle: Idle | None = None,
     ) -> None:
         self.idle = idle or Idle()
@@ -73,7 +73,6 @@ class Store:
             wait_replicas=wait_replicas,
             observe=observe,
             outage=self._outage,
-            emitted=emitted,
             idle=self.idle,
         )
         self._eraser = Eraser(servers, timeout=timeout, marker_seconds=marker_seconds, outage=self._outage)
@@ -108,23 +107,32 @@ class Store:
         result: T = await self._submit(operation)
         return result
 
-    async def wipe(self, user_id: str, wiped: Sequence[str]) -> None:
+    def tell_emitted(self, take: Callable[[list[Emitted]], None]) -> None:
+        """Have `take` get what updates add to streams, unless Redis's reply is lost."""
+        self._transactions.emitted = take
+
+    async def wipe(self, user_id: str, wiped: Sequence[str], last: Last | None = None) -> None:
         """Remove keys of a user in one transaction; updates that run meanwhile start over from nothing.
 
-        Then nothing of the user is due.
+        Then nothing of the user is due. `last` makes the user's last line of the log.
         """
-        due, user = self.due.key(user_id), user_id.encode()
-        removal = Change(None, (*(Remove(key) for key in wiped), Schedule(due, {user: None})))
-        await self.update(user_id, (*(Watched(key) for key in wiped), Score(due, user)), lambda _: removal)
+        due, outbox = self.due.key(user_id), self.outbox.key(user_id)
+        if last is not None:
+            with suppress(CorruptState):  # what cannot be read can still be removed
+                await self.update(user_id, *removal(user_id, wiped, due, outbox, last))
+                return
+        await self.update(user_id, *removal(user_id, wiped, due, outbox, None))
 
-    async def erase(self, user_id: str, fixed: Sequence[str], *, thorough: bool = False) -> list[str]:
+    async def erase(
+        self, user_id: str, fixed: Sequence[str], *, thorough: bool = False, last: Last | None = None
+    ) -> list[str]:
         """Remove every key of a user; the sorted names of those that existed.
 
         `fixed` are the keys with known names; idempotency keys are found by the user's index. With `thorough` all keys
-        are searched too, as always for a while after an upgrade from a version without indexes. Raises ConflictError if
-        rewards with new idempotency keys always come first.
+        are searched too, as always for a while after an upgrade from a version without indexes. `last` makes the user's
+        last line of the log. Raises ConflictError if rewards with new idempotency keys always come first.
         """
-        return await self._eraser.erase(user_id, fixed, thorough=thorough)
+        return await self._eraser.erase(user_id, fixed, thorough=thorough, last=last)
 
     async def note_index(self) -> None:
         """Note in Redis, unless it is noted already, that from now on idempotency keys are in their user's index."""

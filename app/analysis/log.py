@@ -14,11 +14,12 @@ import nats.errors
 from rich.table import Table
 from rich.text import Text
 
+from app.analysis.verify import counts, verified
 from app.catalog_file import read_catalog
 from app.decision_log.files import remove_old
 from app.decision_log.jetstream import Stream
 from app.decision_log.place import PlaceError
-from app.events.client import Connection, servers
+from app.events.client import reach, servers
 from app.log_reading.compact import compact
 from app.log_reading.dsjson import dsjson
 from app.log_reading.joined import Told, joined
@@ -28,7 +29,7 @@ from app.log_reading.pull import pull
 from app.log_reading.reading import read
 from app.messages.decision_ids import parsed
 from app.settings import Settings, SettingsError
-from app.terminal import FAILED, complain, plain, progress_bar, say, wide_console
+from app.terminal import FAILED, PATIENCE, complain, connected, plain, progress_bar, say, wide_console
 
 __all__ = ["add_log"]
 
@@ -40,8 +41,12 @@ environment, as the service has it:
   NATS_JETSTREAM_DOMAIN    the JetStream domain
 
 """
+_REDIS: Final = """\
+environment, as the service has it:
+  REDIS_URL                the Redis with the models
+
+"""
 _DAY: Final = 86_400
-_CONNECT_SECONDS: Final = 10.0
 _LONGEST: Final = 60  # characters of a candidate's features in a table
 
 
@@ -76,6 +81,7 @@ def add_log(commands: "argparse._SubParsersAction[Any]", exit_codes: str, days: 
     exporting.add_argument("--loop", metavar="NAME", help="only this loop")
     explaining = add("explain", _explain, "show what the log has of a decision", "/var/log/oo monday.YW5u")
     explaining.add_argument("id", metavar="ID", help="the decision_id")
+    add("verify", _verify, "compare the models in Redis with those that the log tells", "/var/log/oo", _REDIS)
     add("pull", _pull, "copy the stream from NATS to files of lines", "/var/log/oo", _NATS)
 
 
@@ -141,25 +147,34 @@ async def _pull(arguments: argparse.Namespace, settings: Settings) -> int:
     listed = servers(settings.nats_url)
     if not listed:
         raise SettingsError("NATS_URL: takes the servers whose stream is to be copied")
-    client = Connection()
     try:
-        creds = settings.nats_creds or None
-        connecting = client.connect(listed, user_credentials=creds, allow_reconnect=False, max_reconnect_attempts=1)
-        await asyncio.wait_for(connecting, _CONNECT_SECONDS)
+        client = await reach(listed, settings.nats_creds)
+    except (nats.errors.Error, TimeoutError, OSError):
+        return complain("NATS cannot be reached: is NATS_URL right?")
+    try:
         stream = Stream(client.jetstream(domain=settings.nats_jetstream_domain or None))
         with progress_bar() as progress:
             task = progress.add_task("pull", total=None)
             count, lost = await pull(stream, arguments.directory, lambda lines: progress.advance(task, lines))
-    except (nats.errors.Error, TimeoutError, OSError) as error:
-        if isinstance(error, OSError) and error.filename:
-            raise
-        return complain("NATS cannot be reached: is NATS_URL right?")
     finally:
         await client.close()
     say(f"pulled: {count:,} lines")
     if lost:
         return complain(f"{lost:,} messages were dropped by their age before they were copied: pull more often")
     return 0
+
+
+@_reported
+async def _verify(arguments: argparse.Namespace, settings: Settings) -> int:
+    bad = _Complaints()
+    async with connected(settings) as servers:
+        found = await verified(servers, arguments.directory, bad, PATIENCE)
+    for one in found:
+        if one.what != "agrees":
+            complain(plain(f"{one.user}: {one.what}: {'; '.join(one.why)}"))
+    of = counts(found)
+    say(f"users that agree: {of['agrees']:,}; that differ: {of['differs']:,}; not known: {of['unknown']:,}")
+    return FAILED if bad.count or of["agrees"] < len(found) else 0
 
 
 @_reported

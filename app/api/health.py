@@ -12,7 +12,7 @@ from litestar.handlers import HTTPRouteHandler
 from app.http.draining import Draining
 from app.http.errors import RETRY_SECONDS
 from app.messages.basics import ErrorAnswer, Ok
-from app.messages.health import HealthAnswer, NatsHealth, StoreHealth
+from app.messages.health import HealthAnswer, LogHealth, NatsHealth, StoreHealth
 from state.errors import StoreError
 from state.store import Store
 
@@ -26,9 +26,13 @@ _AGAIN: Final = {"Retry-After": str(RETRY_SECONDS)}
 
 
 def health_routes(
-    store: Store, nats: Callable[[], NatsHealth], draining: Draining, version: str
+    store: Store,
+    nats: Callable[[], NatsHealth],
+    log: Callable[[], LogHealth],
+    draining: Draining,
+    version: str,
 ) -> list[HTTPRouteHandler]:
-    """The three routes. `nats` tells the state of the consumers."""
+    """The three routes. `nats` tells the state of the consumers, `log` that of the log."""
 
     async def ask_store() -> StoreHealth:
         started = time.perf_counter()
@@ -44,7 +48,7 @@ def health_routes(
     @route("/health", http_method=_ASKED)
     async def health() -> Response[HealthAnswer]:
         seen = await ask_store()
-        answer = HealthAnswer(seen.ok, version, draining.begun, seen, nats(), seen.problem or msgspec.UNSET)
+        answer = HealthAnswer(seen.ok, version, draining.begun, seen, nats(), log(), seen.problem or msgspec.UNSET)
         return Response(answer) if seen.ok else Response(answer, status_code=503, headers=_AGAIN)
 
     @route("/health/live", http_method=_ASKED)

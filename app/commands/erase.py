@@ -2,8 +2,11 @@
 
 import argparse
 import sys
+from functools import partial
 
+from app.ledger.telling import last_line
 from app.policies.catalog import SIZES
+from app.publishing import is_logged
 from app.settings import Settings
 from app.terminal import FAILED, INTERRUPTED, PATIENCE, USAGE, complain, connected, say
 from state import keys
@@ -33,7 +36,8 @@ async def erase_user(arguments: argparse.Namespace, settings: Settings) -> int:
         store = Store(servers, timeout=PATIENCE, history_size=1, marker_seconds=life)
         policies = dict.fromkeys((*SIZES, *await store.shared.policies()))
         fixed = [keys.of(arguments.user, kind) for kind in keys.fixed(policies)]
-        removed = await store.erase(arguments.user, fixed, thorough=arguments.thorough)
+        last = partial(last_line, arguments.user, "erased") if is_logged(settings) else None
+        removed = await store.erase(arguments.user, fixed, thorough=arguments.thorough, last=last)
     for key in removed:
         say(key)
     say(f"removed: {len(removed):,} keys")

@@ -6,6 +6,7 @@ from typing import Final
 from app.catalog_file import read_catalog
 from app.decisions.settle import Settler
 from app.ledger.rules import Rules
+from app.publishing import is_logged
 from app.settings import Settings
 from app.terminal import FAILED, PATIENCE, complain, connected, progress_bar, say
 from state.store import Store
@@ -28,7 +29,7 @@ async def settle_users(arguments: argparse.Namespace, settings: Settings) -> int
             idle=Idle(settings.idle_user_days, known.policies),
         )
         store.idle.policies |= dict.fromkeys(await store.shared.policies())
-        rules = Rules.of(store, known, settings.decision_grace_seconds * 1_000)
+        rules = Rules.of(store, known, settings.decision_grace_seconds * 1_000, logs=is_logged(settings))
         settler = Settler(rules, store)
         by, waiting = await settler.waiting()
         with progress_bar() as progress:

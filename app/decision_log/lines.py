@@ -17,6 +17,7 @@ __all__ = [
     "Candidate",
     "Decision",
     "Line",
+    "LongLine",
     "Outcome",
     "Snapshot",
     "State",
@@ -45,6 +46,10 @@ _Print = Annotated[str, Meta(max_length=64)]
 _Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Share = Annotated[float, Meta(ge=0, le=1)]
 _Seed = Annotated[str, Meta(pattern=r"^[0-9]{1,20}\Z")]
+
+
+class LongLine(ValueError):
+    """What happened would make a line that is longer than LONGEST."""
 
 
 class BadLine(ValueError):

@@ -42,6 +42,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         excluded = set(self.excluded)
         return [place for place, each in enumerate(self.candidates) if each.id not in excluded]
 
+    def left_out(self) -> list[int]:
+        """The places of the others."""
+        return [place for place, each in enumerate(self.candidates) if each.id in self.excluded]
+
     def seen(self, place: int) -> Fields:
         """The fields of a candidate, of which its id is one."""
         return {**self.candidates[place].features, "id": self.candidates[place].id}

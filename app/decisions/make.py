@@ -98,6 +98,7 @@ class Maker:
             asked.context,
             [each.features for each in asked.candidates],
             explored=explored,
+            excluded=asked.left_out(),
             versions={policy.id: models.version(policy) for policy in policies},
             priors={policy.id: priors.version(policy) for policy in policies if policy.population},
         )

@@ -1,6 +1,7 @@
 """Users: a user's statistics and history, and how they are reset or erased."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -10,6 +11,7 @@ from app.bandit.ridge import solve
 from app.learning.fit import naming
 from app.learning.models import Models
 from app.learning.priors import Priors
+from app.ledger.telling import last_line
 from state import keys
 from state.store import Store
 from state.values import decision, history
@@ -46,16 +48,19 @@ class Learned(msgspec.Struct, frozen=True):
 
 
 class Users:
-    """The users in `store`, with their `models` under `policies`, which start from `priors`.
+    """The users in `store`, with their `models` under `policies`, which start from `priors`; `logs`: there is a log.
 
     All methods raise the store's errors.
     """
 
-    def __init__(self, store: Store, models: Models, policies: Mapping[str, Policy], priors: Priors) -> None:
+    def __init__(
+        self, store: Store, models: Models, policies: Mapping[str, Policy], priors: Priors, *, logs: bool = False
+    ) -> None:
         self._store = store
         self._models = models
         self._policies = policies
         self._priors = priors
+        self._logs = logs
 
     async def statistics(self, policy_id: str, user_id: str) -> Statistics:
         """What a policy has learned about a user; for a new user, what it starts with."""
@@ -100,7 +105,9 @@ class Users:
         """
         models = [keys.record(user_id, policy_id) for policy_id in await self._all_policies()]
         decisions = [keys.shared(user_id), keys.decisions(user_id), keys.agenda(user_id)]
-        await self._store.wipe(user_id, [*models, keys.history(user_id), *decisions])
+        wiped = [*models, keys.history(user_id), *decisions]
+        last = partial(last_line, user_id, "reset") if self._logs else None
+        await self._store.wipe(user_id, wiped, last)
 
     async def erase(self, user_id: str) -> list[str]:
         """Remove every key of a user, idempotency keys and the last sync too; the sorted names of those that existed.
@@ -108,7 +115,8 @@ class Users:
         A decision or reward that comes meanwhile is removed as a whole, or counts as one that came later.
         """
         kinds = keys.fixed(await self._all_policies())
-        return await self._store.erase(user_id, [keys.of(user_id, kind) for kind in kinds])
+        last = partial(last_line, user_id, "erased") if self._logs else None
+        return await self._store.erase(user_id, [keys.of(user_id, kind) for kind in kinds], last=last)
 
     async def _all_policies(self) -> list[str]:
         """These policies, and those of other replicas or of former files."""

@@ -12,6 +12,7 @@ stream, it happens again after every start. Only the last has been reported, as 
   has https://github.com/nats-io/nats.py/pull/1020.
 """
 
+import asyncio
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -22,11 +23,13 @@ from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
 from app.settings import Secret, SettingsError
 
-__all__ = ["Connection", "servers"]
+__all__ = ["Connection", "reach", "servers"]
 
 # nats-server takes them as part of a subject, nats-py as the blanks between the parts of a line.
 _BLANKS: Final = b"\v\f"
 _CREDENTIALS: Final = (b"BEGIN NATS USER JWT", b"BEGIN USER NKEY SEED")
+# Until a server must have answered.
+_REACH_SECONDS: Final = 5.0
 _NO_BLANKS: Final = bytes.maketrans(_BLANKS, b"??")
 
 
@@ -47,6 +50,23 @@ def _is_address(url: str) -> bool:
     known = url.startswith(("nats://", "tls://")) or "://" not in url
     # In a password, a slash, question mark or hash would cut off the address there.
     return known and bool(parts.hostname) and port != 0 and not (parts.path.strip("/") or parts.query or parts.fragment)
+
+
+async def reach(listed: list[str], creds: str) -> "Connection":
+    """A connection to one of these servers that does not come back by itself once it is lost.
+
+    Raises nats.errors.Error, TimeoutError and OSError.
+    """
+    client = Connection()
+    try:
+        connecting = client.connect(
+            listed, user_credentials=creds or None, allow_reconnect=False, max_reconnect_attempts=1
+        )
+        await asyncio.wait_for(connecting, _REACH_SECONDS)
+    except BaseException:
+        await client.close()
+        raise
+    return client
 
 
 class Connection(Client):

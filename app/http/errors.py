@@ -8,6 +8,7 @@ from typing import Any, Final
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
+from app.decision_log.lines import LongLine
 from app.decisions.errors import BadDecision, Gone, NoLoop, NotKnown, Refused, Unfit
 from app.http.body import ClientGone, TooLarge
 from app.messages.basics import ErrorAnswer
@@ -28,6 +29,7 @@ STATUS: Final[Mapping[type[Exception], int]] = {
     Unfit: 422,
     KeyReused: 422,
     TooLarge: 413,
+    LongLine: 413,
     Gone: 410,
     Refused: 409,
     NoLoop: 404,

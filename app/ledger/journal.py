@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from app.decision_log import lines
-from app.decision_log.lines import Line, Snapshot
+from app.decision_log.lines import LONGEST, Line, LongLine, Snapshot
 from app.ledger.desk import Desk
 from app.ledger.rules import Rules
 from app.ledger.telling import Name, begun
@@ -50,18 +50,22 @@ class Journal(Desk):
     def _begin(self) -> None:
         """Have the log tell which models were there before it. Raises More for those that were not read."""
         models = {policy: keys.record(self._user_id, policy) for policy in self._rules.policies}
-        lacking = [key for key in models.values() if key not in self._values]
-        if lacking:
-            raise More(tuple(Hash(key, record.FIELDS) for key in lacking))
-        there = {}
+        if unread := [key for key in models.values() if key not in self._values]:
+            raise More(tuple(Hash(key, record.FIELDS) for key in unread))
+        there: dict[str, Snapshot] = {}
+        lacking, size = [], 0
         for policy, key in models.items():
             a, b, meta, columns = self._values[key]
             if a is not None and b is not None and meta is not None:
                 own = columns or self._rules.models.fingerprints(self._rules.policies[policy])[0]
-                there[policy] = Snapshot(a, b, meta, own.decode())
+                size += 2 * (len(a) + len(b) + len(meta))  # base64, and something around it
+                if size > LONGEST:
+                    lacking.append(policy)
+                else:
+                    there[policy] = Snapshot(a, b, meta, own.decode())
         self.user = msgspec.structs.replace(self.user, logged=self.user.seq + 1)
-        if there or self.user.seq:
-            self.tell(lambda name: begun(name, there))
+        if there or lacking or self.user.seq:
+            self.tell(lambda name: begun(name, there, lacking))
 
     def _changed(self, *, opened: int = 0, records: int = 0, size: int = 0, seq: int = 0) -> None:
         user = self.user
@@ -79,5 +83,13 @@ class Journal(Desk):
         logged = self.user.logged if self._rules.logs else 0
         self.user = msgspec.structs.replace(self.user, last=self.now, logged=logged)
         outbox = self._rules.models.outbox(self._user_id)
-        told = [Emit(outbox, loop, lines.encode(line)) for loop, line in self._lines]
+        told = [Emit(outbox, loop, _encoded(line)) for loop, line in self._lines]
         return [Fields(self._shared, decision.encode_user(self.user)), *told]
+
+
+def _encoded(line: Line) -> bytes:
+    """The line as bytes. Raises LongLine."""
+    text = lines.encode(line)
+    if len(text) > LONGEST:
+        raise LongLine(f"its line in the log would have {len(text):,} bytes, more than {LONGEST:,}")
+    return text

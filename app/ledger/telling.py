@@ -1,15 +1,20 @@
 """What the log is told of a user: lines made of what a transaction reads and writes. Pure."""
 
+import hashlib
+import secrets
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import msgspec
 
 from app.bandit.context import Context, Fields
-from app.decision_log.lines import Candidate, Decision, Outcome, Snapshot, State, Taught, What, moment
+from app.decision_log.lines import Candidate, Decision, Outcome, Snapshot, State, Taught, What, encode, moment
 from app.messages.decision_ids import decision_id
+from state.errors import CorruptState
+from state.values import decision
 from state.values.decision import Record
 
-__all__ = ["Became", "Name", "base", "begun", "decided", "first_reward", "first_score", "outcome"]
+__all__ = ["Became", "Name", "base", "begun", "decided", "first_reward", "first_score", "last_line", "outcome"]
 
 
 class Name(msgspec.Struct, frozen=True):
@@ -39,6 +44,7 @@ def decided(
     features: Sequence[Fields],
     *,
     explored: bool,
+    excluded: Sequence[int],
     versions: Mapping[str, str],
     priors: Mapping[str, int],
 ) -> Decision:
@@ -70,6 +76,7 @@ def decided(
         deferred=made.status == "deferred",
         explored=explored,
         score=made.score,
+        excluded=list(excluded),
     )
 
 
@@ -99,9 +106,17 @@ def outcome(name: Name, local: str, became: Became, taught: Mapping[str, Taught]
     )
 
 
-def begun(name: Name, models: Mapping[str, Snapshot]) -> State:
-    """That these models were there before the log."""
-    return State(user=name.user, epoch=name.epoch, seq=name.seq, ts=moment(name.at), what="begun", models=dict(models))
+def begun(name: Name, models: Mapping[str, Snapshot], lacking: Sequence[str]) -> State:
+    """That these models were there before the log, and those that are `lacking` since they are too large for a line."""
+    return State(
+        user=name.user,
+        epoch=name.epoch,
+        seq=name.seq,
+        ts=moment(name.at),
+        what="begun",
+        models=dict(models),
+        lacking=list(lacking),
+    )
 
 
 def first_score(name: Name, policy: str, *, explored: bool) -> State:
@@ -130,6 +145,25 @@ def first_reward(name: Name, policy: str, x: dict[str, float], reward: float, ta
         reward=reward,
         taught=taught,
     )
+
+
+def last_line(user_id: str, what: Literal["reset", "erased"], shared: Sequence[bytes | None], now: int) -> bytes | None:
+    """That all of a user is gone, at `now` (ms): the last line of the epoch in the SHARED fields.
+
+    Nothing for a reset of someone of whom nothing was logged. What is erased is named by a hash alone, and in an epoch
+    of its own if there is none: the log may have others.
+    """
+    try:
+        user = decision.decode_user("", list(shared), b"")
+    except CorruptState:
+        user = decision.User(b"")
+    if not user.epoch and what == "reset":
+        return None
+    epoch = user.epoch.decode(errors="replace") or secrets.token_hex(8)
+    line = State(user="", epoch=epoch, seq=user.seq + 1, ts=moment(max(now, user.last)), what=what)
+    if what == "reset":
+        return encode(msgspec.structs.replace(line, user=user_id))
+    return encode(msgspec.structs.replace(line, user_hash=hashlib.sha256(user_id.encode()).hexdigest()))
 
 
 def base(labels: Sequence[str], x: Sequence[float]) -> dict[str, float]:

@@ -6,7 +6,7 @@ import msgspec
 
 from app.messages.basics import Time
 
-__all__ = ["ConsumerHealth", "HealthAnswer", "NatsHealth", "State", "StoreHealth"]
+__all__ = ["ConsumerHealth", "HealthAnswer", "LogHealth", "NatsHealth", "State", "StoreHealth"]
 
 
 State = Literal["connecting", "waiting for stream", "paused", "running"]
@@ -40,6 +40,16 @@ class StoreHealth(msgspec.Struct, frozen=True):
     problem: str | None = None
 
 
+class LogHealth(msgspec.Struct, frozen=True):
+    """The part `log` of `/health`: what keeps the log from being published, and what waits in Redis, of all replicas.
+    The service is healthy whatever it says."""
+
+    enabled: bool
+    problem: str | None = None
+    waiting_lines: int = 0
+    oldest_seconds: float = 0.0
+
+
 class HealthAnswer(msgspec.Struct, frozen=True):
     """The state of the service. `ok` says whether it can serve, and `detail` why not; NATS does not count."""
 
@@ -48,4 +58,5 @@ class HealthAnswer(msgspec.Struct, frozen=True):
     draining: bool
     store: StoreHealth
     nats: NatsHealth
+    log: LogHealth
     detail: str | msgspec.UnsetType = msgspec.UNSET

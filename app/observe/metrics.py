@@ -5,18 +5,17 @@ PROMETHEUS_MULTIPROC_DIR is set before it is imported; a scrape of any process t
 """
 
 import asyncio
-import time
-from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Final
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, ProcessCollector, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 
 from app.messages.events import Happening
 from app.messages.health import NatsHealth
 from app.observe import series
+from app.observe.decision_metrics import DecisionMetrics
 from app.observe.processes import SETTLE_SECONDS, Times, Together, forget_the_dead
 from state.update.operation import Flush
 
@@ -26,7 +25,7 @@ __all__ = ["CONTENT_TYPE", "Metrics"]
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST.partition("; charset=")[0]
 
 
-class Metrics:
+class Metrics(DecisionMetrics):
     """All metrics of a process, in a registry of their own. It implements the observers of the other modules.
 
     `policies` are the ids that decisions are counted under; `epsilons` are the probabilities of those that explore.
@@ -42,7 +41,7 @@ class Metrics:
             ProcessCollector(registry=registry)
         self._nats: Callable[[], NatsHealth] | None = None
         self._count_http(registry)
-        self._count_decisions(registry, policies, epsilons)
+        super().__init__(registry, policies, epsilons)
         self._count_store(registry)
         self._count_events(registry)
         self._count_generations(registry)
@@ -58,34 +57,11 @@ class Metrics:
         self.inside = 0  # the gate counts in these two
         self.most = 0
 
-    def _count_decisions(
-        self, registry: CollectorRegistry, policies: Sequence[str], epsilons: Mapping[str, float]
-    ) -> None:
-        decisions = series.DECISIONS.made(registry)
-        rewards = series.REWARDS.made(registry)
-        replayed = series.REPLAYED.made(registry)
-        epsilon = series.EPSILON.made(registry)
-        self._outcomes = series.DECISION_OUTCOMES.made(registry)
-        self._entered = series.LOOP_DECISIONS.made(registry)
-        self._ended = series.DECISIONS_ENDED.made(registry)
-        self._every_decision = decisions
-        self._lacked = series.LACKED.made(registry)
-        self._lacking: Counts[tuple[str, str]] = Counts()  # since they were settled last
-        # Looked up once, so that counting is one addition. It also creates each series at 0.
-        self._decisions = {policy: _either(decisions, policy) for policy in policies}
-        self._rewards = {
-            policy: [rewards.labels(policy, value) for value in series.REWARD_VALUES] for policy in policies
-        }
-        self._replayed = {policy: replayed.labels(policy) for policy in policies}
-        for policy, value in epsilons.items():
-            epsilon.labels(policy).set(value)
-
     def _count_store(self, registry: CollectorRegistry) -> None:
         self._batch = Times(series.BATCH.made(registry), series.BATCH.bounds)
         self._flush = Times(series.FLUSH.made(registry), series.FLUSH.bounds)
         self._conflicts = series.CONFLICTS.made(registry)
         self._retries = series.RETRIES.made(registry)
-        self._skew = series.CLOCK_SKEW.made(registry)
         self._store_errors = series.STORE_ERRORS.made(registry)
         for error in series.FLUSH_ERRORS:
             self._store_errors.labels(error)
@@ -118,37 +94,6 @@ class Metrics:
     def uncounted(self) -> None:
         """Count a request that the rate limit could not check."""
         self._uncounted.inc()
-
-    def decided(self, policy: str, *, explored: bool) -> None:
-        """Count a decision."""
-        counters = self._decisions.get(policy)
-        if counters is None:  # of a policy file that was read after the start
-            counters = self._decisions[policy] = _either(self._every_decision, policy)
-        counters[explored].inc()
-
-    def entered(self, loop: str) -> None:
-        """Count a decision with an id."""
-        self._entered.labels(loop).inc()
-
-    def ended(self, loop: str, how: str) -> None:
-        """Count a decision that ended without an outcome, or made room."""
-        self._ended.labels(loop, how).inc()
-
-    def clock(self, at: int) -> None:
-        """Note what Redis's clock said (ms) a moment ago."""
-        self._skew.set(at / 1_000 - time.time())
-
-    def lacked(self, loop: str, features: Iterable[str]) -> None:
-        """Count the features that had no value in a decision."""
-        self._lacking.update((loop, feature) for feature in features)
-
-    def became(self, loop: str, outcome: str) -> None:
-        """Count what became of what was told of a decision."""
-        self._outcomes.labels(loop, outcome).inc()
-
-    def rewarded(self, policy: str, reward: float, *, replayed: bool) -> None:
-        """Count a reward (-1..1) that was learned, or replayed."""
-        (self._replayed[policy] if replayed else self._rewards[policy][round((reward + 1) * 2)]).inc()
 
     def flushed(self, flush: Flush) -> None:
         """Count a flush of the store."""
@@ -183,13 +128,6 @@ class Metrics:
         """Create the failures of POST to these routes at 0, or increase() misses the first of each."""
         for route, status in product(routes, (500, 503)):
             self._of("POST", route, status)
-
-    def expect_loops(self, loops: Iterable[str]) -> None:
-        """The same for the decisions of these loops."""
-        for loop in loops:
-            self._entered.labels(loop)
-            for how in series.ENDS:
-                self._ended.labels(loop, how)
 
     def watch(self, nats: Callable[[], NatsHealth]) -> None:
         """Read the consumers' state from `nats` at each scrape."""
@@ -229,15 +167,8 @@ class Metrics:
     def _settle(self) -> None:
         for times in (self._batch, self._flush, *self._routes.values()):
             times.settle()
-        lacking, self._lacking = self._lacking, Counts()
-        for labels, count in lacking.items():
-            self._lacked.labels(*labels).inc(count)
+        self.settle_lacking()
         self._inside.set(self.inside)
         self._most.set(self.most)
         for name, consumer in (self._nats().consumers if self._nats else {}).items():
             self._running.labels(name).set(consumer.state == "running")
-
-
-def _either(decisions: Counter, policy: str) -> tuple[Counter, Counter]:
-    """The counters of a policy's decisions that did not explore, and that did."""
-    return decisions.labels(policy, "false"), decisions.labels(policy, "true")

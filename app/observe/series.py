@@ -29,6 +29,9 @@ __all__ = [
     "HAPPENINGS",
     "INSIDE",
     "LACKED",
+    "LOG_BACKLOG",
+    "LOG_LINES",
+    "LOG_LOST",
     "LOOP_DECISIONS",
     "METHODS",
     "MOST",
@@ -129,6 +132,14 @@ ENDS: Final = ("default", "void", "early", "dropped")
 
 # The rewards that clients send; any other number counts as the nearest of them.
 REWARD_VALUES: Final = ("-1", "-0.5", "0", "0.5", "1")
+
+# The log of decisions
+
+LOG_LINES: Final = Count("oo_log_lines", "Lines of the log that are safe where it is kept")
+LOG_LOST: Final = Count("oo_log_lines_lost", "Lines of the log that were dropped because too many waited in Redis")
+LOG_BACKLOG: Final = Level(
+    "oo_log_backlog_bytes", "The log that waits in Redis to be published: used, and its limit", "mostrecent", ("kind",)
+)
 
 # The store
 

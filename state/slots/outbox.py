@@ -10,20 +10,12 @@ from state.redis.exchange import Command
 from state.redis.failure import Outage
 from state.redis.servers import Servers
 from state.slots.slotted import Slotted
+from state.update.operation import Emitted
 
-__all__ = ["Outbox", "Sent", "Size"]
+__all__ = ["Outbox", "Size"]
 
 # Lines of each part that are read at once.
 _OF_EACH: Final = 256
-
-
-class Sent(msgspec.Struct, frozen=True):
-    """A line: where it waits, the lines it may be published with, and its text."""
-
-    key: str
-    id: bytes
-    group: str
-    line: bytes
 
 
 class Size(msgspec.Struct, frozen=True):
@@ -51,14 +43,14 @@ class Outbox:
         """Redis's clock, in ms."""
         return await self._parts.now()
 
-    async def left(self, by: int) -> AsyncGenerator[list[Sent], None]:
+    async def left(self, by: int) -> AsyncGenerator[list[Emitted], None]:
         """The lines that were written before the moment `by` (ms), oldest of each part first, some at a time."""
         async for replies in self._parts.ask(lambda key: ("XRANGE", key, "-", by - 1, "COUNT", _OF_EACH)):
             for key, entries in replies:
                 if entries:
                     yield [sent for sent in (_sent(key, *entry) for entry in entries) if sent is not None]
 
-    async def remove(self, sent: Iterable[Sent]) -> None:
+    async def remove(self, sent: Iterable[Emitted]) -> None:
         """Remove lines that were published. What is not there any more is no error."""
         by_key: dict[str, list[bytes]] = {}
         for one in sent:
@@ -83,8 +75,8 @@ class Outbox:
         return sum(gone for _, gone in await self._parts.ask_some([key], lambda key: ("XTRIM", key, "MAXLEN", most)))
 
 
-def _sent(key: str, name: bytes, fields: Sequence[Any] | None) -> Sent | None:
+def _sent(key: str, name: bytes, fields: Sequence[Any] | None) -> Emitted | None:
     if not fields:  # removed meanwhile
         return None
     found = dict(zip(fields[::2], fields[1::2], strict=True))
-    return Sent(key, name, found.get(b"g", b"").decode(errors="replace"), found.get(b"l", b""))
+    return Emitted(key, name, found.get(b"g", b"").decode(errors="replace"), found.get(b"l", b""))

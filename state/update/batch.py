@@ -39,7 +39,7 @@ from state.update.changes import (
 )
 from state.update.idle import Idle, present
 from state.update.index import Index
-from state.update.operation import Emitted, Failure, Operation
+from state.update.operation import Emitted, Failure, Operation, fail
 from state.update.pending import Pending
 
 __all__ = ["Batch"]
@@ -164,16 +164,16 @@ class Batch:
 
     def emitted(self, replies: Sequence[Any]) -> list[Emitted]:
         """What was added to streams, by the replies to `apply`'s commands."""
-        return [Emitted(each, reply) for each, reply in zip(self._pending.emitted, replies, strict=False)]
+        told = zip(self._pending.emitted, replies, strict=False)
+        return [Emitted(one.key, name, one.group, one.line) for one, name in told]
 
     def settle(self) -> None:
         """Give every caller its result; callers that no longer wait are skipped."""
         for operation, result in zip(self._operations, self._results, strict=True):
-            if not operation.done.done():
-                if isinstance(result, Failure):
-                    operation.done.set_exception(result.error)
-                else:
-                    operation.done.set_result(result)
+            if isinstance(result, Failure):
+                fail([operation], result.error)
+            elif not operation.done.done():
+                operation.done.set_result(result)
 
     def _step(self, operation: Operation) -> Any:
         if self._odd:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from state.update.changes import Emit, Once, Read, Step
+from state.update.changes import Once, Read, Step
 
 __all__ = ["Emitted", "Failure", "Flush", "Operation", "fail"]
 
@@ -45,10 +45,12 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Emitted(msgspec.Struct, frozen=True):
-    """What was added to a stream, and the id that it got there."""
+    """A line in a stream: the stream's key, its id there, the others it may be published with, and its text."""
 
-    emit: Emit
+    key: str
     id: bytes
+    group: str
+    line: bytes
 
 
 def fail(operations: Sequence[Operation], error: Exception) -> None:

@@ -68,9 +68,8 @@ class Transactions:
     """Applies operations to the state behind `servers`.
 
     `timeout` (seconds) is all the time of an operation. `wait_replicas` Redis replicas must have a write before it is
-    acknowledged; None is 1 where a replica may become the master, and else 0. `observe` gets every flush, `outage` the
-    error that it ended with, and `emitted` what was added to streams, unless Redis's reply was lost. `idle` says when
-    users expire.
+    acknowledged; None is 1 where a replica may become the master, and else 0. `observe` gets every flush, and `outage`
+    the error that it ended with. `idle` says when users expire.
     """
 
     def __init__(
@@ -83,7 +82,6 @@ class Transactions:
         wait_replicas: int | None,
         observe: Callable[[Flush], None],
         outage: Outage,
-        emitted: Callable[[list[Emitted]], None] = lambda _: None,
         idle: Idle | None = None,
     ) -> None:
         self._servers = servers
@@ -92,7 +90,8 @@ class Transactions:
         self._wait_replicas = wait_replicas
         self._observe = observe
         self._outage = outage
-        self._emitted = emitted
+        # Gets what was added to streams, unless the reply that says so is lost.
+        self.emitted: Callable[[list[Emitted]], None] = lambda _: None
         self._random = random.Random()  # noqa: S311  # jitter
 
     async def commit(self, lane: Lane, operations: list[Operation], *, alone: bool = False) -> bool:
@@ -180,7 +179,7 @@ class Transactions:
                         _log.critical("a transaction was applied in part: %s", reply)
                         raise StoreError("a part of the change was refused by Redis")
                 if emitted := batch.emitted(replies[-1]):
-                    self._emitted(emitted)
+                    self.emitted(emitted)
                 await self._replicated(connection, flight, deadline)
         except TROUBLE as error:
             return _Failure(error, in_doubt)

@@ -10,7 +10,7 @@ import pytest
 
 from app.decisions.settle import Settled
 from app.http.api_keys import make_key
-from app.lifespan import Parts, SharedState, wait_replicas_of
+from app.lifespan import Background, Parts, SharedState, wait_replicas_of
 from app.settings import Secret, Settings
 from state.errors import CorruptState, StoreUnavailable
 
@@ -47,6 +47,9 @@ class Part:
 
     def seconds_left(self) -> float:
         return 7.0
+
+    async def run(self) -> None:
+        self.note("publish")
 
     def start(self) -> None:
         self.note("start")
@@ -87,10 +90,14 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
+def background(part: Any) -> Background:
+    return Background(part, part, part)
+
+
 async def run(part: Any, **settings: Any) -> None:
     """Start and stop; the garbage collector's settings are put back."""
     threshold = gc.get_threshold()
-    parts = Parts(Settings(**settings), part, part, part, part, part, part, part, part, part, None, part)
+    parts = Parts(Settings(**settings), part, part, background(part), part, part, part, part, part, part, None)
     try:
         async with parts.lifespan(part):
             for _ in range(5):
@@ -108,7 +115,20 @@ async def test_parts_start_and_stop_in_order(monkeypatch: pytest.MonkeyPatch) ->
     part = Part(failures=1)
     await run(part)
     part.calls.remove("settled")
-    assert part.calls == ["locked?", "sigterm", "start", "index", "keep", "index", "idle", "stop 7", "aclose", "close"]
+    assert part.calls == [
+        "locked?",
+        "sigterm",
+        "start",
+        "index",
+        "keep",
+        "publish",
+        "index",
+        "idle",
+        "stop 7",
+        "aclose",
+        "stop 3",
+        "close",
+    ]
 
 
 @pytest.mark.parametrize("policies", ["", "file"])
@@ -116,7 +136,7 @@ async def test_files_are_read_again_on_hangup(policies: str) -> None:
     """That of the policies if there is one."""
     part: Any = Part()
     threshold = gc.get_threshold()
-    parts = Parts(Settings(policies=policies), part, part, part, part, part, part, part, part, part, None, part)
+    parts = Parts(Settings(policies=policies), part, part, background(part), part, part, part, part, part, part, None)
     async with parts.lifespan(part):
         await asyncio.sleep(0)
         signal.raise_signal(signal.SIGHUP)

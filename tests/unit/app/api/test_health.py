@@ -10,7 +10,7 @@ from litestar import Litestar
 from app.api.health import health_routes
 from app.http.draining import Draining
 from app.http.errors import answer_to
-from app.messages.health import NatsHealth
+from app.messages.health import LogHealth, NatsHealth
 from state.errors import StoreUnavailable
 
 pytestmark = pytest.mark.anyio
@@ -32,7 +32,8 @@ class Store:
 def made() -> tuple[httpx.AsyncClient, Store, Draining]:
     store: Any = Store()
     draining = Draining(0, 1)
-    routes = health_routes(store, lambda: NatsHealth(enabled=False, consumers={}), draining, "1.2")
+    nats, log = NatsHealth(enabled=False, consumers={}), LogHealth(enabled=False)
+    routes = health_routes(store, lambda: nats, lambda: log, draining, "1.2")
     app: Any = Litestar(list(routes), openapi_config=None, exception_handlers={Exception: answer_to})
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here"), store, draining
 
@@ -48,6 +49,7 @@ async def test_all_is_well() -> None:
         "draining": False,
         "store": {"ok": True, "problem": None},
         "nats": {"enabled": False, "consumers": {}},
+        "log": {"enabled": False, "problem": None, "waiting_lines": 0, "oldest_seconds": 0.0},
     }
     for path in ("/health/live", "/health/ready"):
         assert (await client.get(path)).json() == {"ok": True}

@@ -24,7 +24,7 @@ def test_what_became() -> None:
 def test_states() -> None:
     """Each can be read again."""
     for line in (
-        begun(NAME, {"p": Snapshot(b"a", b"b", b"m", "c")}),
+        begun(NAME, {"p": Snapshot(b"a", b"b", b"m", "c")}, ["q"]),
         first_score(NAME, "p", explored=True),
         first_reward(NAME, "p", {"one": 1.0}, 0.5, TAUGHT),
     ):

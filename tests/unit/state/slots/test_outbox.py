@@ -3,7 +3,8 @@
 import pytest
 
 from state.redis.failure import Outage
-from state.slots.outbox import Outbox, Sent, Size
+from state.slots.outbox import Outbox, Size
+from state.update.operation import Emitted
 from tests.unit.state.wire import Wire
 
 pytestmark = pytest.mark.anyio
@@ -21,7 +22,7 @@ async def waiting(*, spans_users: bool = True) -> tuple[Wire, Outbox, dict[str, 
     return wire, outbox, names
 
 
-async def left(outbox: Outbox, by: int) -> list[Sent]:
+async def left(outbox: Outbox, by: int) -> list[Emitted]:
     return [one async for page in outbox.left(by) for one in page]
 
 
@@ -30,7 +31,7 @@ async def test_what_is_left(spans_users: bool) -> None:
     """What was written before a moment, with its place; what is published is removed, and may be removed again."""
     _, outbox, names = await waiting(spans_users=spans_users)
     assert await left(outbox, 5) == []
-    assert await left(outbox, 7) == [Sent(outbox.key("ann"), names["ann 5"], "tips", b"5")]
+    assert await left(outbox, 7) == [Emitted(outbox.key("ann"), names["ann 5"], "tips", b"5")]
     found = await left(outbox, LATER)
     assert sorted(one.line for one in found) == [b"5", b"7", b"9"]
     for _ in range(2):

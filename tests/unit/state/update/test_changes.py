@@ -92,7 +92,7 @@ async def test_every_kind_is_read_and_written() -> None:
         ("ZADD", "t", 7, b"two"),
         ("ZREM", "t", b"one"),
     ]
-    assert batch.emitted([b"5-1", 1, 1]) == [Emitted(Emit("s", "tips", b"{}"), b"5-1")]
+    assert batch.emitted([b"5-1", 1, 1]) == [Emitted("s", b"5-1", "tips", b"{}")]
 
 
 @pytest.mark.parametrize("nested", [False, True])
