@@ -106,11 +106,11 @@ def _outcome_routes(outcomes: Outcomes, max_body_bytes: int, precedence: Precede
             done = await change(decision_id, Told(reward=told.reward, part=told.part, if_n=told.if_n))
             return Answer(_outcome(done), REPLAYED if done.what == "duplicate" else ())
 
-    @post("/decisions/{decision_id:str}/reward", status_code=200, opt=CLIENT)
+    @post("/decisions/{decision_id:str}/reward", status_code=200, opt={**CLIENT, **STRAIGHT})
     async def reward(request: AnyRequest, decision_id: FromPath[str]) -> Answer:
         return await tell(request, decision_id, outcomes.reward)
 
-    @put("/decisions/{decision_id:str}/reward", status_code=200, opt=CLIENT)
+    @put("/decisions/{decision_id:str}/reward", status_code=200, opt={**CLIENT, **STRAIGHT})
     async def correct(request: AnyRequest, decision_id: FromPath[str]) -> Answer:
         return await tell(request, decision_id, outcomes.correct)
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from litestar import Request
 from litestar.connection import ASGIConnection
@@ -17,15 +17,25 @@ __all__ = ["STRAIGHT", "Guard", "Straight"]
 
 Guard = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]
 
-# The `opt` of a route without parameters. Its handler takes only `request`, uses of it only what an `Incoming` has, and
-# returns an `Answer`.
+# The `opt` of a route whose path has at most one parameter: text, as its part before the last. Its handler takes only
+# that and `request`, uses of `request` only what an `Incoming` has, and returns an `Answer`.
 STRAIGHT: Final[Mapping[str, bool]] = {"straight": True}
 
 # Litestar allows some more characters, which are rare, and answers 400 to all others.
 _USUAL_HOST: Final = re.compile(rb"[0-9A-Za-z.:_-]*")
 
 
-_Handle = Callable[[Incoming], Awaitable[Answer]]
+_PARAMETER: Final = re.compile(r"(?P<before>/[a-z/]+)/\{(?P<name>[a-z_]+):str\}/(?P<after>[a-z]+)")
+_Handle = Callable[..., Awaitable[Answer]]
+
+
+class _Found(NamedTuple):
+    """A handler, the template of its path, and its parameter."""
+
+    route: HTTPRouteHandler
+    handle: _Handle
+    template: str
+    parameters: Mapping[str, str]
 
 
 class Straight:
@@ -38,27 +48,45 @@ class Straight:
     def __init__(self, app: ASGIApp, routes: Iterable[HTTPRouteHandler], guards: Sequence[Guard]) -> None:
         self._app = app
         self._guards = guards
-        self._routes: dict[tuple[str, str], tuple[HTTPRouteHandler, _Handle]] = {
-            (method, path): (route, route.fn)
-            for route in routes
-            if route.opt.get("straight")
-            for path in route.paths
-            for method in route.http_methods
-        }
+        self._routes: dict[tuple[str, str], tuple[HTTPRouteHandler, _Handle]] = {}
+        # By method, what is before the parameter, and what is after it: also the parameter's name.
+        self._with_parameter: dict[tuple[str, str, str], tuple[HTTPRouteHandler, _Handle, str]] = {}
+        for route in routes:
+            for path in route.paths if route.opt.get("straight") else ():
+                for method in route.http_methods:
+                    self._add(route, method, path)
+
+    def _add(self, route: HTTPRouteHandler, method: str, path: str) -> None:
+        found = _PARAMETER.fullmatch(path)
+        if found is None:
+            self._routes[method, path] = (route, route.fn)
+        else:
+            self._with_parameter[method, found["before"], found["after"]] = (route, route.fn, found["name"])
+
+    def _find(self, method: str, path: str) -> _Found | None:
+        plain = self._routes.get((method, path))
+        if plain is not None:
+            return _Found(*plain, path, {})
+        head, _, after = path.rpartition("/")
+        before, _, value = head.rpartition("/")
+        found = self._with_parameter.get((method, before, after)) if value else None
+        if found is None:
+            return None
+        route, handle, name = found
+        return _Found(route, handle, f"{before}/{{{name}}}/{after}", {name: value})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         found = None
         if scope["type"] == ScopeType.HTTP and _has_usual_host(scope):
-            found = self._routes.get((scope["method"], scope["path"]))
+            found = self._find(scope["method"], scope["path"])
         if found is None:
             await self._app(scope, receive, send)
             return
-        route, handle = found
-        scope["path_template"] = scope["path"]
+        scope["path_template"] = found.template
         try:
             for guard in self._guards:
-                await guard(ASGIConnection(scope, receive, send), route)
-            answer = await handle(Incoming(scope, receive))
+                await guard(ASGIConnection(scope, receive, send), found.route)
+            answer = await found.handle(Incoming(scope, receive), **found.parameters)
         except Exception as error:  # noqa: BLE001  # as Litestar does
             request = Request[Any, Any, Any](scope, receive, send)
             response = answer_to(request, error).to_asgi_response(app=None, request=request)

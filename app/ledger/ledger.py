@@ -15,6 +15,7 @@ from state import keys
 from state.errors import CorruptState
 from state.update.changes import (
     AGENDA,
+    FEW,
     Agenda,
     Change,
     Drop,
@@ -96,8 +97,12 @@ class Ledger(Journal):
         self._scores[name] = self._next(new)
 
     def _next(self, kept: Record) -> int:
-        """When a decision must be looked at again: when its time is over, or when it may go."""
-        return kept.deadline + (0 if self._waits(kept) else self._rules.grace)
+        """When a decision must be looked at again: when its time is over, or when it may go.
+
+        So those that are open come first, where room is made.
+        """
+        waits = kept.is_open and self.now < kept.deadline
+        return kept.deadline + (0 if waits or self._waits(kept) else self._rules.grace)
 
     def _waits(self, found: Record) -> bool:
         """Whether the end of its window changes a decision."""
@@ -116,8 +121,8 @@ class Ledger(Journal):
         """
         due = [name for name, at in self._agenda() if at <= self.now]
         if due:
-            self.see_all()
-        self.need(due)
+            self._see_all()
+        self._need(due)
         for name in due:
             with self._put_off_if_damaged(name):
                 found = self.record(name.decode())
@@ -142,13 +147,13 @@ class Ledger(Journal):
             self._blobs.pop(name, None)
             self._scores[name] = self.now + LATER_MS
 
-    def see_all(self) -> None:
+    def _see_all(self) -> None:
         """Raise More if only the first decisions were read."""
         found: Next = self._values[keys.agenda(self._user_id)]
         if found.asked < AGENDA and found.end < math.inf:
             raise More((Agenda(keys.agenda(self._user_id), AGENDA),))
 
-    def need(self, names: Sequence[bytes]) -> None:
+    def _need(self, names: Sequence[bytes]) -> None:
         """Raise More for decisions that were not read."""
         lacking = [name for name in names if entry(self._decisions, name) not in self._values]
         if lacking:
@@ -186,9 +191,14 @@ class Ledger(Journal):
         found: Next = self._values[keys.agenda(self._user_id)]
         return found.members
 
-    def first(self) -> list[str]:
-        """The local ids of the decisions that must be looked at next, in order."""
-        return [name.decode() for name, _ in self._agenda()]
+    def first(self, most: int) -> dict[str, Record]:
+        """At most so many of the decisions that must be looked at next, in order. Raises More and CorruptState."""
+        if most > FEW:
+            self._see_all()
+        names = [name for name, _ in self._agenda()][:most]
+        self._need(names)
+        found = {name.decode(): self.record(name.decode()) for name in names}
+        return {local: each for local, each in found.items() if each is not None}
 
     def next_look(self) -> float | None:
         """When the first decision must be looked at (ms), or a moment before; None if there are no decisions."""

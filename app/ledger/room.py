@@ -4,6 +4,8 @@ from typing import Final
 
 from app.ledger.ledger import Ledger
 from app.policies.loop import Loop
+from state.update.changes import AGENDA, FEW
+from state.values.decision import Record
 
 __all__ = ["make_room"]
 
@@ -15,29 +17,35 @@ _BYTES_MAX: Final = 4 * 1024 * 1024
 def make_room(ledger: Ledger, loop: Loop) -> None:
     """End or drop the oldest decisions of a user, as long as there are too many for one more, or too many bytes.
 
-    The oldest that are settled go first, then the oldest open ones end early. Raises More and CorruptState.
+    The oldest open ones end early. Of those that may go, the settled ones go first. Raises More and CorruptState.
     """
-    most = _RECORDS * loop.open_max
-
-    def is_full() -> bool:
-        return ledger.user.records >= most or ledger.user.bytes >= _BYTES_MAX
-
-    if ledger.user.open < loop.open_max and not is_full():
+    if not (_is_crowded(ledger, loop) or _is_full(ledger, loop)):
         return
-    ledger.see_all()
-    names = ledger.first()
-    ledger.need([name.encode() for name in names])
-    found = {local: ledger.record(local) for local in names}
-    kept = {local: each for local, each in found.items() if each is not None}
-    opened = [local for local, each in kept.items() if each.is_open]
-    for local in opened[: max(ledger.user.open - loop.open_max + 1, 0)]:
-        kept[local] = ledger.end(local, kept[local], early=True)
-    # Those that are not open go first, and all of them if they hide the open ones.
-    hides = ledger.user.open >= loop.open_max
-    for local in sorted(kept, key=lambda local: local in opened):
-        if is_full() or hides:
+    for most in (FEW, AGENDA):
+        kept = ledger.first(most)
+        _end(ledger, loop, kept)
+        may_go = not _is_full(ledger, loop) or any(not one.is_open for one in kept.values())
+        if may_go and not _is_crowded(ledger, loop):
+            break  # mostly the first ones are enough, and to read more takes time
+    for local in sorted(kept, key=lambda local: kept[local].is_open):
+        if _is_crowded(ledger, loop) or _is_full(ledger, loop):
             one = kept[local]
             if one.is_open:
                 one = ledger.end(local, one, early=True)
             ledger.ended.append((one.loop, "dropped"))
             ledger.drop(local, one)
+
+
+def _is_crowded(ledger: Ledger, loop: Loop) -> bool:
+    return ledger.user.open >= loop.open_max
+
+
+def _is_full(ledger: Ledger, loop: Loop) -> bool:
+    return ledger.user.records >= _RECORDS * loop.open_max or ledger.user.bytes >= _BYTES_MAX
+
+
+def _end(ledger: Ledger, loop: Loop, kept: dict[str, Record]) -> None:
+    """End the oldest open ones of `kept` until there is room for one more."""
+    for local, one in kept.items():
+        if one.is_open and _is_crowded(ledger, loop):
+            kept[local] = ledger.end(local, one, early=True)

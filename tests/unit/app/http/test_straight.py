@@ -32,7 +32,11 @@ class Both:
         self.refusal: Exception | None = None
         self.error: Exception | None = None
         opt = {**CLIENT, **STRAIGHT}
-        routes = [post("/a", status_code=200, opt=opt)(self.handler()), post("/b", opt=CLIENT)(self.handler())]
+        routes = [
+            post("/a", status_code=200, opt=opt)(self.handler()),
+            post("/b", opt=CLIENT)(self.handler()),
+            post("/c/{name:str}/d", status_code=200, opt=opt)(self.named()),
+        ]
         self._app = Straight(self.litestar, routes, [self.guard])
 
     def handler(self) -> Any:
@@ -40,6 +44,13 @@ class Both:
             self.bodies.append(await read_body(request, 9))
             if self.error:
                 raise self.error
+            return Answer(Ok())
+
+        return handle
+
+    def named(self) -> Any:
+        async def handle(request: Request[Any, Any, Any], name: str) -> Answer:
+            self.bodies.append(name.encode())
             return Answer(Ok())
 
         return handle
@@ -69,6 +80,16 @@ class Both:
 
     async def start(self) -> None:
         await self._app({"type": "lifespan"}, None, None)  # type: ignore[arg-type]  # nothing else is read
+
+
+async def test_a_parameter() -> None:
+    """It is the part before the last, whatever it is; a path that only looks alike is Litestar's."""
+    both = Both()
+    scope, (start, _) = await both.ask("/c/x%2Fy.z/d")
+    assert (start["status"], scope["path_template"], both.bodies) == (200, "/c/{name}/d", [b"x%2Fy.z"])
+    for path in ("/c//d", "/c/x/e", "/c/x/y/d", "/c/x", "/x/d"):
+        await both.ask(path)
+    assert [path for _, path in both.passed] == ["/c//d", "/c/x/e", "/c/x/y/d", "/c/x", "/x/d"]
 
 
 async def test_a_straight_route_is_answered_here() -> None:
