@@ -31,6 +31,7 @@ from app.decisions.make import Maker
 from app.decisions.outcome import Outcomes
 from app.decisions.reward import Learner
 from app.decisions.settle import Settler
+from app.decisions.twice import Twice
 from app.decisions.users import Users
 from app.events.consumers import Consumers
 from app.events.counts import untraced
@@ -96,7 +97,8 @@ def create_app(
     access = Access(settings.api_keys.reveal(), store, settings.rate_limit_per_second, metrics.uncounted)
     precedence = Precedence()
     chat = _chat(settings, precedence, tracing, llm_transport)
-    outcomes = Outcomes(rules)
+    twice = Twice()
+    outcomes = Outcomes(rules, twice)
     trace = tracing.event if tracing else untraced
     consumers = Consumers(settings, Uses(Sync(store), outcomes.tell), store.ping, observer=metrics, trace=trace)
     metrics.watch(consumers.health)
@@ -107,7 +109,7 @@ def create_app(
         *classic_routes(
             rows.values(),
             Decider(rules, clock=clock, chance=chance),
-            Learner(rules, clock=clock),
+            Learner(rules, twice, clock=clock),
             users,
             max_body_bytes=settings.max_body_bytes,
             precedence=precedence,

@@ -12,6 +12,7 @@ from app.decision_log import lines
 from app.decisions.asked import Told, check_n, check_range, check_shown, part_of, refused, total_of, value_of
 from app.decisions.errors import Gone, NotKnown, Refused
 from app.decisions.explain import Explanation, explain
+from app.decisions.twice import Twice
 from app.ledger.ledger import Ledger
 from app.ledger.rules import Rules, reads
 from app.ledger.transact import transact
@@ -48,14 +49,22 @@ _Act = Callable[[Ledger, Record], tuple[What, Record, list[str]]]
 
 
 class Outcomes:
-    """Changes decisions by `rules`. All methods raise NotKnown, Gone, Unfit, Refused, and the store's errors."""
+    """Changes decisions by `rules`, and has `twice` notice who taught.
 
-    def __init__(self, rules: Rules) -> None:
+    All methods raise NotKnown, Gone, Unfit, Refused, and the store's errors.
+    """
+
+    def __init__(self, rules: Rules, twice: Twice | None = None) -> None:
         self._rules = rules
+        self._twice = twice or Twice()
 
     async def reward(self, whole: str, told: Told) -> Outcome:
         """The outcome of a decision, told for the first time or again."""
-        return await self._act(whole, lambda ledger, made: _rewarded(ledger, made, told), told)
+        done = await self._act(whole, lambda ledger, made: _rewarded(ledger, made, told), told)
+        named = ids.parsed(whole)
+        if named is not None and done.what == "applied":
+            self._note(named[1], done.record)
+        return done
 
     async def tell(self, whole: str, reward: float, part: str | None) -> Outcome:
         """The same, as an event tells it."""
@@ -115,6 +124,11 @@ class Outcomes:
         if not only_look:
             self._rules.observer.became(found.record.loop, found.what)
         return found
+
+    def _note(self, user_id: str, made: Record) -> None:
+        for learned in made.learned:
+            if self._twice.note(user_id, learned.policy, "id", (made.rewarded or 0) // 1_000):
+                self._rules.observer.taught_twice(learned.policy)
 
     def _missing(self, local: str, now: int) -> NotKnown | Gone:
         """Why there is no decision with this id at the moment `now` (ms)."""

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 from app.bandit.context import Context, Fields
+from app.decisions.twice import Twice
 from app.ledger.desk import Desk
 from app.ledger.rules import Rules
 from app.ledger.telling import first_reward
@@ -15,10 +16,11 @@ __all__ = ["Learner"]
 
 
 class Learner:
-    """Learns rewards by `rules`. `clock` gives Unix seconds."""
+    """Learns rewards by `rules`, which `twice` notices. `clock` gives Unix seconds."""
 
-    def __init__(self, rules: Rules, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, rules: Rules, twice: Twice | None = None, *, clock: Callable[[], float] = time.time) -> None:
         self._rules = rules
+        self._twice = twice or Twice()
         self._clock = clock
 
     async def learn(
@@ -51,4 +53,6 @@ class Learner:
         marker = Once(keys.marker(user_id, policy_id, once[0]), once[1], seen=True) if once else None
         replayed = await touch(self._rules, user_id, policy, act, once=marker)
         self._rules.observer.rewarded(policy_id, reward, replayed=replayed)
+        if not replayed and self._twice.note(user_id, policy_id, "first", now):
+            self._rules.observer.taught_twice(policy_id)
         return replayed

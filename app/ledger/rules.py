@@ -34,6 +34,9 @@ class Observer(Protocol):
     def lacked(self, loop: str, features: Iterable[str]) -> None:
         """These features had no value in a decision."""
 
+    def taught_twice(self, policy: str) -> None:
+        """A user taught a policy by an id and by the first system's way, within a day."""
+
     def became(self, loop: str, outcome: str) -> None:
         """What was told of a decision had this outcome."""
 
@@ -54,6 +57,8 @@ class Nobody:
     def rewarded(self, policy: str, reward: float, *, replayed: bool) -> None: ...
 
     def lacked(self, loop: str, features: Iterable[str]) -> None: ...
+
+    def taught_twice(self, policy: str) -> None: ...
 
     def became(self, loop: str, outcome: str) -> None: ...
 

@@ -24,6 +24,7 @@ class DecisionMetrics:
         self._ended = series.DECISIONS_ENDED.made(registry)
         self._every_decision = decisions
         self._skew = series.CLOCK_SKEW.made(registry)
+        self._twice = series.TWICE.made(registry)
         self._log_lines = series.LOG_LINES.made(registry)
         self._log_lost = series.LOG_LOST.made(registry)
         self._log_backlog = series.LOG_BACKLOG.made(registry)
@@ -79,6 +80,10 @@ class DecisionMetrics:
         """Note how many bytes of the log wait in Redis, and how many may."""
         self._log_backlog.labels("used").set(used)
         self._log_backlog.labels("limit").set(most)
+
+    def taught_twice(self, policy: str) -> None:
+        """Count a user who taught a policy in both ways within a day."""
+        self._twice.labels(policy).inc()
 
     def became(self, loop: str, outcome: str) -> None:
         """Count what became of what was told of a decision."""

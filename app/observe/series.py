@@ -50,6 +50,7 @@ __all__ = [
     "TOKENS",
     "TOKEN_KINDS",
     "TRIES",
+    "TWICE",
     "UNCOUNTED",
 ]
 
@@ -121,6 +122,9 @@ DECISION_OUTCOMES: Final = Count(
 LOOP_DECISIONS: Final = Count("oo_loop_decisions", "Decisions with an id", ("loop",))
 DECISIONS_ENDED: Final = Count(
     "oo_decisions_ended", "Decisions that ended without an outcome, and those that made room", ("loop", "how")
+)
+TWICE: Final = Count(
+    "oo_taught_twice", "Users who taught a policy by ids and by the first system's rewards within a day", ("policy",)
 )
 LACKED: Final = Count(
     "oo_features_unread", "Decisions in which a feature had no value that can be read", ("loop", "feature")

@@ -17,6 +17,7 @@ def test_counts() -> None:
     found.lacked("tips", ["hour", "price"])
     found.lacked("tips", ["hour"])
     found.settle_lacking()
+    found.taught_twice("p")
     found.published(3)
     found.lines_lost(2)
     found.backlog(5, 7)
@@ -28,6 +29,7 @@ def test_counts() -> None:
         'oo_decisions_ended_total{how="early",loop="tips"} 1.0',
         'oo_decisions_ended_total{how="dropped",loop="push"} 0.0',
         'oo_features_unread_total{feature="hour",loop="tips"} 2.0',
+        'oo_taught_twice_total{policy="p"} 1.0',
         "oo_log_lines_total 3.0",
         "oo_log_lines_lost_total 2.0",
         'oo_log_backlog_bytes{kind="used"} 5.0',

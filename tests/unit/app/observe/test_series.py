@@ -42,6 +42,7 @@ def test_names() -> None:
         "oo_store_errors",
         "oo_store_flush_seconds",
         "oo_store_retries",
+        "oo_taught_twice",
     ]
     assert len({row.help for row in ROWS}) == len(ROWS)
 
