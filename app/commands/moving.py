@@ -14,15 +14,19 @@ from app.backup.decision import in_new_epoch, named_by_decisions
 from app.backup.first_system import Unusable
 from app.backup.writer import ODD, Writer
 from app.policies.catalog import SIZES, policies
+from app.publishing import is_logged
 from app.settings import Settings
 from app.terminal import FAILED, PATIENCE, complain, connected, progress_bar, say
 from state import keys
 from state.redis.servers import Servers
 from state.shared import Shared
 from state.sorter import Sorter
-from state.transfer import Transfer
+from state.store import Store
+from state.transfer import Transfer, all_results
+from state.update.changes import Change, Fields, Hash, Step, Values
 from state.update.idle import Idle
 from state.users import Found, Users
+from state.values.decision import SHARED, unlogged
 from state.values.stored import NAMED
 
 __all__ = ["export_state", "import_state", "restore_state"]
@@ -51,6 +55,7 @@ async def import_state(arguments: argparse.Namespace, settings: Settings) -> int
         if idle.days and not arguments.dry_run:
             idle.policies |= dict.fromkeys(await Shared(servers, timeout=PATIENCE).policies())
         transfer = Transfer(servers, patience=PATIENCE, idle=idle)
+        store = Store(servers, timeout=PATIENCE, history_size=1, marker_seconds=1) if is_logged(settings) else None
         with progress_bar() as progress:
             task = progress.add_task("import", total=total)
             for paths in _batches(first_system.files(arguments.directory), _BATCH):
@@ -68,6 +73,7 @@ async def import_state(arguments: argparse.Namespace, settings: Settings) -> int
                 models += len(found)
                 if not arguments.dry_run:
                     written += await transfer.write(found, overwrite=arguments.overwrite)
+                    await _log_anew(store, {one.user for one in found})
                 else:
                     written += len(found) - (0 if arguments.overwrite else await transfer.present(found))
                 progress.advance(task, len(paths))
@@ -196,6 +202,22 @@ async def _whole_users(servers: Servers, shared: Shared, idle_days: int = 0) -> 
     them a decision would be there with a reward that its policies have not learned."""
     there = dict.fromkeys((*SIZES, *await shared.policies()))
     return Users(servers, patience=PATIENCE, fixed=keys.fixed(there), idle=Idle(idle_days, there))
+
+
+async def _log_anew(store: Store | None, users: Iterable[str]) -> None:
+    """Have the log of these users begin anew with the models that were written."""
+
+    def step(user: str) -> Step[None]:
+        key = keys.shared(user)
+
+        def unlog(values: Values) -> Change[None]:
+            fields = unlogged(values[key])
+            return Change(None, (Fields(key, fields),) if fields else ())
+
+        return unlog
+
+    if store is not None:
+        await all_results(store.update(user, (Hash(keys.shared(user), SHARED),), step(user)) for user in users)
 
 
 def _read_ids(path: Path) -> first_system.Ids:

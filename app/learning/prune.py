@@ -13,6 +13,7 @@ from state.store import Store
 from state.update.changes import Change, Fields, Hash, Values
 from state.values import record
 from state.values.columns import Columns
+from state.values.decision import SHARED, unlogged
 
 __all__ = ["Pair", "Pruner"]
 
@@ -49,6 +50,7 @@ class Pruner:
 
         Raises the store's errors.
         """
+        shared = Hash(keys.shared(user_id), SHARED)
         named = {name: keys.record(user_id, name) for name in self._unused}
 
         def step(values: Values) -> Change[int]:
@@ -57,12 +59,15 @@ class Pruner:
                 fields = self._pruned(name, key, values[key])
                 if fields:
                     writes.append(Fields(key, fields))
-            return Change(len(writes), () if dry_run else tuple(writes))
+            changed = len(writes)
+            if changed and (fields := unlogged(values[shared.key])):
+                writes.append(Fields(shared.key, fields))
+            return Change(changed, () if dry_run else tuple(writes))
 
         while True:
             try:
                 return await self._store.update(
-                    user_id, tuple(Hash(key, record.FIELDS) for key in named.values()), step
+                    user_id, (shared, *(Hash(key, record.FIELDS) for key in named.values())), step
                 )
             except _Lacking as asked:
                 await self._learn(asked)

@@ -1,5 +1,6 @@
 """A decision as Redis holds it, and what a user's decisions share: MessagePack arrays, to which fields are appended."""
 
+from collections.abc import Sequence
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -22,6 +23,7 @@ __all__ = [
     "decode_user",
     "encode",
     "encode_user",
+    "unlogged",
 ]
 
 Status = Literal["open", "deferred", "rewarded", "defaulted", "retracted", "cancelled", "void"]
@@ -161,7 +163,7 @@ def decode(key: str, blob: bytes) -> Record:
     return found
 
 
-def decode_user(key: str, values: "list[bytes | None]", epoch: bytes) -> User:
+def decode_user(key: str, values: Sequence[bytes | None], epoch: bytes) -> User:
     """What is in the SHARED fields of a hash; a new user has `epoch`. Raises CorruptState, which names `key`."""
     if values[0] is None:
         return User(epoch)
@@ -169,6 +171,11 @@ def decode_user(key: str, values: "list[bytes | None]", epoch: bytes) -> User:
     if min(numbers) < 0:
         raise CorruptState(key, "has a field that is not a count")
     return User(values[0], *numbers)
+
+
+def unlogged(values: Sequence[bytes | None]) -> dict[bytes, bytes]:
+    """The fields of SHARED to set where models change past the log, which then begins anew with what is there."""
+    return {} if values[0] is None else {b"logged": b"0"}
 
 
 def encode_user(user: User) -> dict[bytes, bytes]:

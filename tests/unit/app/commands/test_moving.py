@@ -12,10 +12,12 @@ from app.backup.reader import Read
 from app.commands import moving
 from app.commands.cli import run
 from app.settings import Settings
+from state import keys
 from state.redis.connect import open_servers
 from state.redis.servers import Servers
 from state.users import Found
 from tests.unit.app.commands.samples import COLUMNS, HISTORY, NAMED, REWARDED, decided, decisions, model
+from tests.unit.app.decisions.scene import ask, stored
 
 
 def saved(directory: Path, name: str, d: int) -> None:
@@ -85,3 +87,14 @@ def test_columns_that_users_name() -> None:
     assert moving._named([Found("ann", [model("ann"), HISTORY, *made], [])]) == {COLUMNS.fingerprint}
     assert moving._named([Found("ann", [NAMED], [])]) == {COLUMNS.fingerprint}
     assert moving._named([Found("ann", [model("ann"), *decisions(columns=decided())], [])]) == set()
+
+
+@pytest.mark.anyio
+async def test_the_log_of_imported_users_begins_anew() -> None:
+    """Of those who have one; without a log nothing is asked."""
+    async with stored() as store:
+        await ask(store, "HSET", keys.shared("ann"), "epoch", "e", "logged", "3")
+        await moving._log_anew(store, ["ann", "bob"])
+        assert await ask(store, "HGETALL", keys.shared("ann")) == {b"epoch": b"e", b"logged": b"0"}
+        assert await ask(store, "EXISTS", keys.shared("bob")) == 0
+    await moving._log_anew(None, ["ann"])

@@ -72,6 +72,18 @@ async def test_damage_is_named() -> None:
             await prune(store, policy("one"), "two")
 
 
+@pytest.mark.parametrize("known", [True, False])
+async def test_the_log_begins_anew(known: bool) -> None:
+    """Of a user who has a log, since the model is another one now; of others nothing is written but the model."""
+    async with stored() as store:
+        await learn(store, policy("one", "two"), 1.0, one=0.5, two=0.5)
+        if known:
+            await ask(store, "HSET", keys.shared("u"), "epoch", "e", "logged", "3")
+        await prune(store, policy("one"), "two")
+        assert await ask(store, "HGET", keys.shared("u"), "logged") == (b"0" if known else None)
+        assert await ask(store, "EXISTS", keys.shared("u")) == known
+
+
 async def test_a_replica_with_the_column_takes_it_back() -> None:
     """It still serves while columns are pruned: it learns into them from nothing, and loses nothing else."""
     async with stored() as store:

@@ -20,6 +20,7 @@ from state.values.decision import (
     decode_user,
     encode,
     encode_user,
+    unlogged,
 )
 
 TERMS = Terms(-1.0, 1.0, 0.25, discards=True, adds=False)
@@ -103,6 +104,12 @@ def test_what_a_user_s_decisions_share(epoch: bytes, counts: list[int]) -> None:
     fields = encode_user(user)
     assert tuple(fields) == SHARED
     assert decode_user("k", [fields[name] for name in SHARED], b"other") == user
+
+
+def test_models_that_change_past_the_log() -> None:
+    """The log of a user begins anew; who has none needs nothing."""
+    assert unlogged([b"e", b"1"]) == {b"logged": b"0"}
+    assert unlogged([None, b"1"]) == {}
 
 
 def test_a_new_user() -> None:
