@@ -14,6 +14,7 @@ from litestar import Litestar
 
 from app.decisions.settle import Settler
 from app.events.consumers import Consumers
+from app.experiments.following import Following
 from app.http.access import Access
 from app.http.draining import Draining
 from app.learning.models import Models
@@ -99,6 +100,7 @@ class Parts(NamedTuple):
     metrics: Metrics
     tracing: "Tracing | None"
     settler: Settler
+    following: Following
 
     @asynccontextmanager
     async def lifespan(self, _: Litestar) -> AsyncIterator[None]:
@@ -112,6 +114,7 @@ class Parts(NamedTuple):
             asyncio.create_task(self.metrics.keep_settled()),
             asyncio.create_task(_note_index(self.store)),
             asyncio.create_task(self.shared.keep()),
+            asyncio.create_task(self.following.keep()),
             asyncio.create_task(_settle(self.settler)),
             asyncio.create_task(_weigh(self.servers, self.settings, self.metrics)),
         ]

@@ -36,6 +36,7 @@ from app.events.consumers import Consumers
 from app.events.counts import untraced
 from app.events.handlers import Uses
 from app.events.sync import Sync
+from app.experiments.following import Following
 from app.http.access import Access
 from app.http.draining import Draining
 from app.http.errors import answer_to
@@ -91,7 +92,9 @@ def create_app(
     tracing = _tracing()
     store = _store(settings, servers, metrics, tracing, Idle(settings.idle_user_days, rows))
     models, priors = Models(store, rows), Priors(store.shared, rows)
-    rules = _rules(settings, rows, models, priors, metrics)
+    following = Following(store.loops, lambda: rows.catalog, metrics.loop_state)
+    plans = Plans(lambda: rows.catalog, lambda: following.standings)
+    rules = Rules(models, priors, rows, plans, settings.decision_grace_seconds * 1_000, metrics)
     access = Access(settings.api_keys.reveal(), store, settings.rate_limit_per_second, metrics.uncounted)
     precedence = Precedence()
     chat = _chat(settings, precedence, tracing, llm_transport)
@@ -119,12 +122,14 @@ def create_app(
         *loop_routes(rules.plans),
         *user_routes(users),
         *generate_routes(chat, versions, settings.max_body_bytes, precedence, metrics),
-        *health_routes(store, consumers.health, draining, __version__),
+        *health_routes(store, consumers.health, draining, following, __version__),
         *metrics_routes(metrics, settings.metrics_key),
     ]
     shared = SharedState(rows, models, priors, clock)
     settler = Settler(rules, store)
-    parts = Parts(settings, servers, store, shared, access, rows, consumers, chat, draining, metrics, tracing, settler)
+    parts = Parts(
+        settings, servers, store, shared, access, rows, consumers, chat, draining, metrics, tracing, settler, following
+    )
     guards = [] if access.is_open else [access.guard]
     routes += schema_routes(routes)
     app = Litestar(
@@ -180,11 +185,6 @@ def _store(settings: Settings, servers: Servers, metrics: Metrics, tracing: "Tra
         observe=metrics.flushed,
         idle=idle,
     )
-
-
-def _rules(settings: Settings, rows: Serving, models: Models, priors: Priors, metrics: Metrics) -> Rules:
-    plans = Plans(lambda: rows.catalog)
-    return Rules(models, priors, rows, plans, settings.decision_grace_seconds * 1_000, metrics)
 
 
 def _chat(

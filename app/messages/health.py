@@ -6,7 +6,7 @@ import msgspec
 
 from app.messages.basics import Time
 
-__all__ = ["ConsumerHealth", "HealthAnswer", "NatsHealth", "State", "StoreHealth"]
+__all__ = ["ConsumerHealth", "HealthAnswer", "LoopsHealth", "NatsHealth", "State", "StoreHealth"]
 
 
 State = Literal["connecting", "waiting for stream", "paused", "running"]
@@ -40,12 +40,20 @@ class StoreHealth(msgspec.Struct, frozen=True):
     problem: str | None = None
 
 
+class LoopsHealth(msgspec.Struct, frozen=True):
+    """The part `loops` of `/health`: whether the loops are served as Redis says, or why not. They are served anyway."""
+
+    ok: bool
+    problem: str | None = None
+
+
 class HealthAnswer(msgspec.Struct, frozen=True):
-    """The state of the service. `ok` says whether it can serve, and `detail` why not; NATS does not count."""
+    """The state of the service. `ok` says whether it can serve, and `detail` why not; NATS and loops do not count."""
 
     ok: bool
     version: str
     draining: bool
     store: StoreHealth
     nats: NatsHealth
+    loops: LoopsHealth
     detail: str | msgspec.UnsetType = msgspec.UNSET

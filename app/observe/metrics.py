@@ -67,6 +67,7 @@ class Metrics:
         epsilon = series.EPSILON.made(registry)
         self._outcomes = series.DECISION_OUTCOMES.made(registry)
         self._entered = series.LOOP_DECISIONS.made(registry)
+        self._states = series.LOOP_STATE.made(registry)
         self._ended = series.DECISIONS_ENDED.made(registry)
         self._every_decision = decisions
         self._lacked = series.LACKED.made(registry)
@@ -188,8 +189,13 @@ class Metrics:
         """The same for the decisions of these loops."""
         for loop in loops:
             self._entered.labels(loop)
+            self.loop_state(loop, 0)
             for how in series.ENDS:
                 self._ended.labels(loop, how)
+
+    def loop_state(self, loop: str, number: int) -> None:
+        """Note the state by which a loop decides."""
+        self._states.labels(loop).set(number)
 
     def watch(self, nats: Callable[[], NatsHealth]) -> None:
         """Read the consumers' state from `nats` at each scrape."""

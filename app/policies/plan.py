@@ -22,8 +22,8 @@ _NONE: Final[Mapping[str, Standing]] = {}
 class Plan(msgspec.Struct, frozen=True):
     """A loop with its policies, the encoder of all their features, and each one's columns of it.
 
-    The policies are the champion, the canary if the `stage` has one, and the shadows. `known` are the fields that features read, by where they are. `unread` counts what its decisions bring besides, and
-    what they lack.
+    The policies are the champion, the canary if the `stage` has one, and the shadows. `known` are the fields that
+    features read, by where they are. `unread` counts what its decisions bring besides, and what they lack.
     """
 
     loop: Loop

@@ -27,7 +27,7 @@ from app.messages.classic import (
     ScoreRequest,
     StatisticsAnswer,
 )
-from app.messages.health import HealthAnswer, NatsHealth, StoreHealth
+from app.messages.health import HealthAnswer, LoopsHealth, NatsHealth, StoreHealth
 from app.messages.tips import GenerateAnswer, GenerateContext, GeneratedCandidate, GenerateRequest, PromptList
 from app.policies.catalog import policies
 from app.reference.decisions import DECISIONS
@@ -241,6 +241,7 @@ ROUTES: Final[Mapping[str, Described]] = {
             draining=False,
             store=StoreHealth(ok=True, milliseconds=0.587),
             nats=NatsHealth(enabled=False, consumers={}),
+            loops=LoopsHealth(ok=True),
         ),
         unwell=HealthAnswer(
             ok=False,
@@ -248,6 +249,7 @@ ROUTES: Final[Mapping[str, Described]] = {
             draining=False,
             store=StoreHealth(ok=False, problem="Redis did not answer in time"),
             nats=NatsHealth(enabled=False, consumers={}),
+            loops=LoopsHealth(ok=True),
             detail="Redis did not answer in time",
         ),
     ),

@@ -88,12 +88,13 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     """A decision. Moments are in milliseconds since 1970, by Redis's clock.
 
     `request` is a digest of what was asked. `ids` are the candidates' and `propensities` theirs, of which `chosen` was
-    drawn by `seed`. `by_policy` are the champion, the canary and the shadows, each alone. `labels` and `x` are the chosen one's base columns;
-    after a reward those that are 0 are left out. `born` is the user's count of changes at the decision. `reward` is
-    what is learned now, `held` a reward that waits for an activation, `n` the number of outcomes. `parts` are the
-    rewards that add up to it, by name; a reward that is no sum has the name "". With `early` it made room for others
-    before its time, and does not count as open. `evidence` is there as long as no reward was learned. `state` is that
-    of the loop, and `by_canary` says which of the two that served it chose, if it had a `canary`.
+    drawn by `seed`. `by_policy` are the champion, the canary and the shadows, each alone. `labels` and `x` are the
+    chosen one's base columns; after a reward those that are 0 are left out. `born` is the user's count of changes at
+    the decision. `reward` is what is learned now, `held` a reward that waits for an activation, `n` the number of
+    outcomes. `parts` are the rewards that add up to it, by name; a reward that is no sum has the name "". With `early`
+    it made room for others before its time, and does not count as open. `evidence` is there as long as no reward was
+    learned. `state` is that of the loop, and `by_canary` says which of the two that served it chose, if it had a
+    `canary`.
     """
 
     request: bytes

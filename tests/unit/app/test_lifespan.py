@@ -90,7 +90,7 @@ async def turns() -> None:
 async def run(part: Any, **settings: Any) -> None:
     """Start and stop; the garbage collector's settings are put back."""
     threshold = gc.get_threshold()
-    parts = Parts(Settings(**settings), part, part, part, part, part, part, part, part, part, None, part)
+    parts = Parts(Settings(**settings), part, part, part, part, part, part, part, part, part, None, part, part)
     try:
         async with parts.lifespan(part):
             for _ in range(5):
@@ -108,7 +108,19 @@ async def test_parts_start_and_stop_in_order(monkeypatch: pytest.MonkeyPatch) ->
     part = Part(failures=1)
     await run(part)
     part.calls.remove("settled")
-    assert part.calls == ["locked?", "sigterm", "start", "index", "keep", "index", "idle", "stop 7", "aclose", "close"]
+    assert part.calls == [
+        "locked?",
+        "sigterm",
+        "start",
+        "index",
+        "keep",
+        "keep",
+        "index",
+        "idle",
+        "stop 7",
+        "aclose",
+        "close",
+    ]
 
 
 @pytest.mark.parametrize("policies", ["", "file"])
@@ -116,7 +128,7 @@ async def test_files_are_read_again_on_hangup(policies: str) -> None:
     """That of the policies if there is one."""
     part: Any = Part()
     threshold = gc.get_threshold()
-    parts = Parts(Settings(policies=policies), part, part, part, part, part, part, part, part, part, None, part)
+    parts = Parts(Settings(policies=policies), part, part, part, part, part, part, part, part, part, None, part, part)
     async with parts.lifespan(part):
         await asyncio.sleep(0)
         signal.raise_signal(signal.SIGHUP)

@@ -28,6 +28,7 @@ def test_names() -> None:
         "oo_llm_tokens",
         "oo_llm_tries",
         "oo_loop_decisions",
+        "oo_loop_state",
         "oo_policy_epsilon",
         "oo_rate_limit_unknown",
         "oo_redis_clock_skew_seconds",
