@@ -36,6 +36,7 @@ from app.events.consumers import Consumers
 from app.events.counts import untraced
 from app.events.handlers import Uses
 from app.events.sync import Sync
+from app.experiments.change import Changer
 from app.experiments.following import Following
 from app.http.access import Access
 from app.http.draining import Draining
@@ -119,7 +120,7 @@ def create_app(
             max_body_bytes=settings.max_body_bytes,
             precedence=precedence,
         ),
-        *loop_routes(rules.plans),
+        *loop_routes(plans, following, Changer(store.loops, following, logs=rules.logs), settings.max_body_bytes),
         *user_routes(users),
         *generate_routes(chat, versions, settings.max_body_bytes, precedence, metrics),
         *health_routes(store, consumers.health, draining, following, __version__),

@@ -45,6 +45,11 @@ class Following:
         """Why loops are not served as Redis says; None if they are."""
         return "; ".join(self._problems.values()) or None
 
+    def number(self, loop: str) -> int:
+        """The state of a loop, whatever this replica can serve; 0: the policy file decides."""
+        standing = self.standings.get(loop)
+        return 0 if standing is None else standing.number
+
     async def keep(self) -> None:
         """Read about each second. No failure ends this."""
         while True:

@@ -9,6 +9,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
 from app.decisions.errors import BadDecision, Gone, NoLoop, NotKnown, Refused, Unfit
+from app.experiments.errors import BadChange
 from app.http.body import ClientGone, TooLarge
 from app.messages.basics import ErrorAnswer
 from app.messages.decisions import RefusedAnswer
@@ -26,6 +27,7 @@ STATUS: Final[Mapping[type[Exception], int]] = {
     UnknownPrompt: 422,
     BadDecision: 422,
     Unfit: 422,
+    BadChange: 422,
     KeyReused: 422,
     TooLarge: 413,
     Gone: 410,
