@@ -15,6 +15,7 @@ from litestar import Litestar
 from app.decision_log.publish import Publisher
 from app.decisions.settle import Settler
 from app.events.consumers import Consumers
+from app.experiments.following import Following
 from app.http.access import Access
 from app.http.draining import Draining
 from app.learning.models import Models
@@ -91,6 +92,7 @@ class Background(NamedTuple):
     """What works beside the requests."""
 
     shared: SharedState
+    following: Following
     settler: Settler
     publisher: Publisher | None
 
@@ -126,6 +128,7 @@ class Parts(NamedTuple):
             asyncio.create_task(self.metrics.keep_settled()),
             asyncio.create_task(_note_index(self.store)),
             asyncio.create_task(self.background.shared.keep()),
+            asyncio.create_task(self.background.following.keep()),
             asyncio.create_task(_settle(self.background.settler)),
             *self.background.publishing(),
             asyncio.create_task(_weigh(self.servers, self.settings, self.metrics)),

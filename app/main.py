@@ -37,6 +37,8 @@ from app.events.consumers import Consumers
 from app.events.counts import untraced
 from app.events.handlers import Uses
 from app.events.sync import Sync
+from app.experiments.change import Changer
+from app.experiments.following import Following
 from app.http.access import Access
 from app.http.draining import Draining
 from app.http.errors import answer_to
@@ -93,7 +95,10 @@ def create_app(
     tracing = _tracing()
     store = _store(settings, servers, metrics, tracing, Idle(settings.idle_user_days, rows))
     models, priors = Models(store, rows), Priors(store.shared, rows)
-    rules = _rules(settings, rows, models, priors, metrics)
+    following = Following(store.loops, lambda: rows.catalog, metrics.loop_state)
+    plans = Plans(lambda: rows.catalog, lambda: following.standings)
+    grace = settings.decision_grace_seconds * 1_000
+    rules = Rules(models, priors, rows, plans, grace, metrics, logs=is_logged(settings))
     access = Access(settings.api_keys.reveal(), store, settings.rate_limit_per_second, metrics.uncounted)
     precedence = Precedence()
     chat = _chat(settings, precedence, tracing, llm_transport)
@@ -120,14 +125,16 @@ def create_app(
             max_body_bytes=settings.max_body_bytes,
             precedence=precedence,
         ),
-        *loop_routes(rules.plans),
+        *loop_routes(plans, following, Changer(store.loops, following, logs=rules.logs), settings.max_body_bytes),
         *user_routes(users),
         *generate_routes(chat, versions, settings.max_body_bytes, precedence, metrics),
-        *health_routes(store, consumers.health, log_health(publisher), draining, __version__),
+        *health_routes(
+            store, draining, following, nats=consumers.health, log=log_health(publisher), version=__version__
+        ),
         *metrics_routes(metrics, settings.metrics_key),
     ]
     shared = SharedState(rows, models, priors, clock)
-    background = Background(shared, Settler(rules, store), publisher)
+    background = Background(shared, following, Settler(rules, store), publisher)
     parts = Parts(settings, servers, store, background, access, rows, consumers, chat, draining, metrics, tracing)
     guards = [] if access.is_open else [access.guard]
     routes += schema_routes(routes)
@@ -184,12 +191,6 @@ def _store(settings: Settings, servers: Servers, metrics: Metrics, tracing: "Tra
         observe=metrics.flushed,
         idle=idle,
     )
-
-
-def _rules(settings: Settings, rows: Serving, models: Models, priors: Priors, metrics: Metrics) -> Rules:
-    plans = Plans(lambda: rows.catalog)
-    grace = settings.decision_grace_seconds * 1_000
-    return Rules(models, priors, rows, plans, grace, metrics, logs=is_logged(settings))
 
 
 def _chat(

@@ -1,7 +1,7 @@
 """Commands that may be tried again: they change nothing, or the same when they are made twice."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from redis.asyncio.connection import AbstractConnection
@@ -37,12 +37,23 @@ class Asker:
         lost. Raises what `ask` raises.
         """
 
+        def commands(found: Sequence[bytes | None], _: int) -> list[Command]:
+            new = make(found[0])
+            return [] if new is None else [("HSET", key, field, new)]
+
+        await self.change(key, (field,), commands)
+
+    async def change(
+        self, key: str, fields: tuple[str, ...], make: Callable[[Sequence[bytes | None], int], list[Command]]
+    ) -> None:
+        """The same by the commands that `make` makes of several fields and of Redis's clock (ms): one transaction, of
+        keys in the slot of `key`."""
+
         async def attempt(connection: AbstractConnection) -> Any:
-            _, found = await _all(connection, [("WATCH", key), ("HMGET", key, field)])
+            _, found, moment = await _all(connection, [("WATCH", key), ("HMGET", key, *fields), ("TIME",)])
             if isinstance(found, ResponseError):
                 raise CorruptState(key, _OTHER_TYPE)  # which closes the connection, and so ends the WATCH
-            new = make(found[0])
-            write: list[Command] = [] if new is None else [("HSET", key, field, new)]
+            write = make(found, int(moment[0]) * 1_000 + int(moment[1]) // 1_000)
             return (await _all(connection, [("MULTI",), *write, ("EXEC",)]))[-1]
 
         while await self._insist(key, attempt) is None:

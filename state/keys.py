@@ -5,22 +5,24 @@ transaction can change them.
 """
 
 import re
-from binascii import crc_hqx
 from collections.abc import Iterable
 from functools import lru_cache
-from itertools import count
 from typing import Final
 from urllib.parse import quote, unquote
+
+from state.tags import slot, tags
 
 __all__ = [
     "AGENDA",
     "COLUMNS",
     "DECISIONS",
     "EVERYONE",
+    "EVIDENCE",
     "HISTORY",
     "IDLE",
     "INDEX",
     "INDEXED_SINCE",
+    "LOOPS",
     "POLICIES",
     "PRIORS",
     "SEEN",
@@ -28,6 +30,7 @@ __all__ = [
     "SYNC",
     "USED",
     "agenda",
+    "audit_of",
     "by_slot",
     "decisions",
     "draft",
@@ -45,6 +48,7 @@ __all__ = [
     "models",
     "of",
     "outbox",
+    "outbox_of_loops",
     "parse",
     "rate",
     "record",
@@ -70,6 +74,10 @@ USED: Final = "oo:columns:used"
 POLICIES: Final = "oo:policies"
 # Hash: the prior of each policy.
 PRIORS: Final = "oo:priors"
+# Hash: for each loop its state, and under `audit_of` its last changes.
+LOOPS: Final = "oo:loops"
+# Hash: for each loop the evidence that was last made of its log.
+EVIDENCE: Final = "oo:evidence"
 # String: since users were given a moment at which they expire, for how many days last.
 IDLE: Final = "oo:idle"
 # The glob pattern of all keys of all users.
@@ -83,7 +91,6 @@ _ONCE: Final = ":once:"
 _FLIGHT: Final = "flight:"
 _DUE: Final = "oo:due"
 _OUTBOX: Final = "oo:outbox"
-_SLOTS: Final = 16_384
 _POLICY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # As the last part of a key these words have another meaning.
 _TAKEN: Final = frozenset({HISTORY, SYNC, INDEX, SHARED, DECISIONS, AGENDA, SEEN, "flight"})
@@ -214,33 +221,25 @@ def outbox(user_id: str | None) -> str:
 
 
 @lru_cache(2)
+def outbox_of_loops(*, in_slots: bool) -> str:
+    """The part of the outbox that a transaction of LOOPS can write to; with `in_slots` there is one for each slot."""
+    return f"{_OUTBOX}:{{{tags()[slot(LOOPS)]}}}" if in_slots else _OUTBOX
+
+
+def audit_of(loop: str) -> str:
+    """The field of LOOPS with the last changes of a loop, whose name has no blank."""
+    return f"{loop} audit"
+
+
+@lru_cache(2)
 def by_slot(name: str) -> tuple[str, ...]:
     """What `due` or `outbox`, whose name for all users is `name`, gives for the users of each slot of a Cluster."""
-    return tuple(f"{name}:{{{tag}}}" for _, tag in sorted(_tags().items()))
+    return tuple(f"{name}:{{{tag}}}" for _, tag in sorted(tags().items()))
 
 
 def _part(name: str, user_id: str | None) -> str:
     """A name for all users, or one without the id in it that hashes to the slot of the user's keys."""
-    return name if user_id is None else f"{name}:{{{_tags()[_slot(_user(user_id)[4:-1])]}}}"
-
-
-def _slot(tag: str) -> int:
-    """The slot of a Redis Cluster for keys with `tag` in braces: CRC-16/XMODEM.
-
-    https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#key-distribution-model
-    """
-    return crc_hqx(tag.encode(), 0) % _SLOTS
-
-
-@lru_cache(1)
-def _tags() -> dict[int, str]:
-    """For each slot the smallest whole number whose text hashes to it."""
-    found: dict[int, str] = {}
-    numbers = map(str, count())
-    while len(found) < _SLOTS:
-        number = next(numbers)
-        found.setdefault(_slot(number), number)
-    return found
+    return name if user_id is None else f"{name}:{{{tags()[slot(_user(user_id)[4:-1])]}}}"
 
 
 def rate(name: str) -> str:

@@ -19,6 +19,7 @@ from state import keys
 from state.asking import Asker
 from state.erasure import Eraser, Last, removal
 from state.errors import CorruptState, StoreUnavailable
+from state.loops import Loops
 from state.redis.exchange import Command, exchange, raise_for
 from state.redis.failure import TROUBLE, Outage, reason
 from state.redis.servers import Servers
@@ -80,6 +81,7 @@ class Store:
         self.shared = Shared(servers, timeout=timeout, outage=self._outage)
         self.due = Due(servers, timeout=timeout, outage=self._outage)
         self.outbox = Outbox(servers, timeout=timeout, outage=self._outage)
+        self.loops = Loops(servers, timeout=timeout, outage=self._outage)
         replica = secrets.token_hex(8)
         if not servers.spans_users:
             keys.flight("", "")  # computes a table once, in a tenth of a second, for which a request would wait

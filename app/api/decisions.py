@@ -25,6 +25,7 @@ from app.http.headers import REPLAYED, idempotency_key
 from app.http.straight import STRAIGHT
 from app.messages.decision_ids import LOCAL
 from app.messages.decisions import (
+    CanaryShare,
     CandidateShare,
     DecisionAnswer,
     DecisionRequest,
@@ -190,6 +191,9 @@ def _state(whole: str, kept: Record, explained: Explanation | None) -> DecisionS
         n=kept.n,
         reward=kept.reward,
         rewarded_at=None if kept.rewarded is None else _time(kept.rewarded),
+        state=kept.state,
+        arm="canary" if kept.by_canary else "champion",
+        canary=convert(kept.canary, CanaryShare | None, from_attributes=True),
         explanation=convert(explained, ExplanationAnswer | None, from_attributes=True),
     )
 

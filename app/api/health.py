@@ -9,10 +9,11 @@ import msgspec
 from litestar import HttpMethod, Response, route
 from litestar.handlers import HTTPRouteHandler
 
+from app.experiments.following import Following
 from app.http.draining import Draining
 from app.http.errors import RETRY_SECONDS
 from app.messages.basics import ErrorAnswer, Ok
-from app.messages.health import HealthAnswer, LogHealth, NatsHealth, StoreHealth
+from app.messages.health import HealthAnswer, LogHealth, LoopsHealth, NatsHealth, StoreHealth
 from state.errors import StoreError
 from state.store import Store
 
@@ -27,12 +28,15 @@ _AGAIN: Final = {"Retry-After": str(RETRY_SECONDS)}
 
 def health_routes(
     store: Store,
+    draining: Draining,
+    following: Following,
+    *,
     nats: Callable[[], NatsHealth],
     log: Callable[[], LogHealth],
-    draining: Draining,
     version: str,
 ) -> list[HTTPRouteHandler]:
-    """The three routes. `nats` tells the state of the consumers, `log` that of the log."""
+    """The three routes. `nats` tells the state of the consumers, `log` that of the log, and `following` whether it is
+    known who serves the loops."""
 
     async def ask_store() -> StoreHealth:
         started = time.perf_counter()
@@ -48,7 +52,9 @@ def health_routes(
     @route("/health", http_method=_ASKED)
     async def health() -> Response[HealthAnswer]:
         seen = await ask_store()
-        answer = HealthAnswer(seen.ok, version, draining.begun, seen, nats(), log(), seen.problem or msgspec.UNSET)
+        loops = LoopsHealth(following.problem is None, following.problem)
+        detail = seen.problem or msgspec.UNSET
+        answer = HealthAnswer(seen.ok, version, draining.begun, seen, nats(), log(), loops, detail)
         return Response(answer) if seen.ok else Response(answer, status_code=503, headers=_AGAIN)
 
     @route("/health/live", http_method=_ASKED)
@@ -62,6 +68,14 @@ def health_routes(
         seen = await ask_store()
         if not seen.ok:
             return Response(ErrorAnswer(seen.problem or "Redis is not available"), status_code=503, headers=_AGAIN)
-        return Response(Ok())
+        problem = await _unknown(following)
+        return Response(ErrorAnswer(problem), status_code=503, headers=_AGAIN) if problem else Response(Ok())
 
     return [health, live, ready]
+
+
+async def _unknown(following: Following) -> str | None:
+    """Why this replica does not know who serves the loops; None once it did."""
+    if not following.began:
+        await following.refresh()
+    return None if following.began else following.problem or "who serves the loops is not known yet"

@@ -11,7 +11,7 @@ from msgspec.structs import asdict, replace
 from state import keys
 from state.errors import CorruptState
 from state.values import decision
-from state.values.decision import Evidence, Part, Record, Shadow, Status, Terms
+from state.values.decision import Evidence, Mixed, Part, Record, Shadow, Status, Terms
 from state.values.stored import Stored
 
 __all__ = ["Decision", "in_new_epoch", "named_by_decisions"]
@@ -63,6 +63,9 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     parts: dict[str, Part] = {}
     early: bool = False
     evidence: Evidence | None = None
+    state: int = 0
+    by_canary: bool = False
+    canary: Mixed | None = None
 
     @classmethod
     def of(cls, record: Record) -> Self:

@@ -14,7 +14,10 @@ __all__ = ["Explanation", "Part", "explain"]
 
 
 class Part(msgspec.Struct, frozen=True):
-    """A candidate: its columns, what each contributed (theta times x), the bonus for what was not known, the score."""
+    """A candidate: its columns, what each contributed (theta times x), the bonus for what was not known, the score.
+
+    All are by the policy that decided; the propensity is over all chance, a canary's too.
+    """
 
     id: str
     x: list[float]

@@ -26,7 +26,7 @@ from state import keys
 from state.errors import KeyReused
 from state.update.changes import Append, Change, List, Write
 from state.values import history
-from state.values.decision import Evidence, Record, Shadow, Terms
+from state.values.decision import Evidence, Mixed, Record, Shadow, Terms
 
 __all__ = ["Made", "Maker"]
 
@@ -76,7 +76,7 @@ class Maker:
             make_room(ledger, plan.loop)
             made, choice = _decided(ledger, plan, asked, base=base, seed=seed, digest=digest)
             ledger.add(local, made)
-            ledger.tell(lambda name: self._line(name, local, made, asked, explored=choice.explored), asked.loop)
+            ledger.tell(lambda name: self._line(name, local, made, asked, plan, explored=choice.explored), asked.loop)
             return ledger.change((Made(whole, made, repeated=False), choice), *_told(ledger, plan, asked, made, choice))
 
         wanted = reads(self._rules, user_id, asked.local or "", [policy.id for policy in plan.policies])
@@ -89,8 +89,8 @@ class Maker:
             self._rules.observer.lacked(plan.loop.name, lacking)
         return done
 
-    def _line(self, name: Name, local: str, made: Record, asked: Asked, *, explored: bool) -> Line:
-        models, priors, policies = self._rules.models, self._rules.priors, self._rules.plans[made.loop].policies
+    def _line(self, name: Name, local: str, made: Record, asked: Asked, plan: Plan, *, explored: bool) -> Line:
+        models, priors, policies = self._rules.models, self._rules.priors, plan.policies
         return decided(
             name,
             local,
@@ -107,44 +107,48 @@ class Maker:
 def _decided(
     ledger: Ledger, plan: Plan, asked: Asked, *, base: Matrix, seed: int, digest: bytes
 ) -> tuple[Record, Choice]:
-    """The record of the decision that the loop's champion makes, with what each shadow would have done.
+    """The record of the decision that the loop's champion or canary makes, with what each policy would have done.
 
     `base` are the base columns of the candidates that are allowed.
     """
-    allowed = asked.allowed()
-    by_policy: list[Shadow] = []
+    allowed, serving = asked.allowed(), plan.drawn(seed)
+    alone: list[list[float]] = []
     choice: Choice | None = None
     evidence: Evidence | None = None
-    for policy, columns in zip(plan.policies, plan.columns, strict=True):
+    for place, (policy, columns) in enumerate(zip(plan.policies, plan.columns, strict=True)):
         model = ledger.model(policy)
         with naming(keys.record(asked.user_id, policy.id)):
             odds = policy.odds(*ledger.effective(policy, model), columns.of(base), seed)
-            if choice is None:
+            if place == serving:
                 choice = policy.draw(odds, seed)
                 bonus = b"" if odds.bonus is None else odds.bonus.tobytes()
                 evidence = Evidence(allowed, base.tobytes(), list(policy.labels), odds.theta.tobytes(), bonus)
                 meta = model.meta.decided(ledger.now // 1_000, explored=choice.explored)
                 ledger.count(policy, model, meta)
-        by_policy.append(Shadow(policy.id, _spread(odds.propensities, allowed, len(asked.candidates))))
-    assert choice is not None  # noqa: S101  # a plan has a champion
+        alone.append(_spread(odds.propensities, allowed, len(asked.candidates)))
+    assert choice is not None  # noqa: S101  # one of the policies serves
+    canary = plan.stage.canary
     made = Record(
         request=digest,
         loop=plan.loop.name,
-        policy=plan.loop.champion,
+        policy=plan.policies[serving].id,
         status="deferred" if asked.deferred else "open",
         born=ledger.user.seq + 1,
         decided=ledger.now,
         deadline=ledger.now + plan.loop.window * 1_000,
         terms=_terms(plan.loop),
         ids=[each.id for each in asked.candidates],
-        propensities=by_policy[0].propensities,
+        propensities=plan.mixed(alone),
         chosen=allowed[choice.index],
         score=choice.score,
         seed=seed,
-        by_policy=by_policy,
+        by_policy=[Shadow(policy.id, shares) for policy, shares in zip(plan.policies, alone, strict=True)],
         labels=list(plan.encoder.labels),
         x=base[choice.index].tolist(),
         evidence=evidence,
+        state=plan.stage.number,
+        by_canary=serving == 1,
+        canary=None if canary is None else Mixed(canary.policy, canary.share),
     )
     return made, choice
 
@@ -166,8 +170,8 @@ def _spread(propensities: list[float], allowed: list[int], count: int) -> list[f
 
 def _told(ledger: Ledger, plan: Plan, asked: Asked, made: Record, choice: Choice) -> list[Write]:
     """The entry of the history, for a policy of the first system."""
-    champion = plan.policies[0]
-    if champion.classic is None:
+    served = plan.policies[int(made.by_canary)]
+    if served.classic is None:
         return []
     said: dict[str, Any] = {**asked.seen(made.chosen), **asked.context.moment}
     for name, (usual, least, most) in _TASK.items():
@@ -175,5 +179,5 @@ def _told(ledger: Ledger, plan: Plan, asked: Asked, made: Record, choice: Choice
         said[name] = usual if found is None else int(min(max(found, least), most))
     said["is_overdue"] = bool(number(said.get("is_overdue")))
     said["task_age_days"] = number(said.get("task_age_days")) or 0.0
-    entry = entry_of(champion, said, made.ids[made.chosen], choice, ledger.now // 1_000)
+    entry = entry_of(served, said, made.ids[made.chosen], choice, ledger.now // 1_000)
     return [Append(keys.history(asked.user_id), history.encode(entry))]

@@ -10,6 +10,7 @@ from litestar.exceptions import HTTPException
 
 from app.decision_log.lines import LongLine
 from app.decisions.errors import BadDecision, Gone, NoLoop, NotKnown, Refused, Unfit
+from app.experiments.errors import BadChange
 from app.http.body import ClientGone, TooLarge
 from app.messages.basics import ErrorAnswer
 from app.messages.decisions import RefusedAnswer
@@ -27,6 +28,7 @@ STATUS: Final[Mapping[type[Exception], int]] = {
     UnknownPrompt: 422,
     BadDecision: 422,
     Unfit: 422,
+    BadChange: 422,
     KeyReused: 422,
     TooLarge: 413,
     LongLine: 413,

@@ -8,16 +8,18 @@ from typing import Any, Final
 
 from litestar import Request
 from litestar.enums import ScopeType
+from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from app.messages.reading import Unreadable
 from app.settings import ROOT_PATH, Settings, SettingsError
 
-__all__ = ["REPLAYED", "Prefixed", "idempotency_key", "prefix"]
+__all__ = ["REPLAYED", "Prefixed", "idempotency_key", "named_state", "prefix"]
 
 REPLAYED: Final = ((b"idempotent-replayed", b"true"),)
 _IDEMPOTENCY_KEY: Final = re.compile(rb"[\x21-\x7e]{1,128}")
+_STATE: Final = re.compile(rb'"?([0-9]{1,15})"?')
 _PREFIX: Final = re.compile(ROOT_PATH.encode())
 # Under this name the state of a request holds its prefix.
 _NAME: Final = "prefix"
@@ -34,6 +36,17 @@ def idempotency_key(request: Request[Any, Any, Any]) -> str | None:
     if len(values) > 1 or not _IDEMPOTENCY_KEY.fullmatch(values[0]):
         raise Unreadable("the header Idempotency-Key must be 1 to 128 visible ASCII characters, given once")
     return values[0].decode()
+
+
+def named_state(request: Request[Any, Any, Any]) -> int:
+    """The number in the header If-Match. Raises HTTPException: 428 without one, 412 for what is no number."""
+    values = [value for name, value in request.scope["headers"] if name == b"if-match"]
+    if not values:
+        raise HTTPException(status_code=428, detail='say the state that you saw: If-Match: "7"')
+    found = _STATE.fullmatch(values[0])
+    if len(values) > 1 or found is None:
+        raise HTTPException(status_code=412, detail='If-Match: takes the number of one state, such as "7"')
+    return int(found[1])
 
 
 def prefix(request: Request[Any, Any, Any]) -> str:

@@ -49,7 +49,7 @@ def decided(
     priors: Mapping[str, int],
 ) -> Decision:
     """That a decision was made among candidates with these `features`, by policies of these versions."""
-    share = made.propensities[made.chosen]
+    champion, canary = made.by_policy[0].policy, made.canary
     return Decision(
         id=decision_id(local, name.user),
         user=name.user,
@@ -58,10 +58,10 @@ def decided(
         ts=moment(name.at),
         loop=made.loop,
         policy=made.policy,
-        arm="champion",
+        arm="canary" if made.by_canary else "champion",
         versions=dict(versions),
         prior=dict(priors),
-        state=0,
+        state=made.state,
         seed=str(made.seed),
         context=dict(context.moment),
         user_features=dict(context.user),
@@ -69,7 +69,7 @@ def decided(
         x=base(made.labels, made.x),
         propensities=made.propensities,
         chosen=made.chosen,
-        propensity=share,
+        propensity=made.propensities[made.chosen],
         by_policy={each.policy: each.propensities for each in made.by_policy},
         window_s=(made.deadline - made.decided) // 1_000,
         default_reward=made.terms.default,
@@ -77,6 +77,9 @@ def decided(
         explored=explored,
         score=made.score,
         excluded=list(excluded),
+        champion=champion if made.by_canary else "",
+        canary="" if canary is None else canary.policy,
+        share=0.0 if canary is None else canary.share,
     )
 
 

@@ -1,6 +1,6 @@
 """The messages of decisions with ids."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 from app.messages.basics import Finite, Time, TipId, UserId
 
 __all__ = [
+    "CanaryShare",
     "CandidateShare",
     "DecisionAnswer",
     "DecisionCandidate",
@@ -110,9 +111,20 @@ class ExplanationAnswer(msgspec.Struct, frozen=True):
     margin: float | None
 
 
+class CanaryShare(msgspec.Struct, frozen=True):
+    """The policy that serves a share of the decisions beside the champion."""
+
+    policy: str
+    share: float
+
+
 class DecisionState(msgspec.Struct, frozen=True):
     """A decision as it stands: what was chosen with which propensities, by each policy, and its outcome; and until a
-    reward is learned, why."""
+    reward is learned, why.
+
+    `state` is that of the loop. If it had a canary, `arm` says which of the two chose, and the propensities are over
+    this chance too; those `by_policy` are of each alone.
+    """
 
     decision_id: str
     candidate_id: str
@@ -130,6 +142,9 @@ class DecisionState(msgspec.Struct, frozen=True):
     n: int
     reward: float | None
     rewarded_at: Time | None
+    state: int
+    arm: Literal["champion", "canary"]
+    canary: CanaryShare | None = None
     explanation: ExplanationAnswer | None = None
 
 

@@ -6,7 +6,7 @@ import msgspec
 
 from app.messages.basics import Time
 
-__all__ = ["ConsumerHealth", "HealthAnswer", "LogHealth", "NatsHealth", "State", "StoreHealth"]
+__all__ = ["ConsumerHealth", "HealthAnswer", "LogHealth", "LoopsHealth", "NatsHealth", "State", "StoreHealth"]
 
 
 State = Literal["connecting", "waiting for stream", "paused", "running"]
@@ -50,8 +50,15 @@ class LogHealth(msgspec.Struct, frozen=True):
     oldest_seconds: float = 0.0
 
 
+class LoopsHealth(msgspec.Struct, frozen=True):
+    """The part `loops` of `/health`: whether the loops are served as Redis says, or why not. They are served anyway."""
+
+    ok: bool
+    problem: str | None = None
+
+
 class HealthAnswer(msgspec.Struct, frozen=True):
-    """The state of the service. `ok` says whether it can serve, and `detail` why not; NATS does not count."""
+    """The state of the service. `ok` says whether it can serve, and `detail` why not; NATS and loops do not count."""
 
     ok: bool
     version: str
@@ -59,4 +66,5 @@ class HealthAnswer(msgspec.Struct, frozen=True):
     store: StoreHealth
     nats: NatsHealth
     log: LogHealth
+    loops: LoopsHealth
     detail: str | msgspec.UnsetType = msgspec.UNSET

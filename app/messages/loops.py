@@ -1,16 +1,27 @@
 """The messages of loops, and of what they have made of a user."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from app.messages.basics import Time
+from app.messages.decisions import CanaryShare
 
 __all__ = [
+    "CanaryWanted",
+    "EstimateOf",
+    "EvidenceOfPolicy",
+    "GateBounds",
     "LackedFeature",
     "LoopAnswer",
+    "LoopChange",
+    "LoopEvidence",
+    "LoopFile",
+    "LoopRequest",
     "LoopState",
     "LoopsAnswer",
+    "NotYetAnswer",
     "OpenDecision",
     "PolicyOfUser",
     "UnknownField",
@@ -20,12 +31,26 @@ __all__ = [
 Of = Literal["context", "user", "candidate"]
 
 
-class LoopState(msgspec.Struct, frozen=True):
-    """A loop: who serves it, who is scored beside, and what its rewards are."""
+PolicyName = Annotated[str, Meta(min_length=1, max_length=64)]
 
-    loop: str
+
+class LoopFile(msgspec.Struct, frozen=True):
+    """What the policy file of the replica that answers says: it decides until the first change, and names shadows."""
+
     champion: str
     shadows: list[str]
+
+
+class LoopState(msgspec.Struct, frozen=True):
+    """A loop: who serves it, who is scored beside, and what its rewards are. `state` is the number of changes so far,
+    which the next one names; at 0 the file decides."""
+
+    loop: str
+    state: int
+    champion: str
+    canary: CanaryShare | None
+    shadows: list[str]
+    file: LoopFile
     window_seconds: int
     reward_min: float
     reward_max: float
@@ -59,16 +84,101 @@ class LackedFeature(msgspec.Struct, frozen=True):
     decisions: int
 
 
+class GateBounds(msgspec.Struct, frozen=True):
+    """What a policy earns above the champion, at least and at most, after `n` decisions; `log_e_value` is the logarithm
+    of the evidence that it is more. About so many more decisions are `needed` to show it; null: none would. `refused`
+    says why there is no bound."""
+
+    low: float
+    high: float
+    log_e_value: float
+    n: int
+    needed: int | None
+    refused: str
+
+
+class EstimateOf(msgspec.Struct, frozen=True):
+    """A mean reward, with the ends of its 95 % interval."""
+
+    estimate: float
+    low: float | None
+    high: float | None
+
+
+class EvidenceOfPolicy(msgspec.Struct, frozen=True):
+    """What the log says of a policy: what it would have earned, its gate if it is a challenger, and why it may not be
+    judged."""
+
+    n: int
+    estimate: EstimateOf | None
+    gate: GateBounds | None
+    refused: list[str]
+    warnings: list[str]
+
+
+class LoopEvidence(msgspec.Struct, frozen=True):
+    """The evidence that replicas have of a loop: when it was made of the log, beside which champion, and of what."""
+
+    at: Time
+    champion: str
+    decisions: int
+    matured: int
+    rewarded: int
+    policies: dict[str, EvidenceOfPolicy]
+
+
+class LoopChange(msgspec.Struct, frozen=True):
+    """A change of who serves: who made it by which API key, when, to what, and why. `evidence` names what was known, by
+    a digest."""
+
+    state: int
+    at: Time
+    who: str
+    champion: str
+    canary: CanaryShare | None
+    back: bool
+    because: str
+    evidence: str | None
+
+
 class LoopAnswer(LoopState, frozen=True):
-    """A loop, and what its decisions brought that nothing reads, and lacked: most often first, counted by the process
-    that answers, since it read its policies. `other_unknown_fields` counts fields beyond the first 64 names."""
+    """A loop: the evidence about its policies, its last changes, the newest first, and what its decisions brought that
+    nothing reads, and lacked: most often first, counted by the process that answers, since it read its policies.
+    `other_unknown_fields` counts fields beyond the first 64 names."""
 
     missing: float | None
+    evidence: LoopEvidence | None
+    changes: list[LoopChange]
     unknown_features: Literal["keep", "refuse"]
     decisions: int
     unknown_fields: list[UnknownField]
     other_unknown_fields: int
     lacked_features: list[LackedFeature]
+
+
+class CanaryWanted(msgspec.Struct, frozen=True):
+    """A policy of the loop, and the share of the decisions that it shall serve."""
+
+    policy: PolicyName
+    share: Annotated[float, Meta(gt=0, le=0.5)]
+
+
+class LoopRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who shall serve: one of a `canary` beside the champion, another `champion`, or `back` to the stage before. What
+    the evidence does not allow takes a reason, in `because`."""
+
+    canary: CanaryWanted | None = None
+    champion: PolicyName | None = None
+    back: bool = False
+    because: Annotated[str, Meta(max_length=1_000)] = ""
+
+
+class NotYetAnswer(msgspec.Struct, frozen=True):
+    """Why the evidence does not allow a change, in which state the loop is, and the evidence."""
+
+    detail: str
+    state: int
+    evidence: LoopEvidence | None
 
 
 class PolicyOfUser(msgspec.Struct, frozen=True):

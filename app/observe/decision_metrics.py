@@ -21,6 +21,7 @@ class DecisionMetrics:
         epsilon = series.EPSILON.made(registry)
         self._outcomes = series.DECISION_OUTCOMES.made(registry)
         self._entered = series.LOOP_DECISIONS.made(registry)
+        self._states = series.LOOP_STATE.made(registry)
         self._ended = series.DECISIONS_ENDED.made(registry)
         self._every_decision = decisions
         self._skew = series.CLOCK_SKEW.made(registry)
@@ -93,10 +94,15 @@ class DecisionMetrics:
         """Count a reward (-1..1) that was learned, or replayed."""
         (self._replayed[policy] if replayed else self._rewards[policy][round((reward + 1) * 2)]).inc()
 
+    def loop_state(self, loop: str, number: int) -> None:
+        """Note the state by which a loop decides."""
+        self._states.labels(loop).set(number)
+
     def expect_loops(self, loops: Iterable[str]) -> None:
         """Create the counts of the decisions of these loops at 0, or increase() misses the first of each."""
         for loop in loops:
             self._entered.labels(loop)
+            self.loop_state(loop, 0)
             for how in series.ENDS:
                 self._ended.labels(loop, how)
 

@@ -15,7 +15,7 @@ from app.bandit.ridge import Matrix
 from app.policies.loop import Loop
 from app.policies.probe import probe
 
-__all__ = ["lint", "lint_features", "lint_loop"]
+__all__ = ["is_certain", "lint", "lint_features", "lint_loop"]
 
 _NAMED: Final = 4
 _FEW_BUCKETS: Final = 16
@@ -43,7 +43,7 @@ def lint_loop(loop: Loop, policies: Mapping[str, Policy]) -> list[str]:
     found = []
     if not loop.shadows:
         found.append("has no shadows: nothing is learned about other policies")
-    if _is_certain(policies[loop.champion]):
+    if is_certain(policies[loop.champion]):
         found.append(f"its champion {loop.champion} has no floor: other policies cannot be judged by its decisions")
     return found
 
@@ -77,11 +77,12 @@ def _choices(policy: Policy) -> Iterator[str]:
 
 
 def _exploration(policy: Policy) -> Iterator[str]:
-    if _is_certain(policy):
+    if is_certain(policy):
         yield "has no floor: most candidates get the propensity 0, and estimates from its decisions will be refused"
 
 
-def _is_certain(policy: Policy) -> bool:
+def is_certain(policy: Policy) -> bool:
+    """Whether a policy has no floor: it gives most candidates no chance, so its decisions tell little of others."""
     return policy.explorer.floor == 0.0 and not isinstance(policy.explorer, InverseGap)
 
 

@@ -113,6 +113,8 @@ def _state() -> DecisionState:
         n=0,
         reward=None,
         rewarded_at=None,
+        state=0,
+        arm="champion",
         explanation=_explanation(),
     )
 

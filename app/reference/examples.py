@@ -27,7 +27,7 @@ from app.messages.classic import (
     ScoreRequest,
     StatisticsAnswer,
 )
-from app.messages.health import HealthAnswer, LogHealth, NatsHealth, StoreHealth
+from app.messages.health import HealthAnswer, LogHealth, LoopsHealth, NatsHealth, StoreHealth
 from app.messages.tips import GenerateAnswer, GenerateContext, GeneratedCandidate, GenerateRequest, PromptList
 from app.policies.catalog import policies
 from app.reference.decisions import DECISIONS
@@ -242,6 +242,7 @@ ROUTES: Final[Mapping[str, Described]] = {
             store=StoreHealth(ok=True, milliseconds=0.587),
             nats=NatsHealth(enabled=False, consumers={}),
             log=LogHealth(enabled=True),
+            loops=LoopsHealth(ok=True),
         ),
         unwell=HealthAnswer(
             ok=False,
@@ -250,6 +251,7 @@ ROUTES: Final[Mapping[str, Described]] = {
             store=StoreHealth(ok=False, problem="Redis did not answer in time"),
             nats=NatsHealth(enabled=False, consumers={}),
             log=LogHealth(enabled=True),
+            loops=LoopsHealth(ok=True),
             detail="Redis did not answer in time",
         ),
     ),

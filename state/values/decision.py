@@ -13,6 +13,7 @@ __all__ = [
     "SHARED",
     "Evidence",
     "Learned",
+    "Mixed",
     "Part",
     "Record",
     "Shadow",
@@ -71,6 +72,13 @@ class Terms(msgspec.Struct, frozen=True, array_like=True):
     adds: bool
 
 
+class Mixed(msgspec.Struct, frozen=True, array_like=True):
+    """The canary beside the champion: it serves this share of the decisions, so the propensities are mixed."""
+
+    policy: str
+    share: _Share
+
+
 class Part(msgspec.Struct, frozen=True, array_like=True):
     """A reward that was told: the value that came `first`, and what stands now; None: it was taken back."""
 
@@ -82,11 +90,13 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     """A decision. Moments are in milliseconds since 1970, by Redis's clock.
 
     `request` is a digest of what was asked. `ids` are the candidates' and `propensities` theirs, of which `chosen` was
-    drawn by `seed`. `by_policy` are the champion and the shadows. `labels` and `x` are the chosen one's base columns;
-    after a reward those that are 0 are left out. `born` is the user's count of changes at the decision. `reward` is
-    what is learned now, `held` a reward that waits for an activation, `n` the number of outcomes. `parts` are the
-    rewards that add up to it, by name; a reward that is no sum has the name "". With `early` it made room for others
-    before its time, and does not count as open. `evidence` is there as long as no reward was learned.
+    drawn by `seed`. `by_policy` are the champion, the canary and the shadows, each alone. `labels` and `x` are the
+    chosen one's base columns; after a reward those that are 0 are left out. `born` is the user's count of changes at
+    the decision. `reward` is what is learned now, `held` a reward that waits for an activation, `n` the number of
+    outcomes. `parts` are the rewards that add up to it, by name; a reward that is no sum has the name "". With `early`
+    it made room for others before its time, and does not count as open. `evidence` is there as long as no reward was
+    learned. `state` is that of the loop, and `by_canary` says which of the two that served it chose, if it had a
+    `canary`.
     """
 
     request: bytes
@@ -114,6 +124,9 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     parts: dict[str, Part] = {}
     early: bool = False
     evidence: Evidence | None = None
+    state: _Count = 0
+    by_canary: bool = False
+    canary: Mixed | None = None
 
     @property
     def is_open(self) -> bool:

@@ -51,7 +51,7 @@ async def test_replace() -> None:
     await asker(wire).replace("k", "f", one_more)
     await asker(wire).replace("k", "f", one_more)
     assert await wire.ask(("HGETALL", "k")) == [[b"f", b"2"]]
-    assert wire.sent == [["WATCH", "HMGET"], ["MULTI", "HSET", "EXEC"]] * 2
+    assert wire.sent == [["WATCH", "HMGET", "TIME"], ["MULTI", "HSET", "EXEC"]] * 2
     await asker(wire).replace("k", "f", lambda _: None)
     assert await wire.ask(("HGETALL", "k")) == [[b"f", b"2"]]
     # Nothing is watched any longer.

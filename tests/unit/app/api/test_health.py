@@ -12,6 +12,7 @@ from app.http.draining import Draining
 from app.http.errors import answer_to
 from app.messages.health import LogHealth, NatsHealth
 from state.errors import StoreUnavailable
+from tests.unit.app.experiments.scene import Followed
 
 pytestmark = pytest.mark.anyio
 
@@ -29,11 +30,12 @@ class Store:
             await asyncio.Event().wait()
 
 
-def made() -> tuple[httpx.AsyncClient, Store, Draining]:
+def made(followed: Followed | None = None) -> tuple[httpx.AsyncClient, Store, Draining]:
     store: Any = Store()
     draining = Draining(0, 1)
+    following: Any = followed or Followed()
     nats, log = NatsHealth(enabled=False, consumers={}), LogHealth(enabled=False)
-    routes = health_routes(store, lambda: nats, lambda: log, draining, "1.2")
+    routes = health_routes(store, draining, following, nats=lambda: nats, log=lambda: log, version="1.2")
     app: Any = Litestar(list(routes), openapi_config=None, exception_handlers={Exception: answer_to})
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here"), store, draining
 
@@ -50,6 +52,7 @@ async def test_all_is_well() -> None:
         "store": {"ok": True, "problem": None},
         "nats": {"enabled": False, "consumers": {}},
         "log": {"enabled": False, "problem": None, "waiting_lines": 0, "oldest_seconds": 0.0},
+        "loops": {"ok": True, "problem": None},
     }
     for path in ("/health/live", "/health/ready"):
         assert (await client.get(path)).json() == {"ok": True}
@@ -71,6 +74,20 @@ async def test_without_redis_it_is_alive_and_not_ready(
     ready, health = await client.get("/health/ready"), await client.get("/health")
     assert (ready.status_code, ready.json(), ready.headers["retry-after"]) == (503, {"detail": problem}, "1")
     assert (health.status_code, health.json()["ok"], health.json()["detail"]) == (503, False, problem)
+
+
+async def test_who_serves_must_be_known_once() -> None:
+    """A probe asks, and until Redis has said it no requests come. Later trouble is told, and ends nothing."""
+    followed = Followed(problems=["cannot be read", None, "cannot be read"])
+    client, _, _ = made(followed)
+    first = await client.get("/health/ready")
+    assert (first.status_code, first.json()) == (503, {"detail": "cannot be read"})
+    assert (await client.get("/health/ready")).status_code == 200
+    await followed.refresh()
+    assert (await client.get("/health/ready")).status_code == 200
+    health = await client.get("/health")
+    assert (health.status_code, health.json()["ok"]) == (200, True)
+    assert health.json()["loops"] == {"ok": False, "problem": "cannot be read"}
 
 
 async def test_a_stop_is_not_ready_and_healthy() -> None:

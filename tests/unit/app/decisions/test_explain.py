@@ -2,6 +2,7 @@
 
 import random
 
+import msgspec
 import pytest
 
 from app.bandit.context import Context
@@ -11,6 +12,8 @@ from app.decisions.make import Maker
 from app.decisions.outcome import Outcomes, Told
 from app.ledger.rules import Rules
 from app.policies.catalog import catalog
+from app.policies.plan import Plans
+from state.values.loop import Canary, Stage, Standing
 from tests.unit.app.decisions.scene import Twice, stored
 
 pytestmark = pytest.mark.anyio
@@ -102,3 +105,29 @@ async def test_the_runner_up() -> None:
         assert explained is not None
         others = [part for part in explained.candidates if part.id != record.ids[record.chosen]]
         assert explained.margin == record.score - max(part.score for part in others)
+
+
+async def test_a_canary_is_explained_by_its_own_model() -> None:
+    """Whichever of the two decided: the score is that of its columns and weights; the propensities are the mixture."""
+    added = '[policies.q]\ncolumns = ["1", "price", "kind"]\nexplore = { by = "linucb", alpha = 0.7, floor = 0.2 }\n'
+    known = catalog(FILE.format(explore=EXPLORERS["epsilon"]) + 'shadows = ["q"]\n' + added)
+    states = {"own": Standing(2, "e", "n", Stage(2, "p", Canary("q", 0.5)))}
+    seen = set()
+    async with stored() as store:
+        rules = msgspec.structs.replace(Rules.of(store, known, 3_600_000), plans=Plans(lambda: known, lambda: states))
+        maker, outcomes = Maker(rules, chance=random.Random(5)), Outcomes(rules)
+        for number in range(30):
+            made = await maker.make(asked(number))
+            record, explained = await outcomes.read(made.id)
+            assert explained is not None
+            seen.add((record.policy, record.by_canary))
+            assert explained.columns == list(known.policies[record.policy].labels)
+            [chosen] = [part for part in explained.candidates if part.id == record.ids[record.chosen]]
+            assert chosen.score == made.record.score
+            assert chosen.propensity == record.propensities[record.chosen]
+            own, other = (each.propensities[record.chosen] for each in record.by_policy)
+            assert chosen.propensity == 0.5 * own + 0.5 * other
+            await outcomes.reward(made.id, Told(reward=(-1.0) ** number))
+            learned = (await outcomes.read(made.id))[0].learned
+            assert [(each.policy, each.updates) for each in learned] == [("p", number + 1), ("q", number + 1)]
+    assert seen == {("p", False), ("q", True)}

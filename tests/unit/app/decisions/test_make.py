@@ -1,10 +1,11 @@
 """Decisions that are kept: the same draws when a step runs again, and what the record and the history say."""
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 
 from app.bandit.context import Context
@@ -15,9 +16,12 @@ from app.decisions.make import Maker
 from app.ledger.rules import Rules
 from app.messages.decision_ids import parsed
 from app.policies.catalog import catalog
+from app.policies.plan import Plans
 from state import keys
 from state.errors import KeyReused
-from state.values import history
+from state.values import history, record
+from state.values.decision import Mixed
+from state.values.loop import Canary, Stage, Standing
 from tests.support.decisions import POLICIES, clock
 from tests.unit.app.decisions.scene import Noted, Twice, stored
 
@@ -32,10 +36,11 @@ def asked(**more: Any) -> Asked:
 
 
 @asynccontextmanager
-async def making() -> AsyncIterator[tuple[Twice, Maker, Noted]]:
+async def making(states: Mapping[str, Standing] = {}) -> AsyncIterator[tuple[Twice, Maker, Noted]]:
     async with stored() as store:
         noted = Noted()
         rules = Rules.of(store, CATALOG, 1_000, noted)
+        rules = msgspec.structs.replace(rules, plans=Plans(lambda: CATALOG, lambda: states))
         with clock():
             yield store, Maker(rules, chance=random.Random(4)), noted
 
@@ -88,3 +93,43 @@ async def test_tasks_are_in_the_history() -> None:
         True,
         0.0,
     )
+
+
+async def test_a_canary_decides_its_share() -> None:
+    """The record says under which state and by which of the two, and what each alone would have done; only who decided
+    counts it. The same seed makes the same of it when a step runs again."""
+    stage = Stage(7, "serves", Canary("watches", 0.5))
+    async with making({"plain": Standing(7, "e", "n", stage)}) as (store, maker, noted):
+        made = [(await maker.make(asked(user_id="v"))).record for _ in range(60)]
+        assert all(first == second for first, second in store.changes)
+        counted = {}
+        for name, size in (("serves", 4), ("watches", 3), ("fades", 2)):
+            key = keys.record("v", name)
+            found = record.decode(key, size, await store.read(key, record.FIELDS))
+            counted[name] = 0 if found is None else found.meta.pulls
+    assert {each.policy for each in made} == {"serves", "watches"}
+    assert [each.by_canary for each in made] == [each.policy == "watches" for each in made]
+    assert {each.state for each in made} == {7}
+    assert {each.canary for each in made} == {Mixed("watches", 0.5)}
+    assert counted == {
+        "serves": 60 - sum(each.by_canary for each in made),
+        "watches": 60 - counted["serves"],
+        "fades": 0,
+    }
+    assert [policy for policy, _ in noted.decisions] == [each.policy for each in made]
+    for each in made:
+        assert [one.policy for one in each.by_policy] == ["serves", "watches", "fades"]
+        own, other = (one.propensities for one in each.by_policy[:2])
+        assert each.propensities == [0.5 * first + 0.5 * second for first, second in zip(own, other, strict=True)]
+
+
+async def test_the_history_of_a_canary() -> None:
+    """A decision of the first system's loop is in the history under the policy that chose; others leave none."""
+    stage = Stage(1, "egreedy-v2", Canary("tips-v3", 0.5))
+    async with making({"tips": Standing(1, "e", "n", stage)}) as (store, maker, noted):
+        for _ in range(8):
+            await maker.make(asked(loop="tips", candidates=[Candidate("t", {"priority": 2})]))
+        entries = history.decode("k", await store.history("u"))
+    served = [policy for policy, _ in noted.decisions]
+    assert set(served) == {"egreedy-v2", "tips-v3"}
+    assert [entry.policy for entry in entries] == ["egreedy-v2"] * served.count("egreedy-v2")

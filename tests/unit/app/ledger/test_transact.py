@@ -21,8 +21,10 @@ from app.ledger.rules import Rules
 from app.log_reading.rebuild import Epoch
 from app.log_reading.verify import Held, verdict
 from app.policies.catalog import catalog
+from app.policies.plan import Plans
 from state import keys
 from state.values import decision, record
+from state.values.loop import Canary, Stage, Standing
 from tests.support.decisions import GRACE_SECONDS, POLICIES, WINDOW_SECONDS, Clock, clock
 from tests.unit.app.decisions.scene import CANDIDATES, CONTEXT, Noted, Twice, stored
 
@@ -40,10 +42,12 @@ class Scene:
     def __init__(self, store: Twice, time: Clock, *, logs: bool) -> None:
         self.store, self.time, self.noted = store, time, Noted()
         self._chance = random.Random(5)
+        self.states: dict[str, Standing] = {}
         self.logs(logs)
 
     def logs(self, logs: bool) -> None:
         rules = Rules.of(self.store, CATALOG, GRACE_SECONDS * 1_000, self.noted, logs=logs)
+        rules = msgspec.structs.replace(rules, plans=Plans(lambda: CATALOG, lambda: self.states))
         self.maker, self.outcomes = Maker(rules, chance=self._chance), Outcomes(rules)
         self.decider = Decider(rules, clock=lambda: 5.0, chance=self._chance)
         self.learner = Learner(rules, clock=lambda: 6.0)
@@ -140,6 +144,42 @@ async def test_the_log_tells_of_every_change(store: Twice, before: bool) -> None
     assert told >= {"applied", "default", "early", "corrected", "retracted", "activated", "cancelled", "expired"}
     assert isinstance(lines[0], State) == before
     assert all(first.writes == second.writes for first, second in store.changes)
+
+
+async def test_the_log_tells_of_canaries(store: Twice) -> None:
+    """Also while who serves changes all the time: the counters of each policy count what it served, and the lines say
+    who it was, beside whom, and under which state."""
+    stages = [
+        Stage(1, "serves", Canary("watches", 0.5)),
+        Stage(2, "watches", Canary("fades", 0.25)),
+        Stage(3, "fades"),
+        Stage(4, "egreedy-v1", Canary("serves", 0.5)),
+    ]
+    with clock() as time:
+        scene = Scene(store, time, logs=True)
+        made: list[str] = []
+        for turn in range(240):
+            if turn % 10 == 0:
+                stage = stages[turn // 10 % 4]
+                scene.states = {loop: Standing(9, "e", "n", stage) for loop in LOOPS}
+            await scene.anything(made)
+        assert await scene.agrees()
+        lines = [line for line in await scene.lines() if isinstance(line, Decision)]
+    told = {(line.state, line.arm, line.policy, line.champion, line.canary, line.share) for line in lines}
+    assert told == {
+        (1, "champion", "serves", "", "watches", 0.5),
+        (1, "canary", "watches", "serves", "watches", 0.5),
+        (2, "champion", "watches", "", "fades", 0.25),
+        (2, "canary", "fades", "watches", "fades", 0.25),
+        (3, "champion", "fades", "", "", 0.0),
+        (4, "champion", "egreedy-v1", "", "serves", 0.5),
+        (4, "canary", "serves", "egreedy-v1", "serves", 0.5),
+    }
+    for line in lines:
+        by_policy, champion = line.by_policy, line.champion or line.policy
+        other = by_policy.get(line.canary, by_policy[champion])
+        mixed = [(1 - line.share) * c + line.share * e for c, e in zip(by_policy[champion], other, strict=True)]
+        assert line.propensities == (mixed if line.canary else by_policy[champion])
 
 
 async def test_a_log_that_was_off_for_a_while(store: Twice) -> None:
