@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
-from litestar import Request, Response, get, put
+from litestar import Request, get, put
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
@@ -72,7 +72,7 @@ def loop_routes(
         return await answer(loop)
 
     @put("/loops/{loop:str}", opt=ADMIN)
-    async def change_loop(request: Request[Any, Any, Any], loop: FromPath[str]) -> Answer | Response[NotYetAnswer]:
+    async def change_loop(request: Request[Any, Any, Any], loop: FromPath[str]) -> Answer:
         body = _read(await read_body(request, max_body_bytes))
         who = str(request.scope["state"].get(KEY_NAME, ""))
         try:
@@ -80,7 +80,7 @@ def loop_routes(
         except Stale as error:
             raise HTTPException(status_code=412, detail=str(error)) from None
         except NotYet as error:
-            return Response(NotYetAnswer(str(error), error.number, _evidence(error.verdict)), status_code=409)
+            return Answer(NotYetAnswer(str(error), error.number, _evidence(error.verdict)), status=409)
         return await answer(loop)
 
     return [show_loops, show_loop, change_loop]

@@ -33,15 +33,16 @@ class ClientGone(Exception):
 
 
 class Answer(ASGIResponse):
-    """A message as JSON with status 200."""
+    """A message as JSON."""
 
-    def __init__(self, message: Any, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    def __init__(self, message: Any, headers: Sequence[tuple[bytes, bytes]] = (), *, status: int = 200) -> None:
         self.body = _encode(message)
+        self._status = status
         self._extra = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         length = (b"content-length", b"%d" % len(self.body))
-        await send({"type": "http.response.start", "status": 200, "headers": [_JSON, length, *self._extra]})
+        await send({"type": "http.response.start", "status": self._status, "headers": [_JSON, length, *self._extra]})
         await send({"type": "http.response.body", "body": self.body, "more_body": False})
 
 

@@ -116,7 +116,7 @@ def validator(document: dict[str, Any], schema: dict[str, Any]) -> jsonschema_rs
     return jsonschema_rs.Draft202012Validator(schema | {"components": document["components"]})
 
 
-_VARIES = ("milliseconds", "deadline", "decided_at", "rewarded_at", "seed")
+_VARIES = ("milliseconds", "deadline", "decided_at", "rewarded_at", "seed", "at")
 
 
 def alike(value: object, varies: tuple[str, ...] = _VARIES) -> object:
@@ -297,6 +297,7 @@ def spoiled(example: dict[str, Any], detail: str) -> dict[str, Any]:
         "Expected `float`, got `str` - at `$.reward`": {"reward": "much"},
         "Expected `array`, got `str` - at `$.decisions`": {"decisions": "all"},
         "Expected `array`, got `str` - at `$.rewards`": {"rewards": "all"},
+        "takes one of canary, champion and back": {"back": True},
     }
     if detail in changes:
         return example | {"json": body | changes[detail]}
@@ -377,6 +378,13 @@ async def test_errors_are_real(document: dict[str, Any], real_redis: RedisServer
                         client, example = fresh, spoiled(example, error.detail)
                     case 404:
                         client, example = fresh, example | {"url": example["url"].replace("/loops/tips", "/loops/tisp")}
+                    case 409 if path == "/loops/{loop}":
+                        client, example = fresh, example | {"json": example["json"] | {"because": ""}}
+                    case 412:
+                        client = contradicted
+                        assert (await client.request(**example)).status_code == 200
+                    case 428:
+                        client, example = fresh, example | {"headers": {}}
                     case 409:
                         client = contradicted
                         await prepare(client, error.detail, example["url"].split("/")[2])
