@@ -120,10 +120,7 @@ def create_app(
             precedence=precedence,
         ),
         *decision_routes(
-            Maker(rules, chance=chance),
-            outcomes,
-            max_body_bytes=settings.max_body_bytes,
-            precedence=precedence,
+            Maker(rules, chance=chance), outcomes, max_body_bytes=settings.max_body_bytes, precedence=precedence
         ),
         *loop_routes(plans, following, Changer(store.loops, following, logs=rules.logs), settings.max_body_bytes),
         *user_routes(users),
