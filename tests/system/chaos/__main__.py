@@ -92,7 +92,7 @@ def run(name: str, kept: str, seconds: float, seed: int, console: Console) -> bo
             verdict = judge(clients.ledger, holding(reader))
         for process in stage.processes:
             process.stop()
-        verdict.add(told(stage.url, log, clients.ledger, USERS))
+        verdict.add(told(stage.url, log, clients.ledger.decisions.values(), USERS))
         if not verdict.right:
             for number, process in enumerate(stage.processes, 1):
                 console.print(f"the log of service {number} ends with:\n{process.log[-2000:]}", markup=False)

@@ -1,8 +1,9 @@
 """The systems that are broken, and how: a single Redis, one behind sentinels, and a cluster.
 
-Each is three processes of the service behind HAProxy, with the log of decisions on. On every Redis, AOF is fsynced before
-a write is answered. With Sentinel and Cluster a write is acknowledged only when the one replica of its master has it too:
-then a failover loses nothing, as long as the servers that hold a write are not struck both before they are in sync again.
+Each is three processes of the service behind HAProxy, with the log of decisions on. On every Redis, AOF is fsynced
+before a write is answered. With Sentinel and Cluster a write is acknowledged only when the one replica of its master
+has it too: then a failover loses nothing, as long as the servers that hold a write are not struck both before they are
+in sync again.
 """
 
 import random

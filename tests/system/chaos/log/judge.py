@@ -1,12 +1,12 @@
 """What the log must tell: every line once or more, none missing, and each model to the last bit."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from app.analysis.verify import verified
-from app.decision_log.lines import Decision, Line
+from app.decision_log.lines import Decision, Line, State
 from app.decision_log.publish import Publisher
 from app.log_reading.reading import lines
 from app.log_reading.rebuild import FIRST
@@ -14,8 +14,8 @@ from app.log_reading.verify import Verdict
 from app.messages.decision_ids import decision_id
 from state.redis.connect import open_servers
 from state.store import Store
+from tests.support.told import Made
 from tests.support.waiting import PATIENCE_SECONDS
-from tests.system.chaos.ledger import Ledger
 from tests.system.chaos.log.places import LogPlace
 
 __all__ = ["Told", "judge_lines", "judge_users", "told"]
@@ -44,13 +44,13 @@ class Told(msgspec.Struct):
         )
 
 
-def told(url: str, place: LogPlace, ledger: Ledger, users: Sequence[str]) -> Told:
+def told(url: str, place: LogPlace, decisions: Iterable[Made], users: Sequence[str]) -> Told:
     """Publish what is left in the Redis at `url`, where nothing changes any more, and judge the log in `place`: it must
-    agree with the models of all these `users`."""
-    return asyncio.run(_told(url, place, ledger, users))
+    have these `decisions` and agree with the models of all these `users`."""
+    return asyncio.run(_told(url, place, decisions, users))
 
 
-async def _told(url: str, place: LogPlace, ledger: Ledger, users: Sequence[str]) -> Told:
+async def _told(url: str, place: LogPlace, decisions: Iterable[Made], users: Sequence[str]) -> Told:
     servers = open_servers(url, size=16, timeout=PATIENCE_SECONDS)
     store = Store(servers, timeout=PATIENCE_SECONDS, history_size=1, marker_seconds=60)
     observer = _Left()
@@ -63,7 +63,7 @@ async def _told(url: str, place: LogPlace, ledger: Ledger, users: Sequence[str])
         directory = await place.copied()
         damaged: list[str] = []
         found = Told(place.what, left=observer.lines)
-        judge_lines(lines(directory, damaged.append), ledger, found)
+        judge_lines(lines(directory, damaged.append), decisions, found)
         judge_users(await verified(servers, directory, damaged.append, PATIENCE_SECONDS), users, found)
     finally:
         await store.close()
@@ -86,8 +86,8 @@ class _Left:
         """Whatever waits may wait."""
 
 
-def judge_lines(found: Iterable[Line], ledger: Ledger, verdict: Told) -> None:
-    """Count lines, which may be there again but not otherwise, and look for each decision that was answered."""
+def judge_lines(found: Iterable[Line], decisions: Iterable[Made], verdict: Told) -> None:
+    """Count lines, which may be there again but not otherwise, and look for these `decisions`, which were answered."""
     seen: dict[tuple[str, str], dict[int, Line]] = {}
     for line in found:
         verdict.lines += 1
@@ -101,15 +101,21 @@ def judge_lines(found: Iterable[Line], ledger: Ledger, verdict: Told) -> None:
         if first != line:
             verdict.findings.append(f"line {line.seq} of {line.user}, epoch {line.epoch}, is there in two versions")
     for (user, epoch), of_epoch in seen.items():
-        missing = sorted(set(range(FIRST, max(of_epoch) + 1)) - of_epoch.keys())
+        missing = sorted(set(range(_begin(of_epoch), max(of_epoch) + 1)) - of_epoch.keys())
         verdict.missing += len(missing)
         verdict.findings += [f"line {seq} of {user}, epoch {epoch}, is missing" for seq in missing[:5]]
     decided = {each.id for of_epoch in seen.values() for each in of_epoch.values() if isinstance(each, Decision)}
     verdict.findings += [
-        f"decision {name} of {made.user} was answered and is not in the log"
-        for name, made in ledger.decisions.items()
-        if decision_id(name, made.user) not in decided
+        f"decision {made.local} of {made.user} was answered and is not in the log"
+        for made in decisions
+        if decision_id(made.local, made.user) not in decided
     ]
+
+
+def _begin(of_epoch: Mapping[int, Line]) -> int:
+    """The first line that must be there: where models were there before, as after a restore, the one that has them."""
+    first = of_epoch[min(of_epoch)]
+    return first.seq if isinstance(first, State) and first.what == "begun" else FIRST
 
 
 def judge_users(found: Iterable[Verdict], users: Sequence[str], verdict: Told) -> None:
