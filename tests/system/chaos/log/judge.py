@@ -124,6 +124,6 @@ def judge_users(found: Iterable[Verdict], users: Sequence[str], verdict: Told) -
     verdict.users = len(by_user.keys() | set(users))
     verdict.agree = sum(one.what == "agrees" for one in by_user.values())
     verdict.findings += [
-        f"the log of {one.user} {one.what}: {'; '.join(one.why)}" for one in by_user.values() if one.what != "agrees"
+        f"{one.user}: the log says {one.what}: {'; '.join(one.why)}" for one in by_user.values() if one.what != "agrees"
     ]
     verdict.findings += [f"{user} is not in the log" for user in users if user not in by_user]
