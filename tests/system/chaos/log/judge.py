@@ -26,7 +26,8 @@ _BACKLOG = 10**12
 
 class Told(msgspec.Struct):
     """What was counted in the log in `place`: lines, how often one was written `again`, how many are missing, how many
-    the services had `left` in Redis, and of how many `users` the models agree; and what is wrong."""
+    the services had `left` in Redis and for how long (seconds), and of how many `users` the models agree; and what is
+    wrong."""
 
     place: str
     lines: int = 0
@@ -35,12 +36,13 @@ class Told(msgspec.Struct):
     users: int = 0
     agree: int = 0
     left: int = 0
+    seconds: float = 0.0
     findings: list[str] = msgspec.field(default_factory=list)
 
     def __str__(self) -> str:
         return (
             f"the log in {self.place}: {self.lines:,} lines, {self.again:,} written again, {self.missing:,} missing, "
-            f"{self.left:,} left in Redis; {self.agree} of {self.users} users agree"
+            f"{self.left:,} left in Redis for up to {self.seconds:.0f} s; {self.agree} of {self.users} users agree"
         )
 
 
@@ -56,13 +58,15 @@ async def _told(url: str, place: LogPlace, decisions: Iterable[Made], users: Seq
     observer = _Left()
     try:
         publisher = Publisher(store.outbox, place.open(), _BACKLOG, observer)
+        since = [size.since for size in (await store.outbox.size()).values() if size.since is not None]
+        seconds = (await store.outbox.now() - min(since)) / 1_000 if since else 0.0
         async with asyncio.timeout(PATIENCE_SECONDS):
             while await store.outbox.size():
                 await publisher.look(old_ms=-60_000)
         await publisher.stop(PATIENCE_SECONDS)
         directory = await place.copied()
         damaged: list[str] = []
-        found = Told(place.what, left=observer.lines)
+        found = Told(place.what, left=observer.lines, seconds=seconds)
         judge_lines(lines(directory, damaged.append), decisions, found)
         judge_users(await verified(servers, directory, damaged.append, PATIENCE_SECONDS), users, found)
     finally:

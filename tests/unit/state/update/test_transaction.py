@@ -15,6 +15,7 @@ from state.update.changes import (
     MOMENT,
     Append,
     Change,
+    Emit,
     Entry,
     Fields,
     Hash,
@@ -26,7 +27,7 @@ from state.update.changes import (
     Values,
     entry,
 )
-from state.update.operation import Flush, Operation, fail
+from state.update.operation import Emitted, Flush, Operation, fail
 from state.update.transaction import RESERVE, Lane, Transactions
 from tests.unit.state.wire import CUT, LOSE, Wire
 
@@ -327,6 +328,29 @@ async def test_replicas_waited_for(
         for step in (add, lambda _: Change("seen")):
             with pytest.raises(StoreUnavailable, match="too few Redis replicas"):
                 await update.make(step)
+
+
+async def test_lines_are_published_once_replicas_have_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failover may undo a change that too few replicas have: its lines stay in the stream, and go with it."""
+    enough = False
+
+    async def answered(connection: object, commands: list[tuple[object, ...]]) -> list[object]:
+        if commands[-1][0] != "WAIT":
+            return await exchange(connection, commands)  # type: ignore[arg-type]  # as it came
+        return [b"OK", int(enough)]
+
+    def step(_: Values) -> Change[None]:
+        return Change(None, (Emit("oo:outbox", "tips", b"{}"),))
+
+    monkeypatch.setattr(transaction, "exchange", answered)
+    update, told = Update(wait_replicas=1), list[Emitted]()
+    update.transactions.emitted = told.extend
+    with pytest.raises(StoreUnavailable, match="too few Redis replicas"):
+        await update.make(step)
+    assert (told, await update.wire.ask(("XLEN", "oo:outbox"))) == ([], [1])
+    enough = True
+    await update.make(step)
+    assert [one.line for one in told] == [b"{}"]
 
 
 async def test_a_failure_while_replicas_are_waited_for() -> None:
