@@ -14,6 +14,7 @@ from state.update import transaction
 from state.update.changes import (
     MOMENT,
     Append,
+    Backlog,
     Change,
     Emit,
     Entry,
@@ -60,11 +61,11 @@ class Update:
             outage=Outage(),
         )
 
-    async def make(self, step: Step[Any] = add, *, alone: bool = True) -> object:
+    async def make(self, step: Step[Any] = add, *, reads: tuple[Read, ...] = READS, alone: bool = True) -> object:
         """The result of one change, and whether it was decided in this flush."""
         loop = asyncio.get_running_loop()
         operation = Operation(
-            user="u", deadline=loop.time() + TIMEOUT, done=loop.create_future(), reads=READS, step=step
+            user="u", deadline=loop.time() + TIMEOUT, done=loop.create_future(), reads=reads, step=step
         )
         decided = await self.transactions.commit(self.lane, [operation], alone=alone)
         return await operation.done if decided else "undecided"
@@ -343,13 +344,13 @@ async def test_lines_are_published_once_replicas_have_them(monkeypatch: pytest.M
         return Change(None, (Emit("oo:outbox", "tips", b"{}"),))
 
     monkeypatch.setattr(transaction, "exchange", answered)
-    update, told = Update(wait_replicas=1), list[Emitted]()
+    update, told, reads = Update(wait_replicas=1), list[Emitted](), (Backlog("oo:outbox"),)
     update.transactions.emitted = told.extend
     with pytest.raises(StoreUnavailable, match="too few Redis replicas"):
-        await update.make(step)
+        await update.make(step, reads=reads)
     assert (told, await update.wire.ask(("XLEN", "oo:outbox"))) == ([], [1])
     enough = True
-    await update.make(step)
+    await update.make(step, reads=reads)
     assert [one.line for one in told] == [b"{}"]
 
 
