@@ -100,7 +100,7 @@ class Publisher:
         try:
             async with asyncio.timeout(seconds):
                 while self._own:
-                    await self._write(self._next())
+                    await self._write_next()
         except (TimeoutError, PlaceError):
             _log.warning("%d lines of the log stay in Redis, from where another replica publishes them", len(self._own))
         await self._place.close()
@@ -111,31 +111,28 @@ class Publisher:
             await self._some.wait()
             self._some.clear()
             while self._own:
-                batch = self._next()
                 try:
-                    await self._write(batch)
-                except asyncio.CancelledError:
-                    self._back(batch)
-                    raise
+                    await self._write_next()
                 except PlaceError:
-                    self._back(batch)
                     await asyncio.sleep(self._random.uniform(0.5, 1.0) * pause)
                     pause = min(2 * pause, _LONGEST_PAUSE)
                 else:
                     pause = _PAUSE
 
-    def _next(self) -> list[Emitted]:
+    async def _write_next(self) -> None:
+        """Publish the next of its own lines, which stay known if that fails. Raises PlaceError."""
         batch: list[Emitted] = []
         size = 0
         while self._own and len(batch) < _LINES and size < _BYTES:
             batch.append(self._own.popleft())
             size += len(batch[-1].line)
         self._own_bytes -= size
-        return batch
-
-    def _back(self, batch: Sequence[Emitted]) -> None:
-        self._own.extendleft(reversed(batch))
-        self._own_bytes += sum(len(one.line) for one in batch)
+        try:
+            await self._write(batch)
+        except (asyncio.CancelledError, PlaceError):
+            self._own.extendleft(reversed(batch))
+            self._own_bytes += size
+            raise
 
     async def _write(self, batch: Sequence[Emitted]) -> None:
         """Write lines to the place and remove them from the outbox. Raises PlaceError."""

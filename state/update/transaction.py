@@ -178,9 +178,10 @@ class Transactions:
                     if isinstance(reply, ResponseError):
                         _log.critical("a transaction was applied in part: %s", reply)
                         raise StoreError("a part of the change was refused by Redis")
+                await self._replicated(connection, flight, deadline)
+                # Not before: a failover may still undo the change, and lines that were published stay.
                 if emitted := batch.emitted(replies[-1]):
                     self.emitted(emitted)
-                await self._replicated(connection, flight, deadline)
         except TROUBLE as error:
             return _Failure(error, in_doubt)
         return True

@@ -51,6 +51,10 @@ class Made(msgspec.Struct):
     n: int = 0
 
     @property
+    def is_void(self) -> bool:
+        return self.status == "void"
+
+    @property
     def standing(self) -> float | None:
         """The sum of what was told, and None if nothing stands."""
         values = [value for value in self.parts.values() if value is not None]

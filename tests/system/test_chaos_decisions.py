@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,32 @@ def test_a_held_reward_that_was_corrected_before_it_was_void(n: int, outcomes: i
     made = ledger.decisions["d1"]
     assert (made.status, made.reward, made.n, ledger.surprises) == ("void", None, outcomes, {})
     assert ledger.told["corrections"] == n - 2
+
+
+def test_a_window_that_is_over_before_a_correction() -> None:
+    """What is void by then is not corrected: that would be refused."""
+    void = {"outcome": "duplicate", "status": "void", "reward": None, "n": 2}
+    replies: Iterator[tuple[int, dict[str, Any]]] = iter(
+        [
+            (200, {"candidate_id": "d1-0", "decision_id": "d1.YW5u"}),
+            (200, void),
+            (409, {"status": "void", "recorded": None}),
+        ]
+    )
+    ledger = Ledger()
+
+    class Told(random.Random):
+        def random(self) -> float:  # deferred, and told at once
+            return 0.2
+
+    async def ask(method: str, path: str, body: Any = None, key: str | None = None) -> Reply:
+        if path.endswith("/cancel"):
+            return Reply(200, {"status": "void", "reward": None, "n": 2}, replayed=False)
+        return Reply(*next(replies), replayed=False)
+
+    talk = Talk(Told(3), ask, ledger, user="ann", name="d1", loops=["strict"])
+    asyncio.run(talk.begin())
+    assert ledger.surprises == {}
 
 
 def test_an_answer_that_must_not_be() -> None:

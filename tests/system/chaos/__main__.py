@@ -18,14 +18,19 @@ from state import keys
 from state.values import decision, history
 from tests.system.chaos.clients import USERS, Clients
 from tests.system.chaos.commands import settle
+from tests.system.chaos.faults import Fault, strike_process
 from tests.system.chaos.judge import Verdict, judge
 from tests.system.chaos.ledger import Holding, Kept, Slot
+from tests.system.chaos.log.judge import told
+from tests.system.chaos.log.places import PLACES, LogPlace
 from tests.system.chaos.loops import SIZES
 from tests.system.chaos.moving import try_moving
-from tests.system.chaos.stages import STAGES, Fault, Stage, strike_process
+from tests.system.chaos.stages import STAGES, Stage
 
 _DRAIN_SECONDS: Final = 120.0
 _TURN: Final = 0.05
+# Where the log is unless that is asked for.
+_LOGS: Final = {"standalone": "files", "sentinel": "stream", "cluster": "files"}
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -39,12 +44,17 @@ def main(words: Sequence[str] | None = None) -> int:
         default="standalone",
         help="kind of Redis, or the move of a backup from one to another (standalone)",
     )
+    parser.add_argument(
+        "--log", choices=PLACES, help="where the log of decisions is kept (files; on sentinel a stream in JetStream)"
+    )
     asked = parser.parse_args(words)
     logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of sending to clients who hung up, as many do here
     console = Console(highlight=False, soft_wrap=True)
     names = [*STAGES, "moving"] if asked.on == "all" else [asked.on]
     right = [
-        move(asked.seconds, asked.seed, console) if name == "moving" else run(name, asked.seconds, asked.seed, console)
+        move(asked.seconds, asked.seed, console)
+        if name == "moving"
+        else run(name, asked.log or _LOGS[name], asked.seconds, asked.seed, console)
         for name in names
     ]
     return 0 if all(right) else 1
@@ -64,22 +74,25 @@ def move(seconds: float, seed: int, console: Console) -> bool:
     return right
 
 
-def run(name: str, seconds: float, seed: int, console: Console) -> bool:
-    """One run on one kind of system; whether all was right."""
-    console.rule(f"{name}, seed {seed}, {seconds:g} s")
-    with STAGES[name]() as stage, Clients(stage.port, seed=seed) as clients:
+def run(name: str, kept: str, seconds: float, seed: int, console: Console) -> bool:
+    """One run on one kind of system with the log in a kind of place; whether all was right."""
+    console.rule(f"{name}, the log in {kept}, seed {seed}, {seconds:g} s")
+    with PLACES[kept]() as log, STAGES[name](log) as stage, Clients(stage.port, seed=seed) as clients:
         with Progress(
             TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console, transient=True
         ) as progress:
-            done = _break(stage, clients, random.Random(seed), seconds, progress)
+            done = _break(stage, log, clients, random.Random(seed), seconds, progress)
         clients.drained(_DRAIN_SECONDS)
         with stage.read() as reader:
-            settle(stage.url, reader, USERS)
+            settle(stage.url, reader, USERS, **log.settings)
             for made in clients.ledger.decisions.values():
                 # What waits in the other loops still waits.
                 if made.loop.default is not None:
                     made.close()
             verdict = judge(clients.ledger, holding(reader))
+        for process in stage.processes:
+            process.stop()
+        verdict.add(told(stage.url, log, clients.ledger.decisions.values(), USERS))
         if not verdict.right:
             for number, process in enumerate(stage.processes, 1):
                 console.print(f"the log of service {number} ends with:\n{process.log[-2000:]}", markup=False)
@@ -87,13 +100,15 @@ def run(name: str, seconds: float, seed: int, console: Console) -> bool:
     return verdict.right
 
 
-def _break(stage: Stage, clients: Clients, draw: random.Random, seconds: float, progress: Progress) -> int:
+def _break(
+    stage: Stage, log: LogPlace, clients: Clients, draw: random.Random, seconds: float, progress: Progress
+) -> int:
     """Begin and end faults, on several parts at once; all have ended when it returns. The number of them."""
     started = time.monotonic()
     bar = progress.add_task("", total=seconds)
     under_way: dict[str, tuple[float, Fault]] = {}
     count = 0
-    next_redis, next_network, next_process = 1.0, 1.5, 2.5
+    next_redis, next_network, next_log, next_process = 1.0, 1.5, 2.0, 2.5
 
     def at() -> float:
         return time.monotonic() - started
@@ -120,6 +135,9 @@ def _break(stage: Stage, clients: Clients, draw: random.Random, seconds: float, 
             if fault.whom not in under_way:
                 begin(fault.whom, fault)
             next_network = at() + draw.uniform(0.5, 2.5)
+        if at() >= next_log and "log" not in under_way:
+            begin("log", log.strike(draw))
+            next_log = at() + draw.uniform(2.0, 8.0)
         if at() >= next_process:
             whole = [number for number in range(len(stage.processes)) if f"service {number + 1}" not in under_way]
             if len(whole) > 1:  # one serves, so that there is load

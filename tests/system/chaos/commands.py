@@ -16,20 +16,21 @@ __all__ = ["command", "settle"]
 _LONGEST_MS = 1_000 * max(loop.seconds for loop in LOOPS.values() if loop.default is not None)
 
 
-def command(url: str, *words: str) -> int:
-    """The exit code of a command on the Redis at `url`, with the loops of a chaos run."""
-    with _environment(REDIS_URL=url, POLICIES=str(FILE), STORE_TIMEOUT_SECONDS=f"{PATIENCE_SECONDS:g}"):
+def command(url: str, *words: str, **settings: str) -> int:
+    """The exit code of a command on the Redis at `url`, with the loops of a chaos run and further `settings`."""
+    patience = f"{PATIENCE_SECONDS:g}"
+    with _environment(REDIS_URL=url, POLICIES=str(FILE), STORE_TIMEOUT_SECONDS=patience, **settings):
         return run(words)
 
 
-def settle(url: str, reader: Any, users: Sequence[str]) -> None:
+def settle(url: str, reader: Any, users: Sequence[str], **settings: str) -> None:
     """Wait until the windows of the decisions that there are now are over where that changes anything, and settle."""
     end = _moment(reader) + _LONGEST_MS
     until(lambda: _moment(reader) > end, "the clock of Redis passes the last deadline")
 
     def settled() -> bool:
         # Others settle too, and who comes second leaves a user to them.
-        done = command(url, "settle") == 0
+        done = command(url, "settle", **settings) == 0
         return done and not any(reader.zcount(keys.agenda(user), "-inf", end) for user in users)
 
     until(settled, "nothing is due any more")

@@ -37,7 +37,8 @@ class Talk(Telling):
         if made.status == "deferred":
             if draw.random() < 0.4:
                 await self._reward()
-                if made.parts and draw.random() < 0.3:
+                # Its time may be over by now, and what is void is not corrected.
+                if made.parts and not made.is_void and draw.random() < 0.3:
                     await draw.choice([self._correct, self._retract])()
             await draw.choice([self._activate, self._activate, self._cancel, self._nothing])()
         elif draw.random() < 0.1:
@@ -69,5 +70,5 @@ class Talk(Telling):
             self._first = name, value
         self._book.told["late"] += 1
         self._compare(reply)
-        if made.parts and draw.random() < 0.5:
+        if made.parts and not made.is_void and draw.random() < 0.5:
             await draw.choice([self._again, self._correct, self._retract])()

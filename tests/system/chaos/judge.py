@@ -21,18 +21,21 @@ from state import keys
 from tests.support.bodies import POLICIES
 from tests.support.told import Made, Sums, sums
 from tests.system.chaos.ledger import Holding, Kept, Ledger, Slot
+from tests.system.chaos.log.judge import Told
 from tests.system.chaos.loops import BASELINES, SIZES
 
 __all__ = ["Verdict", "judge"]
 
 
 class Verdict(msgspec.Struct):
-    """How many updates were lost, applied more than once, and never acknowledged; and whatever else is wrong."""
+    """How many updates were lost, applied more than once, and never acknowledged; whatever else is wrong; and what was
+    counted in the log of decisions."""
 
     lost: int = 0
     doubled: int = 0
     unacknowledged: int = 0
     findings: list[str] = msgspec.field(default_factory=list)
+    log: str = ""
 
     @property
     def wrong(self) -> int:
@@ -43,9 +46,15 @@ class Verdict(msgspec.Struct):
     def right(self) -> bool:
         return not (self.lost or self.doubled or self.unacknowledged or self.findings)
 
+    def add(self, log: Told) -> None:
+        """Take over what was found in the log."""
+        self.findings += log.findings
+        self.log = str(log)
+
     def __str__(self) -> str:
         counted = f"lost {self.lost}, doubled {self.doubled}, wrong {self.wrong}"
-        return f"{counted}, never acknowledged {self.unacknowledged}: {'RIGHT' if self.right else 'WRONG'}"
+        log = f"; {self.log}" if self.log else ""
+        return f"{counted}, never acknowledged {self.unacknowledged}{log}: {'RIGHT' if self.right else 'WRONG'}"
 
 
 # The bytes of `meta`, in their order.

@@ -11,22 +11,14 @@ import asyncio
 import copy
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
 import httpx
-import numpy as np
 import redis
 
-from state import keys
-from state.errors import ConflictError
-from state.redis.connect import open_servers
-from state.store import Store
-from state.update.changes import Change, Fields, Hash, Once, Values
-from state.values import record
-from state.values.record import Meta, Record
 from tests.support.bodies import POLICIES
 from tests.support.decisions import replica
 from tests.support.redis_groups import redis_cluster
@@ -36,14 +28,15 @@ from tests.system.chaos.commands import command
 from tests.system.chaos.deciding import Talk
 from tests.system.chaos.judge import Verdict, judge
 from tests.system.chaos.ledger import Holding, Ledger, Reward, Slot, draw_reward
-from tests.system.chaos.loops import FILE, SIZES
+from tests.system.chaos.log.judge import told
+from tests.system.chaos.log.places import LogPlace, folder
+from tests.system.chaos.loops import FILE
 from tests.system.chaos.telling import Ask, Reply
 
 __all__ = ["try_moving"]
 
 _USERS: Final = tuple(f"user-{number}" for number in range(60))
 Hold = Callable[[Any, Sequence[str]], Holding]
-_FINGERPRINT: Final = b"0" * 32
 _WRITERS: Final = 6
 _SHARE_OF_DECISIONS: Final = 0.1
 _LOOPS: Final = ("patient", "mixed")
@@ -64,28 +57,34 @@ class _Sent(Ledger):
         self.requests: dict[str, list[_Request]] = {}
 
 
-async def _send(store: Store, reward: Reward) -> None:
-    """Learn a reward as the service does, with its idempotency key."""
-    d = SIZES[reward.slot.policy]
-    key, x = keys.record(*reward.slot), np.array(reward.x)
+class _System(NamedTuple):
+    """A Redis at `url` with a `client` of it, and the log of the services over it; files are below `directory`."""
 
-    def step(values: Values) -> Change[None]:
-        old = record.decode(key, d, values[key]) or Record(np.eye(d), np.zeros(d), Meta())
-        meta = old.meta.rewarded(1_790_000_000, reward.value)
-        learned = Record(old.a + np.outer(x, x), old.b + reward.value * x, meta)
-        return Change(None, (Fields(key, record.encode(learned)),))
+    url: str
+    client: Any
+    directory: Path
+    log: LogPlace
 
-    once: Once[None] = Once(keys.marker(*reward.slot, reward.key), _FINGERPRINT, seen=None)
-    while True:
-        try:
-            return await store.update(reward.slot.user, (Hash(key, record.FIELDS),), step, once=once)
-        except ConflictError:
-            await asyncio.sleep(0)
+    def served(self) -> AbstractAsyncContextManager[httpx.AsyncClient]:
+        """A client of a service."""
+        settings = {name.lower(): value for name, value in self.log.settings.items()}
+        return replica(self.url, self.directory, FILE.read_text(), feature_history_size=10_000, **settings)
+
+    def command(self, *words: str) -> None:
+        if command(self.url, *words, **self.log.settings):
+            raise AssertionError(f"{words[0]} failed")
+
+    def judged(self, ledger: _Sent, held: Holding, restored: Collection[str] = ()) -> Verdict:
+        """What Redis holds against what was sent, and the log, in which no decisions are that were `restored`."""
+        verdict = judge(ledger, held)
+        here = [made for name, made in ledger.decisions.items() if name not in restored]
+        verdict.add(told(self.url, self.log, here, _USERS))
+        return verdict
 
 
-def _opened(url: str) -> Store:
-    servers = open_servers(url, size=16, timeout=PATIENCE_SECONDS)
-    return Store(servers, timeout=PATIENCE_SECONDS, history_size=100, marker_seconds=86_400)
+def _asked(reward: Reward) -> _Request:
+    """The request that sends a reward with its idempotency key."""
+    return _Request("POST", f"/reward{POLICIES[reward.slot.policy]}", reward.body, reward.key)
 
 
 async def _answered(client: httpx.AsyncClient, sent: _Request) -> Reply:
@@ -98,11 +97,11 @@ async def _answered(client: httpx.AsyncClient, sent: _Request) -> Reply:
 
 
 class _Writers:
-    """Send rewards and decisions for `users` to the Redis at `url`, in a thread, as long as a `with` block runs."""
+    """Send rewards and decisions for `users` to a service over the `system`, in a thread, as long as a `with` block
+    runs."""
 
-    def __init__(self, url: str, users: Sequence[str], ledger: _Sent, name: str, *, seed: int, directory: Path) -> None:
-        self._url, self._users, self._ledger, self._name, self._seed = url, users, ledger, name, seed
-        self._directory = directory
+    def __init__(self, system: _System, users: Sequence[str], ledger: _Sent, name: str, *, seed: int) -> None:
+        self._system, self._users, self._ledger, self._name, self._seed = system, users, ledger, name, seed
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name=name)
         self.sent = 0
@@ -122,12 +121,10 @@ class _Writers:
         until(lambda: self.sent >= goal, f"{number} more of {self._name}", PATIENCE_SECONDS + number / 10)
 
     async def _run(self) -> None:
-        store = _opened(self._url)
-        async with _served(self._url, self._directory) as client:
-            await asyncio.gather(*(self._write(store, client, number) for number in range(_WRITERS)))
-        await store.close()
+        async with self._system.served() as client:
+            await asyncio.gather(*(self._write(client, number) for number in range(_WRITERS)))
 
-    async def _write(self, store: Store, client: httpx.AsyncClient, number: int) -> None:
+    async def _write(self, client: httpx.AsyncClient, number: int) -> None:
         draw = random.Random(f"{self._seed}-{self._name}-{number}")
         while not self._stop.is_set():
             slot = Slot(draw.choice(self._users), draw.choice(list(POLICIES)))
@@ -138,7 +135,7 @@ class _Writers:
             else:
                 reward = draw_reward(draw, slot, name)
                 self._ledger.rewards[name] = reward
-                await _send(store, reward)
+                await _repeat(client, self._ledger, [_asked(reward)])
                 self._ledger.acknowledged.add(name)
             self.sent += 1
 
@@ -152,62 +149,70 @@ class _Writers:
         return ask
 
 
-def _served(url: str, directory: Path) -> AbstractAsyncContextManager[httpx.AsyncClient]:
-    return replica(url, directory, FILE.read_text(), feature_history_size=10_000)
+async def _repeat(client: httpx.AsyncClient, ledger: _Sent, requests: Sequence[_Request], *refused: int) -> None:
+    """Send these requests, of which each must be answered 200 or be `refused`."""
+    for request in requests:
+        reply = await _answered(client, request)
+        if reply.status not in (200, *refused):
+            ledger.surprises[f"{reply.status} to {request.method} {request.path}"] += 1
 
 
-async def _repeated(url: str, ledger: _Sent, directory: Path) -> None:
-    """Send every reward of the ledger once more, with its key, in no order; and all that was told of each decision."""
-    store = _opened(url)
+async def _all_again(system: _System, ledger: _Sent) -> None:
+    """Send every reward of the ledger once more, with its key, in no order; and all that was told of each decision.
+    Then a new reward for each user, so that the log tells of each again, wherever it began."""
+    draw = random.Random(1)
     rewards = list(ledger.rewards.values())
-    random.Random(1).shuffle(rewards)
-    for at in range(0, len(rewards), 64):
-        await asyncio.gather(*(_send(store, reward) for reward in rewards[at : at + 64]))
-    await store.close()
-
-    async def repeat(requests: Sequence[_Request]) -> None:
-        for request in requests:
-            reply = await _answered(client, request)
-            # A change that was made already, or that others followed, is refused.
-            if reply.status not in (200, 409, 422):
-                ledger.surprises[f"{reply.status} to a repeat"] += 1
-
-    scripts = list(ledger.requests.values())
-    async with _served(url, directory) as client:
+    draw.shuffle(rewards)
+    last = [draw_reward(draw, Slot(user, draw.choice(list(POLICIES))), f"last-{user}") for user in _USERS]
+    async with system.served() as client:
+        for at in range(0, len(rewards), 64):
+            sending = (_repeat(client, ledger, [_asked(reward)]) for reward in rewards[at : at + 64])
+            await asyncio.gather(*sending)
+        scripts = list(ledger.requests.values())
         for at in range(0, len(scripts), 16):
-            await asyncio.gather(*(repeat(requests) for requests in scripts[at : at + 16]))
+            # A change that was made already, or that others followed, is refused.
+            await asyncio.gather(*(_repeat(client, ledger, script, 409, 422) for script in scripts[at : at + 16]))
+        for reward in last:
+            ledger.rewards[reward.key] = reward
+            await _repeat(client, ledger, [_asked(reward)])
+            ledger.acknowledged.add(reward.key)
 
 
 @contextmanager
-def _system(kind: str) -> Iterator[tuple[str, Any]]:
-    """The URL of a Redis, and a client of it."""
+def _system(kind: str, directory: Path) -> Iterator[_System]:
+    """An empty system."""
+    lines = directory / "log"
+    lines.mkdir(parents=True)
+    log = folder(lines)
     if kind == "cluster":
         with redis_cluster("--cluster-node-timeout", "60000", masters=2) as group:
-            yield group.url, redis.RedisCluster("127.0.0.1", group.masters[0].port)
+            client = redis.RedisCluster("127.0.0.1", group.masters[0].port)
+            yield _System(group.url, client, directory, log)
     else:
         with redis_server() as server, server.client() as client:
-            yield server.url, client
+            yield _System(server.url, client, directory, log)
 
 
-def try_moving(kind: str, file: Path, *, seed: int, rewards: int, hold: Hold) -> Iterator[tuple[str, Verdict]]:
+def try_moving(kind: str, directory: Path, *, seed: int, rewards: int, hold: Hold) -> Iterator[tuple[str, Verdict]]:
     """What became of the rewards after an export during `rewards` of them, restored into an empty Redis and into one
-    that has half of the users and goes on teaching them. `hold` reads what a Redis holds."""
-    sent = _Sent()
-    with _system(kind) as (url, client):
-        with _Writers(url, _USERS, sent, "old", seed=seed, directory=file.parent) as writers:
+    that has half of the users and goes on teaching them. `hold` reads what a Redis holds, and files are in `directory`.
+
+    Each system has a log of its own. A restored user's begins anew, with the models that were in the export.
+    """
+    sent, file = _Sent(), directory / "backup"
+    with _system(kind, directory / "old") as system:
+        with _Writers(system, _USERS, sent, "old", seed=seed) as writers:
             writers.go_on(rewards)
-            if command(url, "export", str(file)):
-                raise AssertionError("the export failed")
+            system.command("export", str(file))
             writers.go_on(rewards)
-        yield "exported", judge(sent, hold(client, _USERS))
+        yield "exported", system.judged(sent, hold(system.client, _USERS))
     for name, users in (("restored into nothing", ()), ("restored into a system in use", _USERS[::2])):
         ledger = copy.deepcopy(sent)
-        with _system(kind) as (url, client):
-            new = _Writers(url, users, ledger, "new", seed=seed, directory=file.parent) if users else None
+        with _system(kind, directory / name.replace(" ", "-")) as system:
+            new = _Writers(system, users, ledger, "new", seed=seed) if users else None
             with new or nullcontext():
                 if new:
                     new.go_on(rewards)
-                if command(url, "restore", str(file)):
-                    raise AssertionError("the restore failed")
-            asyncio.run(_repeated(url, ledger, file.parent))
-            yield name, judge(ledger, hold(client, _USERS))
+                system.command("restore", str(file))
+            asyncio.run(_all_again(system, ledger))
+            yield name, system.judged(ledger, hold(system.client, _USERS), restored=sent.decisions)

@@ -1,8 +1,9 @@
 """The systems that are broken, and how: a single Redis, one behind sentinels, and a cluster.
 
-Each is three processes of the service behind HAProxy. On every Redis, AOF is fsynced before a write is answered. With
-Sentinel and Cluster a write is acknowledged only when the one replica of its master has it too: then a failover loses
-nothing, as long as the servers that hold a write are not struck both before they are in sync again.
+Each is three processes of the service behind HAProxy, with the log of decisions on. On every Redis, AOF is fsynced
+before a write is answered. With Sentinel and Cluster a write is acknowledged only when the one replica of its master
+has it too: then a failover loses nothing, as long as the servers that hold a write are not struck both before they are
+in sync again.
 """
 
 import random
@@ -22,27 +23,15 @@ from tests.support.redis_servers import RedisServer, redis_server
 from tests.support.service import service
 from tests.support.waiting import ServerError, until
 from tests.system.chaos.clients import USERS
+from tests.system.chaos.faults import Fault, frozen, killed
+from tests.system.chaos.log.places import LogPlace
 from tests.system.chaos.loops import FILE
 
-__all__ = ["STAGES", "Fault", "Stage"]
+__all__ = ["STAGES", "Stage"]
 
 _PROCESSES: Final = 3
 _DURABLE: Final = ("--appendonly", "yes", "--appendfsync", "always")
 _SYNC_SECONDS: Final = 120.0
-
-
-def _nothing() -> None:
-    pass
-
-
-class Fault(msgspec.Struct):
-    """Something done to `whom`: `begin` now, and `end` after `seconds`, which are 0 for what passes by itself."""
-
-    whom: str
-    what: str
-    begin: Callable[[], object]
-    end: Callable[[], object] = _nothing
-    seconds: float = 0.0
 
 
 class Stage(msgspec.Struct):
@@ -63,41 +52,23 @@ class Stage(msgspec.Struct):
     read: Callable[[], Any]
 
 
-def killed(whom: str, server: Server, seconds: float) -> Fault:
-    return Fault(whom, "killed (SIGKILL), started again", server.kill, server.start, seconds)
-
-
-def frozen(whom: str, server: Server, seconds: float) -> Fault:
-    return Fault(whom, "frozen (SIGSTOP), continued", server.pause, server.resume, seconds)
-
-
-def stopped(whom: str, server: Server, seconds: float) -> Fault:
-    return Fault(whom, "stopped (SIGTERM), started again", server.stop, server.start, seconds)
-
-
-def strike_process(draw: random.Random, number: int, server: Server) -> Fault:
-    """A fault of a process of the service."""
-    how = draw.choice([killed, killed, frozen, frozen, stopped])
-    return how(f"service {number}", server, draw.uniform(0.3, 4.0))
-
-
 @contextmanager
-def _served(urls: Sequence[str], **settings: str) -> Iterator[tuple[Server, list[Server]]]:
-    """The load balancer and the processes behind it. Histories are long enough to hold every score of a run."""
+def _served(urls: Sequence[str], log: LogPlace, **settings: str) -> Iterator[tuple[Server, list[Server]]]:
+    """The load balancer and the processes behind it, which write to `log`. Histories hold every score of a run."""
     with ExitStack() as stack:
-        env = {"FEATURE_HISTORY_SIZE": "10000", "LOG_LEVEL": "warning", "ACCESS_LOG": "off", **settings}
+        env = {"FEATURE_HISTORY_SIZE": "10000", "LOG_LEVEL": "warning", "ACCESS_LOG": "off", **log.settings, **settings}
         env["POLICIES"] = str(FILE)
         processes = [stack.enter_context(service({"REDIS_URL": url, **env})) for url in urls]
         yield stack.enter_context(haproxy(processes)), processes
 
 
 @contextmanager
-def standalone() -> Iterator[Stage]:
+def standalone(log: LogPlace) -> Iterator[Stage]:
     """One Redis, and between it and each process a proxy that cuts, delays and drops."""
     with ExitStack() as stack:
         server = stack.enter_context(redis_server(*_DURABLE))
         proxies = [stack.enter_context(Proxy(server.port)) for _ in range(_PROCESSES)]
-        balancer, processes = stack.enter_context(_served([proxy.url for proxy in proxies]))
+        balancer, processes = stack.enter_context(_served([proxy.url for proxy in proxies], log))
         struck = 0
 
         def strike_redis(draw: random.Random) -> Fault:
@@ -146,12 +117,12 @@ def standalone() -> Iterator[Stage]:
 
 
 @contextmanager
-def sentinel() -> Iterator[Stage]:
+def sentinel(log: LogPlace) -> Iterator[Stage]:
     """A master, its replica and three sentinels; the first fault kills the master."""
     words = (*_DURABLE, "--min-replicas-to-write", "1", "--min-replicas-max-lag", "2")
     with ExitStack() as stack:
         group = stack.enter_context(redis_sentinel(*words))
-        balancer, processes = stack.enter_context(_served([group.url] * _PROCESSES, REDIS_WAIT_REPLICAS="1"))
+        balancer, processes = stack.enter_context(_served([group.url] * _PROCESSES, log, REDIS_WAIT_REPLICAS="1"))
         struck = 0
 
         def in_sync() -> bool:
@@ -204,11 +175,11 @@ def _replicates(master: RedisServer, replicas: Sequence[RedisServer]) -> bool:
 
 
 @contextmanager
-def cluster() -> Iterator[Stage]:
+def cluster(log: LogPlace) -> Iterator[Stage]:
     """Three masters with a replica each; the first faults are a killed master and the move of a user's slot."""
     with ExitStack() as stack:
         group = stack.enter_context(redis_cluster(*_DURABLE, replicas=1))
-        balancer, processes = stack.enter_context(_served([group.url] * _PROCESSES, REDIS_WAIT_REPLICAS="1"))
+        balancer, processes = stack.enter_context(_served([group.url] * _PROCESSES, log, REDIS_WAIT_REPLICAS="1"))
         struck = 0
 
         def in_sync() -> bool:

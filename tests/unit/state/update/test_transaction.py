@@ -14,7 +14,9 @@ from state.update import transaction
 from state.update.changes import (
     MOMENT,
     Append,
+    Backlog,
     Change,
+    Emit,
     Entry,
     Fields,
     Hash,
@@ -26,7 +28,7 @@ from state.update.changes import (
     Values,
     entry,
 )
-from state.update.operation import Flush, Operation, fail
+from state.update.operation import Emitted, Flush, Operation, fail
 from state.update.transaction import RESERVE, Lane, Transactions
 from tests.unit.state.wire import CUT, LOSE, Wire
 
@@ -59,11 +61,11 @@ class Update:
             outage=Outage(),
         )
 
-    async def make(self, step: Step[Any] = add, *, alone: bool = True) -> object:
+    async def make(self, step: Step[Any] = add, *, reads: tuple[Read, ...] = READS, alone: bool = True) -> object:
         """The result of one change, and whether it was decided in this flush."""
         loop = asyncio.get_running_loop()
         operation = Operation(
-            user="u", deadline=loop.time() + TIMEOUT, done=loop.create_future(), reads=READS, step=step
+            user="u", deadline=loop.time() + TIMEOUT, done=loop.create_future(), reads=reads, step=step
         )
         decided = await self.transactions.commit(self.lane, [operation], alone=alone)
         return await operation.done if decided else "undecided"
@@ -327,6 +329,29 @@ async def test_replicas_waited_for(
         for step in (add, lambda _: Change("seen")):
             with pytest.raises(StoreUnavailable, match="too few Redis replicas"):
                 await update.make(step)
+
+
+async def test_lines_are_published_once_replicas_have_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failover may undo a change that too few replicas have: its lines stay in the stream, and go with it."""
+    enough = False
+
+    async def answered(connection: object, commands: list[tuple[object, ...]]) -> list[object]:
+        if commands[-1][0] != "WAIT":
+            return await exchange(connection, commands)  # type: ignore[arg-type]  # as it came
+        return [b"OK", int(enough)]
+
+    def step(_: Values) -> Change[None]:
+        return Change(None, (Emit("oo:outbox", "tips", b"{}"),))
+
+    monkeypatch.setattr(transaction, "exchange", answered)
+    update, told, reads = Update(wait_replicas=1), list[Emitted](), (Backlog("oo:outbox"),)
+    update.transactions.emitted = told.extend
+    with pytest.raises(StoreUnavailable, match="too few Redis replicas"):
+        await update.make(step, reads=reads)
+    assert (told, await update.wire.ask(("XLEN", "oo:outbox"))) == ([], [1])
+    enough = True
+    await update.make(step, reads=reads)
+    assert [one.line for one in told] == [b"{}"]
 
 
 async def test_a_failure_while_replicas_are_waited_for() -> None:
