@@ -92,6 +92,7 @@ class DecisionMetrics:
         """Create the counts of the decisions of these loops at 0, or increase() misses the first of each."""
         for loop in loops:
             self._entered.labels(loop)
+            self._outcomes.labels(loop, "applied")
             for how in series.ENDS:
                 self._ended.labels(loop, how)
 
