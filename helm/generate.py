@@ -33,10 +33,15 @@ POD_DEFAULTS = {
 }
 
 # What a setting takes beyond what its type says.
-PATTERNS = {"litellm_url": "^https?://", "nats_durable_prefix": "^[A-Za-z0-9_-]{0,64}$"}
+PATTERNS = {
+    "decision_log": "^(nats|file:///[A-Za-z0-9._/-]*[A-Za-z0-9._-])?$",
+    "litellm_url": "^https?://",
+    "nats_durable_prefix": "^[A-Za-z0-9_-]{0,64}$",
+}
 
 # What the chart adds to a setting's description.
 NOTES = {
+    "decision_log": "A directory needs a volume: `decisionLog`.",
     "redis_url": "With `redis.enabled` it is that Redis.",
     "nats_durable_prefix": "Empty: namespace and release, as `namespace_release`.",
 }
@@ -76,6 +81,8 @@ FIRST = (
     "networkPolicy.from",
     "serviceMonitor.enabled",
     "prometheusRule.enabled",
+    "config.DECISION_LOG",
+    "decisionLog.existingClaim",
 )
 
 INTRODUCTION = """\
@@ -103,6 +110,16 @@ UPGRADING = """\
 Any version can be upgraded with `--reset-then-reuse-values`, which takes the new defaults, and with `--reuse-values`,
 which keeps all the old ones. What Kubernetes does not let change is
 [refused before anything has changed](../docs/run/kubernetes.md#what-an-upgrade-cannot-change).
+
+### To 0.3.0
+
+- `config.DECISION_LOG` turns the [log of decisions](../docs/use/log.md) on. As `file:///directory` it needs a volume:
+  `decisionLog`. A Redis user with narrow rights needs
+  [more commands](../docs/run/operations.md#the-rights-the-service-needs) then.
+- `prometheusRule.dashboardUrl` has alerts link to the panel that shows them. Without it, and without `runbookUrl`,
+  they have the annotations `dashboard` and `runbook` with a path, and no link.
+- `config.ROOT_PATH` and `config.TRUSTED_PROXIES` take the place of such an `extraEnv`, which goes on working.
+- There are four more alerts, and a row of the dashboard for the log.
 
 ### To 0.2.0
 

@@ -103,6 +103,7 @@ class DecisionMetrics:
         for loop in loops:
             self._entered.labels(loop)
             self.loop_state(loop, 0)
+            self._outcomes.labels(loop, "applied")
             for how in series.ENDS:
                 self._ended.labels(loop, how)
 

@@ -373,6 +373,19 @@ no cluster to ask it is not.
 {{- end }}
 {{- end }}
 
+{{/* The volume of the log of decisions, as a list of one; nothing if there is none. */}}
+{{- define "oo.logVolume" -}}
+{{- with .Values.decisionLog }}
+{{- if .existingClaim -}}
+- name: decision-log
+  persistentVolumeClaim: {claimName: {{ .existingClaim | quote }}}
+{{- else if .volume -}}
+- name: decision-log
+{{ toYaml .volume | indent 2 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* "true" if the state is in the memory of one pod. */}}
 {{- define "oo.memory" -}}
 {{- $url := (index .Values.secrets "REDIS_URL").value }}

@@ -7,12 +7,14 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
 import tempfile
 import tomllib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +204,16 @@ def image_environ(prefix: Path, port: int) -> dict[str, str]:
     (words,) = final("ENV")
     found = dict(word.split("=", 1) for word in shlex.split(words))
     assert found["PORT"] == "8000"
-    return found | {"PATH": f"{prefix / 'bin'}:/usr/bin:/bin", "HOST": "127.0.0.1", "PORT": str(port)}
+    return found | {"PATH": f"{prefix / 'bin'}:/usr/bin:/bin", "PORT": str(port)}
+
+
+def loopbacks() -> list[str]:
+    """This machine's own address in each family of addresses that it has, as URLs have it."""
+    found = ["127.0.0.1"]
+    with suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::1", 0))
+        found.append("[::1]")
+    return found
 
 
 def test_prefix_holds_the_locked_packages(prefix: Path) -> None:
@@ -227,8 +238,8 @@ def listing(prefix: Path) -> dict[str, tuple[int, int]]:
 
 
 def test_image_serves_as_a_user_without_rights(prefix: Path) -> None:
-    """Run by the numeric user on a tree it cannot write, the image's command serves, its health check agrees before
-    and after, it stops in order on SIGTERM, and has written nothing."""
+    """Run by the numeric user on a tree it cannot write, the image's command serves on every address, its health check
+    agrees before and after, it stops in order on SIGTERM, and has written nothing."""
     before = listing(prefix)
     port = free_port()
     # A proxy for the world outside, which is no way to ourselves.
@@ -254,6 +265,9 @@ def test_image_serves_as_a_user_without_rights(prefix: Path) -> None:
             body: dict[str, Any] = {"user_id": "u", "candidates": [{"id": "a", "content": "a", "source": "test"}]}
             answer = httpx.post(f"{url}/score", json=body, timeout=PATIENCE_SECONDS)
             assert (answer.status_code, answer.json()["tip_id"]) == (200, "a")
+            for loopback in loopbacks():
+                reached = httpx.get(f"http://{loopback}:{port}/health/live", timeout=PATIENCE_SECONDS)
+                assert reached.status_code == 200, loopback
             until(lambda: healthy() == 0, "the health check agrees")  # a busy machine may need longer than its 4 s
             where = [str(prefix / "bin" / "python"), "-c", "import app; print(app.__file__)"]
             out = subprocess.run(where, env=environ, capture_output=True, text=True, check=True).stdout

@@ -114,8 +114,8 @@ def prometheus(server: Server) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-async def busy() -> AsyncIterator[Busy]:
-    async with busy_service() as busy:
+async def busy(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Busy]:
+    async with busy_service(DECISION_LOG=f"file://{tmp_path_factory.mktemp('log')}") as busy:
         yield busy
 
 
@@ -250,7 +250,9 @@ def ask_names(scraper: Server) -> list[str]:
 
 def test_a_new_service_already_exposes_what_rules_ask_for() -> None:
     """Counters are there at 0 before the first error: an increase from nothing to 1 is not seen as one."""
-    text = Metrics("1", ("linucb-v1", "egreedy-v2"), {}).text().decode()
+    metrics = Metrics("1", ("linucb-v1", "egreedy-v2"), {})
+    metrics.expect_loops(["tips"])
+    text = metrics.text().decode()
     samples = [one for family in text_string_to_metric_families(text) for one in family.samples]
     seen = {(one.name, frozenset(one.labels.items())): one.value for one in samples}
     for name, labels in (
@@ -260,6 +262,11 @@ def test_a_new_service_already_exposes_what_rules_ask_for() -> None:
         ("oo_http_requests_refused_total", {}),
         ("oo_rate_limit_unknown_total", {}),
         ("oo_llm_generations_total", {"outcome": "LlmUnavailable"}),
+        ("oo_redis_clock_skew_seconds", {}),
+        ("oo_log_lines_lost_total", {}),
+        ("oo_loop_decisions_total", {"loop": "tips"}),
+        ("oo_decision_outcomes_total", {"loop": "tips", "outcome": "applied"}),
+        ("oo_decisions_ended_total", {"loop": "tips", "how": "default"}),
         ("oo_rewards_total", {"policy": "linucb-v1", "value": "-0.5"}),
         ("oo_decisions_total", {"policy": "egreedy-v2", "explored": "true"}),
     ):

@@ -191,8 +191,9 @@ def test_behind_a_prefix() -> None:
     rewrite, header = rule["filters"]
     assert rewrite["urlRewrite"]["path"] == {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}
     assert header["requestHeaderModifier"] == {"set": [{"name": "X-Forwarded-Prefix", "value": "/bandit"}]}
+    settings = one(named("prefix"), "ConfigMap", "serving")["data"]
+    assert (settings["ROOT_PATH"], settings["TRUSTED_PROXIES"]) == ("/bandit", "10.0.0.0/8")
     _, container = serving("prefix")
-    assert environment(container)["ROOT_PATH"]["value"] == "/bandit"
     assert container["livenessProbe"]["httpGet"]["path"] == "/health/live"
 
 
@@ -208,7 +209,7 @@ def test_keda_can_be_paused() -> None:
 
 def test_monitoring_elsewhere() -> None:
     """A ServiceMonitor in another namespace still finds the service, in its own way; each alert links to its part of
-    the runbook by a URL."""
+    the runbook and to its panel by URLs."""
     monitor = one(named("monitoring"), "ServiceMonitor")
     assert monitor["metadata"]["namespace"] == "monitoring"
     assert monitor["metadata"]["labels"]["release"] == "prometheus"
@@ -221,20 +222,41 @@ def test_monitoring_elsewhere() -> None:
     shipped = yaml.safe_load((HELM / "files" / "rules.yaml").read_text())
     rule = one(named("monitoring"), "PrometheusRule")
     assert rule["metadata"]["namespace"] == "monitoring"
-    links = runbooks(rule["spec"])
-    assert len(links) > 5
-    base = wanted["prometheusRule"]["runbookUrl"]
-    assert links == [str(link).replace("docs/run/runbook.md", base) for link in runbooks(shipped)]
     without = one(render({"prometheusRule": {"enabled": True}}), "PrometheusRule")["spec"]
-    assert runbooks(without, "runbook") == runbooks(shipped)
-    assert set(runbooks(without)) == {None}, "a path is no URL"
+    for key, path, base in (
+        ("runbook", "docs/run/runbook.md#", f"{wanted['prometheusRule']['runbookUrl']}#"),
+        ("dashboard", "d/oo-serving", f"{wanted['prometheusRule']['dashboardUrl']}/d/oo-serving"),
+    ):
+        own, given = annotated(shipped, f"{key}_url"), annotated(rule["spec"], f"{key}_url")
+        assert len(own) > 5
+        assert given == [str(link).replace(path, base, 1) for link in own] != own
+        assert annotated(without, key) == own
+        assert set(annotated(without, f"{key}_url")) == {None}, "a path is no URL"
     del wanted["serviceMonitor"]["authorization"]
     assert "A ServiceMonitor in monitoring cannot name a Secret in prod" in refusal(wanted)
 
 
-def runbooks(rules: Manifest, key: str = "runbook_url") -> list[str | None]:
+def annotated(rules: Manifest, key: str) -> list[str | None]:
     found = [rule for group in rules["groups"] for rule in group["rules"]]
     return [rule["annotations"].get(key) for rule in found if "alert" in rule]
+
+
+def test_a_log_in_files() -> None:
+    """The claim is mounted where the service writes, and in no job, which another node may run; or any other volume."""
+    assert one(named("log"), "ConfigMap", "serving")["data"]["DECISION_LOG"] == "file:///var/log/oo"
+    pod, container = serving("log")
+    claim = {"name": "decision-log", "persistentVolumeClaim": {"claimName": "oo-log"}}
+    assert claim in pod["spec"]["volumes"]
+    assert {"name": "decision-log", "mountPath": "/var/log/oo"} in container["volumeMounts"]
+    for name in ("prior", "settle"):
+        job = dict(pods(named("log")))[name]["spec"]
+        assert "decision-log" not in str(job)
+    values = case_values(HELM / "ci" / "log-values.yaml")
+    values["decisionLog"] = {"volume": {"nfs": {"server": "nfs.example", "path": "/log"}}}
+    found = dict(pods(render(values)))["serving"]["spec"]["volumes"]
+    assert {"name": "decision-log", "nfs": {"server": "nfs.example", "path": "/log"}} in found
+    values["decisionLog"] = {"mountedElsewhere": True}
+    assert "decision-log" not in str(one(render(values), "Deployment"))
 
 
 def test_all_there_is_at_once() -> None:
@@ -277,6 +299,7 @@ def everything(word: str) -> str:
         del secret["value"]
     for name in ("serviceMonitor", "prometheusRule", "dashboard", "keda", "ingress"):
         values.setdefault(name, {})["enabled"] = True
+    values["config"]["DECISION_LOG"] = "file:///log"
     values["ingress"] |= {"hosts": [{"host": word}], "tls": [{"secretName": word}], "annotations": {"a": word}}
     values |= {"podAnnotations": {"a": word}, "commonLabels": {"a": word}, "nodeSelector": {"a": word}}
     own = copy.deepcopy(values)

@@ -54,8 +54,10 @@ def texts(page: Path, language: str) -> list[str]:
 
 
 def shown_commands(page: Path) -> list[tuple[str, str]]:
-    """Each command of the page's `console` blocks, and the output shown below it."""
-    return [step for text in texts(page, "console") for step in commands(text)]
+    """Each command of the page's `console` blocks, and the output shown below it; not of those that need what a test
+    does not have."""
+    found = [block for block in blocks(page.read_text()) if block.language == "console" and block.needs is None]
+    return [step for block in found for step in commands(block.text)]
 
 
 def steady(text: str) -> str:

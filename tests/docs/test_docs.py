@@ -218,6 +218,7 @@ def test_keys_are_tabled() -> None:
         keys.agenda("<id>"),
         keys.of("<id>", keys.SEEN),
         keys.due(None),
+        keys.outbox(None),
         keys.IDLE,
         keys.INDEXED_SINCE,
         keys.COLUMNS,

@@ -53,7 +53,7 @@ def container(
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="oo-container-") as name:
         directory = Path(name)
-        here = {"HOST": "0.0.0.0", "PORT": str(port)}
+        here = {"PORT": str(port)}
         specification = _specification(bundle, user, here | (environ or {}), tmp=tmp)
         (directory / "config.json").write_text(json.dumps(specification))
         server = Server(

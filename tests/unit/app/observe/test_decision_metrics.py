@@ -28,6 +28,7 @@ def test_counts() -> None:
         'oo_loop_decisions_total{loop="push"} 0.0',
         'oo_decisions_ended_total{how="early",loop="tips"} 1.0',
         'oo_decisions_ended_total{how="dropped",loop="push"} 0.0',
+        'oo_decision_outcomes_total{loop="push",outcome="applied"} 0.0',
         'oo_features_unread_total{feature="hour",loop="tips"} 2.0',
         'oo_taught_twice_total{policy="p"} 1.0',
         "oo_log_lines_total 3.0",
