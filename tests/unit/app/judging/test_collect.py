@@ -37,8 +37,8 @@ def test_estimates_are_true(tmp_path: Path) -> None:
     """On what the use-cases logged, each estimate is near the truth, and the gate sees that the better policy is."""
     world = made()
     found = judged(written(tmp_path, world.lines))
-    assert (found.loop, found.champion, found.decisions, found.clustered_by) == ("push", "blind", 550, "users")
-    assert found.matured == found.rewarded == 538
+    assert (found.loop, found.champion, found.decisions, found.clustered_by) == ("push", "blind", 600, "users")
+    assert found.matured == found.rewarded == 575
     for name, truth in world.truth.items():
         each = found.policies[name]
         assert each.refused == []
@@ -60,7 +60,7 @@ def test_estimates_are_true(tmp_path: Path) -> None:
 
 def test_parts_and_lines_are_one_log(tmp_path: Path) -> None:
     """Whether lines are in files, in Parquet or in both, the same decisions come of them."""
-    written(tmp_path, [line for line in made().lines if line.ts[:13] in ("2027-01-15T09", "2027-01-15T10")])
+    written(tmp_path, [line for line in made().lines if line.ts[:13] in ("2027-01-15T10", "2027-01-15T12")])
     whole = judged(tmp_path)
     compact(tmp_path, pytest.fail, lambda *_: None, loops=CATALOG.loops, now=BEGIN)
     assert judged(tmp_path) == whole

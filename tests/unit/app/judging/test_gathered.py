@@ -30,7 +30,7 @@ def logged(*told: Told, as_of: int = BEGIN + 9 * DAY, rewards: Range | None = No
 
 def test_decisions_lie_by_time() -> None:
     """Whoever was added first; candidates stay with their decision, and policies lack those that came before them."""
-    three = {
+    three: dict[str, Any] = {
         "candidates": [Candidate(name, {}) for name in "abc"],
         "propensities": [0.5, 0.2, 0.3],
         "by_policy": {"egreedy-v1": [0.5, 0.2, 0.3], "new": [1.0, 0.0, 0.0]},

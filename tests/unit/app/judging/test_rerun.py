@@ -137,7 +137,8 @@ def test_what_is_not_of_the_loop() -> None:
     """Excluded candidates get nothing; outcomes of other loops, and those that taught nothing, teach nothing."""
     run = Rerun(catalog(POLICIES).policies["greedy"])
     assert given(told("u", 1, 0.9, ms=BEGIN, excluded=[0], chosen=1, propensity=0.05), run).tolist() == [0.0, 1.0]
-    for more in ({"loop": "other"}, {"taught": {}}):
+    others: list[dict[str, Any]] = [{"loop": "other"}, {"taught": {}}]
+    for more in others:
         lines = told("u", 1, 0.1, ms=BEGIN)
         lines[1] = replace(lines[1], **more)
         run = Rerun(catalog(POLICIES).policies["greedy"])

@@ -49,6 +49,7 @@ missing = 0.0
 """
 SIGHTED = "sighted"
 _USERS = 25
+_TIMES = 24
 
 
 class World(NamedTuple):
@@ -64,39 +65,44 @@ def _odds(worth: float) -> float:
 
 
 @cache
-def made(decisions: int = 550, seed: int = 3) -> World:
-    """The log of so many decisions in two days, each with its reward but the last hour's."""
-    return asyncio.run(_made(decisions, seed))
+def made(seed: int = 3) -> World:
+    """The log of two days: every two hours a decision for each user, each with its reward. The last ones are open."""
+    return asyncio.run(_made(random.Random(seed)))
 
 
-async def _made(decisions: int, seed: int) -> World:
-    chance, found = random.Random(seed), catalog(POLICIES)
+async def _made(chance: random.Random) -> World:
     truth: dict[str, list[float]] = {}
-    with clock() as time:
-        servers = open_servers("memory://", size=4, timeout=60.0)
-        store = Store(servers, timeout=60.0, history_size=10, marker_seconds=60)
-        try:
-            rules = Rules.of(store, found, 600_000, logs=True)
+    servers = open_servers("memory://", size=4, timeout=60.0)
+    store = Store(servers, timeout=60.0, history_size=10, marker_seconds=60)
+    try:
+        with clock() as time:
+            rules = Rules.of(store, catalog(POLICIES), 600_000, logs=True)
             maker, outcomes = Maker(rules, chance=chance), Outcomes(rules)
-            for _ in range(decisions):
-                time.turn(seconds=48 * 3_600 / decisions)
-                user, worth = f"user-{chance.randrange(_USERS)}", [chance.random() for _ in range(3)]
-                candidates = [
-                    Candidate(name, {"worth": each, "noise": chance.random()})
-                    for name, each in zip("abc", worth, strict=True)
-                ]
-                asked = Asked(user_id=user, loop="push", context=Context(), candidates=candidates)
-                whole = await maker.make(asked)
-                if time.now < Clock.START + 47 * 3_600_000:
-                    for each in whole.record.by_policy:
-                        mean = sum(p * (2 * _odds(w) - 1) for p, w in zip(each.propensities, worth, strict=True))
+            for number in range(_TIMES):
+                time.turn(seconds=7_200)
+                worths = [[float(chance.random() < 1 / 3) for _ in "abc"] for _ in range(_USERS)]
+                asked = [_asked(user, worth, chance) for user, worth in enumerate(worths)]
+                # Together, for then they share transactions.
+                decided = await asyncio.gather(*map(maker.make, asked))
+                rewards = []
+                for worth, one in zip(worths, decided, strict=True):
+                    means = [2 * _odds(each) - 1 for each in worth]
+                    rewards.append(1.0 if chance.random() < _odds(worth[one.record.chosen]) else -1.0)
+                    for each in one.record.by_policy if number < _TIMES - 1 else []:
+                        mean = sum(p * m for p, m in zip(each.propensities, means, strict=True))
                         truth.setdefault(each.policy, []).append(mean)
-                reward = 1.0 if chance.random() < _odds(worth[whole.record.chosen]) else -1.0
-                await outcomes.reward(whole.id, Told(reward=reward))
-            lines = await _lines(store)
-        finally:
-            await store.close()
-    return World(lines, {name: float(np.mean(means)) for name, means in truth.items()})
+                told = zip(decided, rewards, strict=True)
+                await asyncio.gather(*(outcomes.reward(one.id, Told(reward=reward)) for one, reward in told))
+            return World(await _lines(store), {name: float(np.mean(means)) for name, means in truth.items()})
+    finally:
+        await store.close()
+
+
+def _asked(user: int, worth: list[float], chance: random.Random) -> Asked:
+    candidates = [
+        Candidate(name, {"worth": each, "noise": chance.random()}) for name, each in zip("abc", worth, strict=True)
+    ]
+    return Asked(user_id=f"user-{user}", loop="push", context=Context(), candidates=candidates)
 
 
 async def _lines(store: Store) -> list[Line]:
