@@ -27,9 +27,9 @@ from app.simulation.simulate import Simulation
 from app.simulation.starter import starter
 from app.simulation.table import Table
 from app.simulation.world import World
-from app.terminal import plain, progress_bar, wide_console
+from app.terminal import count, new_file, plain, progress_bar, wide_console
 
-__all__ = ["picture", "simulate"]
+__all__ = ["add_simulate", "picture", "simulate"]
 
 _TIPS: Final = "tips"
 # Decisions of each row order of a table, if the call does not say how many.
@@ -43,6 +43,25 @@ class _Place(msgspec.Struct, frozen=True):
     policies: dict[str, Policy]
     about: str
     fields: frozenset[str] | None = None
+
+
+def add_simulate(simulating: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    add = simulating.add_argument
+    add("--on", default="tips", metavar="PLACE", help="tips: simulated owners of tasks (default); or a CSV file")
+    add("--label", default="", metavar="COLUMN", help="the column of the CSV file to choose rightly; default: the last")
+    add("--policies", default="", metavar="FILE", help="a policy file, whose policies are compared too")
+    add("--policy", action="append", metavar="NAME", help="compare this one; may be repeated; default: all")
+    add("--print-policies", action="store_true", help="only print a policy file for the CSV file, to begin with")
+    add(
+        "--decisions",
+        type=count(1_000_000),
+        metavar="N",
+        help="of a user (200); of a CSV file (its rows, 10000 at most)",
+    )
+    add("--users", type=count(100_000), metavar="N", help="owners of tasks for each seed (20)")
+    add("--seeds", type=count(1_000), default=5, metavar="N", help="repetitions, over which errors are taken (5)")
+    add("--out", type=new_file, metavar="FILE", help="write a report as one file of HTML, with plots")
 
 
 async def simulate(arguments: argparse.Namespace, settings: Settings) -> int:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from app import __version__
+from app.analysis.evaluate import add_evaluate, evaluate
 from app.analysis.log import add_log
-from app.analysis.simulate import simulate
+from app.analysis.simulate import add_simulate, simulate
 from app.backup.reader import BadBackup
 from app.commands import events
 from app.commands.erase import ask, erase_user
@@ -22,7 +23,7 @@ from app.commands.settle import settle_users
 from app.commands.show import show_user
 from app.http.api_keys import ROLES
 from app.settings import Settings, SettingsError, described, from_environment
-from app.terminal import INTERRUPTED, USAGE, complain, count, days, new_file, user_id
+from app.terminal import INTERRUPTED, USAGE, complain, days, new_file, user_id
 from state.errors import StoreError
 
 __all__ = ["run"]
@@ -56,6 +57,11 @@ environment, as the service has it:
   POLICIES                 the policy file, unless --policies names another
   ALPHA                    of linucb-v1
   EPSILON                  of egreedy-v1 and egreedy-v2
+"""
+_LOOPS: Final = """\
+environment, as the service has it:
+  POLICIES                 the policy file, which says what the rewards of a loop are, and what silence counts as
+  ALPHA, EPSILON           of new policies of the first system
 """
 _RAW: Final = argparse.RawDescriptionHelpFormatter
 _DESCRIPTION: Final = """\
@@ -104,13 +110,22 @@ def _parser() -> argparse.ArgumentParser:
     add = _adder(commands, _REDIS)
     _add_users(add)
     _add_policies(add)
-    _add_simulate(
+    add_simulate(
         add(
             "simulate",
             simulate,
             "compare policies where the outcome of every choice is known",
             "simulate --on mails.csv --label answered --out report.html",
             _SHAPE,
+        )
+    )
+    add_evaluate(
+        add(
+            "evaluate",
+            evaluate,
+            "judge policies by the log of decisions",
+            "evaluate /var/log/oo --policy policies.toml:push-v2 --html report.html",
+            _LOOPS,
         )
     )
     text = "look at events and dead letters in NATS, and replay dead letters"
@@ -212,21 +227,3 @@ def _add_policies(add: _Add) -> None:
     settling.add_argument(
         "--once", action="store_true", help="settle what is due now, and not what becomes due meanwhile"
     )
-
-
-def _add_simulate(simulating: argparse.ArgumentParser) -> None:
-    add = simulating.add_argument
-    add("--on", default="tips", metavar="PLACE", help="tips: simulated owners of tasks (default); or a CSV file")
-    add("--label", default="", metavar="COLUMN", help="the column of the CSV file to choose rightly; default: the last")
-    add("--policies", default="", metavar="FILE", help="a policy file, whose policies are compared too")
-    add("--policy", action="append", metavar="NAME", help="compare this one; may be repeated; default: all")
-    add("--print-policies", action="store_true", help="only print a policy file for the CSV file, to begin with")
-    add(
-        "--decisions",
-        type=count(1_000_000),
-        metavar="N",
-        help="of a user (200); of a CSV file (its rows, 10000 at most)",
-    )
-    add("--users", type=count(100_000), metavar="N", help="owners of tasks for each seed (20)")
-    add("--seeds", type=count(1_000), default=5, metavar="N", help="repetitions, over which errors are taken (5)")
-    add("--out", type=new_file, metavar="FILE", help="write a report as one file of HTML, with plots")

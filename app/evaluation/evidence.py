@@ -69,6 +69,8 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """What the log of a `loop` tells: of its `decisions`, so many are `matured` and were shown, and so many `rewarded`.
 
+    Challengers are compared with the `champion`.
+
     `logging` is what was served, None if nothing counts; `draws_since` the hour (since 1970) from which on the draws do
     not match the propensities, None if they do. Intervals take decisions of one of `clusters` as dependent, which are
     `clustered_by` users, groups of users or blocks of hours. `ends` are the last hours (since 1970) of the stretches
@@ -76,6 +78,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     loop: str
+    champion: str
     decisions: int
     matured: int
     rewarded: int
@@ -105,6 +108,7 @@ def evidence(logged: Logged, loop: str) -> Evidence:
     count = len(logged.by_policy) - 1
     return judge.evidence(
         loop,
+        logged.champion,
         {n: judged(e, n, 0 if n == logged.champion else count) for n, e in logged.by_policy.items()},
         {"uniform": judged(uniform(logged)), "first": judged(first(logged))},
     )
@@ -117,7 +121,7 @@ def evidence_of_sums(loop: str, champion: str, log: Sums, policies: Mapping[str,
     """
     judge, count = _Judge(log, by_likeliest(log), scale), len(policies) - 1
     found = {n: judge.judged(s, overlap.heavy(s), 0 if n == champion else count) for n, s in policies.items()}
-    return judge.evidence(loop, found, {})
+    return judge.evidence(loop, champion, found, {})
 
 
 class _Judge:
@@ -130,11 +134,12 @@ class _Judge:
         self._ends = stretches(log)
         self._refused = list(overlap.draws_match(log, draws))
 
-    def evidence(self, loop: str, policies: dict[str, Judged], baselines: dict[str, Judged]) -> Evidence:
+    def evidence(self, loop: str, champion: str, policies: dict[str, Judged], baselines: dict[str, Judged]) -> Evidence:
         log, by = self._log, clusters(self._log)
         served = self._scaled(estimators.ips(log, by)) if log.total("known") else None
         return Evidence(
             loop=loop,
+            champion=champion,
             decisions=int(log.total("decisions")),
             matured=int(log.total("matured")),
             rewarded=int(log.total("rewarded")),

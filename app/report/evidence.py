@@ -13,7 +13,7 @@ from app.report.marks import Bars, Range, Ranges
 from app.report.page import Figure, Grid, Notes, Page
 from app.report.plots import Line, Lines
 
-__all__ = ["notes", "page", "table"]
+__all__ = ["lead", "notes", "page", "table", "verdicts"]
 
 _NONE: Final = "–"  # noqa: RUF001  # a dash
 _HEADER: Final = ("policy", "reward", "IPS", "DR", "worth", "above the champion", "still needed")
@@ -25,6 +25,8 @@ _NOTES: Final = (
 )
 _WIDTH: Final = 1.959963984540054
 _BAND: Final = 2.0
+# More lines than these, with bands around them, nobody can tell apart.
+_BANDED: Final = 2
 
 
 def table(evidence: Evidence) -> Grid:
@@ -36,6 +38,44 @@ def table(evidence: Evidence) -> Grid:
     faint = range(len(rows), len(rows) + len(evidence.baselines))
     rows += [_row(name, judged) for name, judged in evidence.baselines.items()]
     return Grid(_HEADER, rows, _NOTES, frozenset(faint))
+
+
+def lead(evidence: Evidence, about: str) -> str:
+    """How much was compared; `about` says when that was."""
+    return (
+        f"{evidence.decisions:,} decisions of the loop {evidence.loop}{about}, of which {evidence.matured:,} are "
+        f"matured and were shown, {evidence.rewarded:,} of these rewarded. Intervals take decisions of one of "
+        f"{evidence.clusters:,} {evidence.clustered_by} as dependent."
+    )
+
+
+def verdicts(evidence: Evidence) -> Iterator[tuple[str, str]]:
+    """By challenger, how it stands to the champion in a sentence; of one without a gate nothing can be said."""
+    champion = evidence.champion
+    for name, judged in evidence.policies.items():
+        gate = judged.gate
+        if gate is None or gate.refused:
+            continue
+        if not gate.n:
+            yield name, f"not compared with {champion} yet: no decision of its present version is matured."
+        elif gate.low > 0.0:
+            yield name, f"better than {champion}: it earns at least {gate.low:.3f} more for each decision."
+        elif gate.high < 0.0:
+            yield name, f"worse than {champion}: it earns at least {-gate.high:.3f} less for each decision."
+        else:
+            least, most = _more(gate.low), _more(gate.high)
+            so_far = f"not decided: for each decision it earns between {least} and {most} than {champion}"
+            yield name, f"{so_far}; {_until(gate.needed)}."
+
+
+def _more(reward: float) -> str:
+    return f"{abs(reward):.3f} {'less' if reward < 0.0 else 'more'}"
+
+
+def _until(needed: int | None) -> str:
+    if needed is None:
+        return "so far nothing says that it is better"
+    return f"about {needed:,} more decisions would show that it is better, if the difference stays as it was"
 
 
 def notes(evidence: Evidence) -> Iterator[tuple[str, str]]:
@@ -51,17 +91,14 @@ def notes(evidence: Evidence) -> Iterator[tuple[str, str]]:
             yield name, f"{warning[0].upper()}{warning[1:]}."
 
 
-def page(evidence: Evidence, command: str) -> Page:
-    """The table, the notes, and plots of intervals, of the gate, of rewards and of weights."""
-    lead = (
-        f"{evidence.decisions:,} decisions of the loop {evidence.loop}, of which {evidence.matured:,} are matured and "
-        f"were shown, {evidence.rewarded:,} of these rewarded. Intervals take decisions of one of "
-        f"{evidence.clusters:,} {evidence.clustered_by} as dependent."
-    )
-    found = list(notes(evidence))
-    parts: list[Grid | Figure | Notes] = [table(evidence)]
-    parts += [Notes("Refused, and what to know", found)] if found else []
-    return Page(f"Evidence: {evidence.loop}", lead, [*parts, *_figures(evidence)], [], f"Made by: {command}")
+def page(evidence: Evidence, command: str, about: str = "") -> Page:
+    """Verdicts, the table, the notes, and plots of intervals, of the gate, of rewards and of weights."""
+    parts: list[Grid | Figure | Notes] = []
+    for title, found in (("Verdicts", [*verdicts(evidence)]), ("Refused, and what to know", [*notes(evidence)])):
+        parts += [Notes(title, found)] if found else []
+    parts.insert(1 if any(verdicts(evidence)) else 0, table(evidence))
+    title = f"Evidence: {evidence.loop}"
+    return Page(title, lead(evidence, about), [*parts, *_figures(evidence)], [], f"Made by: {command}")
 
 
 def _figures(evidence: Evidence) -> Iterator[Figure]:
@@ -75,10 +112,12 @@ def _figures(evidence: Evidence) -> Iterator[Figure]:
         if judged.gates and judged.gates.decisions:
             gates, bounds = judged.gates, np.array([judged.gates.low, judged.gates.high])
             line = Line(name, bounds.mean(axis=0), (bounds[1] - bounds[0]) / 2.0 / _BAND)
-            note = "Bounds of the mean difference so far, all of which hold at once. Above 0 the challenger is better."
-            yield Figure(
-                Lines(f"The gate of {name}", "decision", f"reward of {name} above", gates.decisions, [line]), note
+            note = (
+                f"Bounds of what {name} earns more than {evidence.champion}, in the mean so far; all hold at once. "
+                "When both are above the dashed line, it is better."
             )
+            title, y = f"The gate of {name}", "above the champion"
+            yield Figure(Lines(title, "decision", y, gates.decisions, [line], mark=0.0), note)
     rewards = [
         Line(name, _numbers(judged.rewards.estimate), _errors(judged.rewards.low, judged.rewards.high))
         for name, judged in evidence.policies.items()
@@ -87,6 +126,9 @@ def _figures(evidence: Evidence) -> Iterator[Figure]:
     if rewards and evidence.ends:
         hours = [end - evidence.ends[0] for end in evidence.ends]
         note = f"Estimated reward (SNIPS) in stretches of time; hour 0 is {_time(evidence.ends[0])}."
+        if len(rewards) > _BANDED:
+            rewards = [Line(line.name, line.mean, np.full_like(line.mean, math.nan)) for line in rewards]
+            note += " Each point is uncertain, which is not drawn for so many policies."
         yield Figure(Lines("Rewards in the course of time", "hour", "reward in time", hours, rewards), note)
     masses = [(name, judged.masses) for name, judged in evidence.policies.items() if any(judged.masses)]
     if masses:

@@ -11,6 +11,8 @@ __all__ = ["Bars", "Range", "Ranges"]
 
 _ROW: Final = 34
 _AROUND: Final = 60
+# A reader's font may be wider than the one by which room is made for the names.
+_PADDING: Final = {"left": 28, "top": 5, "right": 12, "bottom": 5}
 
 
 class Range(msgspec.Struct, frozen=True):
@@ -53,7 +55,8 @@ class Ranges(msgspec.Struct, frozen=True):
             at = {"data": {"values": [{"mark": self.mark}]}, "encoding": {"x": {**x, "field": "mark"}}}
             layers.append({"mark": rule, **at})
         rows = [{"name": each.name, "value": each.value, "low": each.low, "high": each.high} for each in self.ranges]
-        return {"data": {"values": rows}, "layer": layers, "height": _AROUND + _ROW * len(rows)}
+        height = _AROUND + _ROW * len(rows)
+        return {"data": {"values": rows}, "layer": layers, "height": height, "padding": _PADDING}
 
 
 class Bars(msgspec.Struct, frozen=True):

@@ -62,7 +62,7 @@ li { margin-bottom: .4rem; }
 .scroll { overflow-x: auto; margin: 1.5rem 0 .5rem; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .5rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--rule); }
-th { color: var(--soft); font-weight: 500; vertical-align: bottom; }
+th { color: var(--soft); font-weight: 500; vertical-align: bottom; white-space: normal; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 tbody tr:first-child { font-weight: 600; }
 tbody tr.faint { color: var(--soft); }
@@ -83,7 +83,7 @@ details + details { margin-top: 0; }
 summary { cursor: pointer; }
 pre { background: var(--card); border: 1px solid var(--rule); border-radius: .4rem; padding: .9rem 1rem;
   overflow-x: auto; font: .82rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
-footer { border-top: 1px solid var(--rule); padding-top: 1rem; overflow-wrap: anywhere; }
+footer { border-top: 1px solid var(--rule); margin-top: 2.5rem; padding-top: 1rem; overflow-wrap: anywhere; }
 @media print {
   :root { color-scheme: light; --paper: #fff; --card: #fff; --ink: #000; --soft: #444; --rule: #bbb; }
   main { max-width: none; padding: 0; } figure, tr { break-inside: avoid; } h2 { break-after: avoid; }

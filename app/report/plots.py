@@ -57,7 +57,7 @@ class Line(msgspec.Struct, frozen=True):
 class Lines(msgspec.Struct, frozen=True):
     """A plot of lines over `at` (n), which have gaps where the mean is nan.
 
-    `ceiling` is the greatest value that makes sense, if there is one.
+    `ceiling` is the greatest value that makes sense, and a dashed rule is at `mark`, if there is one.
     """
 
     title: str
@@ -66,6 +66,7 @@ class Lines(msgspec.Struct, frozen=True):
     at: Sequence[int]
     lines: Sequence[Line]
     ceiling: float | None = None
+    mark: float | None = None
 
     def spec(self, theme: str, width: str) -> dict[str, Any]:
         return _spec(self, theme, width)
@@ -90,7 +91,8 @@ def svg(plot: Plot) -> dict[tuple[str, str], str]:
             drawn = vl_convert.vegalite_to_svg({**_shared(theme, width), **plot.spec(theme, width)})
             # Sized by the page; and ids are unique in a page that has several plots.
             sized = re.sub(r'<svg([^>]*?) width="[\d.]+" height="[\d.]+"', r"<svg\1", drawn, count=1)
-            found[theme, width] = re.sub(r'(id="|url\(#)', rf"\g<1>{plot.y.replace(' ', '-')}-{theme}-{width}-", sized)
+            own = re.sub(r"\W", "-", plot.title)
+            found[theme, width] = re.sub(r'(id="|url\(#)', rf"\g<1>{own}-{theme}-{width}-", sized)
     return found
 
 
@@ -100,24 +102,31 @@ def _spec(plot: Lines, theme: str, width: str) -> dict[str, Any]:
     x = {"field": "x", "type": "quantitative", "title": plot.x, "scale": {"nice": False, "domainMin": 0}}
     x["axis"] = {"grid": False, "tickCount": 8 if width == "wide" else 4, "labelFlush": True}
     legend = {"orient": "top", "title": None, "columns": 4 if width == "wide" else 2, "symbolType": "stroke"}
+    # The title of a plot with one line says whose it is.
+    shown = legend if len(names) > 1 else None
     color = {"field": "of", "type": "nominal", "sort": names, "scale": {"domain": names, "range": hues}}
     scale: dict[str, Any] = {"zero": True}
     if plot.ceiling is not None:
         scale |= {"domainMax": plot.ceiling}
     y = {"field": "y", "type": "quantitative", "title": plot.y, "scale": scale}
-    band = {
+    band: dict[str, Any] = {
         "transform": [{"filter": "isValid(datum.low)"}],
         "mark": {"type": "area", "opacity": 0.15, "clip": True},
         "encoding": {"y": {**y, "field": "low"}, "y2": {"field": "high"}},
     }
-    line = {
+    line: dict[str, Any] = {
         "mark": {"type": "line", "strokeWidth": 2.25, "clip": True},
         "encoding": {"y": y},
     }
+    encoding = {"x": x, "color": {**color, "legend": shown}}
+    layers: list[dict[str, Any]] = [{**each, "encoding": encoding | each["encoding"]} for each in (band, line)]
+    if plot.mark is not None:
+        rule = {"type": "rule", "strokeDash": [4, 4], "color": HUES[theme][6]}
+        at = {"data": {"values": [{"mark": plot.mark}]}, "encoding": {"y": {**y, "field": "mark"}}}
+        layers.append({"mark": rule, **at})
     return {
         "data": {"values": _points(plot)},
-        "encoding": {"x": x, "color": {**color, "legend": legend}},
-        "layer": [band, line],
+        "layer": layers,
     }
 
 

@@ -64,8 +64,8 @@ async def test_verdicts(tmp_path: Path) -> None:
 
 
 async def test_users(tmp_path: Path) -> None:
-    """Each is looked at once, in groups: who is gone agrees after a reset only; whose changes are not all in the log, and
-    whose key has another type, are not known."""
+    """Each is looked at once, in groups: who is gone agrees after a reset only; whose changes are not all in the log,
+    and whose key has another type, are not known."""
     wire = Wire()
     lines = [decision(1, user=f"user {number}") for number in range(70)]
     ends = [state(2, user="user 0", what="reset")]

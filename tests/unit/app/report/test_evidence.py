@@ -3,9 +3,10 @@
 import re
 
 import numpy as np
+from msgspec.structs import replace
 
 from app.evaluation.evidence import Evidence, evidence
-from app.report.evidence import notes, page, table
+from app.report.evidence import lead, notes, page, table, verdicts
 from app.report.page import Figure, Grid, Notes, html
 from app.report.plots import Lines
 from tests.unit.app.evaluation.logs import logged, made
@@ -71,13 +72,53 @@ def test_warnings_and_the_gate_are_told() -> None:
     assert ("champion", "There is no interval: it takes 20 users, or as many hours.") in [*notes(alone)]
 
 
+def test_verdicts() -> None:
+    """One sentence for each challenger that has a gate: better, worse, or not decided and how much more it takes."""
+
+    def of(**gate: float | str | None) -> list[tuple[str, str]]:
+        found = sound()
+        judged = found.policies["challenger"]
+        assert judged.gate is not None
+        judged = replace(judged, gate=replace(judged.gate, **{"needed": None, "n": 5} | gate))
+        return [*verdicts(replace(found, policies=found.policies | {"challenger": judged}))]
+
+    between = "not decided: for each decision it earns between 0.010 less and 0.020 more than champion"
+    assert of(low=0.01, high=0.5) == [
+        ("challenger", "better than champion: it earns at least 0.010 more for each decision.")
+    ]
+    assert of(low=-0.5, high=-0.02) == [
+        ("challenger", "worse than champion: it earns at least 0.020 less for each decision.")
+    ]
+    assert of(low=-0.01, high=0.02) == [("challenger", f"{between}; so far nothing says that it is better.")]
+    more = "about 1,200 more decisions would show that it is better, if the difference stays as it was"
+    assert of(low=-0.01, high=0.02, needed=1_200) == [("challenger", f"{between}; {more}.")]
+    assert of(refused="x") == []
+    assert lead(sound(), " of May").startswith("4,000 decisions of the loop push of May, of which 4,000 are matured")
+
+
+def test_bands_of_few_lines() -> None:
+    """Bands around more than two lines would hide them."""
+
+    def has_bands(found: Evidence) -> bool:
+        figures = [part.plot for part in page(found, "x").parts if isinstance(part, Figure)]
+        [plot] = [plot for plot in figures if isinstance(plot, Lines) and "time" in plot.title]
+        return any(bool(np.isfinite(line.error).any()) for line in plot.lines)
+
+    two = sound()
+    three = two.policies | {"third": two.policies["challenger"]}
+    assert has_bands(two)
+    assert not has_bands(replace(two, policies=three))
+
+
 def test_the_page() -> None:
-    """Table, then intervals, the gate, rewards in the course of time, and weights; and it can be drawn."""
+    """Verdicts and table, then intervals, the gate, rewards in the course of time, and weights; and it can be drawn."""
     found = page(sound(), "python -m app evaluate LOG")
     assert found.lead.startswith(
         "4,000 decisions of the loop push, of which 4,000 are matured and were shown, 4,000 of"
     )
-    grid, *figures = found.parts
+    said, grid, *figures = found.parts
+    assert isinstance(said, Notes)
+    assert said.items == [*verdicts(sound())]
     assert isinstance(grid, Grid)
     plots = [part.plot for part in figures if isinstance(part, Figure)]
     assert [plot.title for plot in plots] == [
@@ -91,6 +132,7 @@ def test_the_page() -> None:
     assert isinstance(rewards, Lines)
     bounds = sound().policies["challenger"].gate
     assert bounds is not None
+    assert gate.mark == 0.0
     mean, error = gate.lines[0].mean[-1], gate.lines[0].error[-1]
     assert (round(mean - 2 * error, 12), round(mean + 2 * error, 12)) == (round(bounds.low, 12), round(bounds.high, 12))
     assert (gate.at[-1], rewards.at[0], rewards.at[-1]) == (4_000, 0, 48)
@@ -114,7 +156,9 @@ def test_a_page_of_nothing() -> None:
     """An empty log has a table, and says that nothing counts."""
     none = np.zeros((0, 3))
     log = logged(none, {"c": none, "e": none}, np.zeros(0, int), np.zeros(0), [])
-    grid, told = page(evidence(log, "push"), "x").parts
+    said, grid, told = page(evidence(log, "push"), "x", " from the beginning").parts
+    assert isinstance(said, Notes)
+    assert said.items == [("e", "not compared with c yet: no decision of its present version is matured.")]
     assert isinstance(grid, Grid)
     assert grid.rows[0][1] == "–"  # noqa: RUF001  # a dash
     assert isinstance(told, Notes)

@@ -43,6 +43,15 @@ def test_bands_need_errors() -> None:
     assert (one_band.count(_LINE), none.count(_LINE)) == (2, 1)
 
 
+def test_one_line_and_a_mark() -> None:
+    """One line needs no legend, for the title says whose it is; a mark is a dashed rule."""
+    alone = Lines("The gate of a (new)", "x", "y", [10, 20, 30], [RISING], mark=0.0)
+    drawn, more = svg(alone)["light", "wide"], svg(PLOT)["light", "wide"]
+    assert RISING.name not in re.findall(r"<text[^>]*>([^<]*)</text>", drawn)
+    assert ("stroke-dasharray" in drawn, "stroke-dasharray" in more) == (True, False)
+    assert re.findall(r"url\(#[^)]*[^\w)-]", drawn) == []
+
+
 def test_gaps() -> None:
     """Nothing is drawn where the mean is not known."""
     gap = Line("gap", np.array([0.1, np.nan, 0.9]), np.array([0.05, np.nan, np.nan]))
