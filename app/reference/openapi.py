@@ -12,6 +12,7 @@ from app import __version__
 from app.messages.basics import ErrorAnswer, UserId
 from app.messages.classic import ProfileFeatures, StatisticsAnswer
 from app.messages.decisions import DecisionId, Failed, LoopName, RefusedAnswer
+from app.messages.loops import NotYetAnswer
 from app.reference.described import Described, Failure
 from app.reference.examples import IDEMPOTENCY_KEY, INTRODUCTION, ROUTES, THETA, refusals
 
@@ -56,7 +57,7 @@ def document(routes: Sequence[HTTPRouteHandler], root: str = "") -> dict[str, An
     described = {name: row for name, row in ROUTES.items() if name in roles}
     messages = {type(message) for row in described.values() for message in (row.reads, row.answers, row.unwell)}
     types = sorted((type_ for type_ in messages if issubclass(type_, msgspec.Struct)), key=lambda type_: type_.__name__)
-    others = [ErrorAnswer, Failed, ProfileFeatures, RefusedAnswer]
+    others = [ErrorAnswer, Failed, NotYetAnswer, ProfileFeatures, RefusedAnswer]
     _, schemas = msgspec.json.schema_components([*types, *others], ref_template=_REF)
     # Only the catalog knows the features of the policies.
     schemas[StatisticsAnswer.__name__]["properties"]["theta"]["description"] = THETA

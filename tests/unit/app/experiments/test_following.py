@@ -168,6 +168,24 @@ async def test_it_is_read_again_and_again(
     assert "cannot read who serves the loops" in caplog.text
 
 
+async def test_how_often_it_is_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """About each second, so that all follow within two; replicas do not all come at once."""
+    scene, pauses, enough = Scene(store), list[float](), asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 40:
+            enough.set()
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr("app.experiments.following.asyncio.sleep", sleep)
+    task = asyncio.create_task(scene.following.keep())
+    await enough.wait()
+    task.cancel()
+    assert 0.8 <= min(pauses) < 0.9
+    assert 1.1 < max(pauses) <= 1.2
+
+
 def test_who_serves_in_words() -> None:
     """With and without a canary."""
     assert told(Stage(1, "a")) == "champion a"
