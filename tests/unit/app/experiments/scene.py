@@ -52,6 +52,7 @@ def verdict(
     refused = [Refusal(rule, f"{rule} is wrong", "mend it") for rule in rules]
     found = Evidence(
         loop="plain",
+        champion=champion,
         decisions=6_000,
         matured=5_000,
         rewarded=4_000,
