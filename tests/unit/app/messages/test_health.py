@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from app.messages.health import ConsumerHealth, HealthAnswer, LogHealth, NatsHealth, StoreHealth
+from app.messages.health import ConsumerHealth, HealthAnswer, LogHealth, LoopsHealth, NatsHealth, StoreHealth
 
 
 def test_a_time_is_one_in_the_document() -> None:
@@ -18,7 +18,12 @@ def test_a_time_is_one_in_the_document() -> None:
 
 def test_a_healthy_service_has_no_detail() -> None:
     """The field is absent, not null."""
-    parts: Any = {"store": StoreHealth(ok=True), "nats": NatsHealth(False, {}), "log": LogHealth(False)}
+    parts: Any = {
+        "store": StoreHealth(ok=True),
+        "nats": NatsHealth(False, {}),
+        "log": LogHealth(False),
+        "loops": LoopsHealth(True),
+    }
     answer = HealthAnswer(ok=True, version="1", draining=False, **parts)
     assert "detail" not in msgspec.to_builtins(answer)
     assert msgspec.to_builtins(msgspec.structs.replace(answer, detail="why"))["detail"] == "why"
