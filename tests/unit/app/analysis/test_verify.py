@@ -7,7 +7,7 @@ import pytest
 
 from app.analysis.verify import counts, verified
 from app.decision_log.files import Files
-from app.decision_log.lines import encode
+from app.decision_log.lines import Line, encode
 from state import keys
 from state.values import decision as stored
 from tests.unit.app.decision_log.samples import decision, state
@@ -18,13 +18,13 @@ EPOCH = "9f2c"
 
 
 async def test_users(tmp_path: Path) -> None:
-    """Each is looked at once, in groups: who is gone agrees after a reset only; whose changes are not all in the log, and
+    """Each is looked at, in groups: who is gone agrees after a reset only; whose changes are not all in the log, and
     whose key has another type, are not known."""
     wire = Wire()
-    lines = [decision(1, user=f"user {number}") for number in range(70)]
-    ends = [state(2, user="user 0", what="reset")]
+    lines: list[Line] = [decision(1, user=f"user {number}") for number in range(70)]
+    lines.append(state(2, user="user 0", what="reset"))
     files = Files(tmp_path)
-    files.append(map(encode, [*lines, *ends]))
+    files.append(map(encode, lines))
     files.close()
     own = msgspec.structs.replace(stored.User(EPOCH.encode()), seq=1)
     for user, logged in (("user 1", 0), ("user 2", 1)):
