@@ -241,7 +241,7 @@ ROUTES: Final[Mapping[str, Described]] = {
             draining=False,
             store=StoreHealth(ok=True, milliseconds=0.587),
             nats=NatsHealth(enabled=False, consumers={}),
-            log=LogHealth(enabled=True),
+            log=LogHealth(enabled=False),
             loops=LoopsHealth(ok=True),
         ),
         unwell=HealthAnswer(
