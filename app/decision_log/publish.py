@@ -133,9 +133,12 @@ class Publisher:
             self._own.extendleft(reversed(batch))
             self._own_bytes += size
             raise
+        except (StoreUnavailable, CorruptState):
+            return  # they are found and published again, and readers take each line once
 
     async def _write(self, batch: Sequence[Emitted]) -> None:
-        """Write lines to the place and remove them from the outbox. Raises PlaceError."""
+        """Write lines to the place and remove them from the outbox. Raises PlaceError, and the store's errors for lines
+        that are safe in the place and stay in the outbox."""
         async with self._one_at_a_time:
             try:
                 await self._place.write([(one.group, one.line) for one in batch])
@@ -149,10 +152,7 @@ class Publisher:
             self.progress = msgspec.structs.replace(self.progress, problem=None)
         self._mean += 0.1 * (sum(len(one.line) for one in batch) / len(batch) - self._mean)
         self._observer.published(len(batch))
-        try:
-            await self._outbox.remove(batch)
-        except (StoreUnavailable, CorruptState):
-            return  # they are found and published again, and readers take each line once
+        await self._outbox.remove(batch)
 
     async def _look_again_and_again(self) -> None:
         while True:
@@ -166,7 +166,7 @@ class Publisher:
 
     async def look(self, old_ms: int = _OLD_MS) -> None:
         """Publish the lines that wait for `old_ms`, and drop the oldest of too many. Raises PlaceError and the store's
-        errors."""
+        errors: where Redis refuses to remove lines, the same ones would be found and published without end."""
         now = await self._outbox.now()
         await self._measure(now)
         while True:

@@ -61,11 +61,11 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def move(seconds: float, seed: int, console: Console) -> bool:
-    """Exports under load and restores, with fifty rewards or decisions per second asked for; whether all was right."""
+    """Exports under load and restores, with thirty rewards or decisions per second asked for; whether all was right."""
     right = True
     with tempfile.TemporaryDirectory() as directory:
         for kind in ("standalone", "cluster"):
-            tried = try_moving(kind, Path(directory) / kind, seed=seed, rewards=int(50 * seconds), hold=holding)
+            tried = try_moving(kind, Path(directory) / kind, seed=seed, rewards=int(30 * seconds), hold=holding)
             for name, verdict in tried:
                 for finding in verdict.findings[:50]:
                     console.print(f"  {finding}", markup=False)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -12,6 +13,7 @@ from app.log_reading.reading import lines
 from app.log_reading.rebuild import FIRST
 from app.log_reading.verify import Verdict
 from app.messages.decision_ids import decision_id
+from state.errors import StoreUnavailable
 from state.redis.connect import open_servers
 from state.store import Store
 from tests.support.told import Made
@@ -62,7 +64,8 @@ async def _told(url: str, place: LogPlace, decisions: Iterable[Made], users: Seq
         seconds = (await store.outbox.now() - min(since)) / 1_000 if since else 0.0
         async with asyncio.timeout(PATIENCE_SECONDS):
             while await store.outbox.size():
-                await publisher.look(old_ms=-60_000)
+                with suppress(StoreUnavailable):
+                    await publisher.look(old_ms=-60_000)
         await publisher.stop(PATIENCE_SECONDS)
         directory = await place.copied()
         damaged: list[str] = []

@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
+from redis.exceptions import ResponseError
 
 from app.decision_log import publish
 from app.decision_log.place import PlaceError
 from app.decision_log.publish import Progress, Publisher
+from state.errors import StoreUnavailable
 from state.redis.failure import Outage
 from state.slots.outbox import Outbox
 from state.update.operation import Emitted
@@ -116,12 +118,24 @@ async def test_a_place_that_is_away(running: Scene, caplog: pytest.LogCaptureFix
 async def test_redis_fails_after_a_write() -> None:
     """What was published and not removed is published again: readers take a line once."""
     scene = Scene()
-    sent = await scene.wrote(b"one")
+    scene.publisher.take(await scene.wrote(b"one"))
     scene.wire.on("XDEL", CUT)
-    await scene.publisher._write(sent)
+    await scene.publisher._write_next()
     assert await scene.waiting() == 1
     await scene.publisher.look(old_ms=-1_000)
     assert (scene.place.lines, await scene.waiting()) == ([b"one", b"one"], 0)
+
+
+async def test_redis_refuses_to_remove() -> None:
+    """A master without its replica can be read and not written to: a look does not publish the same lines again and
+    again meanwhile."""
+    scene = Scene()
+    await scene.wrote(b"one")
+    scene.wire.on("XDEL", *[ResponseError("NOREPLICAS Not enough good replicas to write.")] * 2)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            await scene.publisher.look(old_ms=-1_000)
+    assert (scene.place.lines, await scene.waiting()) == ([b"one", b"one"], 1)
 
 
 async def test_what_others_left(monkeypatch: pytest.MonkeyPatch) -> None:
