@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 from rich.text import Text
 
+from app.analysis.log import Complaints
 from app.analysis.simulate import picture
 from app.bandit.policy import Policy
 from app.catalog_file import read_catalog
@@ -67,7 +68,7 @@ async def evaluate(arguments: argparse.Namespace, settings: Settings) -> int:
             plots.require()
         except plots.MissingExtra as error:
             raise SettingsError(f"--html: {error}") from None
-    bad = _Complaints()
+    bad = Complaints()
     try:
         found = await asyncio.to_thread(_collected, arguments, catalog, new, bad)
     except (PlaceError, MissingExtra) as error:
@@ -108,19 +109,8 @@ def moment_of(text: str) -> int:
     return int(found.timestamp() * 1_000)
 
 
-class _Complaints:
-    """Complains of lines that cannot be read, and counts them."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self, problem: str) -> None:
-        self.count += 1
-        complain(f"left out: {problem}")
-
-
 def _collected(
-    arguments: argparse.Namespace, catalog: Catalog, new: Mapping[str, Policy], bad: _Complaints
+    arguments: argparse.Namespace, catalog: Catalog, new: Mapping[str, Policy], bad: Complaints
 ) -> Collected | None:
     with progress_bar() as progress:
         task = progress.add_task("read", total=None)

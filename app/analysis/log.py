@@ -31,7 +31,7 @@ from app.messages.decision_ids import parsed
 from app.settings import Settings, SettingsError
 from app.terminal import FAILED, PATIENCE, complain, connected, plain, progress_bar, say, wide_console
 
-__all__ = ["add_log"]
+__all__ = ["Complaints", "add_log"]
 
 _Command = Callable[[argparse.Namespace, Settings], Coroutine[None, None, int]]
 _NATS: Final = """\
@@ -98,7 +98,7 @@ def _reported(command: _Command) -> _Command:
     return reported
 
 
-class _Complaints:
+class Complaints:
     """Complains of lines that cannot be read, and counts them."""
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class _Complaints:
 
 @_reported
 async def _compact(arguments: argparse.Namespace, settings: Settings) -> int:
-    bad = _Complaints()
+    bad = Complaints()
     loops, now = read_catalog(settings).loops, int(time.time() * 1_000)
     with progress_bar() as progress:
         task = progress.add_task("compact")
@@ -132,7 +132,7 @@ async def _compact(arguments: argparse.Namespace, settings: Settings) -> int:
 
 @_reported
 async def _dsjson(arguments: argparse.Namespace, _: Settings) -> int:
-    bad, count = _Complaints(), 0
+    bad, count = Complaints(), 0
     for told in joined(read(arguments.directory, bad, by_decision)):
         if arguments.loop in (None, told.decision.loop) and (example := dsjson(told)) is not None:
             sys.stdout.buffer.write(example + b"\n")
@@ -166,7 +166,7 @@ async def _pull(arguments: argparse.Namespace, settings: Settings) -> int:
 
 @_reported
 async def _verify(arguments: argparse.Namespace, settings: Settings) -> int:
-    bad = _Complaints()
+    bad = Complaints()
     async with connected(settings) as servers:
         found = await verified(servers, arguments.directory, bad, PATIENCE)
     for one in found:
@@ -182,7 +182,7 @@ async def _explain(arguments: argparse.Namespace, _: Settings) -> int:
     named = parsed(arguments.id)
     if named is None:
         return complain(f"{arguments.id}: is not a decision_id")
-    bad, found = _Complaints(), 0
+    bad, found = Complaints(), 0
     for told in _of(named[1], arguments.id, arguments.directory, bad):
         _show(told)
         found += 1
@@ -191,7 +191,7 @@ async def _explain(arguments: argparse.Namespace, _: Settings) -> int:
     return FAILED if bad.count else 0
 
 
-def _of(user: str, decision_id: str, directory: Path, bad: _Complaints) -> Iterator[Told]:
+def _of(user: str, decision_id: str, directory: Path, bad: Complaints) -> Iterator[Told]:
     """The decisions of a user that had this id, one after the other."""
     found = joined(read(directory, bad, by_decision, user))
     return (told for told in found if told.decision.id == decision_id)

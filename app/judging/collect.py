@@ -105,17 +105,18 @@ def collect(
     if not len(found):
         wanted = _only(loop, log.loops)
         found = log.gathered(wanted, _regressors(catalog, wanted, new), advance)
-    names = found.names()
+    # Lines may come while the log is read again, but what is gathered is as of now.
+    moment_read, names = log.as_of, found.names()
     runs = {f"{name} (new)" if name in found.policies else name: Rerun(policy) for name, policy in new.items()}
     more = rerun(log.lines(by_time), wanted, [*runs.values()], names) if runs else []
     known = catalog.loops.get(wanted)
     rewards = Range() if known is None else Range(known.low, known.high, known.missing)
     try:
-        logged = found.logged(log.as_of, rewards, dict(zip(runs, more, strict=True)))
+        logged = found.logged(moment_read, rewards, dict(zip(runs, more, strict=True)))
     except ValueError as error:
         raise BadRewards(f"loop {wanted}: {error}") from None
     warnings = {name: _about(run) for name, run in runs.items()}
-    return Collected(wanted, logged, log.as_of, names[0][0], names[-1][0], warnings, known is not None)
+    return Collected(wanted, logged, moment_read, names[0][0], names[-1][0], warnings, known is not None)
 
 
 def _silent(_: str) -> None:

@@ -33,7 +33,7 @@ def table(evidence: Evidence) -> Grid:
     """A row for what was served, one for each policy, and faint ones for two policies that need no model."""
     served = evidence.logging
     first = _interval(Estimate(served.mean, served.low, served.high)) if served else _NONE
-    rows = [["what was served", first, "", "", "", "", ""]]
+    rows = [["what was served", first, *[_NONE] * (len(_HEADER) - 2)]]
     rows += [_row(name, judged) for name, judged in evidence.policies.items()]
     faint = range(len(rows), len(rows) + len(evidence.baselines))
     rows += [_row(name, judged) for name, judged in evidence.baselines.items()]

@@ -108,6 +108,16 @@ def test_as_of(tmp_path: Path) -> None:
     assert collected(directory, as_of=BEGIN + 10**9).logged.matured.all()
 
 
+def test_a_log_that_grows_meanwhile(tmp_path: Path) -> None:
+    """What is written while the log is read does not let older decisions mature, and is no decision to judge."""
+    directory, later = written(tmp_path, [decision(1)]), BEGIN + 10**9
+    new = {"greedy": CATALOG.policies["greedy"]}
+    more: list[Line] = [decision(2, ms=BEGIN), decision(3, ms=later)]
+    found = collected(directory, new=new, advance=lambda: written(directory, more))
+    assert (found.as_of, found.logged.n, found.logged.matured.tolist()) == (BEGIN, 1, [False])
+    assert collected(directory, new=new).logged.matured.tolist() == [True, True, False]
+
+
 def test_which_loop(tmp_path: Path) -> None:
     """The one that is named, or the only one, or tips; else it must be named."""
     one = written(tmp_path, [decision(1, loop="mail")])
