@@ -99,6 +99,9 @@ def _operation(method: str, path: str, operation: Node, root: str) -> str:
     words = f"curl {'' if method == 'get' else f'-X {method.upper()} '}{_HOST}{root}{path}"
     for row in parameters:
         words = words.replace(f"{{{row['name']}}}", row.get("example", ""))
+        if row["in"] == "header" and row.get("required"):
+            header = f"{row['name']}: {row['example']}"
+            words += f" -H {shlex.quote(header)}"
     parts.append("<h3>Request</h3>")
     if "requestBody" in operation:
         ((media, body),) = operation["requestBody"]["content"].items()

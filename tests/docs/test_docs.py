@@ -225,6 +225,8 @@ def test_keys_are_tabled() -> None:
         keys.USED,
         keys.POLICIES,
         keys.PRIORS,
+        keys.LOOPS,
+        keys.EVIDENCE,
         keys.record("<id>", "<policy>"),
         f"{keys.of('<id>', '<policy>')}:once:<key>",
         "oo:flight:...",

@@ -24,7 +24,7 @@ DOCUMENT = "/schema/openapi.json"
 # A request that breaks the document may be served all the same: reading is lenient by intent ("3" for 3), and the
 # document says what clients should send. What must be refused has tests of its own.
 LENIENT = {"negative_data_rejection"}
-# Which prompt versions there are is no matter of the document.
+# Which prompt versions there are is no matter of the document, nor which policies, and which state a loop is in.
 CHOOSY = {"positive_data_acceptance"}
 
 
@@ -44,7 +44,7 @@ def converse(url: str, mode: GenerationMode) -> tuple[set[str], list[str]]:
         assert isinstance(found, Ok), found
         operation = found.ok()
         try:
-            ask(operation, mode, LENIENT | (CHOOSY if operation.path == "/generate" else set()))
+            ask(operation, mode, LENIENT | (CHOOSY if operation.path in ("/generate", "/loops/{loop}") else set()))
         except Unsatisfiable:
             assert mode is GenerationMode.NEGATIVE  # it takes nothing, so nothing about it can be wrong
             continue
