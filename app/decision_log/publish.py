@@ -166,12 +166,14 @@ class Publisher:
 
     async def look(self, old_ms: int = _OLD_MS) -> None:
         """Publish the lines that wait for `old_ms`, and drop the oldest of too many. Raises PlaceError and the store's
-        errors: where Redis refuses to remove lines, the same ones would be found and published without end."""
+        errors."""
         now = await self._outbox.now()
         await self._measure(now)
         while True:
             found = 0
             async for page in self._outbox.left(now - old_ms):
+                # Or each look of each replica would publish the same lines, as long as Redis does not let them go.
+                await self._outbox.check(page)
                 await self._write(page)
                 found += len(page)
             if not found:

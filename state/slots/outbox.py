@@ -16,6 +16,8 @@ __all__ = ["Outbox", "Size"]
 
 # Lines of each part that are read at once.
 _OF_EACH: Final = 256
+# No line has this id.
+_NONE: Final = b"0-0"
 
 
 class Size(msgspec.Struct, frozen=True):
@@ -58,6 +60,10 @@ class Outbox:
         commands: dict[str, Command] = {key: ("XDEL", key, *ids) for key, ids in by_key.items()}
         for key in by_key:
             await self._parts.ask_some([key], commands.__getitem__)
+
+    async def check(self, sent: Iterable[Emitted]) -> None:
+        """Raise StoreUnavailable if Redis would refuse to remove these lines, which it may still let be read."""
+        await self.remove(Emitted(key, _NONE, "", b"") for key in {one.key for one in sent})
 
     async def size(self) -> dict[str, Size]:
         """What waits in each part that is not empty."""
