@@ -1,7 +1,9 @@
 """Lines that wait to be published, over the embedded store: on one server, and on one that answers as a Cluster."""
 
 import pytest
+from redis.exceptions import ResponseError
 
+from state.errors import StoreUnavailable
 from state.redis.failure import Outage
 from state.slots.outbox import Outbox, Size
 from state.update.operation import Emitted
@@ -38,6 +40,18 @@ async def test_what_is_left(spans_users: bool) -> None:
         await outbox.remove(found[:2])
     assert [one.line for one in await left(outbox, LATER)] == [found[2].line]
     assert await outbox.now() > 1_700_000_000_000
+
+
+@pytest.mark.parametrize("spans_users", [True, False])
+async def test_whether_lines_may_go(spans_users: bool) -> None:
+    """To ask removes nothing; a Redis that can only be read says no."""
+    wire, outbox, _ = await waiting(spans_users=spans_users)
+    found = await left(outbox, LATER)
+    await outbox.check(found)
+    assert len(await left(outbox, LATER)) == len(found)
+    wire.on("XDEL", ResponseError("NOREPLICAS Not enough good replicas to write."))
+    with pytest.raises(StoreUnavailable):
+        await outbox.check(found)
 
 
 async def test_size_and_limit() -> None:
