@@ -2,7 +2,7 @@
 
 import msgspec
 
-from app.messages.health import ConsumerHealth, HealthAnswer, NatsHealth, StoreHealth
+from app.messages.health import ConsumerHealth, HealthAnswer, LoopsHealth, NatsHealth, StoreHealth
 
 
 def test_a_time_is_one_in_the_document() -> None:
@@ -16,6 +16,7 @@ def test_a_time_is_one_in_the_document() -> None:
 
 def test_a_healthy_service_has_no_detail() -> None:
     """The field is absent, not null."""
-    answer = HealthAnswer(ok=True, version="1", draining=False, store=StoreHealth(ok=True), nats=NatsHealth(False, {}))
+    parts = {"store": StoreHealth(ok=True), "nats": NatsHealth(False, {}), "loops": LoopsHealth(ok=True)}
+    answer = HealthAnswer(ok=True, version="1", draining=False, **parts)  # type: ignore[arg-type]  # by their names
     assert "detail" not in msgspec.to_builtins(answer)
     assert msgspec.to_builtins(msgspec.structs.replace(answer, detail="why"))["detail"] == "why"
