@@ -1,7 +1,7 @@
 """Who may call what: API keys with roles. The service knows only the SHA-256 of each key.
 
-A client scores, rewards and generates; a reader reads statistics and history; an admin resets and erases. If no keys
-are set, the service is open to everyone.
+A client scores, rewards and generates; a reader reads statistics and history; an admin resets, erases and changes who
+serves a loop. If no keys are set, the service is open to everyone.
 """
 
 import asyncio
