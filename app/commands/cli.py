@@ -10,6 +10,7 @@ from typing import Any, Final, NoReturn
 
 from app import __version__
 from app.analysis.evaluate import add_evaluate, evaluate
+from app.analysis.judge import add_judge, judge
 from app.analysis.log import add_log
 from app.analysis.simulate import add_simulate, simulate
 from app.backup.reader import BadBackup
@@ -126,6 +127,15 @@ def _parser() -> argparse.ArgumentParser:
             "judge policies by the log of decisions",
             "evaluate /var/log/oo --policy policies.toml:push-v2 --html report.html",
             _LOOPS,
+        )
+    )
+    add_judge(
+        add(
+            "judge",
+            judge,
+            "keep in Redis what the log of decisions tells of each loop, for changes of who serves it",
+            "judge /var/log/oo",
+            f"{_REDIS}{_POLICIES}",
         )
     )
     text = "look at events and dead letters in NATS, and replay dead letters"

@@ -1,0 +1,64 @@
+"""The command `judge`: evidence of each loop, made from the log and kept in Redis for changes of who serves it."""
+
+import argparse
+import asyncio
+import time
+from pathlib import Path
+
+from app.analysis.evaluate import moment_of
+from app.analysis.log import Complaints
+from app.catalog_file import read_catalog
+from app.decision_log.place import PlaceError
+from app.evaluation.evidence import Evidence, evidence
+from app.experiments.verdict import Verdict, encode
+from app.judging.collect import BadRewards, NoSuchLoop, collect
+from app.log_reading.parts import MissingExtra
+from app.policies.catalog import Catalog
+from app.settings import Settings
+from app.terminal import FAILED, PATIENCE, USAGE, complain, connected, say
+from state.store import Store
+
+__all__ = ["add_judge", "judge"]
+
+
+def add_judge(judging: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    judging.add_argument("log", type=Path, metavar="LOG", help="the directory of the log: lines, parts or both")
+    judging.add_argument("--loop", metavar="NAME", help="only this loop; default: all of POLICIES")
+    judging.add_argument(
+        "--as-of", type=moment_of, metavar="TIME", help="as if it were then: now, or a time in UTC; default: the newest"
+    )
+
+
+async def judge(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Keep the evidence of the loops in Redis; the exit code. Raises SettingsError and OSError."""
+    catalog, bad = read_catalog(settings), Complaints()
+    if arguments.loop is not None and arguments.loop not in catalog.loops:
+        return complain(f"--loop: there is no {arguments.loop!r}, there are {', '.join(catalog.loops)}", USAGE)
+    names = [arguments.loop] if arguments.loop else list(catalog.loops)
+    kept = 0
+    async with connected(settings) as servers:
+        store = Store(servers, timeout=PATIENCE, history_size=1, marker_seconds=1)
+        for name in names:
+            try:
+                found = await asyncio.to_thread(_judged, arguments, catalog, name, bad)
+            except (PlaceError, MissingExtra, BadRewards) as error:
+                return complain(f"loop {name}: {error}")
+            if found is None:
+                continue
+            verdict = Verdict(int(time.time()), found.champion, found)
+            await store.loops.keep_evidence(name, encode(verdict))
+            kept += 1
+            say(f"judged: loop {name}: {found.matured:,} matured decisions; champion {found.champion}")
+    if not kept:
+        return complain(f"{arguments.log}: has no decisions of {', '.join(names)}")
+    return FAILED if bad.count else 0
+
+
+def _judged(arguments: argparse.Namespace, catalog: Catalog, name: str, bad: Complaints) -> Evidence | None:
+    """The evidence of a loop; None if the log has none of its decisions."""
+    try:
+        found = collect(arguments.log, bad, catalog, loop=name, as_of=arguments.as_of, new={}, advance=lambda: None)
+    except NoSuchLoop:
+        return None
+    return None if found is None else evidence(found.logged, found.loop)

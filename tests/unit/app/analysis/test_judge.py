@@ -1,0 +1,87 @@
+"""The command `judge`: which loops it keeps evidence of, and what it refuses."""
+
+import argparse
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from app.analysis import judge
+from app.commands.cli import run
+from app.experiments.verdict import decode
+from app.settings import Settings
+from state import keys
+from state.redis.servers import Servers
+from tests.unit.app.judging.world import POLICIES, made, written
+from tests.unit.state.wire import Wire
+
+
+@pytest.fixture
+def wire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wire:
+    """What the command takes for Redis; POLICIES has the loop of the log."""
+    found = Wire()
+
+    @asynccontextmanager
+    async def connected(settings: Settings) -> AsyncIterator[Servers]:
+        yield found
+
+    monkeypatch.setattr(judge, "connected", connected)
+    (tmp_path / "policies.toml").write_text(POLICIES)
+    monkeypatch.setenv("POLICIES", str(tmp_path / "policies.toml"))
+    return found
+
+
+async def kept(wire: Wire, loop: str) -> bytes | None:
+    [[text]] = await wire.ask(("HMGET", keys.EVIDENCE, loop))
+    found: bytes | None = text
+    return found
+
+
+def test_loops_of_the_log(tmp_path: Path, wire: Wire, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each that the log has; the evidence is about the champion that served."""
+    written(tmp_path, made().lines)
+    assert run(["judge", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "judged: loop push: 575 matured decisions; champion blind\n"
+
+
+@pytest.mark.anyio
+async def test_what_is_kept(tmp_path: Path, wire: Wire) -> None:
+    """What `PUT /loops/{loop}` reads."""
+    written(tmp_path, made().lines)
+    arguments = argparse.ArgumentParser()
+    judge.add_judge(arguments)
+    assert await judge.judge(arguments.parse_args([str(tmp_path), "--loop", "push"]), _settings(tmp_path)) == 0
+    text = await kept(wire, "push")
+    assert text is not None
+    found = decode("push", text)
+    gate = found.evidence.policies["sighted"].gate
+    assert gate is not None
+    assert (found.champion, gate.low > 0) == ("blind", True)
+
+
+def _settings(tmp_path: Path) -> Settings:
+    return Settings(policies=str(tmp_path / "policies.toml"))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "problem"),
+    [
+        (["--loop", "none"], 2, "--loop: there is no 'none', there are "),
+        (["--loop", "tips"], 1, "has no decisions of tips"),
+        ([], 1, "has no decisions of "),
+    ],
+)
+def test_nothing_to_judge(
+    tmp_path: Path, wire: Wire, capsys: pytest.CaptureFixture[str], words: list[str], code: int, problem: str
+) -> None:
+    """It says of what."""
+    (tmp_path / "log").mkdir()
+    assert run(["judge", str(tmp_path / "log"), *words]) == code
+    assert problem in capsys.readouterr().err
+
+
+def test_no_directory(tmp_path: Path, wire: Wire, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is named."""
+    assert run(["judge", str(tmp_path / "no")]) == 1
+    assert f"{tmp_path / 'no'}: is not a directory" in capsys.readouterr().err
