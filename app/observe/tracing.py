@@ -37,7 +37,7 @@ _UNSEEN: Final = ("/health", "/metrics")
 _REDIS: Final = {"db.system.name": "redis"}
 _CHAT: Final = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "tip-generator"}
 # Methods of Store that serve no request, or only a probe.
-_UNTRACED: Final = frozenset({"ping", "note_index", "close"})
+_UNTRACED: Final = frozenset({"ping", "note_index", "note_idle", "close"})
 # Longest a stop waits for a collector.
 _GOODBYE_SECONDS: Final = 1.0
 

@@ -181,7 +181,7 @@ async def test_a_user_goes_while_a_decision_is_made(real_redis: RedisServer, ope
         [new] = await task
     values = await store.read(keys.shared("ann"), decision.SHARED)
     assert values[0] not in (None, epoch)
-    assert (new.record.born, await statuses(store, "ann")) == (0, ["open"])
+    assert (new.record.born, await statuses(store, "ann")) == (1, ["open"])
     due, head = await indexed(store, "ann")
     assert due == head == new.record.deadline
     for gone in old:

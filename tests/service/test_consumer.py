@@ -3,13 +3,10 @@
 import asyncio
 import json
 import logging
-import re
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -918,49 +915,6 @@ async def test_connection_over_tls(tmp_path: Any, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv("SSL_CERT_FILE", str(cert))
         async with consuming(url, Noting(), nats_create_streams=True) as consumers:
             await running(consumers)
-
-
-async def test_dead_letters_are_handed_in_again_as_documented(nats_at: Server, js: JetStreamContext) -> None:
-    """The program in docs/use/events.md publishes each again to its subject and deletes it from the dead letters."""
-    text = (Path(__file__).parent.parent.parent / "docs" / "use" / "events.md").read_text()
-    [program] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    await js.add_stream(name="S", subjects=["signals.>"])
-    await js.add_stream(name="dlq", subjects=["dlq.>"])
-    broken = True
-
-    async def replay() -> list[str]:
-        running = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", program, env={"NATS_URL": nats_at.url}, stdout=asyncio.subprocess.PIPE
-        )
-        printed, _ = await running.communicate()
-        assert running.returncode == 0
-        return printed.decode().splitlines()
-
-    async def fail(_: str) -> None:
-        if broken:
-            raise ConflictError("too many others change this user at once")
-
-    noting = Noting(fail)
-    async with consuming(nats_at.url, noting, nats_max_deliver=1) as consumers:
-        for user in "ann", "bob":
-            await js.publish(SYNCED, synced(user))
-        await js.publish(SYNCED, b"bad", headers={"Nats-Msg-Id": "1", "Trace": "t"})
-        await reach(consumers, "dead letters", lambda health: health.dead_lettered == 3)
-        broken = False
-        again = (
-            "signals.task.synced failed 1 times, at last with ConflictError: too many others change this user at once"
-        )
-        assert sorted(await replay())[:2] == [again, again]
-        await reach(consumers, "handled", lambda health: (health.processed, health.dead_lettered) == (2, 4))
-    assert sorted(noting.users) == ["ann", "ann", "bob", "bob"]
-    [letter] = await dead_letters(js, 1)  # the one that cannot be handled is there again
-    assert letter.headers is not None
-    assert letter.headers["Trace"] == "t"
-    first = datetime.strptime(letter.headers["Dlq-Stored-At"], "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
-    assert first.timestamp() == await taken_at(js, 3)
-    assert (await js.stream_info("dlq")).state.messages == 1
-    assert len(await replay()) == 1
-    assert await replay() == []  # none is left, and that is no failure
 
 
 async def test_dead_letter_handed_in_again_is_as_old_as_it_was(nats_at: Server, js: JetStreamContext) -> None:

@@ -61,6 +61,7 @@ GIVEN = {
     "RATE_LIMIT_PER_SECOND": "5",
     "REDIS_WAIT_REPLICAS": "2",
     "EPSILON": "0.2",
+    "DECISION_LOG_BACKLOG": "2000000",
     "NATS_CREATE_STREAMS": "true",
     "NATS_DURABLE_PREFIX": "mine",
     "ROOT_PATH": "/mine",

@@ -1,15 +1,18 @@
 """Erasing a user over the embedded store: by names and the index, and amid rewards with new keys."""
 
 import time
+from collections.abc import Sequence
 from functools import partial
 
 import pytest
 from redis.exceptions import NoPermissionError
 
 from state import erasure, keys
-from state.erasure import Eraser
+from state.erasure import Eraser, removal
 from state.errors import ConflictError, StoreUnavailable
 from state.redis.failure import Outage
+from state.update.changes import MOMENT, Emit, Remove, Schedule
+from state.values.decision import SHARED
 from tests.unit.state.wire import CUT, LOSE, Action, Wire
 
 pytestmark = pytest.mark.anyio
@@ -144,3 +147,48 @@ async def test_an_index_of_the_wrong_type() -> None:
     wire = await wired()
     await wire.ask(("DEL", INDEX), ("SET", INDEX, "text"))
     assert await eraser(wire).erase("u", FIXED) == sorted([MODEL, INDEX])
+
+
+def last(fields: Sequence[bytes | None], now: int) -> bytes | None:
+    """A last line, unless nothing was logged."""
+    return b"%s at %d" % (fields[0], now) if fields[0] is not None and now > 0 else None
+
+
+async def lines(wire: Wire, user: str = "u") -> list[bytes]:
+    key = keys.outbox(None if wire.spans_users else user)
+    [found] = await wire.ask(("XRANGE", key, "-", "+"))
+    return [dict(zip(fields[::2], fields[1::2], strict=True))[b"l"] for _, fields in found]
+
+
+@pytest.mark.parametrize("spans_users", [True, False])
+async def test_the_last_line(spans_users: bool) -> None:
+    """The removal adds it, in the same transaction; a user who changes meanwhile is read again."""
+    wire = Wire(spans_users=spans_users)
+    await wire.ask(("SET", keys.INDEXED_SINCE, int(time.time()) - 9 * DAY), ("HSET", keys.shared("u"), "epoch", "e"))
+
+    async def other() -> None:
+        await wire.ask(("HSET", keys.shared("u"), "epoch", "f"))
+
+    wire.on("DEL", other)
+    assert await eraser(wire).erase("u", FIXED, last=last) == [keys.shared("u")]
+    [line] = await lines(wire)
+    assert line.startswith(b"f at 1")
+    assert await eraser(wire).erase("u", FIXED, last=last) == []
+    assert len(await lines(wire)) == 1
+
+
+async def test_the_last_line_of_damage() -> None:
+    """What cannot be read is removed all the same."""
+    wire = await wired()
+    await wire.ask(("SET", keys.shared("u"), "x"))
+    assert keys.shared("u") in await eraser(wire).erase("u", FIXED, last=lambda fields, _: b"%d" % len(fields))
+    assert await lines(wire) == [b"%d" % len(SHARED)]
+
+
+def test_a_removal_with_a_last_line() -> None:
+    """Where nothing was logged it has none."""
+    reads, step = removal("u", ["k"], "due", "outbox", last)
+    assert {read.key for read in reads} == {"k", "due", keys.shared("u"), "outbox", MOMENT}
+    values = {keys.shared("u"): [b"e"], MOMENT: [b"5", b"0"]}
+    assert step(values).writes[0] == Emit("outbox", "", b"e at 5000")
+    assert [type(write) for write in step(values | {keys.shared("u"): [None]}).writes] == [Remove, Schedule]

@@ -210,6 +210,17 @@ async def test_erase_and_wipe(store: Store, wire: Wire) -> None:
     await store.note_index()
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+async def test_the_last_line_of_a_wipe(store: Store, wire: Wire, damaged: bool) -> None:
+    """It is written with the removal; where what it tells of cannot be read, the removal is made without it."""
+    shared = keys.shared("u")
+    await wire.ask(("SET", shared, "x") if damaged else ("HSET", shared, "epoch", "e"))
+    await store.wipe("u", [shared], lambda fields, _: fields[0])
+    found = [one.line async for page in store.outbox.left(10**15) for one in page]
+    assert found == ([] if damaged else [b"e"])
+    assert await wire.ask(("EXISTS", shared)) == [0]
+
+
 async def test_close_waits(wire: Wire) -> None:
     """What is under way ends before the connections do."""
     store = opened(wire)

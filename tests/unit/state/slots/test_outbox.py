@@ -5,6 +5,7 @@ from redis.exceptions import ResponseError
 
 from state.errors import StoreUnavailable
 from state.redis.failure import Outage
+from state.slots import outbox as outbox_module
 from state.slots.outbox import Outbox, Size
 from state.update.operation import Emitted
 from tests.unit.state.wire import Wire
@@ -70,3 +71,11 @@ async def test_an_entry_of_someone_else() -> None:
     wire, outbox, _ = await waiting()
     await wire.ask(("XADD", outbox.key("ann"), "11-0", "x", "y"))
     assert (await left(outbox, LATER))[-1].line == b""
+
+
+async def test_a_line_that_goes_meanwhile() -> None:
+    """It is not in the answer, or has nothing any more: neither is an error."""
+    _, outbox, _ = await waiting()
+    assert outbox_module._sent("k", b"1-0", None) is None
+    assert outbox_module._sent("k", b"1-0", [b"l", b"x"]) == Emitted("k", b"1-0", "", b"x")
+    assert await outbox.trim(outbox.key("ann"), 9) == 0
