@@ -15,12 +15,17 @@ from tests.unit.app.judging.world import POLICIES, made, written
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_better_challenger_climbs(tmp_path: Path) -> None:
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """The log of a loop whose shadow is better than its champion."""
+    (tmp_path / "log").mkdir()
+    return written(tmp_path / "log", made().lines)
+
+
+async def test_a_better_challenger_climbs(tmp_path: Path, log: Path) -> None:
     """It is refused without evidence, climbs each rung by the evidence alone, and serves. Then the evidence is about
     another champion than the one that serves: the former one is refused, unless there is a reason."""
-    (tmp_path / "log").mkdir()
     (tmp_path / "policies.toml").write_text(POLICIES)
-    written(tmp_path / "log", made().lines)
     with redis_server() as redis:
         async with replica(redis.url, tmp_path, POLICIES) as client:
 
@@ -31,7 +36,7 @@ async def test_a_better_challenger_climbs(tmp_path: Path) -> None:
             first, second = ({"policy": "sighted", "share": share} for share in (0.1, 0.5))
             assert await put(0, canary=first) == (409, False)
             env = {**os.environ, "REDIS_URL": redis.url, "POLICIES": str(tmp_path / "policies.toml")}
-            argv = [sys.executable, "-m", "app", "judge", str(tmp_path / "log")]
+            argv = [sys.executable, "-m", "app", "judge", str(log)]
             done = subprocess.run(argv, env=env, capture_output=True, timeout=PATIENCE_SECONDS, check=False)  # noqa: ASYNC221
             assert done.returncode == 0, done.stderr
             assert (await put(0, canary=first))[0] == 200

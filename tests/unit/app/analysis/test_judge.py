@@ -32,26 +32,30 @@ def wire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wire:
     return found
 
 
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    (tmp_path / "lines of push").mkdir()
+    return written(tmp_path / "lines of push", made().lines)
+
+
 async def kept(wire: Wire, loop: str) -> bytes | None:
     [[text]] = await wire.ask(("HMGET", keys.EVIDENCE, loop))
     found: bytes | None = text
     return found
 
 
-def test_loops_of_the_log(tmp_path: Path, wire: Wire, capsys: pytest.CaptureFixture[str]) -> None:
+def test_loops_of_the_log(log: Path, wire: Wire, capsys: pytest.CaptureFixture[str]) -> None:
     """Each that the log has; the evidence is about the champion that served."""
-    written(tmp_path, made().lines)
-    assert run(["judge", str(tmp_path)]) == 0
+    assert run(["judge", str(log)]) == 0
     assert capsys.readouterr().out == "judged: loop push: 575 matured decisions; champion blind\n"
 
 
 @pytest.mark.anyio
-async def test_what_is_kept(tmp_path: Path, wire: Wire) -> None:
+async def test_what_is_kept(tmp_path: Path, log: Path, wire: Wire) -> None:
     """What `PUT /loops/{loop}` reads."""
-    written(tmp_path, made().lines)
     arguments = argparse.ArgumentParser()
     judge.add_judge(arguments)
-    assert await judge.judge(arguments.parse_args([str(tmp_path), "--loop", "push"]), _settings(tmp_path)) == 0
+    assert await judge.judge(arguments.parse_args([str(log), "--loop", "push"]), _settings(tmp_path)) == 0
     text = await kept(wire, "push")
     assert text is not None
     found = decode("push", text)

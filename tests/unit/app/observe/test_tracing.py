@@ -68,7 +68,7 @@ def test_every_public_call_of_the_store_is_traced(spans: InMemorySpanExporter) -
     """A method that is added to Store later has a span as well, and keeps its documentation."""
     traced = type(store_of(Tracing("1", named=False)))
     public = {name for name, method in vars(Store).items() if iscoroutinefunction(method) and name[0] != "_"}
-    assert {name for name in public if name not in vars(traced)} == {"ping", "note_index", "close"}
+    assert {name for name in public if name not in vars(traced)} == {"ping", "note_index", "note_idle", "close"}
     assert traced.history.__doc__ == Store.history.__doc__
 
 
