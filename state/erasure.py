@@ -30,6 +30,7 @@ from state.update.changes import (
     Watched,
     Write,
 )
+from state.update.idle import milliseconds
 from state.values.decision import SHARED
 
 __all__ = ["Eraser", "Last", "removal"]
@@ -55,8 +56,7 @@ def removal(
         return reads, lambda _: Change(None, removed)
 
     def step(values: Values) -> Change[None]:
-        seconds, micros = values[MOMENT]
-        line = last(values[shared.key], int(seconds) * 1_000 + int(micros) // 1_000)
+        line = last(values[shared.key], milliseconds(values[MOMENT]))
         return Change(None, removed if line is None else (Emit(outbox, "", line), *removed))
 
     return (*reads, shared, Moment(), Backlog(outbox)), step
@@ -140,11 +140,10 @@ class Eraser:
         removed.update(compress(every, deleted))
         return True
 
-    def _last(self, user_id: str, last: Last, shared: Any, clock: Sequence[bytes]) -> list[Command]:
+    def _last(self, user_id: str, last: Last, shared: Any, clock: list[bytes]) -> list[Command]:
         """The command that adds the user's last line to the log."""
-        seconds, micros = clock
         fields = shared if isinstance(shared, list) else [None] * len(SHARED)  # what cannot be read can be removed
-        line = last(fields, int(seconds) * 1_000 + int(micros) // 1_000)
+        line = last(fields, milliseconds(clock))
         outbox = keys.outbox(None if self._servers.spans_users else user_id)
         return [] if line is None else [("XADD", outbox, "*", "g", "", "l", line)]
 

@@ -44,7 +44,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     def left_out(self) -> list[int]:
         """The places of the others."""
-        return [place for place, each in enumerate(self.candidates) if each.id in self.excluded]
+        allowed = set(self.allowed())
+        return [place for place in range(len(self.candidates)) if place not in allowed]
 
     def seen(self, place: int) -> Fields:
         """The fields of a candidate, of which its id is one."""

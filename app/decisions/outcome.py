@@ -61,8 +61,7 @@ class Outcomes:
     async def reward(self, whole: str, told: Told) -> Outcome:
         """The outcome of a decision, told for the first time or again."""
         done = await self._act(whole, lambda ledger, made: _rewarded(ledger, made, told), told)
-        named = ids.parsed(whole)
-        if named is not None and done.what == "applied":
+        if done.what == "applied" and (named := ids.parsed(whole)):
             self._note(named[1], done.record)
         return done
 

@@ -43,11 +43,12 @@ class Learner:
         base, _ = policy.encoder.encode(context, (features,))
         [x] = policy.columns.of(base)
 
+        def said() -> dict[str, float]:
+            return dict(zip(policy.encoder.labels, base[0].tolist(), strict=True))
+
         def act(desk: Desk) -> Change[bool]:
             desk.learn(policy, x, reward, desk.seconds(now))
-            taught = desk.taken().get(policy_id)
-            said = dict(zip(policy.encoder.labels, base[0].tolist(), strict=True))
-            desk.tell(lambda name: first_reward(name, policy_id, said, reward, taught))
+            desk.tell(lambda name: first_reward(name, policy_id, said(), reward, desk.taken().get(policy_id)))
             return desk.change(result=False)
 
         marker = Once(keys.marker(user_id, policy_id, once[0]), once[1], seen=True) if once else None

@@ -12,6 +12,7 @@ from app.ledger.rules import Rules
 from app.ledger.telling import Name, begun
 from state import keys
 from state.update.changes import MOMENT, Emit, Fields, Hash, More, Values, Write
+from state.update.idle import milliseconds
 from state.values import decision, record
 
 __all__ = ["Journal"]
@@ -28,9 +29,8 @@ class Journal(Desk):
         self._shared = keys.shared(user_id)
         self.user = decision.decode_user(self._shared, list(values[self._shared]), epoch)
         self._is_new = values[self._shared][0] is None
-        seconds, micros = values[MOMENT]
         # What Redis's clock says (ms). It may jump back, a user's time does not.
-        self.clock = int(seconds) * 1_000 + int(micros) // 1_000
+        self.clock = milliseconds(values[MOMENT])
         self.now = min(max(self.clock, self.user.last), _FOREVER)
         self._lines: list[tuple[str, Line]] = []
         if rules.logs and not self.user.logged:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from app.bandit.context import Context, Fields
 from app.decision_log.lines import Candidate, Decision, Outcome, Snapshot, State, Taught, What, encode, moment
@@ -111,43 +112,21 @@ def outcome(name: Name, local: str, became: Became, taught: Mapping[str, Taught]
 
 def begun(name: Name, models: Mapping[str, Snapshot], lacking: Sequence[str]) -> State:
     """That these models were there before the log, and those that are `lacking` since they are too large for a line."""
-    return State(
-        user=name.user,
-        epoch=name.epoch,
-        seq=name.seq,
-        ts=moment(name.at),
-        what="begun",
-        models=dict(models),
-        lacking=list(lacking),
-    )
+    return replace(_state(name, "begun"), models=dict(models), lacking=list(lacking))
 
 
 def first_score(name: Name, policy: str, *, explored: bool) -> State:
     """That a route of the first system chose."""
-    return State(
-        user=name.user,
-        epoch=name.epoch,
-        seq=name.seq,
-        ts=moment(name.at),
-        what="score",
-        policy=policy,
-        explored=explored,
-    )
+    return replace(_state(name, "score"), policy=policy, explored=explored)
 
 
 def first_reward(name: Name, policy: str, x: dict[str, float], reward: float, taught: Taught | None) -> State:
     """That a route of the first system learned."""
-    return State(
-        user=name.user,
-        epoch=name.epoch,
-        seq=name.seq,
-        ts=moment(name.at),
-        what="reward",
-        policy=policy,
-        x=x,
-        reward=reward,
-        taught=taught,
-    )
+    return replace(_state(name, "reward"), policy=policy, x=x, reward=reward, taught=taught)
+
+
+def _state(name: Name, what: Literal["begun", "score", "reward", "reset", "erased"]) -> State:
+    return State(user=name.user, epoch=name.epoch, seq=name.seq, ts=moment(name.at), what=what)
 
 
 def last_line(user_id: str, what: Literal["reset", "erased"], shared: Sequence[bytes | None], now: int) -> bytes | None:
@@ -163,10 +142,9 @@ def last_line(user_id: str, what: Literal["reset", "erased"], shared: Sequence[b
     if not user.epoch and what == "reset":
         return None
     epoch = user.epoch.decode(errors="replace") or secrets.token_hex(8)
-    line = State(user="", epoch=epoch, seq=user.seq + 1, ts=moment(max(now, user.last)), what=what)
-    if what == "reset":
-        return encode(msgspec.structs.replace(line, user=user_id))
-    return encode(msgspec.structs.replace(line, user_hash=hashlib.sha256(user_id.encode()).hexdigest()))
+    name = Name(user_id if what == "reset" else "", epoch, user.seq + 1, max(now, user.last))
+    user_hash = "" if what == "reset" else hashlib.sha256(user_id.encode()).hexdigest()
+    return encode(replace(_state(name, what), user_hash=user_hash))
 
 
 def base(labels: Sequence[str], x: Sequence[float]) -> dict[str, float]:

@@ -11,6 +11,7 @@ from state.errors import CorruptState
 from state.redis.exchange import Command, exchange
 from state.redis.failure import Outage, as_unavailable
 from state.redis.servers import Servers, borrow
+from state.update.idle import milliseconds
 
 __all__ = ["Slotted"]
 
@@ -37,8 +38,8 @@ class Slotted:
         """Redis's clock, in ms."""
         with self._outage.watch(), as_unavailable():
             async with borrow(self._servers.connection(""), self._timeout) as connection:
-                [[seconds, micros]] = await exchange(connection, [("TIME",)])
-        return int(seconds) * 1_000 + int(micros) // 1_000
+                [clock] = await exchange(connection, [("TIME",)])
+        return milliseconds(clock)
 
     async def ask(self, command: Callable[[str], Command]) -> AsyncGenerator[list[tuple[str, Any]], None]:
         """The keys of some hundred parts at a time, from a random one on, each with its reply to `command`."""
