@@ -95,10 +95,10 @@ class Rules(msgspec.Struct, frozen=True):
         return Score(self.models.due(user_id), user_id.encode())
 
 
-def reads(rules: Rules, user_id: str, local: str | None, policies: Sequence[str]) -> tuple[Read, ...]:
-    """What a ledger needs for one decision of a user, if any, and the models of `policies`."""
+def reads(rules: Rules, user_id: str, local: Iterable[str], policies: Sequence[str]) -> tuple[Read, ...]:
+    """What a ledger needs for decisions of a user, and the models of `policies`."""
     models = (Hash(keys.record(user_id, policy), record.FIELDS) for policy in policies)
-    own = () if local is None else (Entry(keys.decisions(user_id), local.encode()),)
+    own = [Entry(keys.decisions(user_id), each.encode()) for each in local]
     shared, agenda = Hash(keys.shared(user_id), SHARED), Agenda(keys.agenda(user_id))
     outbox = (Backlog(rules.models.outbox(user_id)),) if rules.logs else ()
     return (shared, *own, agenda, rules.due(user_id), Moment(), *outbox, *models)

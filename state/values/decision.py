@@ -96,7 +96,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     outcomes. `parts` are the rewards that add up to it, by name; a reward that is no sum has the name "". With `early`
     it made room for others before its time, and does not count as open. `evidence` is there as long as no reward was
     learned. `state` is that of the loop, and `by_canary` says which of the two that served it chose, if it had a
-    `canary`.
+    `canary`. `name` is what the client calls it whose ids may be any text. Of several decisions of one request each has
+    the id of its `slot`, and the first one the ids of all `slots`.
     """
 
     request: bytes
@@ -127,6 +128,9 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     state: _Count = 0
     by_canary: bool = False
     canary: Mixed | None = None
+    name: str = ""
+    slot: str = ""
+    slots: list[str] = []
 
     @property
     def is_open(self) -> bool:

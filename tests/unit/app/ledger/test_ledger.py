@@ -102,7 +102,7 @@ def after(found: Record | None, **fields: Any) -> bool:
 def test_what_is_read() -> None:
     """One entry, the agenda, the clock, what decisions share, and the models."""
     with rules() as found:
-        wanted = reads(found, "u", "x", ["p"])
+        wanted = reads(found, "u", ["x"], ["p"])
     assert wanted == (
         Hash(keys.shared("u"), decision.SHARED),
         Entry(HASH, b"x"),
