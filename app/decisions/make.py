@@ -106,14 +106,14 @@ class Maker:
                 make_room(ledger, plan.loop)
                 made, choice = chosen(ledger, plan, one, free.of(at), agreed)
                 free.take(made.chosen)
-                ledger.add(local, made)
+                ledger.add(local, made, large=plan.loop.is_large)
                 ledger.tell(partial(self._line, local, made, one.asked, plan, explored=choice.explored), asked.loop)
                 told += noted(ledger, plan, one.asked, made, choice)
                 done.append((Made(ids.decision_id(local, user_id), made, repeated=False), choice))
             return ledger.change(done, *told)
 
         policies = [policy.id for policy in plan.policies]
-        reading = reads(self._rules, user_id, _local_ids(asked.local or "", slots), policies)
+        reading = reads(self._rules, user_id, _local_ids(asked.local or ids.made(0, salt), slots), policies)
         made = await transact(self._rules, user_id, (*reading, List(keys.history(user_id))), act)
         for (done, choice), one in zip(made, wanted, strict=True):
             if choice is not None:
