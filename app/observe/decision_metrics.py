@@ -22,6 +22,7 @@ class DecisionMetrics:
         self._outcomes = series.DECISION_OUTCOMES.made(registry)
         self._entered = series.LOOP_DECISIONS.made(registry)
         self._states = series.LOOP_STATE.made(registry)
+        self._personalizer = series.PERSONALIZER.made(registry)
         self._ended = series.DECISIONS_ENDED.made(registry)
         self._every_decision = decisions
         self._skew = series.CLOCK_SKEW.made(registry)
@@ -89,6 +90,10 @@ class DecisionMetrics:
     def became(self, loop: str, outcome: str) -> None:
         """Count what became of what was told of a decision."""
         self._outcomes.labels(loop, outcome).inc()
+
+    def personalizer_told(self, outcome: str) -> None:
+        """Count what Azure Personalizer's clients told of an event."""
+        self._personalizer.labels(outcome).inc()
 
     def rewarded(self, policy: str, reward: float, *, replayed: bool) -> None:
         """Count a reward (-1..1) that was learned, or replayed."""

@@ -38,6 +38,7 @@ __all__ = [
     "MOST",
     "OUTCOMES",
     "PENDING",
+    "PERSONALIZER",
     "REDIS_MEMORY",
     "REFUSED",
     "REPLAYED",
@@ -135,6 +136,11 @@ LOOP_STATE: Final = Level(
     "The state of a loop by which the replica decides; 0: its policy file says",
     "mostrecent",
     ("loop",),
+)
+PERSONALIZER: Final = Count(
+    "oo_personalizer_told",
+    "Rewards and activations of Azure Personalizer's clients, by what became of them",
+    ("outcome",),
 )
 EPSILON: Final = Level("oo_policy_epsilon", "Probability with which a policy explores", "max", ("policy",))
 

@@ -32,6 +32,7 @@ def test_names() -> None:
         "oo_log_lines_lost",
         "oo_loop_decisions",
         "oo_loop_state",
+        "oo_personalizer_told",
         "oo_policy_epsilon",
         "oo_rate_limit_unknown",
         "oo_redis_clock_skew_seconds",
