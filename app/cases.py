@@ -78,5 +78,5 @@ def made_cases(
         changer=Changer(store.loops, following, logs=rules.logs),
         settler=Settler(rules, store),
         followed=followed,
-        application=Application(maker, outcomes, followed, loop=PERSONALIZER, told=metrics.personalizer_told),
+        application=Application(maker, outcomes, followed, metrics, loop=PERSONALIZER),
     )

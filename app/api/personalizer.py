@@ -4,9 +4,9 @@ from typing import Final
 
 from app.api.azure import Call, Reply, Route
 from app.http.headers import REPLAYED
-from app.messages.personalizer import RankRequest, RewardRequest
+from app.messages.personalizer import MultiSlotRank, MultiSlotReward, RankRequest, RewardRequest
 from app.messages.reading import Reader, Unreadable
-from app.personalizer.application import Application
+from app.personalizer.application import Application, Ranked
 from app.personalizer.events import LONGEST
 from app.precedence import Precedence
 
@@ -14,7 +14,9 @@ __all__ = ["event_routes"]
 
 _LONGEST_USER: Final = 256
 _read_rank: Final = Reader(RankRequest, untyped=float)
+_read_slots: Final = Reader(MultiSlotRank, untyped=float)
 _read_reward: Final = Reader(RewardRequest)
+_read_rewards: Final = Reader(MultiSlotReward)
 
 
 def event_routes(application: Application, name: str, precedence: Precedence) -> list[Route]:
@@ -23,14 +25,24 @@ def event_routes(application: Application, name: str, precedence: Precedence) ->
     async def rank(call: Call) -> Reply:
         body = await call.body()
         with precedence:
-            ranked = await application.rank(user_of(call, name), _read_rank(body), call.request_id)
-            return Reply(201, ranked.answer, REPLAYED if ranked.repeated else ())
+            return _ranked(await application.rank(user_of(call, name), _read_rank(body), call.request_id))
+
+    async def rank_slots(call: Call) -> Reply:
+        body = await call.body()
+        with precedence:
+            return _ranked(await application.rank_slots(user_of(call, name), _read_slots(body), call.request_id))
 
     async def reward(call: Call) -> Reply:
         body = await call.body()
         with precedence:
             value = _read_reward(body).value
             return _ended(await application.reward(user_of(call, name), _event(call), value, call.request_id))
+
+    async def reward_slots(call: Call) -> Reply:
+        body = await call.body()
+        with precedence:
+            values = {each.slot_id: each.value for each in _read_rewards(body).reward}
+            return _ended(await application.reward_slots(user_of(call, name), _event(call), values, call.request_id))
 
     async def activate(call: Call) -> Reply:
         await call.body()
@@ -41,6 +53,9 @@ def event_routes(application: Application, name: str, precedence: Precedence) ->
         Route("POST", "/rank", "InvalidRankRequest", rank),
         Route("POST", "/events/{event_id}/reward", "InvalidRewardRequest", reward),
         Route("POST", "/events/{event_id}/activate", "InvalidEventIdToActivate", activate),
+        Route("POST", "/multislot/rank", "InvalidRankRequest", rank_slots),
+        Route("POST", "/multislot/events/{event_id}/reward", "InvalidRewardRequest", reward_slots),
+        Route("POST", "/multislot/events/{event_id}/activate", "InvalidEventIdToActivate", activate),
     ]
 
 
@@ -56,6 +71,13 @@ def _event(call: Call) -> str:
     if len(call.parameter) > LONGEST:
         raise Unreadable(f"eventId: takes at most {LONGEST} characters")
     return call.parameter
+
+
+def _ranked(ranked: Ranked) -> Reply:
+    headers = list(REPLAYED if ranked.repeated else ())
+    if ranked.agreed:
+        headers.append((b"x-oo-matched", b",".join(b"true" if each else b"false" for each in ranked.agreed)))
+    return Reply(201, ranked.answer, headers)
 
 
 def _ended(how: str) -> Reply:

@@ -23,6 +23,8 @@ class DecisionMetrics:
         self._entered = series.LOOP_DECISIONS.made(registry)
         self._states = series.LOOP_STATE.made(registry)
         self._personalizer = series.PERSONALIZER.made(registry)
+        matches = series.MATCHES.made(registry)
+        self._matches = {matched: matches.labels(str(matched).lower()) for matched in (False, True)}
         self._ended = series.DECISIONS_ENDED.made(registry)
         self._every_decision = decisions
         self._skew = series.CLOCK_SKEW.made(registry)
@@ -94,6 +96,10 @@ class DecisionMetrics:
     def personalizer_told(self, outcome: str) -> None:
         """Count what Azure Personalizer's clients told of an event."""
         self._personalizer.labels(outcome).inc()
+
+    def personalizer_matched(self, *, matched: bool) -> None:
+        """Count a decision of an apprentice."""
+        self._matches[matched].inc()
 
     def rewarded(self, policy: str, reward: float, *, replayed: bool) -> None:
         """Count a reward (-1..1) that was learned, or replayed."""

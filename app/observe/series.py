@@ -34,6 +34,7 @@ __all__ = [
     "LOG_LOST",
     "LOOP_DECISIONS",
     "LOOP_STATE",
+    "MATCHES",
     "METHODS",
     "MOST",
     "OUTCOMES",
@@ -141,6 +142,11 @@ PERSONALIZER: Final = Count(
     "oo_personalizer_told",
     "Rewards and activations of Azure Personalizer's clients, by what became of them",
     ("outcome",),
+)
+MATCHES: Final = Count(
+    "oo_personalizer_matches",
+    "Decisions of an apprentice of Azure Personalizer's clients, by whether it would have made the same",
+    ("matched",),
 )
 EPSILON: Final = Level("oo_policy_epsilon", "Probability with which a policy explores", "max", ("policy",))
 

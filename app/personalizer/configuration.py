@@ -1,19 +1,21 @@
 """How an application of Azure Personalizer's clients learns: its configuration, what may be changed, and how it is
 kept."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
+from app.decisions.asked import Conditions
 from app.messages.personalizer import Learning, PolicyConfiguration, ServiceChange, ServiceConfiguration
 from app.personalizer import times
 from app.personalizer.errors import Refusal
 from state.errors import CorruptState
 from state.values.decision import Terms
 
-__all__ = ["Configuration", "changed", "decode", "encode", "shown", "terms"]
+__all__ = ["Configuration", "changed", "conditions", "decode", "encode", "shown"]
 
 _DAY: Final = 86_400
 _WAITS: Final = (5, 6 * _DAY)
@@ -54,11 +56,18 @@ def decode(where: str, text: bytes | None) -> Configuration:
         raise CorruptState(where, f"is not a configuration: {error}") from None
 
 
-def terms(configuration: Configuration) -> Terms:
-    """What decisions are made under now: a change holds for those that come after it."""
+def conditions(configuration: Configuration, baselines: Mapping[str, str]) -> Conditions:
+    """What decisions are made under: a change holds for those that come after it. An apprentice shows the `baselines`,
+    by the ids of slots."""
     adds = configuration.aggregation == "sum"
     most = _MOST_SUM if adds else 1.0
-    return Terms(-most, most, configuration.default, discards=True, adds=adds)
+    return Conditions(
+        terms=Terms(-most, most, configuration.default, discards=True, adds=adds),
+        window=configuration.wait * 1_000,
+        floor=configuration.exploration,
+        teaches=configuration.mode == "Online",
+        shown=baselines if configuration.mode == "Apprentice" else {},
+    )
 
 
 def shown(configuration: Configuration) -> ServiceConfiguration:

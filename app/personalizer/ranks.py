@@ -4,13 +4,21 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from app.bandit.context import Context, Fields
-from app.decisions.asked import Asked
+from app.decisions.asked import Asked, Slot
 from app.decisions.decide import Candidate
-from app.messages.personalizer import Action, MultiSlotRank, RankAnswer, RankedAction, RankRequest
+from app.messages.personalizer import (
+    Action,
+    MultiSlotAnswer,
+    MultiSlotRank,
+    RankAnswer,
+    RankedAction,
+    RankRequest,
+    SlotAnswer,
+)
 from app.personalizer.errors import Refusal
 from state.values.decision import Record
 
-__all__ = ["FEATURES", "asked_of", "baseline_of", "rank_answer"]
+__all__ = ["FEATURES", "asked_of", "baseline_of", "baselines_of", "rank_answer", "slots_answer", "slots_of"]
 
 # The field of a context and of a candidate that holds all features.
 FEATURES = "features"
@@ -42,10 +50,46 @@ def _features(action: Action) -> Fields:
     return {FEATURES: said}
 
 
-def baseline_of(ids: Iterable[str], excluded: Iterable[str]) -> str:
+def baseline_of(asked: Asked) -> dict[str, str]:
     """What would be shown without the service: the first action that is not excluded."""
-    left_out = set(excluded)
-    return next(each for each in ids if each not in left_out)
+    return {"": asked.candidates[asked.allowed()[0]].id}
+
+
+def slots_of(rank: MultiSlotRank) -> list[Slot]:
+    """The places to fill; what is said of one is seen beside the context. Raises Refusal."""
+    ids = {action.id for action in rank.actions}
+    if len(rank.slots) > len(ids):
+        raise Refusal(INVALID, f"slots: {len(rank.slots)} need as many actions, and there are {len(ids)}")
+    if len({slot.id for slot in rank.slots}) < len(rank.slots):
+        raise Refusal(INVALID, "slots: two have the same id")
+    taken: set[str] = set()
+    for slot in rank.slots:
+        baseline = slot.baseline_action
+        if baseline not in ids or baseline in (slot.excluded_actions or ()):
+            raise Refusal(INVALID, f"slots: {slot.id}: baselineAction: takes the id of an action that is not excluded")
+        if baseline in taken:
+            raise Refusal(INVALID, f"slots: {slot.id}: baselineAction: {baseline} is that of another slot")
+        taken.add(baseline)
+    shared = rank.context_features or []
+    return [
+        Slot(
+            id=slot.id,
+            features={FEATURES: [*shared, {"slot": slot.features or []}]},
+            excluded=[each for each in slot.excluded_actions or () if each in ids],
+        )
+        for slot in rank.slots
+    ]
+
+
+def baselines_of(rank: MultiSlotRank) -> dict[str, str]:
+    """The same for each slot, by its id."""
+    return {slot.id: slot.baseline_action for slot in rank.slots}
+
+
+def slots_answer(made: Sequence[Record], event_id: str) -> MultiSlotAnswer:
+    """The action for each slot."""
+    slots = [SlotAnswer(id=each.slot, reward_action_id=each.ids[each.chosen]) for each in made]
+    return MultiSlotAnswer(slots=slots, event_id=event_id)
 
 
 def rank_answer(made: Record, excluded: Iterable[str], event_id: str) -> RankAnswer:

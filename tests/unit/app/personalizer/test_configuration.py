@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from app.messages.personalizer import ServiceChange
-from app.personalizer.configuration import Configuration, changed, decode, encode, shown, terms
+from app.personalizer.configuration import Configuration, changed, conditions, decode, encode, shown
 from app.personalizer.errors import Refusal
 from state.errors import CorruptState
 
@@ -68,10 +68,16 @@ def test_the_mode_alone_may_change() -> None:
     assert change(learningMode="Apprentice", defaultReward=0.0, rewardWaitTime="PT600S").mode == "Apprentice"
 
 
-def test_terms() -> None:
-    """Sums may leave -1 to 1, and late rewards are nothing."""
-    assert msgspec.to_builtins(terms(change(defaultReward=-0.5))) == [-1.0, 1.0, -0.5, True, False]
-    assert msgspec.to_builtins(terms(change(rewardAggregation="sum"))) == [-64.0, 64.0, 0.0, True, True]
+def test_conditions() -> None:
+    """Sums may leave -1 to 1, late rewards are nothing, and only who is online learns from rewards."""
+    found = conditions(change(defaultReward=-0.5, rewardWaitTime="PT5S", explorationPercentage=0.1), {"": "a"})
+    assert (found.window, found.floor, found.teaches, found.shown) == (5_000, 0.1, True, {})
+    assert msgspec.to_builtins(found.terms) == [-1.0, 1.0, -0.5, True, False]
+    summed = conditions(change(rewardAggregation="sum"), {})
+    assert msgspec.to_builtins(summed.terms) == [-64.0, 64.0, 0.0, True, True]
+    apprentice, logging = (conditions(change(learningMode=mode), {"": "a"}) for mode in ("Apprentice", "LoggingOnly"))
+    assert (apprentice.teaches, apprentice.shown) == (False, {"": "a"})
+    assert (logging.teaches, logging.shown) == (False, {})
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b'{"wait": 1}', b'{"mode": "x"}', b"\xff"])

@@ -5,10 +5,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from app.decisions.asked import Slot
 from app.decisions.decide import Candidate
-from app.messages.personalizer import RankRequest
+from app.messages.personalizer import MultiSlotRank, RankRequest
 from app.personalizer.errors import Refusal
-from app.personalizer.ranks import asked_of, baseline_of, rank_answer
+from app.personalizer.ranks import asked_of, baseline_of, baselines_of, rank_answer, slots_answer, slots_of
 from tests.unit.state.values.test_decision import RECORD
 
 
@@ -56,5 +57,43 @@ def test_the_answer(chosen: int, order: str) -> None:
 
 
 def test_baseline() -> None:
-    """The first action that is not excluded."""
-    assert baseline_of("abc", ["a", "z"]) == "b"
+    """The first action that is not excluded; or what each slot names."""
+    asked = asked_of(rank(excludedActions=["a", "z"]), user="app", loop="personalizer", local="x")
+    assert baseline_of(asked) == {"": "b"}
+    assert baselines_of(slots(a="a", b="c")) == {"a": "a", "b": "c"}
+
+
+def slots(**baselines: str) -> MultiSlotRank:
+    actions = [{"id": name} for name in "abc"]
+    wanted = [{"id": slot, "baselineAction": action} for slot, action in baselines.items()]
+    return msgspec.convert({"actions": actions, "slots": wanted, "contextFeatures": [{"day": 1}]}, MultiSlotRank)
+
+
+def test_slots() -> None:
+    """What is said of a slot is seen beside the context."""
+    sent = slots(a="a", b="b")
+    wide = msgspec.structs.replace(sent.slots[0], features=[{"size": "large"}], excluded_actions=["c", "z"])
+    first, second = slots_of(msgspec.structs.replace(sent, slots=[wide, sent.slots[1]]))
+    assert first == Slot(id="a", features={"features": [{"day": 1}, {"slot": [{"size": "large"}]}]}, excluded=["c"])
+    assert (second.features, second.excluded) == ({"features": [{"day": 1}, {"slot": []}]}, [])
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        (slots(a="a", b="a"), "slots: b: baselineAction: a is that of another slot"),
+        (slots(a="z"), "slots: a: baselineAction: takes the id of an action that is not excluded"),
+        (slots(a="a", b="b", c="c", d="a"), "slots: 4 need as many actions, and there are 3"),
+    ],
+)
+def test_slots_that_cannot_be(sent: MultiSlotRank, said: str) -> None:
+    """Baselines are different actions that are allowed."""
+    with pytest.raises(Refusal, match=said):
+        slots_of(sent)
+
+
+def test_the_answer_for_slots() -> None:
+    """Each with its action."""
+    made = [msgspec.structs.replace(RECORD, slot=slot) for slot in "ab"]
+    shown = RECORD.ids[RECORD.chosen]
+    assert [(each.id, each.reward_action_id) for each in slots_answer(made, "e").slots] == [("a", shown), ("b", shown)]
