@@ -7,11 +7,9 @@ import io
 import random
 from typing import Any
 
-from ai_python import CONTEXT, ENDPOINT, KEY, TWO, client, probabilities, refused
-from azure.ai.personalizer import PersonalizerAdministrationClient
+from ai_python import CONTEXT, TWO, admin, client, probabilities, refused
 from azure.core.exceptions import ResourceNotFoundError
 
-admin = PersonalizerAdministrationClient(ENDPOINT, KEY)
 BETTER = {"morning": "news", "evening": "film"}
 
 

@@ -8,13 +8,14 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from azure.ai.personalizer import PersonalizerClient
+from azure.ai.personalizer import PersonalizerAdministrationClient, PersonalizerClient
 from azure.core.credentials import AzureKeyCredential
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ServiceResponseError
 
 ENDPOINT = os.environ["ENDPOINT"]
 KEY = AzureKeyCredential(os.environ["KEY"])
 client = PersonalizerClient(ENDPOINT, KEY)
+admin = PersonalizerAdministrationClient(ENDPOINT, KEY)
 TWO: list[dict[str, Any]] = [
     {
         "id": "news",
@@ -160,7 +161,22 @@ def slots() -> str:
     return f"shown: {shown}"
 
 
+def sums() -> str:
+    """Rewards add up where the configuration says so, and what the SDK sends again is added once."""
+    before = admin.get_service_configuration()
+    assert before["rewardAggregation"] == "earliest", before
+    changed = admin.update_service_configuration({**before, "rewardAggregation": "sum"})
+    assert changed["rewardAggregation"] == "sum", changed
+    event = "lose-5"
+    client.rank({"actions": TWO, "eventId": event})
+    client.reward(event, {"value": 1.0})
+    client.reward(event, {"value": 1.0})
+    count(ranks=1, rewards=(2.0,))
+    assert admin.update_service_configuration(before)["rewardAggregation"] == "earliest"
+    return "two rewards of one event, one of them sent twice: 2"
+
+
 if __name__ == "__main__":
-    for part in (single, errors, retries, slots):
+    for part in (single, errors, retries, slots, sums):
         print(f"{part.__name__}: {part()}", flush=True)
     print(json.dumps(counted))

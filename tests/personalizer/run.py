@@ -90,7 +90,7 @@ def tried(sdk: Sdk, programs: Path, redis: RedisServer) -> str:
         replicas = [stack.enter_context(service(settings)) for _ in range(2)]
         proxy = stack.enter_context(hop(replicas))
         path = os.pathsep.join([str(programs), os.environ["PATH"]])
-        environ = os.environ | {"PATH": path, "ENDPOINT": proxy.url, "KEY": KEY}
+        environ = os.environ | {"PATH": path, "ENDPOINT": f"{proxy.url}/", "KEY": KEY}
         said, _, counted = ran(sdk.program, environ).rpartition("\n")
         found = counters(replicas[0].url, user, reader)
         assert found == json.loads(counted), f"the service counted {found}, the application {counted}"
