@@ -28,8 +28,8 @@ def administration() -> str:
     assert policy["arguments"], policy
     refused(lambda: admin.update_policy({"name": "p", "arguments": "x" * 1025}), 400, "InvalidPolicyConfiguration")
     assert admin.reset_policy() == policy
-    assert set(admin.get_model_properties()) == {"creationTime", "lastModifiedTime"}
-    assert set(admin.get_log_properties()["dateRange"]) == {"from", "to"}
+    assert admin.get_model_properties()["lastModifiedTime"]
+    assert admin.get_log_properties() == {}  # the log is kept elsewhere, with dates of its own
 
     day = {"startTime": "2026-11-01T00:00:00Z", "endTime": "2026-11-02T00:00:00Z"}
     asked = {"name": "e", **day, "policies": [], "enablePolicyOptimization": True}
