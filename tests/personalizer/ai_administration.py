@@ -1,6 +1,6 @@
 """The administration client of azure-ai-personalizer 1.0.0b1, and whether an application learns.
 
-Prints what each part did.
+Prints what each part did, and last that nothing was counted.
 """
 
 import io
@@ -28,6 +28,8 @@ def administration() -> str:
     assert policy["arguments"], policy
     refused(lambda: admin.update_policy({"name": "p", "arguments": "x" * 1025}), 400, "InvalidPolicyConfiguration")
     assert admin.reset_policy() == policy
+    assert "lastModifiedTime" not in admin.get_model_properties()
+    client.rank({"actions": TWO})
     assert admin.get_model_properties()["lastModifiedTime"]
     assert admin.get_log_properties() == {}  # the log is kept elsewhere, with dates of its own
 
@@ -103,3 +105,4 @@ def learning() -> str:
 if __name__ == "__main__":
     for part in (administration, modes, learning):
         print(f"{part.__name__}: {part()}", flush=True)
+    print("{}")
