@@ -50,6 +50,7 @@ _FEATURES: Final = sorted(PLANS[LOOP.name].encoder.features, key=lambda feature:
 _DETAILS: Final[Mapping[str, Any]] = {
     "missing": LOOP.missing,
     "evidence": None,
+    "health": None,
     "unknown_features": "keep",
     "decisions": _DECISIONS,
     "unknown_fields": [],
