@@ -65,7 +65,7 @@ def made_cases(
         models=models,
         priors=priors,
         following=following,
-        watching=Watching(store.loops, lambda: rows.catalog),
+        watching=Watching(store.loops, lambda: rows.catalog, metrics.loop_health),
         decider=Decider(rules, clock=clock, chance=chance),
         learner=Learner(rules, twice, clock=clock),
         maker=Maker(rules, chance=chance),

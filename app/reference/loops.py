@@ -90,7 +90,7 @@ LOOPS: Final[Mapping[str, Described]] = {
     ),
     "GET /loops/{loop}": row(
         name="loop",
-        summary="a loop: its evidence, whether its rewards arrive, its last changes, and what decisions bring that no feature reads, and lack",
+        summary="a loop: its evidence, whether its rewards arrive, its last changes, what its decisions lack",
         answers=LoopAnswer(
             **_SETTINGS,
             **_DETAILS,
