@@ -24,11 +24,12 @@ beyond the machine they were measured on.
 import argparse
 import sys
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import msgspec
 
-from bench import comparisons, decide, decisions, events, evidence, generate, learning, report
+from bench import comparisons, decide, decisions, events, evidence, generate, ladder, learning, report
 from bench.measure import Load, Target, hardware, machine, require
 
 
@@ -105,7 +106,7 @@ def main(words: list[str]) -> int:
     if options.core:
         return decide.guard()
     if options.evidence:
-        return report.tell(hardware(), evidence.sections(options.evidence))
+        return report.tell(hardware(), chain(evidence.sections(options.evidence), ladder.sections(options.evidence)))
     if options.learning:
         return report.tell(hardware(), learning.sections(options.learning))
     require("redis-server", "wrk", *(["nats-server"] if options.events else []))
