@@ -43,7 +43,7 @@ async def exchange(connection: AbstractConnection, commands: Sequence[Command]) 
         if isinstance(stream, asyncio.StreamReader) and isinstance(reader, Reader) and NOT_ENOUGH_DATA is not None:
             return await _straight(connection, stream, reader, sent, len(commands))
         return await _in_public(connection, sent, len(commands))
-    except RuntimeError as error:  # what uvloop raises for a closed transport; redis-py does not expect it
+    except (OSError, RuntimeError) as error:  # RuntimeError is what uvloop raises for a closed transport
         raise ConnectionError("the connection was closed meanwhile") from error
 
 
@@ -55,8 +55,9 @@ async def _straight(
     It has no public way to write but `send_packed_command`, nor to replies but `read_response`, one at a time, at many
     times the cost.
     """
-    connection._writer.write(sent)  # noqa: SLF001  # see above
-    await connection._writer.drain()  # noqa: SLF001
+    writer = connection._writer  # noqa: SLF001  # see above
+    writer.write(sent)
+    await writer.drain()
     replies: list[Any] = []
     while len(replies) < wanted:
         arrived = iter(partial(reader.gets, False), NOT_ENOUGH_DATA)  # noqa: FBT003  # bytes stay bytes
