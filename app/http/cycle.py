@@ -7,9 +7,13 @@ from typing import Any, Final, Protocol
 
 from litestar.types import ASGIApp
 
-__all__ = ["Cycle", "Wire"]
+__all__ = ["WHOLE", "Cycle", "Wire"]
 
 _log: Final = logging.getLogger("oo.http")
+
+# Not ASGI's: where a scope has the body of a request that has arrived wholly. Who puts it there also takes an answer in
+# one event: `http.response.start` with a `body`.
+WHOLE: Final = "oo.body"
 
 # Reading stops when an application leaves so many bytes of a body unread.
 _MOST_UNREAD: Final = 65_536
@@ -69,17 +73,21 @@ class Cycle:
 
     async def run(self, app: ASGIApp) -> None:
         """Have `app` answer. What it fails to answer is answered 500, or the connection ends."""
+        if not self.more_body:
+            self.scope[WHOLE] = bytes(self._body)
         try:
             await app(self.scope, self.receive, self.send)
         except BaseException:  # noqa: BLE001  # there is nobody above to raise it to
             _log.exception("a request failed")
-        if self.complete or self.disconnected:
-            return
-        if self.started:
-            self._wire.transport.close()
-        else:
-            self._start = {"status": 500, "headers": _DEFECT_HEADERS}
-            self._write(_DEFECT, more=False)
+        if not self.complete and not self.disconnected:
+            if self.started:
+                self._wire.transport.close()
+            else:
+                self._start = {"status": 500, "headers": _DEFECT_HEADERS}
+                self._write(_DEFECT, more=False)
+        # The connection keeps this until the next request, which may be long.
+        self.scope = self._start = None
+        self._body = b""
 
     # The request
 
@@ -178,6 +186,6 @@ class Cycle:
         elif not self.keep_alive:
             lines.append(_CLOSE)
         head = _LINE_END.join(lines)
-        if head.count(b"\n") != len(lines) - 1 or head.count(b"\r") != len(lines) - 1 or b"\0" in head:
+        if len(head.splitlines()) != len(lines):
             raise RuntimeError("a header of the application has a line end in it")
         return head + _LINE_END * 2

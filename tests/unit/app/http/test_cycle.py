@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.http.cycle import Cycle
+from app.http.cycle import WHOLE, Cycle
 from tests.unit.app.http.wire import Transport
 
 pytestmark = pytest.mark.anyio
@@ -151,6 +151,24 @@ async def test_a_body_that_comes_in_parts() -> None:
     await cycle.send({**START, "body": b"ok"})
     assert await last == {"type": "http.disconnect"}
     cycle.feed(b"late", more=False)
+
+
+async def test_a_body_that_is_there_is_in_the_scope() -> None:
+    """Once it has arrived wholly, and the connection keeps nothing of it afterwards."""
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope.get(WHOLE))
+        seen.append(await receive())
+        await send({**START, "body": b"ok"})
+
+    for more in (False, True):
+        cycle = made(Wire())
+        cycle.feed(b"ab", more=more)
+        await cycle.run(app)
+        assert (cycle.scope, cycle._body) == (None, b"")
+    told = {"type": "http.request", "body": b"ab"}
+    assert seen == [b"ab", {**told, "more_body": False}, None, {**told, "more_body": True}]
 
 
 async def test_a_client_that_is_gone() -> None:
