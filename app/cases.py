@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from typing import NamedTuple
 
+from app.catalog_file import PERSONALIZER
 from app.decisions.decide import Decider
 from app.decisions.make import Maker
 from app.decisions.outcome import Outcomes
@@ -18,6 +19,8 @@ from app.learning.models import Models
 from app.learning.priors import Priors
 from app.ledger.rules import Rules
 from app.observe.metrics import Metrics
+from app.personalizer.application import Application
+from app.personalizer.following import Followed
 from app.policies.plan import Plans
 from app.publishing import is_logged
 from app.serving import Serving
@@ -42,6 +45,8 @@ class Cases(NamedTuple):
     users: Users
     changer: Changer
     settler: Settler
+    followed: Followed
+    application: Application
 
 
 def made_cases(
@@ -60,6 +65,8 @@ def made_cases(
     grace = settings.decision_grace_seconds * 1_000
     rules = Rules(models, priors, rows, plans, grace, metrics, logs=is_logged(settings))
     twice = Twice()
+    maker, outcomes = Maker(rules, chance=chance), Outcomes(rules, twice)
+    followed = Followed(store.shared, settings.personalizer_app)
     return Cases(
         rules=rules,
         models=models,
@@ -68,9 +75,11 @@ def made_cases(
         watching=Watching(store.loops, lambda: rows.catalog, metrics.loop_health),
         decider=Decider(rules, clock=clock, chance=chance),
         learner=Learner(rules, twice, clock=clock),
-        maker=Maker(rules, chance=chance),
-        outcomes=Outcomes(rules, twice),
+        maker=maker,
+        outcomes=outcomes,
         users=Users(store, models, rows, priors, logs=rules.logs),
         changer=Changer(store.loops, following, logs=rules.logs),
         settler=Settler(rules, store),
+        followed=followed,
+        application=Application(maker, outcomes, followed, metrics, loop=PERSONALIZER),
     )

@@ -23,6 +23,7 @@ __all__ = [
     "INDEX",
     "INDEXED_SINCE",
     "LOOPS",
+    "PERSONALIZER",
     "POLICIES",
     "PRIORS",
     "SEEN",
@@ -78,6 +79,8 @@ PRIORS: Final = "oo:priors"
 LOOPS: Final = "oo:loops"
 # Hash: for each loop the evidence that was last made of its log, and under `health_of` its health.
 EVIDENCE: Final = "oo:evidence"
+# Hash: the configuration of each application of Azure Personalizer's clients.
+PERSONALIZER: Final = "oo:personalizer"
 # String: since users were given a moment at which they expire, for how many days last.
 IDLE: Final = "oo:idle"
 # The glob pattern of all keys of all users.

@@ -18,6 +18,7 @@ __all__ = [
     "Odds",
     "Thompson",
     "UpperConfidence",
+    "floored",
     "over_distinct",
     "scores_of",
 ]
@@ -48,6 +49,16 @@ class Explorer(Protocol):
         """What all candidates share at least of the probability, each an equal part."""
 
     def odds(self, a: Matrix, b: Vector, x: Matrix, normals: Normals) -> Odds: ...
+
+
+def floored(explorer: Explorer, floor: float) -> Explorer:
+    """The same explorer with another floor; one that has none by its nature stays as it is."""
+    match explorer:
+        case UpperConfidence() | Thompson():
+            return msgspec.structs.replace(explorer, floor=floor)
+        case EpsilonGreedy():
+            return EpsilonGreedy(floor)
+    return explorer
 
 
 # Scores of equal rows may differ in their last bits, since linear algebra rounds by position; the first wins.
