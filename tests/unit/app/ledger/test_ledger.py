@@ -79,7 +79,7 @@ def values(now: int, records: dict[str, Record], user: decision.User | None = No
     fields = decision.encode_user(user or decision.User(b"e", 1, 0, opened, len(records)))
     agenda = [(name.encode(), float(each.deadline)) for name, each in records.items()]
     found: dict[str, Any] = {
-        keys.shared("u"): [fields[name] for name in decision.SHARED],
+        keys.shared("u"): [fields.get(name) for name in decision.SHARED],
         MOMENT: [b"%d" % (now // 1_000), b"%d" % (now % 1_000 * 1_000)],
         keys.agenda("u"): Next(agenda[:AGENDA], agenda[AGENDA - 1][1] if len(agenda) >= AGENDA else float("inf")),
         entry(DUE, b"u"): agenda[0][1] if agenda else None,
@@ -102,7 +102,7 @@ def after(found: Record | None, **fields: Any) -> bool:
 def test_what_is_read() -> None:
     """One entry, the agenda, the clock, what decisions share, and the models."""
     with rules() as found:
-        wanted = reads(found, "u", "x", ["p"])
+        wanted = reads(found, "u", ["x"], ["p"])
     assert wanted == (
         Hash(keys.shared("u"), decision.SHARED),
         Entry(HASH, b"x"),
