@@ -25,7 +25,6 @@ from state.update.changes import (
     Remove,
     Schedule,
     Score,
-    Step,
     Values,
     Watched,
     Write,
@@ -47,7 +46,7 @@ _ROLLOUT: Final = 86_400
 
 def removal(
     user_id: str, names: Sequence[str], due: str, outbox: str, last: Last | None
-) -> tuple[tuple[Read, ...], Step[None]]:
+) -> tuple[tuple[Read, ...], Callable[[Values], Change[None]]]:
     """What to read, and the step that removes the keys `names` of a user, who is `due` no more."""
     user, shared = user_id.encode(), Hash(keys.shared(user_id), SHARED)
     removed: tuple[Write, ...] = (*(Remove(key) for key in names), Schedule(due, {user: None}))

@@ -100,8 +100,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         """The scores and propensities of the rows of `x`. Raises ridge.Singular for a damaged A or b."""
         return self.odds_of(self.explorer.solved(a, b), x, seed)
 
-    def odds_of(self, solved: Solved, x: Matrix, seed: int) -> Odds:
+    def odds_of(self, solved: Solved | Singular, x: Matrix, seed: int) -> Odds:
         """The same for what the explorer's `solver` gave for A and b."""
+        if isinstance(solved, Singular):
+            raise solved
 
         def draws(shape: tuple[int, int]) -> Matrix:
             return normals(seed, self.id, "draws", shape)
