@@ -17,6 +17,8 @@ from litestar.types import ASGIApp
 from app import __version__
 from app import settings as environment
 from app.api.classic import classic_routes
+from app.api.console import console_routes
+from app.api.console_session import Doors
 from app.api.decisions import decision_routes
 from app.api.health import Health, health_routes
 from app.api.loops import loop_routes
@@ -27,6 +29,9 @@ from app.api.users import user_routes
 from app.bandit.explore import EpsilonGreedy
 from app.cases import Cases, made_cases
 from app.catalog_file import read_catalog
+from app.console.frame import Frame
+from app.console.pages import Sources
+from app.console.site import made_pages
 from app.events.consumers import Consumers
 from app.events.counts import untraced
 from app.events.handlers import Uses
@@ -103,6 +108,8 @@ def create_app(
     parts = Parts(settings, servers, store, background, access, rows, consumers, chat, draining, metrics, tracing)
     guards = [] if access.is_open else [access.guard]
     routes += schema_routes(routes)
+    if settings.console:
+        routes += _console(cases, health, precedence, Doors(access, store.shared, clock))
     app = Litestar(
         routes,
         lifespan=[parts.lifespan],
@@ -131,6 +138,12 @@ def _routes_of(cases: Cases, rows: Serving, max_body_bytes: int, precedence: Pre
         *loop_routes(cases.rules.plans, cases.following, cases.changer, max_body_bytes),
         *user_routes(cases.users),
     ]
+
+
+def _console(cases: Cases, health: Health, precedence: Precedence, doors: Doors) -> list[HTTPRouteHandler]:
+    """The routes of the pages for people."""
+    pages = made_pages(Sources(cases.rules.plans, cases.following, cases.changer, health.seen))
+    return console_routes(pages, Frame(pages, health.version, precedence.give_way), doors)
 
 
 def from_environment() -> ASGIApp:
