@@ -142,7 +142,7 @@ def _routes_of(cases: Cases, rows: Serving, max_body_bytes: int, precedence: Pre
 
 def _console(cases: Cases, health: Health, precedence: Precedence, doors: Doors) -> list[HTTPRouteHandler]:
     """The routes of the pages for people."""
-    pages = made_pages(Sources(cases.rules.plans, cases.following, cases.changer, health.seen))
+    pages = made_pages(Sources(cases.rules.plans, cases.following, cases.changer, cases.watching.health, health.seen))
     return console_routes(pages, Frame(pages, health.version, precedence.give_way), doors)
 
 

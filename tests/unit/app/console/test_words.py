@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.console.words import ago, count, moment, number, share, signed, span
+from app.console.words import ago, count, minute, moment, number, share, signed, span, unix
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,8 @@ from app.console.words import ago, count, moment, number, share, signed, span
         (signed(float("inf")), "\N{EN DASH}"),
         (share(0.034), "3.4\xa0%"),
         (share(0.456), "46\xa0%"),
+        (share(0.05), "5\xa0%"),
+        (share(0.9996), "100\xa0%"),
         (share(0), "0\xa0%"),
         (share(1.0), "100\xa0%"),
         (share(None), "\N{EN DASH}"),
@@ -33,7 +35,10 @@ from app.console.words import ago, count, moment, number, share, signed, span
         (span(259_200), "3\xa0d"),
         (span(None), "\N{EN DASH}"),
         (ago(5), "just now"),
-        (ago(7_300), "2.03\xa0h ago"),
+        (ago(7_300), "2\xa0h ago"),
+        (ago(7_300 * 24), "2\xa0d ago"),
+        (unix("1970-01-02T00:00:00Z"), "86400"),
+        (minute(90), "1970-01-01 00:01"),
         (moment(None), "\N{EN DASH}"),
         (moment(0), '<time datetime="1970-01-01T00:00:00Z">1970-01-01 00:00</time>'),
     ],
