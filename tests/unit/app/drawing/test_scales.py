@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.console.scales import scale
+from app.drawing.scales import scale
 
 FINITE = st.floats(-1e12, 1e12).map(lambda value: 0.0 if abs(value) < 1e-6 else value)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from app.console.evidence import courses, delays, estimates, gates, judged, role_of
+from app.console.loops.evidence import courses, delays, estimates, gates, judged, role_of
 from app.evaluation.estimators import Estimate
 from app.evaluation.evidence import Mean
 from app.experiments.verdict import Verdict

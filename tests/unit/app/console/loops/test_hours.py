@@ -6,7 +6,7 @@ from itertools import pairwise
 import msgspec
 import pytest
 
-from app.console.hours import day, hours, interval, joined, plots
+from app.console.loops.hours import day, hours, interval, joined, plots
 from app.messages.pipeline import Joined
 from tests.unit.app.console.scene import busy, told
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.console.rungs import challengers, former, wanted
+from app.console.loops.rungs import challengers, former, wanted
 from app.experiments.change import Wanted
 from app.experiments.ladder import Known
 from app.messages.reading import Unreadable

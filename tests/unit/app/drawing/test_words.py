@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.console.words import ago, count, minute, moment, number, share, signed, span, unix
+from app.drawing.words import ago, count, minute, moment, number, share, signed, span, unix
 
 
 @pytest.mark.parametrize(

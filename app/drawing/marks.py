@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 
 from markupsafe import Markup, escape
 
-from app.console.scales import Scale, scale
-from app.console.words import share
+from app.drawing.scales import Scale, scale
+from app.drawing.words import share
 
 __all__ = ["Axis", "Range", "Series", "columns", "legend", "lines", "ranges"]
 

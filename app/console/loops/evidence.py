@@ -5,8 +5,8 @@ from typing import Final, NamedTuple
 
 from markupsafe import Markup
 
-from app.console.marks import Axis, Range, Series, columns, lines, ranges
-from app.console.words import count, minute, span, unix
+from app.drawing.marks import Axis, Range, Series, columns, lines, ranges
+from app.drawing.words import count, minute, span, unix
 from app.evaluation.evidence import Judged
 from app.experiments.verdict import Verdict
 from app.messages.pipeline import GatePoint, LoopHealth

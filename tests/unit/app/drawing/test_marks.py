@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from markupsafe import Markup
 
-from app.console.marks import Axis, Range, Series, columns, legend, lines, ranges
+from app.drawing.marks import Axis, Range, Series, columns, legend, lines, ranges
 
 AXIS = Axis([0.125, 0.375, 0.625, 0.875], [(0.0, "Nov <27>"), (1.0, "end")], ["a", "b & c", "d", "e"])
 NAN = float("nan")

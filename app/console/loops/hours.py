@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 
 from markupsafe import Markup
 
-from app.console.marks import Axis, Series, columns, legend, lines
-from app.console.words import count, number, share, unix
+from app.drawing.marks import Axis, Series, columns, legend, lines
+from app.drawing.words import count, number, share, unix
 from app.messages.pipeline import Joined, LoopHealth
 
 __all__ = ["Day", "Hour", "Interval", "Plots", "day", "hours", "interval", "joined", "plots"]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from app.console.evidence import role_of
+from app.console.loops.evidence import role_of
 from app.experiments.change import Wanted, against
 from app.experiments.ladder import FIRST_SHARE, MOST_SHARE, Known
 from app.messages.reading import Unreadable
