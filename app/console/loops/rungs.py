@@ -49,8 +49,8 @@ def _rungs(plan: Plan, name: str, known: Known) -> list[Rung]:
     found = []
     for title, above, most in (
         ("smaller canary", 0.0, served),
-        ("canary", served, FIRST_SHARE),
-        ("larger canary", max(served, FIRST_SHARE), MOST_SHARE),
+        (f"canary with at most {FIRST_SHARE:.0%}", served, FIRST_SHARE),
+        (f"canary with at most {MOST_SHARE:.0%}", max(served, FIRST_SHARE), MOST_SHARE),
     ):
         shares = [share for share in _SHARES if above < share <= most and share != served]
         if shares:

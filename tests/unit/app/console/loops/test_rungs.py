@@ -10,6 +10,7 @@ from state.values.loop import Canary, Stage, Standing
 from tests.unit.app.console.scene import busy, plan
 from tests.unit.app.experiments.scene import gate, verdict
 
+SMALL, LARGE = "canary with at most 10%", "canary with at most 50%"
 NOTHING = Known(None, None, 0)
 
 
@@ -21,8 +22,8 @@ def known(low: float, high: float) -> Known:
     ("what", "free"),
     [
         (NOTHING, []),
-        (known(-0.1, 0.2), ["canary"]),
-        (known(0.01, 0.2), ["canary", "larger canary", "champion"]),
+        (known(-0.1, 0.2), [SMALL]),
+        (known(0.01, 0.2), [SMALL, LARGE, "champion"]),
         (known(-0.2, -0.1), []),
     ],
 )
@@ -31,7 +32,7 @@ def test_what_may_be_done(what: Known, free: list[str]) -> None:
     found = {each.name: each for each in challengers(plan(), what)}
     assert list(found) == ["linucb-v1", "egreedy-v2", "tips-v3"]
     rungs = found["tips-v3"].rungs
-    assert [rung.title for rung in rungs] == ["canary", "larger canary", "champion"]
+    assert [rung.title for rung in rungs] == [SMALL, LARGE, "champion"]
     assert [rung.title for rung in rungs if not rung.against] == free
 
 
@@ -41,7 +42,7 @@ def test_a_canary() -> None:
     assert (each.role, each.share) == ("canary", 0.2)
     assert [(rung.title, tuple(rung.shares), not rung.against) for rung in each.rungs] == [
         ("smaller canary", (0.01, 0.02, 0.05, 0.1), True),
-        ("larger canary", (0.3, 0.5), False),
+        (LARGE, (0.3, 0.5), False),
         ("champion", (), False),
     ]
 
