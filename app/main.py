@@ -18,6 +18,8 @@ from app import __version__
 from app import settings as environment
 from app.api.azure import Facade
 from app.api.classic import classic_routes
+from app.api.console import console_routes
+from app.api.console_session import Doors
 from app.api.decisions import decision_routes
 from app.api.health import Health, health_routes
 from app.api.loops import loop_routes
@@ -29,6 +31,9 @@ from app.api.users import user_routes
 from app.bandit.explore import EpsilonGreedy
 from app.cases import Cases, made_cases
 from app.catalog_file import served_catalog
+from app.console.frame import Frame
+from app.console.pages import Sources
+from app.console.site import made_pages
 from app.events.consumers import Consumers
 from app.events.counts import untraced
 from app.events.handlers import Uses
@@ -106,6 +111,8 @@ def create_app(
     parts = Parts(settings, servers, store, background, access, rows, consumers, chat, draining, metrics, tracing)
     guards = [] if access.is_open else [access.guard]
     routes += schema_routes(routes)
+    if settings.console:
+        routes += _console(cases, health, precedence, Doors(access, store.shared, clock))
     app = Litestar(
         routes,
         lifespan=[parts.lifespan],
@@ -144,6 +151,12 @@ def _with_personalizer(app: ASGIApp, cases: Cases, settings: Settings, precedenc
         return app
     routes = event_routes(cases.application, settings.personalizer_app, precedence)
     return Facade(app, routes, key, max_body_bytes=settings.max_body_bytes)
+
+
+def _console(cases: Cases, health: Health, precedence: Precedence, doors: Doors) -> list[HTTPRouteHandler]:
+    """The routes of the pages for people."""
+    pages = made_pages(Sources(cases.rules.plans, cases.following, cases.changer, cases.watching.health, health.seen))
+    return console_routes(pages, Frame(pages, health.version, precedence.give_way), doors)
 
 
 def from_environment() -> ASGIApp:
