@@ -19,8 +19,10 @@ from app.learning.models import Models
 from app.learning.priors import Priors
 from app.ledger.rules import Rules
 from app.observe.metrics import Metrics
+from app.personalizer.administration import Administration
 from app.personalizer.application import Application
 from app.personalizer.following import Followed
+from app.personalizer.model import Keeper
 from app.policies.plan import Plans
 from app.publishing import is_logged
 from app.serving import Serving
@@ -47,6 +49,8 @@ class Cases(NamedTuple):
     settler: Settler
     followed: Followed
     application: Application
+    administration: Administration
+    keeper: Keeper
 
 
 def made_cases(
@@ -66,6 +70,7 @@ def made_cases(
     rules = Rules(models, priors, rows, plans, grace, metrics, logs=is_logged(settings))
     twice = Twice()
     maker, outcomes = Maker(rules, chance=chance), Outcomes(rules, twice)
+    users = Users(store, models, rows, priors, logs=rules.logs)
     followed = Followed(store.shared, settings.personalizer_app)
     return Cases(
         rules=rules,
@@ -77,9 +82,11 @@ def made_cases(
         learner=Learner(rules, twice, clock=clock),
         maker=maker,
         outcomes=outcomes,
-        users=Users(store, models, rows, priors, logs=rules.logs),
+        users=users,
         changer=Changer(store.loops, following, logs=rules.logs),
         settler=Settler(rules, store),
         followed=followed,
         application=Application(maker, outcomes, followed, metrics, loop=PERSONALIZER),
+        administration=Administration(followed, plans, loop=PERSONALIZER),
+        keeper=Keeper(store, users, plans, loop=PERSONALIZER),
     )

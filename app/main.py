@@ -25,6 +25,7 @@ from app.api.health import Health, health_routes
 from app.api.loops import loop_routes
 from app.api.metrics import metrics_routes
 from app.api.personalizer import event_routes
+from app.api.personalizer_admin import administration_routes
 from app.api.reference import schema_routes
 from app.api.tips import generate_routes
 from app.api.users import user_routes
@@ -149,7 +150,11 @@ def _with_personalizer(app: ASGIApp, cases: Cases, settings: Settings, precedenc
     key = settings.personalizer_key.reveal()
     if not key:
         return app
-    routes = event_routes(cases.application, settings.personalizer_app, precedence)
+    name = settings.personalizer_app
+    routes = [
+        *event_routes(cases.application, name, precedence),
+        *administration_routes(cases.administration, cases.keeper, name),
+    ]
     return Facade(app, routes, key, max_body_bytes=settings.max_body_bytes)
 
 
