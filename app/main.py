@@ -18,6 +18,8 @@ from app import __version__
 from app import settings as environment
 from app.api.azure import Facade
 from app.api.classic import classic_routes
+from app.api.console import console_routes
+from app.api.console_session import Doors
 from app.api.decisions import decision_routes
 from app.api.health import Health, health_routes
 from app.api.loops import loop_routes
@@ -30,6 +32,9 @@ from app.api.users import user_routes
 from app.bandit.explore import EpsilonGreedy
 from app.cases import Cases, made_cases
 from app.catalog_file import served_catalog
+from app.console.frame import Frame
+from app.console.pages import Sources
+from app.console.site import made_pages
 from app.events.consumers import Consumers
 from app.events.counts import untraced
 from app.events.handlers import Uses
@@ -103,10 +108,12 @@ def create_app(
     ]
     shared = SharedState(rows, cases.models, cases.priors, clock)
     followed = cases.followed if settings.personalizer_key else None
-    background = Background(shared, cases.following, cases.settler, publisher, followed)
+    background = Background(shared, cases.following, cases.watching, cases.settler, publisher, followed)
     parts = Parts(settings, servers, store, background, access, rows, consumers, chat, draining, metrics, tracing)
     guards = [] if access.is_open else [access.guard]
     routes += schema_routes(routes)
+    if settings.console:
+        routes += _console(cases, health, precedence, Doors(access, store.shared, clock))
     app = Litestar(
         routes,
         lifespan=[parts.lifespan],
@@ -149,6 +156,12 @@ def _with_personalizer(app: ASGIApp, cases: Cases, settings: Settings, precedenc
         *administration_routes(cases.administration, cases.keeper, name),
     ]
     return Facade(app, routes, key, max_body_bytes=settings.max_body_bytes)
+
+
+def _console(cases: Cases, health: Health, precedence: Precedence, doors: Doors) -> list[HTTPRouteHandler]:
+    """The routes of the pages for people."""
+    pages = made_pages(Sources(cases.rules.plans, cases.following, cases.changer, cases.watching.health, health.seen))
+    return console_routes(pages, Frame(pages, health.version, precedence.give_way), doors)
 
 
 def from_environment() -> ASGIApp:

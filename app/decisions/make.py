@@ -22,7 +22,7 @@ from app.policies.plan import Plan
 from app.policies.unread import Name as Unknown
 from state import keys
 from state.errors import KeyReused
-from state.update.changes import Change, List
+from state.update.changes import Asking, Change, List
 from state.values.decision import Record
 
 __all__ = ["Made", "Maker"]
@@ -97,14 +97,14 @@ class Maker:
         salt = self._chance.getrandbits(SEED_BITS)
         user_id = asked.user_id
 
-        def act(ledger: Ledger) -> Change[list[tuple[Made, Choice | None]]]:
+        def act(ledger: Ledger) -> Asking[Change[list[tuple[Made, Choice | None]]]]:
             locals_ = _local_ids(asked.local or ids.made(ledger.now, salt), slots)
             if asked.local and (before := _made_before(ledger, user_id, locals_, digest)):
                 return ledger.change([(made, None) for made in before])
             free, done, told = Free(allowed), [], []
             for at, (local, one) in enumerate(zip(locals_, wanted, strict=True)):
                 make_room(ledger, plan.loop)
-                made, choice = chosen(ledger, plan, one, free.of(at), agreed)
+                made, choice = yield from chosen(ledger, plan, one, free.of(at), agreed)
                 free.take(made.chosen)
                 ledger.add(local, made, large=plan.loop.is_large)
                 ledger.tell(partial(self._line, local, made, one.asked, plan, explored=choice.explored), asked.loop)
