@@ -103,7 +103,7 @@ def create_app(
     ]
     shared = SharedState(rows, cases.models, cases.priors, clock)
     followed = cases.followed if settings.personalizer_key else None
-    background = Background(shared, cases.following, cases.settler, publisher, followed)
+    background = Background(shared, cases.following, cases.watching, cases.settler, publisher, followed)
     parts = Parts(settings, servers, store, background, access, rows, consumers, chat, draining, metrics, tracing)
     guards = [] if access.is_open else [access.guard]
     routes += schema_routes(routes)

@@ -31,7 +31,6 @@ def test_names() -> None:
         "oo_log_lines",
         "oo_log_lines_lost",
         "oo_loop_decisions",
-        "oo_loop_state",
         "oo_personalizer_matches",
         "oo_personalizer_told",
         "oo_policy_epsilon",
