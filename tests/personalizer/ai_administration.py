@@ -6,6 +6,7 @@ Prints what each part did, and last that nothing was counted.
 import io
 import random
 from typing import Any
+from unittest.mock import ANY
 
 from ai_python import CONTEXT, TWO, admin, client, probabilities, refused
 from azure.core.exceptions import ResourceNotFoundError
@@ -54,15 +55,19 @@ def administration() -> str:
 
 
 def modes() -> str:
-    """Apprentice serves the first action, as the application did before, and Online goes on from there."""
+    """Apprentice serves the first action, as the application did before; Online explores as much as it is told to."""
     online = admin.get_service_configuration()
     assert admin.update_service_configuration({**online, "learningMode": "Apprentice"})["learningMode"] == "Apprentice"
     for number in range(20):
         answer = client.rank({"actions": TWO, "contextFeatures": CONTEXT, "eventId": f"apprentice-{number}"})
         assert answer["rewardActionId"] == "news", answer
         client.reward(answer["eventId"], {"value": 1.0})
-    assert admin.update_service_configuration(online)["learningMode"] == "Online"
-    return "the baseline was served while an apprentice learned"
+    for share, least in ((1.0, 0.5), (0.0, 0.0)):
+        admin.update_service_configuration({**online, "explorationPercentage": share})
+        found = probabilities(client.rank({"actions": TWO, "contextFeatures": CONTEXT}))
+        assert min(found.values()) == least, found
+    assert admin.update_service_configuration(online) == {**online, "lastConfigurationEditDate": ANY}
+    return "the baseline was served while an apprentice learned, and exploration is what it is set to"
 
 
 def asked_at(when: str, number: int | str) -> dict[str, Any]:
