@@ -51,6 +51,13 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         """The fields of a candidate, of which its id is one."""
         return {**self.candidates[place].features, "id": self.candidates[place].id}
 
+    def plan(self, plans: Mapping[str, Plan]) -> Plan:
+        """How its loop decides. Raises BadDecision if there is no such loop."""
+        found = plans.get(self.loop)
+        if found is None:
+            raise BadDecision(f"loop: there is no {self.loop!r}, there are {', '.join(plans)}")
+        return found
+
     def check(self, plan: Plan) -> set[Name]:
         """The fields that no feature of the loop reads. Raises BadDecision for what the loop cannot decide."""
         names = {each.id for each in self.candidates}

@@ -12,7 +12,6 @@ from app.bandit.sample import SEED_BITS
 from app.decision_log.lines import Line
 from app.decisions.asked import Asked
 from app.decisions.decide import entry_of
-from app.decisions.errors import BadDecision
 from app.learning.fit import naming
 from app.ledger.ledger import Ledger
 from app.ledger.room import make_room
@@ -28,7 +27,7 @@ from state.update.changes import Append, Change, List, Write
 from state.values import history
 from state.values.decision import Evidence, Mixed, Record, Shadow, Terms
 
-__all__ = ["Made", "Maker"]
+__all__ = ["Made", "Maker", "decide"]
 
 # What the first system assumed of a task that does not say it, and the range of each number.
 _TASK: Final = {"hour_of_day": (12, 0, 23), "day_of_week": (0, 0, 6), "priority": (1, 1, 4)}
@@ -54,9 +53,7 @@ class Maker:
 
         Raises BadDecision, KeyReused if another decision has the same id, and the store's errors.
         """
-        plan = self._rules.plans.get(asked.loop)
-        if plan is None:
-            raise BadDecision(f"loop: there is no {asked.loop!r}, there are {', '.join(self._rules.plans)}")
+        plan = asked.plan(self._rules.plans)
         unread = asked.check(plan)
         allowed = asked.allowed()
         base, missing = plan.encoder.encode(asked.context, [asked.seen(place) for place in allowed])
@@ -74,7 +71,7 @@ class Maker:
                     raise KeyReused(f"the id {local} was used before for another decision")
                 return ledger.change((Made(whole, before, repeated=True), None))
             make_room(ledger, plan.loop)
-            made, choice = _decided(ledger, plan, asked, base=base, seed=seed, digest=digest)
+            made, choice = decide(ledger, plan, asked, base=base, seed=seed, digest=digest)
             ledger.add(local, made)
             ledger.tell(lambda name: self._line(name, local, made, asked, plan, explored=choice.explored), asked.loop)
             return ledger.change((Made(whole, made, repeated=False), choice), *_told(ledger, plan, asked, made, choice))
@@ -104,7 +101,7 @@ class Maker:
         )
 
 
-def _decided(
+def decide(
     ledger: Ledger, plan: Plan, asked: Asked, *, base: Matrix, seed: int, digest: bytes
 ) -> tuple[Record, Choice]:
     """The record of the decision that the loop's champion or canary makes, with what each policy would have done.

@@ -1,0 +1,82 @@
+"""What would be decided, and nothing is: no record, no count, no line of the log."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from app.bandit.context import Context
+from app.bandit.policy import Policy
+from app.bandit.ridge import Matrix, Vector
+from app.decisions.asked import Asked
+from app.decisions.explain import Explanation, explain
+from app.decisions.make import decide
+from app.learning.fit import naming
+from app.ledger.ledger import Ledger
+from app.ledger.rules import Rules, reads
+from app.ledger.transact import transact
+from state import keys
+from state.update.changes import Change
+from state.values.decision import Record
+
+__all__ = ["Preview", "Row"]
+
+
+class Row(msgspec.Struct, frozen=True):
+    """What a policy would do where one field of the context has this `value`: the scores of the candidates that may be
+    chosen, and their propensities."""
+
+    value: Any
+    scores: list[float]
+    propensities: list[float]
+
+
+class Preview:
+    """Decides by `rules` what is not kept. All methods raise BadDecision and the store's errors."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+
+    async def decide(self, asked: Asked, seed: int) -> tuple[Record, Explanation]:
+        """The record that a decision would have now under this seed, and its explanation."""
+        plan = asked.plan(self._rules.plans)
+        asked.check(plan)
+        base, _ = plan.encoder.encode(asked.context, [asked.seen(place) for place in asked.allowed()])
+        digest = asked.digest()
+
+        def act(ledger: Ledger) -> Change[Record]:
+            made, _ = decide(ledger, plan, asked, base=base, seed=seed, digest=digest)
+            return Change(made)  # without the writes of the ledger
+
+        wanted = reads(self._rules, asked.user_id, None, [policy.id for policy in plan.policies])
+        made = await transact(self._rules, asked.user_id, wanted, act)
+        found = explain(made, self._rules.policies)
+        assert found is not None  # noqa: S101  # there is no outcome yet
+        return made, found
+
+    async def across(
+        self,
+        asked: Asked,
+        policy: Policy,
+        field: str,
+        *,
+        values: Sequence[Any],
+        seed: int,
+        pause: Callable[[], Awaitable[None]],
+    ) -> list[Row]:
+        """What `policy` alone would do for each of the `values` of a context's field; `pause` comes before each."""
+        asked.check(asked.plan(self._rules.plans))
+        seen = [asked.seen(place) for place in asked.allowed()]
+
+        def act(ledger: Ledger) -> Change[tuple[Matrix, Vector]]:
+            return Change(ledger.effective(policy, ledger.model(policy)))
+
+        a, b = await transact(self._rules, asked.user_id, reads(self._rules, asked.user_id, None, [policy.id]), act)
+        rows = []
+        for value in values:
+            await pause()
+            context = Context({**asked.context.moment, field: value}, asked.context.user)
+            with naming(keys.record(asked.user_id, policy.id)):
+                odds = policy.odds(a, b, policy.see(context, seen), seed)
+            rows.append(Row(value, odds.scores.tolist(), odds.propensities))
+        return rows
