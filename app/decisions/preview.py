@@ -16,7 +16,7 @@ from app.ledger.ledger import Ledger
 from app.ledger.rules import Rules, reads
 from app.ledger.transact import transact
 from state import keys
-from state.update.changes import Change
+from state.update.changes import AGENDA, Change
 from state.values.decision import Record
 
 __all__ = ["Preview", "Row"]
@@ -53,6 +53,16 @@ class Preview:
         found = explain(made, self._rules.policies)
         assert found is not None  # noqa: S101  # there is no outcome yet
         return made, found
+
+    async def waiting(self, user_id: str) -> tuple[int, list[tuple[str, Record]]]:
+        """How many decisions for a user are open, after what is due; and the first of them by local id, in the order of
+        their deadlines: with more than a few dozen not all."""
+
+        def act(ledger: Ledger) -> Change[tuple[int, list[tuple[str, Record]]]]:
+            first = [(local, made) for local, made in ledger.first(AGENDA).items() if made.is_open]
+            return Change((ledger.user.open, first))
+
+        return await transact(self._rules, user_id, reads(self._rules, user_id, None, []), act)
 
     async def across(
         self,
