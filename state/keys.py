@@ -15,6 +15,7 @@ from state.tags import slot, tags
 __all__ = [
     "AGENDA",
     "COLUMNS",
+    "CONSOLE",
     "DECISIONS",
     "EVERYONE",
     "EVIDENCE",
@@ -80,6 +81,8 @@ LOOPS: Final = "oo:loops"
 EVIDENCE: Final = "oo:evidence"
 # String: since users were given a moment at which they expire, for how many days last.
 IDLE: Final = "oo:idle"
+# String: random bytes by which all replicas know the sessions of the console.
+CONSOLE: Final = "oo:console"
 # The glob pattern of all keys of all users.
 EVERYONE: Final = "oo:{*}:*"
 
