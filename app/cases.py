@@ -7,6 +7,7 @@ from typing import NamedTuple
 from app.decisions.decide import Decider
 from app.decisions.make import Maker
 from app.decisions.outcome import Outcomes
+from app.decisions.preview import Preview
 from app.decisions.reward import Learner
 from app.decisions.settle import Settler
 from app.decisions.twice import Twice
@@ -37,6 +38,7 @@ class Cases(NamedTuple):
     learner: Learner
     maker: Maker
     outcomes: Outcomes
+    preview: Preview
     users: Users
     changer: Changer
     settler: Settler
@@ -67,6 +69,7 @@ def made_cases(
         learner=Learner(rules, twice, clock=clock),
         maker=Maker(rules, chance=chance),
         outcomes=Outcomes(rules, twice),
+        preview=Preview(rules),
         users=Users(store, models, rows, priors, logs=rules.logs),
         changer=Changer(store.loops, following, logs=rules.logs),
         settler=Settler(rules, store),

@@ -19,7 +19,7 @@ from app import settings as environment
 from app.api.classic import classic_routes
 from app.api.console import console_routes
 from app.api.console_session import Doors
-from app.api.decisions import decision_routes
+from app.api.decisions import asked_of, decision_routes
 from app.api.health import Health, health_routes
 from app.api.loops import loop_routes
 from app.api.metrics import metrics_routes
@@ -142,7 +142,18 @@ def _routes_of(cases: Cases, rows: Serving, max_body_bytes: int, precedence: Pre
 
 def _console(cases: Cases, health: Health, precedence: Precedence, doors: Doors) -> list[HTTPRouteHandler]:
     """The routes of the pages for people."""
-    pages = made_pages(Sources(cases.rules.plans, cases.following, cases.changer, health.seen))
+    sources = Sources(
+        cases.rules.plans,
+        cases.following,
+        cases.changer,
+        health.seen,
+        users=cases.users,
+        outcomes=cases.outcomes,
+        preview=cases.preview,
+        asked_of=asked_of,
+        give_way=precedence.give_way,
+    )
+    pages = made_pages(sources)
     return console_routes(pages, Frame(pages, health.version, precedence.give_way), doors)
 
 

@@ -3,8 +3,13 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
+from app.decisions.asked import Asked
+from app.decisions.outcome import Outcomes
+from app.decisions.preview import Preview
+from app.decisions.users import Users
 from app.experiments.change import Changer
 from app.experiments.following import Following
+from app.messages.decisions import DecisionRequest
 from app.messages.health import HealthAnswer
 from app.policies.plan import Plan
 
@@ -62,9 +67,17 @@ class Page(NamedTuple):
 
 
 class Sources(NamedTuple):
-    """The use-cases and what else pages show: the `plans` of loops, and the replica's health as `seen` now."""
+    """The use-cases and what else pages show: the `plans` of loops, and the replica's health as `seen` now.
+
+    `asked_of` is the decision that a message wants. Long work awaits `give_way` between its steps.
+    """
 
     plans: Mapping[str, Plan]
     following: Following
     changer: Changer
     seen: Callable[[], Awaitable[HealthAnswer]]
+    users: Users
+    outcomes: Outcomes
+    preview: Preview
+    asked_of: Callable[[DecisionRequest], Asked]
+    give_way: Callable[[], Awaitable[None]]

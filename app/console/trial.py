@@ -1,31 +1,28 @@
 """Try it: a request that is edited, and the decision that it would get now. Nothing is stored."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
-from app.console.decision import shown
-from app.console.draft import MOST_ROWS, as_text, example, fields_of, request_of, typed, untyped
-from app.console.pages import Page, Shown, Visit
-from app.decisions.asked import Asked
+from app.console.choices.draft import MOST_ROWS, as_text, example, fields_of, fits, request_of, typed, untyped
+from app.console.decision import told
+from app.console.pages import Page, Shown, Sources, Visit
 from app.decisions.errors import BadDecision
-from app.decisions.preview import Preview
-from app.messages.decisions import DecisionRequest
 from app.messages.reading import Unreadable
 from app.policies.plan import Plan
 
-__all__ = ["trial_pages"]
+__all__ = ["trial"]
 
 _SEEDS: Final = 1_000_000
 _NOBODY: Final = "somebody-new"
 _FORM: Final = "form"
 _JSON: Final = "json"
+_EMPTY: Final[Mapping[str, Any]] = {"fields": {}, "mode": _JSON, "made": None, "why": None, "problem": ""}
 
 
-def trial_pages(
-    preview: Preview, plans: Mapping[str, Plan], *, asked_of: Callable[[DecisionRequest], Asked]
-) -> list[Page]:
-    """The page on which decisions of the loops of `plans` are tried."""
+def trial(sources: Sources) -> Page:
+    """The page."""
+    plans = sources.plans
 
     async def show(visit: Visit) -> Shown:
         return await act(visit, visit.query)
@@ -33,21 +30,22 @@ def trial_pages(
     async def act(visit: Visit, form: Mapping[str, str]) -> Shown:
         loop = form.get("loop", next(iter(plans), ""))
         user, seed = form.get("user", "").strip() or _NOBODY, _seed(form)
-        plan = plans.get(loop)
-        values: dict[str, Any] = {"user": user, "loop": loop, "loops": list(plans), "seed": seed, "problem": ""}
-        if plan is None:
-            return Shown("try.html", "Try it", {**values, **_empty(), "problem": f"there is no loop {loop[:64]!r}"})
-        mode = form.get("to") or form.get("mode") or _FORM
+        values = {**_EMPTY, "user": user, "of_loop": loop, "loops": list(plans), "seed": seed}
+        values["request"] = form.get("request", "")
         try:
+            plan = plans.get(loop)
+            if plan is None:
+                raise BadDecision(f"there is no loop {loop[:64]!r}")
             raw = _raw(visit, form, plan)
-            values |= {"request": as_text(raw), "fields": fields_of(raw, plan), "mode": mode}
-            made, found = await preview.decide(asked_of(request_of(raw, user, loop)), seed)
+            if (form.get("to") or form.get("mode") or _FORM) == _FORM and fits(raw, plan):
+                values |= {"mode": _FORM, "fields": fields_of(raw, plan)}
+            values["request"] = as_text(raw)
+            made, found = await sources.preview.decide(sources.asked_of(request_of(raw, user, loop)), seed)
         except (Unreadable, BadDecision) as error:
-            kept = {"request": form.get("request", ""), "fields": {}, "mode": _JSON}
-            return Shown("try.html", "Try it", {**_empty(), **kept, **values, "problem": str(error)})
-        return Shown("try.html", "Try it", {**values, **shown(made, found)})
+            return Shown("try.html", "Try it", {**values, "problem": str(error)}, 422)
+        return Shown("try.html", "Try it", {**values, **told(made, found)})
 
-    return [Page("/try", show, "Try it", act=act, acts_as="reader")]
+    return Page("/try", show, "Try it", act=act, acts_as="reader")
 
 
 def _raw(visit: Visit, form: Mapping[str, str], plan: Plan) -> dict[str, Any]:
@@ -67,7 +65,3 @@ def _seed(form: Mapping[str, str]) -> int:
     text = form.get("seed", "1").strip()
     seed = int(text) % _SEEDS if text.isascii() and text.isdigit() and len(text) < 19 else 1
     return seed + 1 if form.get("again") else seed
-
-
-def _empty() -> dict[str, Any]:
-    return {"request": "", "fields": {}, "mode": _JSON, "made": None, "why": None}

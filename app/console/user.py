@@ -1,42 +1,26 @@
 """The page of a user: what each policy has learned, what it would choose at each hour, history, and open decisions."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from app.bandit.policy import Policy
-from app.console.bars import Bar, Scale, shade
-from app.console.draft import as_text, example, request_of, sweep, typed
-from app.console.pages import Page, Shown, Visit
-from app.decisions.asked import Asked
+from app.console.choices.draft import as_text, example, request_of, sweep, typed
+from app.console.choices.learned import Heat, Weight, heat, weights
+from app.console.pages import Page, Shown, Sources, Visit
 from app.decisions.errors import BadDecision
-from app.decisions.preview import Preview, Row
-from app.decisions.users import Learned, Users
+from app.decisions.users import Learned
 from app.messages.decision_ids import decision_id
-from app.messages.decisions import DecisionRequest
 from app.messages.reading import Unreadable
 from app.policies.plan import Plan
 from state.values.record import Meta
 
-__all__ = ["Heat", "Weight", "heat", "user_pages", "weights"]
+__all__ = ["find_user", "user"]
 
 _LONGEST: Final = 256
-_COLUMNS: Final = 48
 _ENTRIES: Final = 20
-# Candidates that a picture has room for.
-_LINES: Final = 12
+_OPEN: Final = 20
+_RECORDS: Final = 256
 _SEED: Final = 1
-
-
-class Weight(NamedTuple):
-    """What a policy holds a column to be worth, and how sure it is; `zero` is the place of 0."""
-
-    label: str
-    theta: float
-    error: float
-    bar: Bar
-    range: Bar
-    zero: int
 
 
 class Model(NamedTuple):
@@ -50,80 +34,59 @@ class Model(NamedTuple):
     hidden: int
 
 
-class Cell(NamedTuple):
-    """A candidate at one value of the field: the shade of its score, and whether its propensity is the highest."""
-
-    shade: int
-    is_best: bool
-    score: float
-    propensity: float
-
-
-class Heat(NamedTuple):
-    """A picture of the scores of candidates by the values of a field, and for each value the choice."""
-
-    field: str
-    values: list[Any]
-    lines: list[tuple[str, list[Cell]]]
-    hidden: int
-    low: float
-    high: float
-    choices: list[tuple[Any, str, float, float | None]]
-
-
-def user_pages(
-    users: Users,
-    preview: Preview,
-    plans: Mapping[str, Plan],
-    *,
-    asked_of: Callable[[DecisionRequest], Asked],
-    give_way: Callable[[], Awaitable[None]],
-) -> list[Page]:
-    """The pages of users, whose choices are shown for the loops of `plans`."""
-
-    async def find(visit: Visit) -> Shown:
-        user = visit.query.get("user", "").strip()
-        return await of(visit, user) if user else Shown("users.html", "Users", {})
+def find_user(sources: Sources) -> Page:
+    """The page that asks for a user's id, and shows that user."""
 
     async def show(visit: Visit) -> Shown:
-        return await of(visit, visit.parts["user_id"])
+        found = visit.query.get("user_id", "").strip()
+        return await _shown(sources, visit, found) if found else Shown("users.html", "Users", {})
 
-    async def of(visit: Visit, user: str) -> Shown:
-        if len(user) > _LONGEST:
-            raise Unreadable(f"a user id has 1 to {_LONGEST} characters")
-        learned = await users.learned(user)
-        count, waiting = await preview.waiting(user)
-        history = (await users.history(user))[::-1]
-        wanted = _wanted(visit, plans, [each.policy.id for each in learned])
-        values: dict[str, Any] = {
-            "user": user,
-            "models": [_model(each, plans) for each in learned],
-            "open_count": count,
-            "open": [(decision_id(local, user), made) for local, made in waiting],
-            "entries": history[:_ENTRIES],
-            "entries_count": len(history),
-            "loops": list(plans),
-            **wanted,
-            "heat": None,
-            "problem": "",
-        }
-        if wanted["plan"] is not None:
-            try:
-                values["heat"] = await picture(user, wanted)
-            except (Unreadable, BadDecision) as error:
-                values["problem"] = str(error)
-        return Shown("user.html", f"User {user}", values)
+    return Page("/users", show, "Users")
 
-    async def picture(user: str, wanted: Mapping[str, Any]) -> Heat | None:
-        plan: Plan = wanted["plan"]
-        field, over = sweep(plan)
-        if not field:
-            return None
-        asked = asked_of(request_of(typed(wanted["request"]), user, plan.loop.name))
-        rows = await preview.across(asked, wanted["policy"], field, values=over, seed=_SEED, pause=give_way)
-        return heat(field, rows, [asked.candidates[place].id for place in asked.allowed()])
 
-    return [Page("/users", find, "Users"), Page("/users/{user_id:str}", show)]
+def user(sources: Sources) -> Page:
+    """The page of one user."""
+    return Page("/users/{user_id:str}", lambda visit: _shown(sources, visit, visit.parts["user_id"]))
+
+
+async def _shown(sources: Sources, visit: Visit, user_id: str) -> Shown:
+    if len(user_id) > _LONGEST:
+        raise Unreadable(f"a user id has 1 to {_LONGEST} characters")
+    learned = await sources.users.learned(user_id)
+    waiting = await sources.preview.waiting(user_id)
+    # One user may have any number of decisions, and all of them are read only where they are few.
+    few = waiting.records <= _RECORDS
+    made = await sources.users.open(user_id) if few else waiting.first
+    history = (await sources.users.history(user_id))[::-1]
+    wanted = _wanted(visit, sources.plans, [each.policy.id for each in learned])
+    values: dict[str, Any] = {
+        "user": user_id,
+        "models": _models(learned, sources.plans),
+        "open_count": len(made) if few else waiting.open,
+        "open": [(decision_id(local, user_id), one) for local, one in made[::-1][:_OPEN]],
+        "entries": history[:_ENTRIES],
+        "entries_count": len(history),
+        "loops": list(sources.plans),
+        **wanted,
+        "heat": None,
+        "problem": "",
+    }
+    if wanted["plan"] is not None:
+        try:
+            values["heat"] = await _picture(sources, user_id, wanted)
+        except (Unreadable, BadDecision) as error:
+            values["problem"] = str(error)
+    return Shown("user.html", f"User {user_id}", values)
+
+
+async def _picture(sources: Sources, user_id: str, wanted: Mapping[str, Any]) -> Heat | None:
+    plan: Plan = wanted["plan"]
+    field, over = sweep(plan)
+    if not field:
+        return None
+    asked = sources.asked_of(request_of(typed(wanted["request"]), user_id, plan.loop.name))
+    rows = await sources.preview.across(asked, wanted["policy"], field, values=over, seed=_SEED, pause=sources.give_way)
+    return heat(field, rows, [asked.candidates[place].id for place in asked.allowed()])
 
 
 def _wanted(visit: Visit, plans: Mapping[str, Plan], known: Sequence[str]) -> dict[str, Any]:
@@ -132,73 +95,25 @@ def _wanted(visit: Visit, plans: Mapping[str, Plan], known: Sequence[str]) -> di
     loop = visit.query.get("loop", first)
     plan = plans.get(loop)
     if plan is None:
-        return {"plan": None, "loop": loop, "policy": None, "request": ""}
+        return {"plan": None, "policy": None, "request": ""}
     policy = next((each for each in plan.policies if each.id == visit.query.get("policy")), plan.policies[0])
     text = visit.query.get("request", "")
     if not text or visit.query.get("request_of") != loop:
         at = time.gmtime(visit.now)
         text = as_text(example(plan, at.tm_hour, at.tm_wday))
-    return {"plan": plan, "loop": loop, "policy": policy, "request": text}
+    return {"plan": plan, "policy": policy, "request": text}
 
 
-def _model(learned: Learned, plans: Mapping[str, Plan]) -> Model:
-    policy: Policy = learned.policy
-    serving = [name for name, plan in plans.items() if policy.id in _serving(plan)]
-    found, hidden = weights(policy.labels, learned.theta, learned.errors)
-    return Model(policy.id, serving, learned.meta, found, hidden)
+def _models(learned: Sequence[Learned], plans: Mapping[str, Plan]) -> list[Model]:
+    """What policies have learned: first those that serve a loop."""
+    models = []
+    for each in learned:
+        name, labels = each.policy.id, each.policy.labels
+        serving = [loop for loop, plan in plans.items() if name in _serving(plan)]
+        models.append(Model(name, serving, each.meta, *weights(labels, each.theta, each.errors)))
+    return sorted(models, key=lambda model: not model.serves)
 
 
 def _serving(plan: Plan) -> set[str]:
     stage = plan.stage
     return {stage.champion} if stage.canary is None else {stage.champion, stage.canary.policy}
-
-
-def weights(labels: Sequence[str], theta: Sequence[float], errors: Sequence[float]) -> tuple[list[Weight], int]:
-    """The columns as bars, each with the range of its standard error, and how many are left out: those nearest to 0."""
-    largest = sorted(range(len(labels)), key=lambda place: -abs(theta[place]))[:_COLUMNS]
-    kept = sorted(largest)
-    ends = [theta[place] + sign * errors[place] for place in kept for sign in (-1, 1)]
-    scale = Scale.over(ends)
-    found = [
-        Weight(
-            labels[place],
-            theta[place],
-            errors[place],
-            scale.bar(0.0, theta[place]),
-            scale.bar(theta[place] - errors[place], theta[place] + errors[place]),
-            scale.zero,
-        )
-        for place in kept
-    ]
-    return found, len(labels) - len(kept)
-
-
-def heat(field: str, rows: Sequence[Row], ids: Sequence[str]) -> Heat:
-    """The picture of `rows`, one for each value of `field`, of the candidates with these ids."""
-    scores = [score for row in rows for score in row.scores]
-    low, high = min(scores), max(scores)
-    best = [max(range(len(ids)), key=row.propensities.__getitem__) for row in rows]
-    # Those that are the best somewhere, then the others.
-    often = sorted(range(len(ids)), key=lambda place: -best.count(place))
-    kept = sorted(often[:_LINES])
-    lines = [
-        (
-            ids[at],
-            [
-                Cell(shade(row.scores[at], low, high), at == first, row.scores[at], row.propensities[at])
-                for row, first in zip(rows, best, strict=True)
-            ],
-        )
-        for at in kept
-    ]
-    choices = [
-        (row.value, ids[first], row.propensities[first], _margin(row.scores, first))
-        for row, first in zip(rows, best, strict=True)
-    ]
-    return Heat(field, [row.value for row in rows], lines, len(ids) - len(kept), low, high, choices)
-
-
-def _margin(scores: Sequence[float], first: int) -> float | None:
-    """By how much a score is above the best of the others; None if there is no other."""
-    others = [score for place, score in enumerate(scores) if place != first]
-    return scores[first] - max(others) if others else None

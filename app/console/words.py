@@ -1,14 +1,17 @@
 """Numbers, times and spans as the console writes them."""
 
 import math
+import re
 import time
 from typing import Final
 
 from markupsafe import Markup, escape
 
-__all__ = ["FILTERS", "ago", "count", "moment", "number", "share", "signed", "span"]
+__all__ = ["FILTERS", "ago", "breaking", "count", "moment", "number", "share", "signed", "span"]
 
 _NONE: Final = "\N{EN DASH}"
+# A name up to a mark, or to its end.
+_PARTS: Final = re.compile(r"[^_=*/.\-]*[_=*/.\-]|[^_=*/.\-]+")
 _SPANS: Final = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"))
 
 
@@ -52,8 +55,11 @@ def span(seconds: float | None) -> str:
 
 
 def ago(seconds: float) -> str:
-    """How long something is past, for people."""
-    return "just now" if seconds < 60 else f"{span(math.floor(seconds))} ago"
+    """How long something is past, for people: in whole days, hours or minutes."""
+    for size, unit in _SPANS:
+        if seconds >= 2 * size or seconds >= size == 60.0:
+            return f"{math.floor(seconds / size)}\N{NO-BREAK SPACE}{unit} ago"
+    return "just now"
 
 
 def moment(seconds: float | None) -> Markup | str:
@@ -65,8 +71,14 @@ def moment(seconds: float | None) -> Markup | str:
     return Markup('<time datetime="{}">{}</time>').format(escape(machine), escape(people))
 
 
+def breaking(text: str) -> Markup:
+    """A name of columns or policies, which may go on in the next line after a mark."""
+    return Markup("<wbr>").join(_PARTS.findall(text))
+
+
 FILTERS: Final = {
     "ago": ago,
+    "breaking": breaking,
     "count": count,
     "moment": moment,
     "number": number,

@@ -19,7 +19,7 @@ from state import keys
 from state.update.changes import AGENDA, Change
 from state.values.decision import Record
 
-__all__ = ["Preview", "Row"]
+__all__ = ["Preview", "Row", "Waiting"]
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -29,6 +29,15 @@ class Row(msgspec.Struct, frozen=True):
     value: Any
     scores: list[float]
     propensities: list[float]
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """How many decisions for a user are open, how many are kept, and by local id those that are open among the first
+    few dozen of which something becomes next."""
+
+    open: int
+    records: int
+    first: list[tuple[str, Record]]
 
 
 class Preview:
@@ -54,13 +63,12 @@ class Preview:
         assert found is not None  # noqa: S101  # there is no outcome yet
         return made, found
 
-    async def waiting(self, user_id: str) -> tuple[int, list[tuple[str, Record]]]:
-        """How many decisions for a user are open, after what is due; and the first of them by local id, in the order of
-        their deadlines: with more than a few dozen not all."""
+    async def waiting(self, user_id: str) -> Waiting:
+        """What of a user's decisions waits, after what is due."""
 
-        def act(ledger: Ledger) -> Change[tuple[int, list[tuple[str, Record]]]]:
+        def act(ledger: Ledger) -> Change[Waiting]:
             first = [(local, made) for local, made in ledger.first(AGENDA).items() if made.is_open]
-            return Change((ledger.user.open, first))
+            return Change(Waiting(ledger.user.open, ledger.user.records, first))
 
         return await transact(self._rules, user_id, reads(self._rules, user_id, None, []), act)
 

@@ -30,9 +30,9 @@ _TASKS: Final = ("rent", "walk", "dentist", "report", "call-mum", "groceries", "
 _DAY: Final = 86_400.0
 _SEED: Final = 7
 _OF_A_USER: Final = 170
-_MESSAGES: Final = 240
+_MESSAGES: Final = 480
 _BACKLOG: Final = 256 * 1024 * 1024
-_GRACE_MS: Final = 90_000_000
+_GRACE_MS: Final = 3_600_000
 
 
 class Step(msgspec.Struct, frozen=True, order=True):
@@ -56,30 +56,34 @@ class _Unseen:
     def backlog(self, used: int, most: int) -> None: ...
 
 
-async def made_day(url: str, log: Path) -> int:
-    """Decide and reward for a day that ends now, in the Redis at `url`, with its lines in `log`; how many decisions."""
+async def made_day(url: str, log: Path) -> dict[str, str]:
+    """Decide and reward for a day that ends now, in the Redis at `url`, with its lines in `log`; the ids of the last
+    decisions that are open and rewarded."""
     async with _shifted(url, log) as (store, rules):
         maker, outcomes = Maker(rules, chance=random.Random(_SEED)), Outcomes(rules)
         waiting: list[tuple[float, int, str, float]] = []
-        count = 0
+        count, last = 0, {"open": "", "rewarded": ""}
         for step in sorted(itertools.chain(_tips(), _messages()), reverse=True):
             while waiting and -waiting[0][0] > step.ago:
-                await _reward(store, outcomes, heapq.heappop(waiting))
+                last["rewarded"] = await _reward(store, outcomes, heapq.heappop(waiting))
             store.ago = round(step.ago)
             made = await maker.make(step.asked)
             count += 1
+            if step.delay is None and step.asked.loop == "tips":
+                last["open"] = made.id
             if step.delay is not None and step.delay < step.ago:
                 told = (step.delay - step.ago, count, made.id, step.rewards[made.record.chosen])
                 heapq.heappush(waiting, told)
         while waiting:
-            await _reward(store, outcomes, heapq.heappop(waiting))
-        return count
+            last["rewarded"] = await _reward(store, outcomes, heapq.heappop(waiting))
+        return last
 
 
-async def _reward(store: Shifted, outcomes: Outcomes, told: tuple[float, int, str, float]) -> None:
+async def _reward(store: Shifted, outcomes: Outcomes, told: tuple[float, int, str, float]) -> str:
     before, _, decision, reward = told
     store.ago = round(-before)
     await outcomes.reward(decision, Told(reward=reward))
+    return decision
 
 
 @asynccontextmanager

@@ -71,7 +71,11 @@ class Watch:
 def accessible(page: Page, *rules: str) -> list[str]:
     """What axe finds, by these rules or all that it has but those of its authors' taste alone."""
     options: dict[str, Any] = {"resultTypes": ["violations"]}
-    options["runOnly"] = {"type": "rule", "values": list(rules)} if rules else ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+    options["runOnly"] = (
+        {"type": "rule", "values": list(rules)}
+        if rules
+        else ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+    )
     found = _axe.run(page, options=options).response["violations"]
     return [
         f"axe {each['id']} ({each['impact']}): {node['html'][:200]}: {node['failureSummary'].splitlines()[-1].strip()}"

@@ -19,7 +19,9 @@ from tests.browser.seen import HEAVIEST, NARROW, WIDE, Watch, accessible, focuse
 
 PATIENCE_MS = 20_000
 # Of what is measured in the browser: from the request to the first byte of the answer.
-_SERVER_MS = "() => { const t = performance.getEntriesByType('navigation')[0]; return t.responseStart - t.requestStart; }"
+_SERVER_MS = (
+    "() => { const t = performance.getEntriesByType('navigation')[0]; return t.responseStart - t.requestStart; }"
+)
 _NEW_USER = "somebody-new"
 
 
@@ -43,9 +45,10 @@ class Scene:
             page = context.new_page()
             if role is not None:
                 self.sign_in(page, self.keys[role])
-                expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+                page.get_by_role("button", name="Sign out").wait_for()
             yield page, watch
-            assert watch.faults() == []
+            faults = watch.faults()
+            assert not faults, "\n".join(faults)
 
     def sign_in(self, page: Page, key: str) -> None:
         page.goto(f"{self.url}/console")
@@ -75,6 +78,7 @@ def signing_in(scene: Scene) -> str:
             expect(page.get_by_role("alert")).to_be_visible()
             assert key not in page.content()
         scene.sign_in(page, scene.keys["reader"])
+        page.get_by_role("button", name="Sign out").wait_for()
         cookies = page.context.cookies()
         assert [(each["httpOnly"], each["sameSite"]) for each in cookies] == [(True, "Strict")], cookies
         assert scene.keys["reader"] not in str(cookies)
@@ -90,8 +94,10 @@ def pages(scene: Scene) -> str:
     lines, faults = [], []
     with scene.visit("admin") as (page, watch):
         for name, path in scene.pages.items():
+            wanted = 404 if name.endswith("unknown") else 200
+            watch.expected = frozenset({wanted})
             status, size, ms = scene.open(page, path)
-            found = [] if status == 200 else [f"status {status}"]
+            found = [] if status == wanted else [f"status {status}"]
             found += [] if size <= HEAVIEST else [f"{size:,} bytes"]
             found += accessible(page) + focused(page)
             page.emulate_media(color_scheme="dark")
@@ -160,12 +166,6 @@ def tried(case: Callable[[Scene], str], scene: Scene) -> bool:
     return True
 
 
-def launched(play: Playwright) -> Browser:
-    # As root, as in a container, Chromium cannot make its sandbox.
-    options = ["--no-sandbox"] if os.geteuid() == 0 else []
-    return play.chromium.launch(executable_path=told_program(), args=options)
-
-
 def main() -> int:
     started = time.monotonic()
     told = json.load(sys.stdin)
@@ -194,10 +194,12 @@ LOOKS: dict[str, dict[str, Any]] = {
 def pictures(scene: Scene, folder: Path) -> None:
     """Write a picture of each page in each look, and as it is printed."""
     for look, options in LOOKS.items():
-        with scene.visit(None, **options) as (page, _):
+        with scene.visit(None, **options) as (page, watch):
+            watch.expected = frozenset({404})
             page.goto(f"{scene.url}/console")
             page.screenshot(path=folder / f"sign-in-{look}.png", full_page=True)
             scene.sign_in(page, scene.keys["admin"])
+            page.get_by_role("button", name="Sign out").wait_for()
             for name, path in scene.pages.items():
                 scene.open(page, path)
                 page.screenshot(path=folder / f"{name}-{look}.png", full_page=True)

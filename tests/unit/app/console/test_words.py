@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.console.words import ago, count, moment, number, share, signed, span
+from app.console.words import ago, breaking, count, moment, number, share, signed, span
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,11 @@ from app.console.words import ago, count, moment, number, share, signed, span
         (span(259_200), "3\xa0d"),
         (span(None), "\N{EN DASH}"),
         (ago(5), "just now"),
-        (ago(7_300), "2.03\xa0h ago"),
+        (ago(163), "2\xa0min ago"),
+        (ago(7_300), "2\xa0h ago"),
+        (ago(200_000), "2\xa0d ago"),
+        (breaking("a_b=<c>*d"), "a_<wbr>b=<wbr>&lt;c&gt;*<wbr>d"),
+        (breaking(""), ""),
         (moment(None), "\N{EN DASH}"),
         (moment(0), '<time datetime="1970-01-01T00:00:00Z">1970-01-01 00:00</time>'),
     ],

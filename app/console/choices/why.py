@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from app.console.bars import Bar, Scale, shade, stacked
+from app.console.choices.bars import Bar, Scale, shade, stacked
 from app.decisions.explain import Explanation
 from state.values.decision import Record
 
@@ -18,8 +18,7 @@ _TONES: Final = 6
 _TURNS: Final = 12
 # What adds the same to every score moves no choice.
 _SAME: Final = 1e-12
-ALIKE: Final = "same for all"
-BONUS: Final = "bonus for what is not known"
+_BONUS: Final = "bonus for what is not known"
 
 
 class Column(NamedTuple):
@@ -55,12 +54,13 @@ class Turn(NamedTuple):
 class Why(NamedTuple):
     """The columns, the candidates with the best scores, and the runner-up with what it was short of.
 
-    `zero` is the place of 0 among the bars, `turn_zero` that among the bars of the turns. `hidden` candidates are left
-    out.
+    `alike` is what all scores have in common; the bars begin at its place, `zero`. `turn_zero` is the place of 0 among
+    the turns. `hidden` candidates are left out.
     """
 
     columns: list[Column]
     rows: list[Weighed]
+    alike: float
     zero: int
     hidden: int
     chosen: str
@@ -84,22 +84,24 @@ def why(made: Record, found: Explanation) -> Why:
     spread = np.ptp(contributions, axis=0)
     order = [place for place in np.argsort(-spread, kind="stable").tolist() if spread[place] > _SAME]
     first, rest = order[:_TONES], order[_TONES:]
-    alike = [place for place in range(len(found.columns)) if spread[place] <= _SAME]
-    columns = [Column(ALIKE, "alike"), *(Column(found.columns[at], f"tone-{n}") for n, at in enumerate(first, 1))]
-    parts = [contributions[:, alike].sum(axis=1), *(contributions[:, at] for at in first)]
+    alike = float(contributions[0, spread <= _SAME].sum())
+    columns = [Column(found.columns[at], f"tone-{n}") for n, at in enumerate(first, 1)]
+    parts = [contributions[:, at] for at in first]
     if rest:
         columns.append(Column(f"{len(rest)} other columns", "rest"))
         parts.append(contributions[:, rest].sum(axis=1))
     if any(part.bonus for part in found.candidates):
-        columns.append(Column(BONUS, "bonus"))
+        columns.append(Column(_BONUS, "bonus"))
         parts.append(np.array([part.bonus for part in found.candidates]))
     chosen = made.ids[made.chosen]
-    rows, scale, hidden = _rows(found, chosen, columns, np.array(parts).T)
+    table = np.array(parts).reshape(len(parts), len(found.candidates))
+    rows, scale, hidden = _rows(found, chosen, columns, table, alike)
     turns = _turns(found, chosen)
     turn_scale = Scale.over(turn.ahead for turn in turns)
     return Why(
         columns=columns,
         rows=rows,
+        alike=alike,
         zero=scale.zero,
         hidden=hidden,
         chosen=chosen,
@@ -111,7 +113,7 @@ def why(made: Record, found: Explanation) -> Why:
 
 
 def _rows(
-    found: Explanation, chosen: str, columns: Sequence[Column], parts: NDArray[np.float64]
+    found: Explanation, chosen: str, columns: Sequence[Column], parts: NDArray[np.float64], alike: float
 ) -> tuple[list[Weighed], Scale, int]:
     """The candidates with the best scores, and the chosen one; the scale of their bars; and how many are left out."""
     places = sorted(range(len(found.candidates)), key=lambda place: -found.candidates[place].score)
@@ -120,18 +122,18 @@ def _rows(
     if chosen not in named[:_CANDIDATES]:
         kept = [*kept[:-1], places[named.index(chosen)]]
     tones = [column.tone for column in columns]
-    stacks = {place: stacked(list(zip(tones, parts[place].tolist(), strict=True))) for place in kept}
-    scores = [found.candidates[place].score for place in kept]
-    scale = Scale.over([*scores, *(end for stack in stacks.values() for _, *ends in stack for end in ends)])
+    stacks = {place: stacked(list(zip(tones, parts[:, place].tolist(), strict=True))) for place in kept}
+    above = [found.candidates[place].score - alike for place in kept]
+    scale = Scale.over([*above, *(end for stack in stacks.values() for _, *ends in stack for end in ends)])
     rows = [
         Weighed(
             id=one.id,
             is_chosen=one.id == chosen,
             score=one.score,
             propensity=one.propensity,
-            parts=parts[place].tolist(),
+            parts=parts[:, place].tolist(),
             bars=[scale.bar(start, end, tone) for tone, start, end in stacks[place]],
-            at=scale.at(one.score),
+            at=scale.at(one.score - alike),
         )
         for place in kept
         for one in (found.candidates[place],)
@@ -153,7 +155,7 @@ def _turns(found: Explanation, chosen: str) -> list[Turn]:
     if rest := order[_TURNS:]:
         turns.append(Turn(f"{len(rest)} other columns", float(ahead[rest].sum())))
     if one.bonus or other.bonus:
-        turns.append(Turn(BONUS, one.bonus - other.bonus))
+        turns.append(Turn(_BONUS, one.bonus - other.bonus))
     return turns
 
 

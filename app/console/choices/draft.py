@@ -11,11 +11,12 @@ from app.messages.decisions import DecisionRequest
 from app.messages.reading import Reader, Unreadable
 from app.policies.plan import Plan
 
-__all__ = ["MOST_ROWS", "Field", "as_text", "example", "fields_of", "request_of", "sweep", "typed", "untyped"]
+__all__ = ["MOST_ROWS", "Field", "as_text", "example", "fields_of", "fits", "request_of", "sweep", "typed", "untyped"]
 
 _CANDIDATES: Final = 4
-# Rows of candidates that a form has at most; a request as JSON may have more.
+# Rows of candidates that a form has at most, and fields; a request as JSON may have more.
 MOST_ROWS: Final = 12
+_FIELDS: Final = 200
 _LONGEST_SWEEP: Final = 48
 _ALL_VALUES: Final = 8
 _OF: Final = ("context", "user")
@@ -59,12 +60,14 @@ def example(plan: Plan, hour: int, weekday: int) -> dict[str, Any]:
     features = plan.encoder.features
     arms = next((f.kind.values for f in features if _is_arm(f) and isinstance(f.kind, kinds.Category)), None)
     names = [str(value) for value in arms[:_ALL_VALUES]] if arms else list("ABCD"[:_CANDIDATES])
+    moments = {24.0: hour, 7.0: weekday}
     shared: dict[str, dict[str, Any]] = {of: {} for of in _OF}
     for feature in features:
+        if isinstance(feature.kind, kinds.Alignment):
+            shared["context"].setdefault(feature.compared, moments.get(feature.kind.period, 0))
         if feature.of in shared:
-            period = getattr(feature.kind, "period", None)
-            moment = {24.0: hour, 7.0: weekday}.get(period or 0.0)
-            shared[feature.of].setdefault(feature.field, _value(feature, 0, 0) if moment is None else moment)
+            period = feature.kind.period if isinstance(feature.kind, kinds.Cycle) else 0.0
+            shared[feature.of].setdefault(feature.field, moments.get(period, _value(feature, 0, 0)))
     own = [feature for feature in features if feature.of == "candidate" and not _is_arm(feature)]
     candidates = [
         {"id": name, "features": {f.field: _value(f, row, number) for number, f in enumerate(own)}}
@@ -79,24 +82,27 @@ def _is_arm(feature: Feature) -> bool:
 
 def _value(feature: Feature, row: int, number: int) -> Any:
     """A value of a feature; from row to row it changes, for each feature (by `number`) in another way."""
-    kind, turn = feature.kind, (row * (number + 1) + row // 2) % _CANDIDATES
+    kind, turn = feature.kind, (row * (1 + 2 * (number % 2)) + number) % _CANDIDATES
     part = turn / (_CANDIDATES - 1) if feature.of == "candidate" else 0.5
     match kind:
         case kinds.Number(low=low, high=high):
-            return round(low + part * (high - low), 2)
+            value: Any = round(low + part * (high - low), 2)
+            value = int(value) if value.is_integer() else value
         case kinds.Flag():
-            return part > 0.5
+            value = part > 0.5
         case kinds.Cycle(period=period) | kinds.Alignment(period=period):
-            return int(part * period)
+            value = int(part * period)
         case kinds.Bins(edges=edges):
-            return edges[turn % len(edges)]
+            value = round(edges[turn % len(edges)])
         case kinds.Category(values=values):
-            return values[row % len(values)]
+            value = values[row % len(values)]
         case kinds.Member(values=members):
-            return sorted(members, key=str)[turn % len(members)]
+            value = sorted(members, key=str)[turn % len(members)]
         case kinds.Vector(size=size):
-            return [float(place == row % size) for place in range(size)]
-    return f"text {row + 1}"
+            value = [float(place == row % size) for place in range(size)]
+        case _:
+            value = f"text {row + 1}"
+    return value
 
 
 def sweep(plan: Plan) -> tuple[str, list[Any]]:
@@ -120,6 +126,14 @@ def sweep(plan: Plan) -> tuple[str, list[Any]]:
 
 
 # A form
+
+
+def fits(raw: Mapping[str, Any], plan: Plan) -> bool:
+    """Whether a form can hold all of a request."""
+    if not raw.keys() <= {*_OF, "candidates"} or not isinstance(found := raw.get("candidates"), list):
+        return False
+    each = max(1, sum(feature.of == "candidate" for feature in plan.encoder.features))
+    return len(found) <= min(MOST_ROWS, _FIELDS // each)
 
 
 def fields_of(raw: Mapping[str, Any], plan: Plan) -> dict[str, list[list[Field]]]:
@@ -172,18 +186,20 @@ def _asks(feature: Feature) -> tuple[str, tuple[str, ...]]:
     """What a field takes, and the values to choose from."""
     match feature.kind:
         case kinds.Number(low=low, high=high):
-            return f"{low:g} to {high:g}", ()
+            found = f"{low:g} to {high:g}"
+        case kinds.Cycle(period=period) | kinds.Alignment(period=period):
+            found = f"0 to {period - 1:g}"
+        case kinds.Vector(size=size):
+            found = f"a list of {size} numbers"
+        case kinds.Hash():
+            found = "text, or a list of texts"
         case kinds.Flag():
             return "", ("true", "false")
-        case kinds.Cycle(period=period) | kinds.Alignment(period=period):
-            return f"0 to {period - 1:g}", ()
         case kinds.Category(values=values):
             return "", tuple(map(str, values))
-        case kinds.Vector(size=size):
-            return f"a list of {size} numbers", ()
-        case kinds.Hash():
-            return "text, or a list of texts", ()
-    return "a number", ()
+        case _:
+            found = "a number"
+    return found, ()
 
 
 def _object(value: object) -> Mapping[str, Any]:
