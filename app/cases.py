@@ -14,6 +14,7 @@ from app.decisions.twice import Twice
 from app.decisions.users import Users
 from app.experiments.change import Changer
 from app.experiments.following import Following
+from app.experiments.watching import Watching
 from app.learning.models import Models
 from app.learning.priors import Priors
 from app.ledger.rules import Rules
@@ -34,6 +35,7 @@ class Cases(NamedTuple):
     models: Models
     priors: Priors
     following: Following
+    watching: Watching
     decider: Decider
     learner: Learner
     maker: Maker
@@ -65,6 +67,7 @@ def made_cases(
         models=models,
         priors=priors,
         following=following,
+        watching=Watching(store.loops, lambda: rows.catalog, metrics.loop_health),
         decider=Decider(rules, clock=clock, chance=chance),
         learner=Learner(rules, twice, clock=clock),
         maker=Maker(rules, chance=chance),

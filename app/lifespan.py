@@ -16,6 +16,7 @@ from app.decision_log.publish import Publisher
 from app.decisions.settle import Settler
 from app.events.consumers import Consumers
 from app.experiments.following import Following
+from app.experiments.watching import Watching
 from app.http.access import Access
 from app.http.draining import Draining
 from app.learning.models import Models
@@ -93,6 +94,7 @@ class Background(NamedTuple):
 
     shared: SharedState
     following: Following
+    watching: Watching
     settler: Settler
     publisher: Publisher | None
 
@@ -129,6 +131,7 @@ class Parts(NamedTuple):
             asyncio.create_task(_note_index(self.store)),
             asyncio.create_task(self.background.shared.keep()),
             asyncio.create_task(self.background.following.keep()),
+            asyncio.create_task(self.background.watching.keep()),
             asyncio.create_task(_settle(self.background.settler)),
             *self.background.publishing(),
             asyncio.create_task(_weigh(self.servers, self.settings, self.metrics)),

@@ -104,7 +104,7 @@ def create_app(
         *metrics_routes(metrics, settings.metrics_key),
     ]
     shared = SharedState(rows, cases.models, cases.priors, clock)
-    background = Background(shared, cases.following, cases.settler, publisher)
+    background = Background(shared, cases.following, cases.watching, cases.settler, publisher)
     parts = Parts(settings, servers, store, background, access, rows, consumers, chat, draining, metrics, tracing)
     guards = [] if access.is_open else [access.guard]
     routes += schema_routes(routes)

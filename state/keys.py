@@ -77,7 +77,7 @@ POLICIES: Final = "oo:policies"
 PRIORS: Final = "oo:priors"
 # Hash: for each loop its state, and under `audit_of` its last changes.
 LOOPS: Final = "oo:loops"
-# Hash: for each loop the evidence that was last made of its log.
+# Hash: for each loop the evidence that was last made of its log, and under `health_of` its health.
 EVIDENCE: Final = "oo:evidence"
 # String: since users were given a moment at which they expire, for how many days last.
 IDLE: Final = "oo:idle"

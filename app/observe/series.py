@@ -33,7 +33,6 @@ __all__ = [
     "LOG_LINES",
     "LOG_LOST",
     "LOOP_DECISIONS",
-    "LOOP_STATE",
     "METHODS",
     "MOST",
     "OUTCOMES",
@@ -129,12 +128,6 @@ TWICE: Final = Count(
 )
 LACKED: Final = Count(
     "oo_features_unread", "Decisions in which a feature had no value that can be read", ("loop", "feature")
-)
-LOOP_STATE: Final = Level(
-    "oo_loop_state",
-    "The state of a loop by which the replica decides; 0: its policy file says",
-    "mostrecent",
-    ("loop",),
 )
 EPSILON: Final = Level("oo_policy_epsilon", "Probability with which a policy explores", "max", ("policy",))
 

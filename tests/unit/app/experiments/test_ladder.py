@@ -3,9 +3,9 @@
 import pytest
 
 from app.evaluation.gate import Bounds
-from app.experiments.ladder import challenger, objections
+from app.experiments.ladder import Known, challenger, objections
 from state.values.loop import Canary, Stage
-from tests.unit.app.experiments.scene import gate, verdict
+from tests.unit.app.experiments.scene import gate, healthy, verdict
 
 SHADOW = Stage(0, "serves")
 FIRST = Stage(1, "serves", Canary("watches", 0.1))
@@ -22,7 +22,7 @@ def against(
     age: int = 60,
     floorless: tuple[str, ...] = (),
 ) -> str:
-    return "; ".join(objections(now, to, verdict(bounds, *rules), age, floorless))
+    return "; ".join(objections(now, to, Known(verdict(bounds, *rules), healthy(), age), floorless))
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def against(
 def test_who_would_serve_more(now: Stage, to: Stage, policy: str | None) -> None:
     """Only for that there must be evidence."""
     assert challenger(now, to) == policy
-    assert (objections(now, to, None, 0, ["serves", "watches", "fades"]) == []) == (policy is None)
+    assert (objections(now, to, Known(None, None, 0), ["serves", "watches", "fades"]) == []) == (policy is None)
 
 
 def test_a_first_canary_must_not_do_harm() -> None:
@@ -72,6 +72,16 @@ def test_a_log_that_cannot_be_trusted(rule: str, to: Stage) -> None:
     assert against(BETTER, rule, to=to) == f"{rule} is wrong: mend it"
 
 
+@pytest.mark.parametrize("to", [FIRST, HALF, CHAMPION])
+def test_a_pipeline_that_is_not_healthy(to: Stage) -> None:
+    """On no rung, and its problems are said."""
+    known = Known(verdict(BETTER), healthy(problems=["rewards are lost", "so are decisions"]), 60)
+    assert objections(SHADOW, to, known, ()) == ["rewards are lost", "so are decisions"]
+    assert objections(HALF, SHADOW, known, ()) == []
+    [said] = objections(SHADOW, to, Known(verdict(BETTER), None, 60), ())
+    assert said.startswith("it is not known whether rewards find their decisions")
+
+
 def test_support() -> None:
     """A canary must not choose what the champion never could: nothing is known of that."""
     assert against(BETTER, "support") == "support is wrong: mend it"
@@ -92,7 +102,7 @@ def test_evidence_must_be_about_today() -> None:
         "the evidence is about the champion serves, and fades serves"
     )
     assert against(BETTER, to=Stage(1, "fades")) == "the evidence does not know fades: it must have been a shadow"
-    assert objections(SHADOW, FIRST, None, 0, ()) == [
+    assert objections(SHADOW, FIRST, Known(None, healthy(), 0), ()) == [
         "there is no evidence of this loop: `python -m app judge` makes it from the log"
     ]
 

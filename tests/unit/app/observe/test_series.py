@@ -31,7 +31,6 @@ def test_names() -> None:
         "oo_log_lines",
         "oo_log_lines_lost",
         "oo_loop_decisions",
-        "oo_loop_state",
         "oo_policy_epsilon",
         "oo_rate_limit_unknown",
         "oo_redis_clock_skew_seconds",
