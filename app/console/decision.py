@@ -42,7 +42,7 @@ def told(made: Record, found: Explanation | None) -> Mapping[str, Any]:
     """What is shown of a decision, and of why it was made as long as that is known."""
     if found is None:
         best = sorted(range(len(made.ids)), key=lambda place: -made.propensities[place])
-        kept = list(dict.fromkeys([made.chosen, *best[: _CANDIDATES - 1]]))
+        kept = list(dict.fromkeys([made.chosen, *best]))[:_CANDIDATES]
         return {
             "made": made,
             "why": None,

@@ -22,12 +22,12 @@ _EMPTY: Final[Mapping[str, Any]] = {"fields": {}, "mode": _JSON, "made": None, "
 
 def trial(sources: Sources) -> Page:
     """The page."""
-    plans = sources.plans
 
     async def show(visit: Visit) -> Shown:
         return await act(visit, visit.query)
 
     async def act(visit: Visit, form: Mapping[str, str]) -> Shown:
+        plans = sources.plans
         loop = form.get("loop", next(iter(plans), ""))
         user, seed = form.get("user", "").strip() or _NOBODY, _seed(form)
         values = {**_EMPTY, "user": user, "of_loop": loop, "loops": list(plans), "seed": seed}
