@@ -62,17 +62,16 @@ async def made_day(url: str, log: Path) -> dict[str, str]:
     async with _shifted(url, log) as (store, rules):
         maker, outcomes = Maker(rules, chance=random.Random(_SEED)), Outcomes(rules)
         waiting: list[tuple[float, int, str, float]] = []
-        count, last = 0, {"open": "", "rewarded": ""}
+        last = {"open": "", "rewarded": ""}
         for step in sorted(itertools.chain(_tips(), _messages()), reverse=True):
             while waiting and -waiting[0][0] > step.ago:
                 last["rewarded"] = await _reward(store, outcomes, heapq.heappop(waiting))
             store.ago = round(step.ago)
             made = await maker.make(step.asked)
-            count += 1
             if step.delay is None and step.asked.loop == "tips":
                 last["open"] = made.id
             if step.delay is not None and step.delay < step.ago:
-                told = (step.delay - step.ago, count, made.id, step.rewards[made.record.chosen])
+                told = (step.delay - step.ago, step.number, made.id, step.rewards[made.record.chosen])
                 heapq.heappush(waiting, told)
         while waiting:
             last["rewarded"] = await _reward(store, outcomes, heapq.heappop(waiting))

@@ -14,9 +14,12 @@ NARROW = {"width": 360, "height": 740}
 _axe = Axe()
 _MOST_STOPS = 600
 
-# The names of what can be focused and seen.
-_STOPS = """() => [...document.querySelectorAll('a[href], button, input, select, textarea, summary')]
-  .filter(each => each.type !== 'hidden' && !each.disabled && each.checkVisibility({visibilityProperty: true})).length"""
+_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+# How many things can be focused and seen.
+_STOPS = """() => {
+  const seen = each => each.type !== 'hidden' && !each.disabled && each.checkVisibility({visibilityProperty: true});
+  return [...document.querySelectorAll('a[href], button, input, select, textarea, summary')].filter(seen).length;
+}"""
 _FOCUS = """() => {
   const at = document.activeElement;
   if (!at || at === document.body) return null;
@@ -48,7 +51,7 @@ class Watch:
         context.on("weberror", lambda error: self._found.append(f"a script failed: {error.error}"))
         context.on("request", self._request)
         context.on("response", self._response)
-        context.on("requestfailed", lambda sent: self._found.append(f"{sent.url} failed: {sent.failure}"))
+        context.on("requestfailed", self._failed)
 
     def faults(self) -> list[str]:
         """What was noted since the last call."""
@@ -63,20 +66,19 @@ class Watch:
         if urlsplit(sent.url)[:2] != self._origin:
             self._found.append(f"a request to elsewhere: {sent.url}")
 
+    def _failed(self, sent: Request) -> None:
+        if sent.failure != "net::ERR_ABORTED":  # what a page was still loading when it was left
+            self._found.append(f"{sent.url} failed: {sent.failure}")
+
     def _response(self, got: Response) -> None:
         if got.status >= 400 and got.status not in self.expected:
             self._found.append(f"{got.url} answered {got.status}")
 
 
 def accessible(page: Page, *rules: str) -> list[str]:
-    """What axe finds, by these rules or all that it has but those of its authors' taste alone."""
-    options: dict[str, Any] = {"resultTypes": ["violations"]}
-    options["runOnly"] = (
-        {"type": "rule", "values": list(rules)}
-        if rules
-        else ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-    )
-    found = _axe.run(page, options=options).response["violations"]
+    """What axe finds, by these rules or by all of WCAG 2.2 AA and its own advice."""
+    only: dict[str, Any] = {"type": "rule", "values": list(rules)} if rules else {"type": "tag", "values": _RULES}
+    found = _axe.run(page, options={"resultTypes": ["violations"], "runOnly": only}).response["violations"]
     return [
         f"axe {each['id']} ({each['impact']}): {node['html'][:200]}: {node['failureSummary'].splitlines()[-1].strip()}"
         for each in found

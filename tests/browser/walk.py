@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.seen import HEAVIEST, NARROW, WIDE, Watch, accessible, focused, narrow
 
@@ -136,6 +136,7 @@ def readers_only_look(scene: Scene) -> str:
 def trying(scene: Scene) -> str:
     """A request that is edited gets another decision at once, without leaving the page; nothing of it is kept."""
     with scene.visit("reader") as (page, watch):
+        watch.expected = frozenset({422})
         page.goto(f"{scene.url}/console/try?user={scene.pages['user'].rpartition('/')[2]}&loop={scene.loop}")
         result = page.locator("#result")
         before = result.inner_text()
