@@ -146,6 +146,7 @@ def _console(cases: Cases, health: Health, precedence: Precedence, doors: Doors)
         cases.rules.plans,
         cases.following,
         cases.changer,
+        cases.watching.health,
         health.seen,
         users=cases.users,
         outcomes=cases.outcomes,

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from app.console.pages import Page, Shown, Visit
-from app.console.words import FILTERS
+from app.console.plots.words import FILTERS
 
 __all__ = ["ASSETS", "POLICY", "Asset", "Frame"]
 
@@ -63,14 +63,15 @@ class Frame:
             cache_size=-1,
         )
         self._templates.filters |= {**FILTERS, "quoted": lambda text: quote(text, safe="")}
-        # Compiled now: a page that is asked for the first time would hold decisions up.
-        for name in self._templates.list_templates():
-            self._templates.get_template(name)
+        self._is_compiled = False
 
     async def page(self, shown: Shown, visit: Visit) -> bytes:
         """A page in UTF-8."""
         asset = {name: visit.link(f"/assets/{name}?v={each.digest}") for name, each in ASSETS.items()}
         given = {"asset": asset, "visit": visit, "link": visit.link, "title": shown.title, "version": self._version}
+        if not self._is_compiled:
+            # Not at the start, of which most replicas never show a page, and not here, where decisions would wait.
+            await asyncio.to_thread(self._compile)
         await self._give_way()
         pieces, clock = [], asyncio.get_running_loop().time
         until = clock() + _SLICE
@@ -81,3 +82,8 @@ class Frame:
                 await self._give_way()
                 until = clock() + _SLICE
         return "".join(pieces).encode()
+
+    def _compile(self) -> None:
+        for name in self._templates.list_templates():
+            self._templates.get_template(name)
+        self._is_compiled = True

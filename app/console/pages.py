@@ -11,6 +11,7 @@ from app.experiments.change import Changer
 from app.experiments.following import Following
 from app.messages.decisions import DecisionRequest
 from app.messages.health import HealthAnswer
+from app.messages.pipeline import LoopHealth
 from app.policies.plan import Plan
 
 __all__ = ["Moved", "Page", "Shown", "Sources", "Visit"]
@@ -67,14 +68,16 @@ class Page(NamedTuple):
 
 
 class Sources(NamedTuple):
-    """The use-cases and what else pages show: the `plans` of loops, and the replica's health as `seen` now.
+    """The use-cases and what else pages show.
 
+    `plans` are those of the loops, `health_of` is what `judge` has counted of one, and the replica's health is `seen`.
     `asked_of` is the decision that a message wants. Long work awaits `give_way` between its steps.
     """
 
     plans: Mapping[str, Plan]
     following: Following
     changer: Changer
+    health_of: Callable[[str], LoopHealth | None]
     seen: Callable[[], Awaitable[HealthAnswer]]
     users: Users
     outcomes: Outcomes

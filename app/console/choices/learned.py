@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from app.console.choices.bars import Bar, Scale, shade
+from app.console.plots.bars import Bar, Scale, shade
 from app.decisions.preview import Row
 
 __all__ = ["Cell", "Heat", "Weight", "heat", "weights"]

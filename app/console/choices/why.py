@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from app.console.choices.bars import Bar, Scale, shade, stacked
+from app.console.plots.bars import Bar, Scale, shade, stacked
 from app.decisions.explain import Explanation
 from state.values.decision import Record
 

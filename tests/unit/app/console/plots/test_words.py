@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.console.words import ago, breaking, count, moment, number, share, signed, span
+from app.console.plots.words import ago, breaking, count, minute, moment, number, share, signed, span, unix
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,8 @@ from app.console.words import ago, breaking, count, moment, number, share, signe
         (signed(float("inf")), "\N{EN DASH}"),
         (share(0.034), "3.4\xa0%"),
         (share(0.456), "46\xa0%"),
+        (share(0.05), "5\xa0%"),
+        (share(0.9996), "100\xa0%"),
         (share(0), "0\xa0%"),
         (share(1.0), "100\xa0%"),
         (share(None), "\N{EN DASH}"),
@@ -35,7 +37,9 @@ from app.console.words import ago, breaking, count, moment, number, share, signe
         (ago(5), "just now"),
         (ago(163), "2\xa0min ago"),
         (ago(7_300), "2\xa0h ago"),
-        (ago(200_000), "2\xa0d ago"),
+        (ago(7_300 * 24), "2\xa0d ago"),
+        (unix("1970-01-02T00:00:00Z"), "86400"),
+        (minute(90), "1970-01-01 00:01"),
         (breaking("a_b=<c>*d"), "a_<wbr>b=<wbr>&lt;c&gt;*<wbr>d"),
         (breaking(""), ""),
         (moment(None), "\N{EN DASH}"),

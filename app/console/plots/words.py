@@ -3,11 +3,12 @@
 import math
 import re
 import time
+from datetime import datetime
 from typing import Final
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-__all__ = ["FILTERS", "ago", "breaking", "count", "moment", "number", "share", "signed", "span"]
+__all__ = ["FILTERS", "ago", "breaking", "count", "minute", "moment", "number", "share", "signed", "span", "unix"]
 
 _NONE: Final = "\N{EN DASH}"
 # A name up to a mark, or to its end.
@@ -38,8 +39,8 @@ def share(value: float | None) -> str:
     """A part of a whole, in per cent."""
     if value is None or not math.isfinite(value):
         return _NONE
-    digits = 0 if value in (0, 1) or value >= 0.1 else 1
-    return f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%"
+    text = f"{100 * value:.{1 if abs(value) < 0.1 else 0}f}".removesuffix(".0")
+    return f"{text}\N{NO-BREAK SPACE}%"
 
 
 def span(seconds: float | None) -> str:
@@ -55,20 +56,27 @@ def span(seconds: float | None) -> str:
 
 
 def ago(seconds: float) -> str:
-    """How long something is past, for people: in whole days, hours or minutes."""
-    for size, unit in _SPANS:
-        if seconds >= 2 * size or seconds >= size == 60.0:
-            return f"{math.floor(seconds / size)}\N{NO-BREAK SPACE}{unit} ago"
-    return "just now"
+    """How long something is past, for people."""
+    size, unit = next(((size, unit) for size, unit in _SPANS if seconds >= size), (0.0, ""))
+    return f"{seconds // size:.0f}\N{NO-BREAK SPACE}{unit} ago" if size else "just now"
 
 
 def moment(seconds: float | None) -> Markup | str:
     """A moment (Unix seconds) in UTC."""
     if seconds is None:
         return _NONE
-    at = time.gmtime(seconds)
-    machine, people = time.strftime("%Y-%m-%dT%H:%M:%SZ", at), time.strftime("%Y-%m-%d %H:%M", at)
-    return Markup('<time datetime="{}">{}</time>').format(escape(machine), escape(people))
+    machine = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+    return Markup('<time datetime="{}">{}</time>').format(machine, minute(seconds))
+
+
+def minute(seconds: float) -> str:
+    """The same as text alone."""
+    return time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds))
+
+
+def unix(text: str) -> int:
+    """The Unix seconds of a moment as messages have it."""
+    return int(datetime.fromisoformat(text).timestamp())
 
 
 def breaking(text: str) -> Markup:
@@ -85,4 +93,5 @@ FILTERS: Final = {
     "share": share,
     "signed": signed,
     "span": span,
+    "unix": unix,
 }

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.console.choices.bars import SHADES, WIDTH, Bar, Scale, shade, stacked
+from app.console.plots.bars import SHADES, WIDTH, Bar, Scale, shade, stacked
 
 
 def test_a_scale() -> None:
