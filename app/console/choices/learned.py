@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from app.console.plots.bars import Bar, Scale, shade
+from app.console.plots.bars import Across, Bar, shade
 from app.decisions.preview import Row
 
 __all__ = ["Cell", "Heat", "Weight", "heat", "weights"]
@@ -50,7 +50,7 @@ def weights(labels: Sequence[str], theta: Sequence[float], errors: Sequence[floa
     largest = sorted(range(len(labels)), key=lambda place: -abs(theta[place]))[:_COLUMNS]
     kept = sorted(largest)
     ends = [theta[place] + sign * errors[place] for place in kept for sign in (-1, 1)]
-    scale = Scale.over(ends)
+    scale = Across.over(ends)
     found = [
         Weight(
             labels[place],

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from app.console.plots.bars import Bar, Scale, shade, stacked
+from app.console.plots.bars import Across, Bar, shade, stacked
 from app.decisions.explain import Explanation
 from state.values.decision import Record
 
@@ -97,7 +97,7 @@ def why(made: Record, found: Explanation) -> Why:
     table = np.array(parts).reshape(len(parts), len(found.candidates))
     rows, scale, hidden = _rows(found, chosen, columns, table, alike)
     turns = _turns(found, chosen)
-    turn_scale = Scale.over(turn.ahead for turn in turns)
+    turn_scale = Across.over(turn.ahead for turn in turns)
     return Why(
         columns=columns,
         rows=rows,
@@ -114,7 +114,7 @@ def why(made: Record, found: Explanation) -> Why:
 
 def _rows(
     found: Explanation, chosen: str, columns: Sequence[Column], parts: NDArray[np.float64], alike: float
-) -> tuple[list[Weighed], Scale, int]:
+) -> tuple[list[Weighed], Across, int]:
     """The candidates with the best scores, and the chosen one; the scale of their bars; and how many are left out."""
     places = sorted(range(len(found.candidates)), key=lambda place: -found.candidates[place].score)
     named = [found.candidates[place].id for place in places]
@@ -124,7 +124,7 @@ def _rows(
     tones = [column.tone for column in columns]
     stacks = {place: stacked(list(zip(tones, parts[:, place].tolist(), strict=True))) for place in kept}
     above = [found.candidates[place].score - alike for place in kept]
-    scale = Scale.over([*above, *(end for stack in stacks.values() for _, *ends in stack for end in ends)])
+    scale = Across.over([*above, *(end for stack in stacks.values() for _, *ends in stack for end in ends)])
     rows = [
         Weighed(
             id=one.id,

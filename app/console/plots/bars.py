@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-__all__ = ["SHADES", "WIDTH", "Bar", "Scale", "shade", "stacked"]
+__all__ = ["SHADES", "WIDTH", "Across", "Bar", "shade", "stacked"]
 
 WIDTH: Final = 1_000
 # Steps of the scale of colours, from 0 on.
@@ -18,14 +18,14 @@ class Bar(NamedTuple):
     tone: str
 
 
-class Scale(NamedTuple):
+class Across(NamedTuple):
     """The numbers from `low` to `high` across the width; 0 is among them."""
 
     low: float
     high: float
 
     @classmethod
-    def over(cls, values: Iterable[float]) -> "Scale":
+    def over(cls, values: Iterable[float]) -> "Across":
         """The smallest scale that has room for all of `values`."""
         found = [0.0, *values]
         low, high = min(found), max(found)

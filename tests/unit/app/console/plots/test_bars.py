@@ -2,18 +2,18 @@
 
 import pytest
 
-from app.console.plots.bars import SHADES, WIDTH, Bar, Scale, shade, stacked
+from app.console.plots.bars import SHADES, WIDTH, Across, Bar, shade, stacked
 
 
 def test_a_scale() -> None:
     """It has room for all numbers and for 0; a bar says which of its ends is larger, if nothing else."""
-    scale = Scale.over([-1.0, 3.0])
+    scale = Across.over([-1.0, 3.0])
     assert (scale.at(-1.0), scale.zero, scale.at(3.0)) == (0, 250, WIDTH)
     assert scale.bar(0.0, 3.0) == Bar(250, 750, "more")
     assert scale.bar(0.0, -1.0) == Bar(0, 250, "less")
     assert scale.bar(1.0, 0.0, "rest") == Bar(250, 250, "rest")
-    assert Scale.over([2.0]) == Scale(0.0, 2.0)
-    assert Scale.over([]).zero == Scale.over([0.0]).zero == 500
+    assert Across.over([2.0]) == Across(0.0, 2.0)
+    assert Across.over([]).zero == Across.over([0.0]).zero == 500
 
 
 def test_what_is_negative_lies_on_the_other_side() -> None:
