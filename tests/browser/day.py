@@ -25,11 +25,11 @@ from tests.support.decided import Shifted, shifted
 __all__ = ["POLICIES", "USERS", "made_day"]
 
 POLICIES: Final = Path(__file__).parent / "policies.toml"
-USERS: Final = ("ada", "bob", "chidi", "dora", "emil", "fatima", "grace", "zoë/1 from a rather long-named tenant")
+USERS: Final = ("ada", *(f"user-{number}" for number in range(1, 24)), "zoë/1 from a rather long-named tenant")
 _TASKS: Final = ("rent", "walk", "dentist", "report", "call-mum", "groceries", "backup", "plants")
 _DAY: Final = 86_400.0
 _SEED: Final = 7
-_OF_A_USER: Final = 170
+_OF_A_USER: Final = 56
 _MESSAGES: Final = 480
 _BACKLOG: Final = 256 * 1024 * 1024
 _GRACE_MS: Final = 3_600_000
@@ -99,6 +99,11 @@ async def _shifted(url: str, log: Path) -> AsyncIterator[tuple[Shifted, Rules]]:
         await store.close()
 
 
+def _moment(chance: random.Random) -> float:
+    """A moment of the day, in seconds before its end; few at its begin, most before its end."""
+    return chance.uniform(0.0, _DAY) if chance.random() < 0.2 else chance.triangular(0.0, _DAY, _DAY / 4)
+
+
 def _tips() -> Iterator[Step]:
     """Owners of tasks, each at the hours of a waking day."""
     chance = random.Random(_SEED)
@@ -108,9 +113,9 @@ def _tips() -> Iterator[Step]:
         for moment in world.moments(_SEED, place):
             number += 1
             fields = moment.candidates
-            profile = {"completion_rate_30d": place / len(USERS), "tip_volume_30d": 10 * place, "preferred_hour": 9}
+            profile = {"completion_rate_30d": place / len(USERS), "tip_volume_30d": 4 * place, "preferred_hour": 9}
             yield Step(
-                chance.uniform(0.0, _DAY),
+                _moment(chance),
                 number,
                 Asked(
                     user_id=user,
@@ -135,7 +140,7 @@ def _messages() -> Iterator[Step]:
         ]
         welcome = [0.5 if rainy else -0.4, 0.3 if 7 <= hour < 10 else -0.1, 0.0]
         yield Step(
-            chance.uniform(0.0, _DAY),
+            _moment(chance),
             100_000 + number,
             Asked(
                 user_id=chance.choice(USERS),

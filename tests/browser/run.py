@@ -60,9 +60,10 @@ def main() -> int:
     with redis_server() as redis, temporary_directory() as log:
         decisions = asyncio.run(made_day(redis.url, log))
         environ = {"REDIS_URL": redis.url, "POLICIES": str(POLICIES), "DECISION_LOG": f"file://{log}"}
-        subprocess.run(
-            [sys.executable, "-m", "app", "judge", str(log)], env=os.environ | environ, check=True, capture_output=True
-        )
+        for hours in (8, 0):
+            as_of = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 3_600 * hours))
+            judge = [sys.executable, "-m", "app", "judge", str(log), "--as-of", as_of]
+            subprocess.run(judge, env=os.environ | environ, check=True, capture_output=True)
         with service({**environ, "API_KEYS": "\n".join(line for _, line in made.values())}) as server:
             print(f"a day of decisions, judged and served after {time.monotonic() - started:.0f} s", flush=True)
             told: dict[str, Any] = {
