@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, unquote
 
-from state.tags import slot, tags
+from state.parts import slot, tags
 
 __all__ = [
     "AGENDA",
@@ -24,6 +24,7 @@ __all__ = [
     "INDEX",
     "INDEXED_SINCE",
     "LOOPS",
+    "PERSONALIZER",
     "POLICIES",
     "PRIORS",
     "SEEN",
@@ -79,6 +80,8 @@ PRIORS: Final = "oo:priors"
 LOOPS: Final = "oo:loops"
 # Hash: for each loop the evidence that was last made of its log, and under `health_of` its health.
 EVIDENCE: Final = "oo:evidence"
+# Hash: the configuration of each application of Azure Personalizer's clients.
+PERSONALIZER: Final = "oo:personalizer"
 # String: since users were given a moment at which they expire, for how many days last.
 IDLE: Final = "oo:idle"
 # String: random bytes by which all replicas know the sessions of the console.

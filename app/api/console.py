@@ -26,12 +26,13 @@ _HEADERS: Final = {
     "Content-Security-Policy": POLICY,
     "Cache-Control": "no-store",
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
 _ASKED: Final = (HttpMethod.GET, HttpMethod.HEAD)
 # Of a page to come back to after signing in: nothing that could lead elsewhere.
-_BACK: Final = re.compile(r"(/[A-Za-z0-9._~%@:!,-]{1,300}){0,4}")
+_BACK: Final = re.compile(r"(/(?!(\.|%2[eE]){1,2}(/|\Z))[A-Za-z0-9._~%@:!,-]{1,300}){0,4}")
 _LONGEST_FORM: Final = 262_144
 _MOST_FIELDS: Final = 256
 

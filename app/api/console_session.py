@@ -1,6 +1,7 @@
 """Who looks at the console: sessions that begin with an API key, and forms that come from the console itself."""
 
 import hashlib
+import logging
 import secrets
 from collections.abc import Callable
 from typing import Any, Final
@@ -22,6 +23,9 @@ _COOKIE: Final = "oo_console"
 _ATTRIBUTES: Final = "HttpOnly; SameSite=Strict"
 _LONGEST: Final = 4_096
 _SECRET_BYTES: Final = 32
+# A stranger's cookie does not cost a look at Redis.
+_LOOK_SECONDS: Final = 30.0
+_log: Final = logging.getLogger("oo.access")
 
 
 class Doors:
@@ -34,6 +38,7 @@ class Doors:
         self._access = access
         self._shared = shared
         self._secret = b""
+        self._read_at = 0.0
         self.clock = clock
 
     @property
@@ -68,6 +73,7 @@ class Doors:
         await self._access.limit(key)
         if key.role == "client":
             raise PermissionDeniedException("this key is a client's: the console takes one of a reader or an admin")
+        _log.info("%s signed in to the console", key.name)
         cookie = session.cookie_of(key, await self._current_secret(), self.clock())
         return f"{_COOKIE}={cookie}; Max-Age={session.SECONDS}; {_ATTRIBUTES}{_secure(request)}"
 
@@ -76,12 +82,15 @@ class Doors:
         return f"{_COOKIE}=; Max-Age=0; {_ATTRIBUTES}{_secure(request)}"
 
     async def _current_secret(self) -> bytes:
-        """The secret in Redis; while Redis is away, the one that was there."""
-        try:
-            self._secret = await self._shared.console_secret(secrets.token_bytes(_SECRET_BYTES))
-        except StoreUnavailable:
-            if not self._secret:
-                raise
+        """The secret in Redis, as it was not long ago; while Redis is away, the last one that was there."""
+        now = self.clock()
+        if not (self._secret and 0 <= now - self._read_at < _LOOK_SECONDS):
+            try:
+                self._secret = await self._shared.console_secret(secrets.token_bytes(_SECRET_BYTES))
+                self._read_at = now
+            except StoreUnavailable:
+                if not self._secret:
+                    raise
         return self._secret
 
 

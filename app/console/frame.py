@@ -10,7 +10,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from app.console.pages import Page, Shown, Visit
-from app.console.plots.words import FILTERS
+from app.drawing.words import FILTERS
 
 __all__ = ["ASSETS", "POLICY", "Asset", "Frame"]
 

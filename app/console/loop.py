@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from app.console.evidence import courses, delays, estimates, gates, judged
-from app.console.hours import day, hours, interval, joined, plots
+from app.console.loops.evidence import courses, delays, estimates, gates, judged
+from app.console.loops.hours import day, hours, interval, joined, plots
+from app.console.loops.rungs import challengers, former, wanted
 from app.console.pages import Moved, Page, Shown, Sources, Visit
-from app.console.rungs import challengers, former, wanted
 from app.decisions.errors import NoLoop
 from app.experiments.errors import BadChange, NotYet, Stale
 from app.experiments.ladder import LONGEST_AGE, Known

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from app.console.hours import Day, Hour, Plots, day, hours, plots
+from app.console.loops.hours import Day, Hour, Plots, day, hours, plots
 from app.console.pages import Page, Shown, Sources, Visit
-from app.console.plots.words import unix
+from app.drawing.words import unix
 from app.messages.pipeline import LoopHealth
 from app.policies.plan import Plan
 from state.values.loop import Canary

@@ -3,9 +3,9 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
+from app.console.choices.preview import Preview
 from app.decisions.asked import Asked
 from app.decisions.outcome import Outcomes
-from app.decisions.preview import Preview
 from app.decisions.users import Users
 from app.experiments.change import Changer
 from app.experiments.following import Following

@@ -39,7 +39,8 @@ def trial(sources: Sources) -> Page:
             raw = _raw(visit, form, plan)
             if (form.get("to") or form.get("mode") or _FORM) == _FORM and fits(raw, plan):
                 values |= {"mode": _FORM, "fields": fields_of(raw, plan)}
-            values["request"] = as_text(raw)
+            if values["mode"] == _FORM or form.get("mode") != _JSON or not values["request"]:
+                values["request"] = as_text(raw)
             made, found = await sources.preview.decide(sources.asked_of(request_of(raw, user, loop)), seed)
         except (Unreadable, BadDecision) as error:
             return Shown("try.html", "Try it", {**values, "problem": str(error)}, 422)

@@ -7,6 +7,7 @@ import msgspec
 
 from app.bandit import kinds
 from app.bandit.features import Feature
+from app.bandit.nested import Nested
 from app.messages.decisions import DecisionRequest
 from app.messages.reading import Reader, Unreadable
 from app.policies.plan import Plan
@@ -65,6 +66,8 @@ def example(plan: Plan, hour: int, weekday: int) -> dict[str, Any]:
     for feature in features:
         if isinstance(feature.kind, kinds.Alignment):
             shared["context"].setdefault(feature.compared, moments.get(feature.kind.period, 0))
+        elif feature.compared:
+            shared["context"].setdefault(feature.compared, {"device": "phone"})
         if feature.of in shared:
             period = feature.kind.period if isinstance(feature.kind, kinds.Cycle) else 0.0
             shared[feature.of].setdefault(feature.field, moments.get(period, _value(feature, 0, 0)))
@@ -100,6 +103,8 @@ def _value(feature: Feature, row: int, number: int) -> Any:
             value = sorted(members, key=str)[turn % len(members)]
         case kinds.Vector(size=size):
             value = [float(place == row % size) for place in range(size)]
+        case Nested():
+            value = {"topic": f"topic {row + 1}"}
         case _:
             value = f"text {row + 1}"
     return value
@@ -191,6 +196,8 @@ def _asks(feature: Feature) -> tuple[str, tuple[str, ...]]:
             found = f"0 to {period - 1:g}"
         case kinds.Vector(size=size):
             found = f"a list of {size} numbers"
+        case Nested():
+            found = "an object of JSON"
         case kinds.Hash():
             found = "text, or a list of texts"
         case kinds.Flag():

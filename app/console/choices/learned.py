@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from app.console.plots.bars import Across, Bar, shade
-from app.decisions.preview import Row
+from app.console.choices.preview import Row
+from app.drawing.bars import Across, Bar, shade
 
 __all__ = ["Cell", "Heat", "Weight", "heat", "weights"]
 

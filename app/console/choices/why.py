@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from app.console.plots.bars import Across, Bar, shade, stacked
 from app.decisions.explain import Explanation
+from app.drawing.bars import Across, Bar, shade, stacked
 from state.values.decision import Record
 
 __all__ = ["Column", "Share", "Turn", "Weighed", "Why", "shares", "why"]

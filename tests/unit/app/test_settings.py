@@ -65,6 +65,7 @@ GIVEN = {
     "DECISION_LOG_BACKLOG": "2000000",
     "NATS_CREATE_STREAMS": "true",
     "NATS_DURABLE_PREFIX": "mine",
+    "PERSONALIZER_APP": "mine",
     "ROOT_PATH": "/mine",
     "NATS_JETSTREAM_DOMAIN": "leaf",
     "STORE_TIMEOUT_SECONDS": "1.5",

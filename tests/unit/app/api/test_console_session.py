@@ -5,10 +5,14 @@ from typing import Any
 
 import httpx
 import pytest
+from litestar import Request
 
+from app.api.console_session import Doors
 from app.console.session import SECONDS, cookie_of
+from app.http.access import Access
 from app.http.api_keys import Key, make_key, read_keys
 from app.settings import Secret
+from state.errors import StoreUnavailable
 from state.store import Store
 from tests.support.decisions import one_memory
 from tests.unit.app.serving import NOW, serving
@@ -59,14 +63,27 @@ async def test_in_and_out() -> None:
         assert gone.headers["set-cookie"].startswith("oo_console=; Max-Age=0;")
 
 
-@pytest.mark.parametrize(
-    "to", ["//evil", "https://evil", "/\\evil", "evil", "/a/../..//evil", "/%0d%0a x", "/" + "a" * 400]
-)
+ELSEWHERE = [
+    "//evil",
+    "https://evil",
+    "/\\evil",
+    "evil",
+    "/a/../..//evil",
+    "/../evil",
+    "/%2e%2E/evil",
+    "/a/..",
+    "/%0d%0a x",
+]
+
+
+@pytest.mark.parametrize("to", [*ELSEWHERE, "/" + "a" * 400])
 async def test_nobody_is_led_elsewhere(to: str) -> None:
     """After signing in, whatever the form says."""
     async with serving(api_keys=LINES) as client:
         assert (await sign_in(client, "reader", to=to)).headers["location"] == "../console"
-        assert "evil" not in (await client.get("/console/sign-in", params={"to": to})).text
+        page = (await client.get("/console/sign-in", params={"to": to})).text
+        assert 'name="to" value=""' in page
+        assert "evil" not in page
 
 
 @pytest.mark.parametrize(
@@ -143,3 +160,42 @@ async def test_requests_of_a_session_count_as_its_keys() -> None:
         assert 429 in {answer.status_code for answer in answers}
     [late, *_] = [answer for answer in tries if answer.status_code == 429]
     assert (late.headers["retry-after"], "1 requests per second" in late.text) == ("1", True)
+
+
+class Secrets:
+    """Has a secret, or fails; counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.fails = False
+        self.asked = 0
+
+    async def console_secret(self, fresh: bytes) -> bytes:
+        self.asked += 1
+        if self.fails:
+            raise StoreUnavailable("away")
+        return b"secret"
+
+
+async def test_while_redis_is_away() -> None:
+    """Sessions go on, for people want to see what is wrong; and Redis is not asked at each request."""
+    nothing: Any = None
+    shared: Any = Secrets()
+    now = [NOW]
+    doors = Doors(Access(LINES.reveal(), nothing, 0, lambda: None), shared, lambda: now[0])
+    [admin] = [key for key in read_keys(LINES.reveal()) if key.role == "admin"]
+    headers = [(b"cookie", f"oo_console={cookie_of(admin, b'secret', NOW)}".encode())]
+
+    async def visitor() -> Key | None:
+        scope: Any = {"type": "http", "headers": headers, "state": {}}
+        return await doors.visitor(Request(scope))
+
+    shared.fails = True
+    with pytest.raises(StoreUnavailable):
+        await visitor()
+    shared.fails = False
+    assert [await visitor() for _ in range(9)] == [admin] * 9
+    assert shared.asked == 2
+    shared.fails = True
+    now[0] += 31.0
+    assert await visitor() == admin
+    assert shared.asked == 3

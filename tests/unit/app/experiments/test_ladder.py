@@ -1,9 +1,11 @@
 """Each rung takes what its rule says, and no more."""
 
+import numpy as np
 import pytest
 
 from app.evaluation.gate import Bounds
 from app.experiments.ladder import Known, challenger, objections
+from bench.ladder import climbed
 from state.values.loop import Canary, Stage
 from tests.unit.app.experiments.scene import gate, healthy, verdict
 
@@ -115,3 +117,12 @@ def test_who_serves_needs_a_floor() -> None:
     assert against(BETTER, floorless=("watches", "serves")) == f"serves {said}; watches {said}"
     assert against(BETTER, to=CHAMPION, floorless=("serves",)) == ""
     assert against(BETTER, to=CHAMPION, floorless=("watches",)) == f"watches {said}"
+
+
+@pytest.mark.parametrize(("gain", "rungs"), [(0.0, {1}), (0.3, {2, 3}), (-0.3, {0, 1})])
+def test_by_evidence_alone(gain: float, rungs: set[int]) -> None:
+    """Of 300 loops without a difference at most one in a hundred passes the first rung, though somebody asks for the
+    next one every 50 decisions; a better challenger serves alone in the end, and a worse one never does."""
+    reached = climbed(300, 4_000, gain=gain, seed=1)
+    assert np.isin(reached, list(rungs)).mean() >= 0.99
+    assert (reached == 3).mean() >= (0.99 if gain > 0.0 else 0.0)

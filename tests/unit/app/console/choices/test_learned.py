@@ -1,7 +1,7 @@
 """Columns as bars, and what would be chosen where a field changes."""
 
 from app.console.choices.learned import heat, weights
-from app.decisions.preview import Row
+from app.console.choices.preview import Row
 
 
 def test_weights() -> None:
