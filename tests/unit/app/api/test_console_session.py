@@ -94,6 +94,7 @@ async def test_nobody_is_led_elsewhere(to: str) -> None:
         ("ключ\x00", 401, "does not know this key"),
         (KEYS["client"][0], 403, "this key is a client&#39;s"),
     ],
+    ids=["unknown", "empty", "unreadable", "client"],
 )
 async def test_who_stays_out(key: str, status: int, said: str) -> None:
     """The form says why, and there is no session."""
