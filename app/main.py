@@ -33,7 +33,6 @@ from app.bandit.explore import EpsilonGreedy
 from app.cases import Cases, made_cases
 from app.catalog_file import served_catalog
 from app.console.frame import Frame
-from app.console.pages import Sources
 from app.console.site import made_pages
 from app.events.consumers import Consumers
 from app.events.counts import untraced
@@ -160,19 +159,7 @@ def _with_personalizer(app: ASGIApp, cases: Cases, settings: Settings, precedenc
 
 def _console(cases: Cases, health: Health, precedence: Precedence, doors: Doors) -> list[HTTPRouteHandler]:
     """The routes of the pages for people."""
-    sources = Sources(
-        cases.rules.plans,
-        cases.following,
-        cases.changer,
-        cases.watching.health,
-        health.seen,
-        users=cases.users,
-        outcomes=cases.outcomes,
-        preview=cases.preview,
-        asked_of=asked_of,
-        give_way=precedence.give_way,
-    )
-    pages = made_pages(sources)
+    pages = made_pages(cases.sources(health.seen, asked_of, precedence.give_way))
     return console_routes(pages, Frame(pages, health.version, precedence.give_way), doors)
 
 
