@@ -70,7 +70,8 @@ class Wire:
             await asyncio.sleep(0)
         while self.state.tasks:
             await asyncio.wait(self.state.tasks)
-            await asyncio.sleep(0)
+            for _ in range(2):
+                await asyncio.sleep(0)
 
     def refusal(self) -> tuple[int, str]:
         """The status and detail of the one answer, which ends the connection."""
