@@ -16,44 +16,40 @@ from litestar.types import ASGIApp
 
 from app import __version__
 from app import settings as environment
+from app.api.azure import Facade
 from app.api.classic import classic_routes
+from app.api.console import console_routes
+from app.api.console_session import Doors
 from app.api.decisions import decision_routes
-from app.api.health import health_routes
+from app.api.health import Health, health_routes
 from app.api.loops import loop_routes
 from app.api.metrics import metrics_routes
+from app.api.personalizer import event_routes
+from app.api.personalizer_admin import administration_routes
 from app.api.reference import schema_routes
 from app.api.tips import generate_routes
 from app.api.users import user_routes
 from app.bandit.explore import EpsilonGreedy
-from app.catalog_file import read_catalog
-from app.decisions.decide import Decider
-from app.decisions.make import Maker
-from app.decisions.outcome import Outcomes
-from app.decisions.reward import Learner
-from app.decisions.settle import Settler
-from app.decisions.twice import Twice
-from app.decisions.users import Users
+from app.cases import Cases, made_cases
+from app.catalog_file import served_catalog
+from app.console.frame import Frame
+from app.console.pages import Sources
+from app.console.site import made_pages
 from app.events.consumers import Consumers
 from app.events.counts import untraced
 from app.events.handlers import Uses
 from app.events.sync import Sync
-from app.experiments.change import Changer
-from app.experiments.following import Following
 from app.http.access import Access
 from app.http.draining import Draining
 from app.http.errors import answer_to
 from app.http.gate import Gate
 from app.http.headers import Prefixed
 from app.http.straight import Straight
-from app.learning.models import Models
-from app.learning.priors import Priors
-from app.ledger.rules import Rules
 from app.observe.logs import set_up
 from app.observe.metrics import Metrics
 from app.observe.otel import names_service, wants_traces
-from app.policies.plan import Plans
 from app.precedence import Precedence
-from app.publishing import is_logged, log_health, made_publisher
+from app.publishing import log_health, made_publisher
 from app.serving import Serving
 from app.settings import Settings, SettingsError
 from app.tips import prompts
@@ -90,51 +86,34 @@ def create_app(
     """
     servers = _servers(settings)
     versions = _prompts(settings)
-    rows = Serving(partial(read_catalog, settings))
+    rows = Serving(partial(served_catalog, settings))
     metrics = _metrics(rows)
     tracing = _tracing()
     store = _store(settings, servers, metrics, tracing, Idle(settings.idle_user_days, rows))
-    models, priors = Models(store, rows), Priors(store.shared, rows)
-    following = Following(store.loops, lambda: rows.catalog, metrics.loop_state)
-    plans = Plans(lambda: rows.catalog, lambda: following.standings)
-    grace = settings.decision_grace_seconds * 1_000
-    rules = Rules(models, priors, rows, plans, grace, metrics, logs=is_logged(settings))
+    cases = made_cases(settings, store, rows, metrics, clock=clock, chance=chance)
     access = Access(settings.api_keys.reveal(), store, settings.rate_limit_per_second, metrics.uncounted)
     precedence = Precedence()
     chat = _chat(settings, precedence, tracing, llm_transport)
-    twice = Twice()
-    outcomes = Outcomes(rules, twice)
     trace = tracing.event if tracing else untraced
-    consumers = Consumers(settings, Uses(Sync(store), outcomes.tell), store.ping, observer=metrics, trace=trace)
+    consumers = Consumers(settings, Uses(Sync(store), cases.outcomes.tell), store.ping, observer=metrics, trace=trace)
     metrics.watch(consumers.health)
     publisher = made_publisher(settings, store, metrics)
-    users = Users(store, models, rows, priors, logs=rules.logs)
     draining = Draining(settings.drain_seconds, settings.shutdown_seconds)
+    health = Health(store, draining, cases.following, consumers.health, log_health(publisher), __version__)
     routes: list[HTTPRouteHandler] = [
-        *classic_routes(
-            rows.values(),
-            Decider(rules, clock=clock, chance=chance),
-            Learner(rules, twice, clock=clock),
-            users,
-            max_body_bytes=settings.max_body_bytes,
-            precedence=precedence,
-        ),
-        *decision_routes(
-            Maker(rules, chance=chance), outcomes, max_body_bytes=settings.max_body_bytes, precedence=precedence
-        ),
-        *loop_routes(plans, following, Changer(store.loops, following, logs=rules.logs), settings.max_body_bytes),
-        *user_routes(users),
+        *_routes_of(cases, rows, settings.max_body_bytes, precedence),
         *generate_routes(chat, versions, settings.max_body_bytes, precedence, metrics),
-        *health_routes(
-            store, draining, following, nats=consumers.health, log=log_health(publisher), version=__version__
-        ),
+        *health_routes(health),
         *metrics_routes(metrics, settings.metrics_key),
     ]
-    shared = SharedState(rows, models, priors, clock)
-    background = Background(shared, following, Settler(rules, store), publisher)
+    shared = SharedState(rows, cases.models, cases.priors, clock)
+    followed = cases.followed if settings.personalizer_key else None
+    background = Background(shared, cases.following, cases.watching, cases.settler, publisher, followed)
     parts = Parts(settings, servers, store, background, access, rows, consumers, chat, draining, metrics, tracing)
     guards = [] if access.is_open else [access.guard]
     routes += schema_routes(routes)
+    if settings.console:
+        routes += _console(cases, health, precedence, Doors(access, store.shared, clock))
     app = Litestar(
         routes,
         lifespan=[parts.lifespan],
@@ -144,8 +123,45 @@ def create_app(
         logging_config=None,
     )
     most = settings.max_inflight or settings.redis_pool_size * _WAITING_PER_CONNECTION
-    gate = Gate(Straight(app, routes, guards), most, metrics, draining, settings.access_log)
+    inner = _with_personalizer(Straight(app, routes, guards), cases, settings, precedence)
+    gate = Gate(inner, most, metrics, draining, settings.access_log)
     return _published(tracing.requests(gate) if tracing else gate, settings, routes)
+
+
+def _routes_of(cases: Cases, rows: Serving, max_body_bytes: int, precedence: Precedence) -> list[HTTPRouteHandler]:
+    """The routes of the use-cases."""
+    return [
+        *classic_routes(
+            rows.values(),
+            cases.decider,
+            cases.learner,
+            cases.users,
+            max_body_bytes=max_body_bytes,
+            precedence=precedence,
+        ),
+        *decision_routes(cases.maker, cases.outcomes, max_body_bytes=max_body_bytes, precedence=precedence),
+        *loop_routes(cases.rules.plans, cases.following, cases.changer, max_body_bytes),
+        *user_routes(cases.users),
+    ]
+
+
+def _with_personalizer(app: ASGIApp, cases: Cases, settings: Settings, precedence: Precedence) -> ASGIApp:
+    """`app` and the routes of Azure Personalizer's clients; `app` alone if they have no key."""
+    key = settings.personalizer_key.reveal()
+    if not key:
+        return app
+    name = settings.personalizer_app
+    routes = [
+        *event_routes(cases.application, name, precedence),
+        *administration_routes(cases.administration, cases.keeper, name),
+    ]
+    return Facade(app, routes, key, max_body_bytes=settings.max_body_bytes)
+
+
+def _console(cases: Cases, health: Health, precedence: Precedence, doors: Doors) -> list[HTTPRouteHandler]:
+    """The routes of the pages for people."""
+    pages = made_pages(Sources(cases.rules.plans, cases.following, cases.changer, cases.watching.health, health.seen))
+    return console_routes(pages, Frame(pages, health.version, precedence.give_way), doors)
 
 
 def from_environment() -> ASGIApp:

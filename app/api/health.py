@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from litestar import HttpMethod, Response, route
@@ -17,7 +17,7 @@ from app.messages.health import HealthAnswer, LogHealth, LoopsHealth, NatsHealth
 from state.errors import StoreError
 from state.store import Store
 
-__all__ = ["health_routes"]
+__all__ = ["Health", "health_routes"]
 
 _PING_SECONDS: Final = 0.5
 
@@ -26,36 +26,47 @@ _ASKED: Final = (HttpMethod.GET, HttpMethod.HEAD)
 _AGAIN: Final = {"Retry-After": str(RETRY_SECONDS)}
 
 
-def health_routes(
-    store: Store,
-    draining: Draining,
-    following: Following,
-    *,
-    nats: Callable[[], NatsHealth],
-    log: Callable[[], LogHealth],
-    version: str,
-) -> list[HTTPRouteHandler]:
-    """The three routes. `nats` tells the state of the consumers, `log` that of the log, and `following` whether it is
-    known who serves the loops."""
+class Health(NamedTuple):
+    """What the health of a replica is made of.
 
-    async def ask_store() -> StoreHealth:
+    `nats` tells the state of the consumers, `log` that of the log, and `following` whether it is known who serves the
+    loops.
+    """
+
+    store: Store
+    draining: Draining
+    following: Following
+    nats: Callable[[], NatsHealth]
+    log: Callable[[], LogHealth]
+    version: str
+
+    async def ask_store(self) -> StoreHealth:
+        """Whether Redis answers, and how fast."""
         started = time.perf_counter()
         try:
             async with asyncio.timeout(_PING_SECONDS):
-                await store.ping()
+                await self.store.ping()
         except TimeoutError:
             return StoreHealth(ok=False, problem="Redis did not answer in time")
         except StoreError as error:
             return StoreHealth(ok=False, problem=str(error))
         return StoreHealth(ok=True, milliseconds=round((time.perf_counter() - started) * 1000, 3))
 
+    async def seen(self) -> HealthAnswer:
+        """The health of all parts now."""
+        store = await self.ask_store()
+        loops = LoopsHealth(self.following.problem is None, self.following.problem)
+        detail = store.problem or msgspec.UNSET
+        return HealthAnswer(store.ok, self.version, self.draining.begun, store, self.nats(), self.log(), loops, detail)
+
+
+def health_routes(parts: Health) -> list[HTTPRouteHandler]:
+    """The three routes."""
+
     @route("/health", http_method=_ASKED)
     async def health() -> Response[HealthAnswer]:
-        seen = await ask_store()
-        loops = LoopsHealth(following.problem is None, following.problem)
-        detail = seen.problem or msgspec.UNSET
-        answer = HealthAnswer(seen.ok, version, draining.begun, seen, nats(), log(), loops, detail)
-        return Response(answer) if seen.ok else Response(answer, status_code=503, headers=_AGAIN)
+        answer = await parts.seen()
+        return Response(answer) if answer.ok else Response(answer, status_code=503, headers=_AGAIN)
 
     @route("/health/live", http_method=_ASKED)
     async def live() -> Ok:
@@ -63,12 +74,12 @@ def health_routes(
 
     @route("/health/ready", http_method=_ASKED)
     async def ready() -> Response[Ok | ErrorAnswer]:
-        if draining.begun:
+        if parts.draining.begun:
             return Response(ErrorAnswer("stopping"), status_code=503, headers=_AGAIN)
-        seen = await ask_store()
+        seen = await parts.ask_store()
         if not seen.ok:
             return Response(ErrorAnswer(seen.problem or "Redis is not available"), status_code=503, headers=_AGAIN)
-        problem = await _unknown(following)
+        problem = await _unknown(parts.following)
         return Response(ErrorAnswer(problem), status_code=503, headers=_AGAIN) if problem else Response(Ok())
 
     return [health, live, ready]

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from litestar import Litestar
 
-from app.api.health import health_routes
+from app.api.health import Health, health_routes
 from app.http.draining import Draining
 from app.http.errors import answer_to
 from app.messages.health import LogHealth, NatsHealth
@@ -35,7 +35,7 @@ def made(followed: Followed | None = None) -> tuple[httpx.AsyncClient, Store, Dr
     draining = Draining(0, 1)
     following: Any = followed or Followed()
     nats, log = NatsHealth(enabled=False, consumers={}), LogHealth(enabled=False)
-    routes = health_routes(store, draining, following, nats=lambda: nats, log=lambda: log, version="1.2")
+    routes = health_routes(Health(store, draining, following, lambda: nats, lambda: log, "1.2"))
     app: Any = Litestar(list(routes), openapi_config=None, exception_handlers={Exception: answer_to})
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here"), store, draining
 
