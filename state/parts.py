@@ -9,11 +9,13 @@ from itertools import count
 from typing import Final
 from zlib import crc32
 
-__all__ = ["COUNT", "every", "is_part", "of", "slot", "stand_in", "tags"]
+__all__ = ["COUNT", "FIELD", "every", "is_part", "of", "slot", "stand_in", "tags"]
 
 _SLOTS: Final = 16_384
 # How many parts a large hash has.
 COUNT: Final = 256
+# The field of the hash `keys.shared` that says that a user has parts.
+FIELD: Final = b"parts"
 # A field of this length may be an id that the service made: its time first, which is known only within the transaction,
 # then chance.
 _MADE: Final = 23

@@ -6,11 +6,11 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from state import parts
 from state.errors import CorruptState
 
 __all__ = [
     "OPEN",
-    "PARTS",
     "SHARED",
     "Evidence",
     "Learned",
@@ -155,9 +155,8 @@ class User(msgspec.Struct):
     parts: int = 0
 
 
-# The fields of the hash of a User, in this order, and the one that few have.
+# The fields of the hash of a User, in this order; few users have the last one.
 SHARED: Final = tuple(name.encode() for name in User.__struct_fields__)
-PARTS: Final = SHARED[-1]
 
 encode = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Record).decode
@@ -189,11 +188,8 @@ def decode_user(key: str, values: Sequence[bytes | None], epoch: bytes) -> User:
     """What is in the SHARED fields of a hash; a new user has `epoch`. Raises CorruptState, which names `key`."""
     if values[0] is None:
         return User(epoch)
-    *older, parts = values[1:]
-    numbers = [
-        int(value) if value is not None and value.isdigit() and len(value) < 19 else -1
-        for value in (*older, parts or b"0")
-    ]
+    told = [*values[1:-1], values[-1] or b"0"]
+    numbers = [int(value) if value is not None and value.isdigit() and len(value) < 19 else -1 for value in told]
     if min(numbers) < 0:
         raise CorruptState(key, "has a field that is not a count")
     return User(values[0], *numbers)
@@ -218,5 +214,5 @@ def encode_user(user: User, *, moved: bool = False) -> dict[bytes, bytes]:
     }
     if moved:
         return fields
-    parts = {PARTS: b"%d" % user.parts} if user.parts else {}
-    return {b"epoch": user.epoch, **fields, b"logged": b"%d" % user.logged, **parts}
+    spread = {parts.FIELD: b"%d" % user.parts} if user.parts else {}
+    return {b"epoch": user.epoch, **fields, b"logged": b"%d" % user.logged, **spread}
