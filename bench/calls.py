@@ -34,9 +34,8 @@ USUAL: Final = ROOT / "bench" / f"calls-{sys.version_info.major}.{sys.version_in
 MORE_CALLS: Final = 0.01
 MORE_OPCODES: Final = 0.02
 
-_AT_ONCE: Final = 16
-_WARM: Final = 4
-_ROUNDS: Final = 8
+# Requests of each kind that are counted; half as many come before.
+_COUNTED: Final = 128
 _HERE: Final = frozenset({__file__, str(ROOT / "bench" / "in_memory.py")})
 
 
@@ -88,27 +87,28 @@ class _Counter:
 
 
 def _kind(name: str) -> Cost:
-    make, before = KINDS[name]
-    with in_memory(_AT_ONCE) as (loop, ask):
-        users = range(_AT_ONCE)
-        steps = range(_WARM + 3 * _ROUNDS)
-        if before is not None:
+    kind = KINDS[name]
+    with in_memory(kind.at_once) as (loop, ask):
+        rounds = _COUNTED // kind.at_once
+        users = [0 if kind.one_user else user for user in range(kind.at_once)]
+        steps = range(rounds // 2 + 3 * rounds)
+        if kind.before is not None:
             for step in steps:
-                _checked(ask([before(user, step) for user in users]))
-        rounds = iter([[make(user, step) for user in users] for step in steps])
+                _checked(ask([kind.before(user, step) for user in users]))
+        wanted = iter([[kind.make(user, step) for user in users] for step in steps])
 
-        def go_on(count: int = _ROUNDS) -> None:
-            for requests in islice(rounds, count):
+        def go_on(count: int = rounds) -> None:
+            for requests in islice(wanted, count):
                 _checked(ask(requests))
 
-        go_on(_WARM)
+        go_on(rounds // 2)
         loop.exchanges.clear()
         counter = _Counter()
         _watched(loop, counter, go_on)
-        exchanges, sent = len(loop.exchanges) / _ROUNDS, sum(loop.exchanges)
+        exchanges, sent = len(loop.exchanges) / rounds, sum(loop.exchanges)
         kept = _kept(go_on)
-    count = _ROUNDS * _AT_ONCE
-    return Cost(counter.calls / count, counter.opcodes / count, kept / count, exchanges, sent / count)
+    calls, opcodes = counter.calls / _COUNTED, counter.opcodes / _COUNTED
+    return Cost(calls, opcodes, kept / _COUNTED, exchanges, sent / _COUNTED)
 
 
 def _checked(answers: Sequence[bytes]) -> None:
@@ -192,7 +192,7 @@ def section() -> Section:
             Check(f"calls: {name}", cost.calls, before.calls * (1 + MORE_CALLS), ""),
             Check(f"opcodes: {name}", cost.opcodes, before.opcodes * (1 + MORE_OPCODES), ""),
         ]
-    how = f"Python {sys.version_info.major}.{sys.version_info.minor}, {_AT_ONCE} requests at a time, no clock"
+    how = f"Python {sys.version_info.major}.{sys.version_info.minor}, 16 requests at a time, no clock"
     head = ["", "calls", "opcodes", "writes to Redis of a batch", "bytes to Redis", "bytes kept"]
     return Section("Calls of a request", how, head, rows, checks)
 

@@ -16,6 +16,7 @@ from fakeredis import FakeRedis, FakeServer
 from redis.exceptions import RedisError
 from uvicorn.server import ServerState
 
+from app.http.connection import Sweep
 from app.http.protocol import HttpProtocol
 from app.main import create_app
 from app.settings import Secret, Settings
@@ -171,11 +172,11 @@ def in_memory(connections: int) -> Iterator[tuple[Loop, Callable[[Sequence[bytes
         app, log_config=None, access_log=False, proxy_headers=False, server_header=False, date_header=False
     )
     config.load()
-    state, clients = ServerState(), []
+    state, sweep, clients = ServerState(), Sweep(), []
     lifespan: Any = config.lifespan_class(config)
     loop.run_until_complete(lifespan.startup())
     for _ in range(connections):
-        protocol = HttpProtocol(config=config, server_state=state, app_state=lifespan.state, seconds=30)
+        protocol = HttpProtocol(config=config, server_state=state, app_state=lifespan.state, seconds=30, sweep=sweep)
         clients.append(Client(protocol))
         protocol.connection_made(clients[-1])
 

@@ -3,11 +3,11 @@
 import base64
 import json
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from bench.decide import PROFILE
 
-__all__ = ["KINDS"]
+__all__ = ["KINDS", "Kind"]
 
 
 def _features(i: int, step: int) -> dict[str, object]:
@@ -55,10 +55,21 @@ def _outcome(user: int, step: int) -> bytes:
     return _post(f"/decisions/k{step}.{name}/reward", {"reward": 0.5})
 
 
-# By name: the request of a user at a step, and what has to be asked before, if anything.
-KINDS: Final[dict[str, tuple[Callable[[int, int], bytes], Callable[[int, int], bytes] | None]]] = {
-    "score": (_score, None),
-    "reward": (_reward, _score),
-    "decision with three shadows": (_decision, None),
-    "reward by id": (_outcome, _decision),
+class Kind(NamedTuple):
+    """The request of a user at a step, what has to be asked before, if anything, how many come at once, and whether all
+    are of one user."""
+
+    make: Callable[[int, int], bytes]
+    before: Callable[[int, int], bytes] | None = None
+    at_once: int = 16
+    one_user: bool = False
+
+
+KINDS: Final = {
+    "score": Kind(_score),
+    "score, one at a time": Kind(_score, at_once=1),
+    "reward": Kind(_reward, _score),
+    "reward, one user": Kind(_reward, _score, one_user=True),
+    "decision with three shadows": Kind(_decision),
+    "reward by id": Kind(_outcome, _decision),
 }

@@ -26,11 +26,12 @@ beyond the machine they were measured on.
 import argparse
 import sys
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import msgspec
 
-from bench import calls, comparisons, decide, decisions, events, evidence, generate, hot, learning, report
+from bench import calls, comparisons, decide, decisions, events, evidence, generate, hot, ladder, learning, report
 from bench.measure import Load, Target, hardware, machine, require
 
 
@@ -112,7 +113,7 @@ def main(words: list[str]) -> int:
     if options.calls:
         return report.tell(hardware(), [calls.section()])
     if options.evidence:
-        return report.tell(hardware(), evidence.sections(options.evidence))
+        return report.tell(hardware(), chain(evidence.sections(options.evidence), ladder.sections(options.evidence)))
     if options.learning:
         return report.tell(hardware(), learning.sections(options.learning))
     require("redis-server", "wrk", *(["nats-server"] if options.events else []))

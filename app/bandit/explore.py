@@ -18,6 +18,7 @@ __all__ = [
     "Odds",
     "Thompson",
     "UpperConfidence",
+    "floored",
     "over_distinct",
     "scores_of",
 ]
@@ -67,6 +68,16 @@ class Explorer(msgspec.Struct, frozen=True):
         if isinstance(found, Singular):
             raise found
         return found
+
+
+def floored(explorer: Explorer, floor: float) -> Explorer:
+    """The same explorer with another floor; one that has none by its nature stays as it is."""
+    match explorer:
+        case UpperConfidence() | Thompson():
+            return msgspec.structs.replace(explorer, floor=floor)
+        case EpsilonGreedy():
+            return EpsilonGreedy(floor)
+    return explorer
 
 
 # Scores of equal rows may differ in their last bits, since linear algebra rounds by position; the first wins.

@@ -10,7 +10,7 @@ from app.bandit.policy import Choice
 from app.bandit.sample import SEED_BITS
 from app.decision_log.lines import Line
 from app.decisions.asked import Asked, Conditions, Slot
-from app.decisions.choose import Free, Wanted, chosen, noted
+from app.decisions.choose import Free, Wanted, chosen, imitate, noted
 from app.decisions.errors import BadDecision, Gone
 from app.ledger.ledger import Ledger
 from app.ledger.room import make_room
@@ -108,6 +108,8 @@ class Maker:
                 free.take(made.chosen)
                 ledger.add(local, made, large=plan.loop.is_large)
                 ledger.tell(partial(self._line, local, made, one.asked, plan, explored=choice.explored), asked.loop)
+                if one.slot in agreed.shown:
+                    imitate(ledger, plan, made)
                 told += noted(ledger, plan, one.asked, made, choice)
                 done.append((Made(ids.decision_id(local, user_id), made, repeated=False), choice))
             return ledger.change(done, *told)

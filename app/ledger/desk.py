@@ -96,9 +96,10 @@ class Desk:
             )
 
     def teach(self, made: Record, reward: float, now: int) -> tuple[Record, list[str]]:
-        """The record after every policy of the decision has learned `reward`, and the policies that are gone."""
+        """The record after every policy of the decision has learned `reward`, unless none shall, and the policies that
+        are gone."""
         learned, skipped = [], []
-        for each in made.by_policy:
+        for each in () if made.untaught else made.by_policy:
             policy = self._rules.policies.get(each.policy)
             if policy is None:
                 skipped.append(each.policy)

@@ -15,6 +15,7 @@ from app.bandit.explore import (
     Normals,
     Thompson,
     UpperConfidence,
+    floored,
     over_distinct,
 )
 from app.bandit.ridge import Matrix, Singular, Vector, theta
@@ -240,3 +241,12 @@ def test_many_columns() -> None:
         assert sum(over_distinct(explorer, explorer.solved(a, b), x, draws(1)).propensities) == pytest.approx(
             1.0, abs=1e-12
         )
+
+
+@pytest.mark.parametrize("explorer", [UpperConfidence(0.2, 0.1), Thompson(0.5), EpsilonGreedy(0.3)])
+def test_another_floor(explorer: Explorer) -> None:
+    """And nothing else; inverse gap weighting has none."""
+    other = floored(explorer, 0.4)
+    assert other.floor == 0.4
+    assert floored(other, explorer.floor) == explorer
+    assert floored(InverseGap(3.0), 0.4) == InverseGap(3.0)
