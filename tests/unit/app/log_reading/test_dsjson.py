@@ -44,8 +44,7 @@ def test_silence_and_what_was_never_shown() -> None:
 
 
 def test_features() -> None:
-    """What Vowpal Wabbit cannot read is left out, and a name that means something else there too; what is within objects
-    is named by the path."""
+    """What Vowpal Wabbit cannot read is left out, and a name that means something else there too; a path is a name."""
     odd = {
         "_multi": [1],
         "none": None,
@@ -57,6 +56,6 @@ def test_features() -> None:
     found = dsjson(Told(decision(context=odd, candidates=[Candidate("a", odd), Candidate("b", {})]), [outcome()]))
     told = b'{"deep.a":1,"tags=a":1,"tags=b":1,"taste[0]":0.5,"taste[2]":1,"t":"x"}'
     assert found is not None
-    nested = _features({"features": [{"day": {"name": "monday"}}, {"cart": [2, {"of": "x"}]}]})
+    nested = _features({"features": [{"day": {"name": "monday", "_b": 2}}, {"cart": [2, {"of": "x"}]}]})
     assert nested == {"features.day.name": "monday", "features.cart[0]": 2, "features.cart.of": "x"}
     assert b'"c":{"Context":' + told + b',"User":{},"_multi":[{"Id":{"id":"a"},"Action":' + told in found
