@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from typing import NamedTuple
 
+from app.catalog_file import PERSONALIZER
 from app.decisions.decide import Decider
 from app.decisions.make import Maker
 from app.decisions.outcome import Outcomes
@@ -13,10 +14,15 @@ from app.decisions.twice import Twice
 from app.decisions.users import Users
 from app.experiments.change import Changer
 from app.experiments.following import Following
+from app.experiments.watching import Watching
 from app.learning.models import Models
 from app.learning.priors import Priors
 from app.ledger.rules import Rules
 from app.observe.metrics import Metrics
+from app.personalizer.administration import Administration
+from app.personalizer.application import Application
+from app.personalizer.following import Followed
+from app.personalizer.model import Keeper
 from app.policies.plan import Plans
 from app.publishing import is_logged
 from app.serving import Serving
@@ -33,6 +39,7 @@ class Cases(NamedTuple):
     models: Models
     priors: Priors
     following: Following
+    watching: Watching
     decider: Decider
     learner: Learner
     maker: Maker
@@ -40,6 +47,10 @@ class Cases(NamedTuple):
     users: Users
     changer: Changer
     settler: Settler
+    followed: Followed
+    application: Application
+    administration: Administration
+    keeper: Keeper
 
 
 def made_cases(
@@ -58,16 +69,24 @@ def made_cases(
     grace = settings.decision_grace_seconds * 1_000
     rules = Rules(models, priors, rows, plans, grace, metrics, logs=is_logged(settings))
     twice = Twice()
+    maker, outcomes = Maker(rules, chance=chance), Outcomes(rules, twice)
+    users = Users(store, models, rows, priors, logs=rules.logs)
+    followed = Followed(store.shared, settings.personalizer_app)
     return Cases(
         rules=rules,
         models=models,
         priors=priors,
         following=following,
+        watching=Watching(store.loops, lambda: rows.catalog, metrics.loop_health),
         decider=Decider(rules, clock=clock, chance=chance),
         learner=Learner(rules, twice, clock=clock),
-        maker=Maker(rules, chance=chance),
-        outcomes=Outcomes(rules, twice),
-        users=Users(store, models, rows, priors, logs=rules.logs),
+        maker=maker,
+        outcomes=outcomes,
+        users=users,
         changer=Changer(store.loops, following, logs=rules.logs),
         settler=Settler(rules, store),
+        followed=followed,
+        application=Application(maker, outcomes, followed, metrics, loop=PERSONALIZER),
+        administration=Administration(followed, plans, loop=PERSONALIZER),
+        keeper=Keeper(store, users, plans, loop=PERSONALIZER),
     )

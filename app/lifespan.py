@@ -16,11 +16,13 @@ from app.decision_log.publish import Publisher
 from app.decisions.settle import Settler
 from app.events.consumers import Consumers
 from app.experiments.following import Following
+from app.experiments.watching import Watching
 from app.http.access import Access
 from app.http.draining import Draining
 from app.learning.models import Models
 from app.learning.priors import Priors
 from app.observe.metrics import Metrics
+from app.personalizer.following import Followed
 from app.serving import Serving
 from app.settings import Settings
 from app.tips.chat import ChatClient
@@ -93,12 +95,15 @@ class Background(NamedTuple):
 
     shared: SharedState
     following: Following
+    watching: Watching
     settler: Settler
     publisher: Publisher | None
+    personalizer: Followed | None = None
 
-    def publishing(self) -> list[asyncio.Task[None]]:
-        """The task that publishes the log, if there is one."""
-        return [] if self.publisher is None else [asyncio.create_task(self.publisher.run())]
+    def optional(self) -> list[asyncio.Task[None]]:
+        """The tasks of what only some installations have: a log, and Azure Personalizer's clients."""
+        tasks = [] if self.publisher is None else [asyncio.create_task(self.publisher.run())]
+        return tasks if self.personalizer is None else [*tasks, asyncio.create_task(self.personalizer.keep())]
 
 
 class Parts(NamedTuple):
@@ -129,8 +134,9 @@ class Parts(NamedTuple):
             asyncio.create_task(_note_index(self.store)),
             asyncio.create_task(self.background.shared.keep()),
             asyncio.create_task(self.background.following.keep()),
+            asyncio.create_task(self.background.watching.keep()),
             asyncio.create_task(_settle(self.background.settler)),
-            *self.background.publishing(),
+            *self.background.optional(),
             asyncio.create_task(_weigh(self.servers, self.settings, self.metrics)),
         ]
         # What exists at the start stays: the garbage collector need not visit it again and again.

@@ -15,6 +15,7 @@ from state.parts import slot, tags
 __all__ = [
     "AGENDA",
     "COLUMNS",
+    "CONSOLE",
     "DECISIONS",
     "EVERYONE",
     "EVIDENCE",
@@ -23,6 +24,7 @@ __all__ = [
     "INDEX",
     "INDEXED_SINCE",
     "LOOPS",
+    "PERSONALIZER",
     "POLICIES",
     "PRIORS",
     "SEEN",
@@ -54,7 +56,6 @@ __all__ = [
     "record",
     "shared",
     "sync",
-    "turn",
 ]
 
 HISTORY: Final = "history"
@@ -77,10 +78,14 @@ POLICIES: Final = "oo:policies"
 PRIORS: Final = "oo:priors"
 # Hash: for each loop its state, and under `audit_of` its last changes.
 LOOPS: Final = "oo:loops"
-# Hash: for each loop the evidence that was last made of its log.
+# Hash: for each loop the evidence that was last made of its log, and under `health_of` its health.
 EVIDENCE: Final = "oo:evidence"
+# Hash: the configuration of each application of Azure Personalizer's clients.
+PERSONALIZER: Final = "oo:personalizer"
 # String: since users were given a moment at which they expire, for how many days last.
 IDLE: Final = "oo:idle"
+# String: random bytes by which all replicas know the sessions of the console.
+CONSOLE: Final = "oo:console"
 # The glob pattern of all keys of all users.
 EVERYONE: Final = "oo:{*}:*"
 
@@ -155,11 +160,6 @@ def is_passing(kind: str) -> bool:
 def draft(user_id: str) -> str:
     """The key of a value that is renamed later in the same transaction; between transactions it never exists."""
     return of(user_id, f"{_FLIGHT}draft")
-
-
-def turn(user_id: str) -> str:
-    """String that expires: a replica is changing the user, for whom others wait."""
-    return of(user_id, f"{_FLIGHT}turn")
 
 
 def record(user_id: str, policy_id: str) -> str:

@@ -1,6 +1,6 @@
 """Who serves each loop: the one hash that all replicas read, and how it is changed."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -12,7 +12,12 @@ from state.redis.servers import Servers
 from state.values import loop
 from state.values.loop import LONGEST_AUDIT, Change, Standing
 
-__all__ = ["Changed", "Loops"]
+__all__ = ["Changed", "Loops", "health_of"]
+
+
+def health_of(loop: str) -> str:
+    """The field of EVIDENCE with the health of a loop, whose name has no blank."""
+    return f"{loop} health"
 
 
 class Changed(msgspec.Struct, frozen=True):
@@ -35,11 +40,7 @@ class Loops:
 
     async def states(self, names: Iterable[str]) -> dict[str, bytes]:
         """The states of those of these loops that have one, as they are stored."""
-        asked = list(names)
-        if not asked:
-            return {}
-        found: Sequence[bytes | None] = await self._asker.ask(keys.LOOPS, ("HMGET", keys.LOOPS, *asked))
-        return {name: text for name, text in zip(asked, found, strict=True) if text is not None}
+        return await self._fields(keys.LOOPS, {name: name for name in names})
 
     async def audit(self, name: str) -> list[Change]:
         """The last changes of a loop, the newest first."""
@@ -71,11 +72,28 @@ class Loops:
         await self._asker.change(keys.LOOPS, (name, field), commands)
 
     async def evidence(self, name: str) -> bytes | None:
-        """What `keep_evidence` wrote of a loop."""
-        [text] = await self._asker.ask(keys.EVIDENCE, ("HMGET", keys.EVIDENCE, name))
-        found: bytes | None = text
-        return found
+        """The evidence of a loop, as `keep_evidence` wrote it."""
+        return (await self._fields(keys.EVIDENCE, {name: name})).get(name)
 
-    async def keep_evidence(self, name: str, text: bytes) -> None:
-        """Replace the evidence of a loop."""
-        await self._asker.ask(keys.EVIDENCE, ("HSET", keys.EVIDENCE, name, text))
+    async def healths(self, names: Iterable[str]) -> dict[str, bytes]:
+        """The healths of those of these loops that have one, as `keep_evidence` wrote them."""
+        return await self._fields(keys.EVIDENCE, {name: health_of(name) for name in names})
+
+    async def keep_evidence(self, name: str, text: bytes, health: Callable[[bytes | None], bytes]) -> None:
+        """Replace the evidence of a loop, and its health by what `health` makes of the one there is.
+
+        If another writer comes first, or the reply is lost, it is called again with what is there then.
+        """
+        field = health_of(name)
+
+        def commands(found: Sequence[bytes | None], _: int) -> list[Command]:
+            return [("HSET", keys.EVIDENCE, name, text, field, health(found[0]))]
+
+        await self._asker.change(keys.EVIDENCE, (field,), commands)
+
+    async def _fields(self, key: str, fields: Mapping[str, str]) -> dict[str, bytes]:
+        """The values of those fields of a hash that are there, by what they are of."""
+        if not fields:
+            return {}
+        found: Sequence[bytes | None] = await self._asker.ask(key, ("HMGET", key, *fields.values()))
+        return {name: text for name, text in zip(fields, found, strict=True) if text is not None}

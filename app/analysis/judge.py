@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import time
+from functools import partial
 from pathlib import Path
 
 from app.analysis.evaluate import moment_of
@@ -10,12 +11,15 @@ from app.analysis.log import Complaints
 from app.catalog_file import read_catalog
 from app.decision_log.place import PlaceError
 from app.evaluation.evidence import Evidence, evidence
+from app.experiments import health as healths
 from app.experiments.verdict import Verdict, encode
 from app.judging.collect import BadRewards, NoSuchLoop, collect
 from app.log_reading.parts import MissingExtra
+from app.messages.pipeline import LoopHealth
 from app.policies.catalog import Catalog
 from app.settings import Settings
 from app.terminal import FAILED, PATIENCE, USAGE, complain, connected, say
+from state.errors import CorruptState
 from state.store import Store
 
 __all__ = ["add_judge", "judge"]
@@ -46,19 +50,37 @@ async def judge(arguments: argparse.Namespace, settings: Settings) -> int:
                 return complain(f"loop {name}: {error}")
             if found is None:
                 continue
-            verdict = Verdict(int(time.time()), found.champion, found)
-            await store.loops.keep_evidence(name, encode(verdict))
+            known, health = found
+            verdict = Verdict(int(time.time()), known.champion, known)
+            await store.loops.keep_evidence(name, encode(verdict), partial(_continued, name, health, known))
             kept += 1
-            say(f"judged: loop {name}: {found.matured:,} matured decisions; champion {found.champion}")
+            say(f"judged: loop {name}: {known.matured:,} matured decisions; champion {known.champion}")
+            for problem in healths.problems(health):
+                complain(f"loop {name}: {problem}")
     if not kept:
         return complain(f"{arguments.log}: has no decisions of {', '.join(names)}")
     return FAILED if bad.count else 0
 
 
-def _judged(arguments: argparse.Namespace, catalog: Catalog, name: str, bad: Complaints) -> Evidence | None:
-    """The evidence of a loop; None if the log has none of its decisions."""
+def _judged(
+    arguments: argparse.Namespace, catalog: Catalog, name: str, bad: Complaints
+) -> tuple[Evidence, LoopHealth] | None:
+    """The evidence of a loop, and how its rewards find decisions; None if the log has none of its decisions."""
     try:
         found = collect(arguments.log, bad, catalog, loop=name, as_of=arguments.as_of, new={}, advance=lambda: None)
     except NoSuchLoop:
         return None
-    return None if found is None else evidence(found.logged, found.loop)
+    if found is None:
+        return None
+    known, now = evidence(found.logged, found.loop), int(time.time() * 1_000)
+    missing = catalog.loops[name].missing
+    return known, found.joining.health(found.as_of, at=now, champion=known.champion, missing=missing)
+
+
+def _continued(name: str, health: LoopHealth, known: Evidence, text: bytes | None) -> bytes:
+    """The health as it is kept, after the one that was."""
+    try:
+        before = None if text is None else healths.decode(name, text)
+    except CorruptState:  # it is replaced, and its past is lost
+        before = None
+    return healths.encode(healths.continued(health, known, before))

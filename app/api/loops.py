@@ -34,6 +34,7 @@ from app.messages.loops import (
     NotYetAnswer,
     UnknownField,
 )
+from app.messages.pipeline import LoopHealth
 from app.messages.reading import Reader, Unreadable
 from app.policies.plan import Plan
 from state.values.loop import Canary, Change
@@ -57,9 +58,9 @@ def loop_routes(
         return plan
 
     async def answer(loop: str) -> Answer:
-        evidence, changes = await changer.evidence(loop), await changer.audit(loop)
+        evidence, health, changes = await changer.evidence(loop), await changer.health(loop), await changer.audit(loop)
         state = str(following.number(loop)).encode()
-        return Answer(_loop(named(loop), following, evidence, changes), ((b"etag", b'"%s"' % state),))
+        return Answer(_loop(named(loop), following, evidence, health, changes), ((b"etag", b'"%s"' % state),))
 
     @get("/loops", opt=READER)
     async def show_loops() -> Answer:
@@ -114,7 +115,9 @@ def _settings(plan: Plan, following: Following) -> dict[str, Any]:
     }
 
 
-def _loop(plan: Plan, following: Following, evidence: Verdict | None, changes: list[Change]) -> LoopAnswer:
+def _loop(
+    plan: Plan, following: Following, evidence: Verdict | None, health: LoopHealth | None, changes: list[Change]
+) -> LoopAnswer:
     counts = plan.unread
     features = {feature.name: feature for feature in plan.encoder.features}
     unknown = sorted(counts.fields.items(), key=_most_first)
@@ -123,6 +126,7 @@ def _loop(plan: Plan, following: Following, evidence: Verdict | None, changes: l
         **_settings(plan, following),
         missing=plan.loop.missing,
         evidence=_evidence(evidence),
+        health=health,
         changes=[_change(each) for each in changes],
         unknown_features="refuse" if plan.loop.refuses_unknown else "keep",
         decisions=counts.decisions,

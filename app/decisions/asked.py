@@ -1,7 +1,7 @@
 """What was asked for: one decision, or one for each of several slots, and whether that can be decided."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Self
 
 import msgspec
@@ -107,10 +107,18 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Conditions(msgspec.Struct, frozen=True):
-    """What may come of a decision: rewards by `terms`, within `window` ms."""
+    """What may come of a decision: rewards by `terms`, within `window` ms.
+
+    `floor` is what all candidates share at least of the probability; None: what the policies say. Unless a decision
+    `teaches`, nobody learns from its outcome. In a slot that `shown` names, by its id or "" without slots, this
+    candidate is shown whatever the policies would choose; they learn from it what they would have had to choose.
+    """
 
     terms: Terms
     window: int
+    floor: float | None = None
+    teaches: bool = True
+    shown: Mapping[str, str] = {}
 
     @classmethod
     def of(cls, loop: Loop) -> Self:

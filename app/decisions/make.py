@@ -10,7 +10,7 @@ from app.bandit.policy import Choice
 from app.bandit.sample import SEED_BITS
 from app.decision_log.lines import Line
 from app.decisions.asked import Asked, Conditions, Slot
-from app.decisions.choose import Free, Wanted, chosen, noted
+from app.decisions.choose import Free, Wanted, chosen, imitate, noted
 from app.decisions.errors import BadDecision, Gone
 from app.ledger.ledger import Ledger
 from app.ledger.room import make_room
@@ -22,7 +22,7 @@ from app.policies.plan import Plan
 from app.policies.unread import Name as Unknown
 from state import keys
 from state.errors import KeyReused
-from state.update.changes import Change, List
+from state.update.changes import Asking, Change, List
 from state.values.decision import Record
 
 __all__ = ["Made", "Maker"]
@@ -97,17 +97,19 @@ class Maker:
         salt = self._chance.getrandbits(SEED_BITS)
         user_id = asked.user_id
 
-        def act(ledger: Ledger) -> Change[list[tuple[Made, Choice | None]]]:
+        def act(ledger: Ledger) -> Asking[Change[list[tuple[Made, Choice | None]]]]:
             locals_ = _local_ids(asked.local or ids.made(ledger.now, salt), slots)
             if asked.local and (before := _made_before(ledger, user_id, locals_, digest)):
                 return ledger.change([(made, None) for made in before])
             free, done, told = Free(allowed), [], []
             for at, (local, one) in enumerate(zip(locals_, wanted, strict=True)):
                 make_room(ledger, plan.loop)
-                made, choice = chosen(ledger, plan, one, free.of(at), agreed)
+                made, choice = yield from chosen(ledger, plan, one, free.of(at), agreed)
                 free.take(made.chosen)
                 ledger.add(local, made, large=plan.loop.is_large)
                 ledger.tell(partial(self._line, local, made, one.asked, plan, explored=choice.explored), asked.loop)
+                if one.slot in agreed.shown:
+                    imitate(ledger, plan, made)
                 told += noted(ledger, plan, one.asked, made, choice)
                 done.append((Made(ids.decision_id(local, user_id), made, repeated=False), choice))
             return ledger.change(done, *told)

@@ -8,18 +8,20 @@ from typing import Any, Final
 import msgspec
 
 from app.decision_log import lines
+from app.experiments import health as healths
 from app.experiments import verdict as verdicts
 from app.experiments.errors import BadChange, NotYet, Stale
 from app.experiments.following import Following
-from app.experiments.ladder import challenger, objections
+from app.experiments.ladder import Known, challenger, objections
 from app.experiments.verdict import Verdict
+from app.messages.pipeline import LoopHealth
 from app.policies.lint import is_certain
 from app.policies.plan import Plan
 from state.errors import CorruptState
 from state.loops import Changed, Loops
 from state.values.loop import MOST_FORMER, Canary, Change, Stage, Standing
 
-__all__ = ["Changer", "Wanted"]
+__all__ = ["Changer", "Wanted", "against"]
 
 _log: Final = logging.getLogger("oo.loops")
 
@@ -53,6 +55,15 @@ class Changer:
             _log.warning("%s", error)
             return None
 
+    async def health(self, loop: str) -> LoopHealth | None:
+        """How the rewards of a loop find their decisions; None without any that can be read."""
+        text = (await self._loops.healths([loop])).get(loop)
+        try:
+            return None if text is None else healths.decode(loop, text)
+        except CorruptState as error:
+            _log.warning("%s", error)
+            return None
+
     async def audit(self, loop: str) -> list[Change]:
         """The last changes of a loop, the newest first."""
         return await self._loops.audit(loop)
@@ -63,7 +74,7 @@ class Changer:
         Raises BadChange, Stale, NotYet, and the store's errors.
         """
         loop = plan.loop.name
-        evidence = await self.evidence(loop)
+        evidence, health = await self.evidence(loop), await self.health(loop)
         nonce = secrets.token_hex(8)
 
         def make(found: Standing | None, now: int) -> Changed | None:
@@ -77,7 +88,8 @@ class Changer:
                 return None
             # From a champion the way back is always open.
             if not wanted.because and not (wanted.back and to.champion != standing.now.champion):
-                _check(plan, standing, to, evidence, now)
+                age = 0 if evidence is None else max(now // 1_000 - evidence.at, 0)
+                _check(plan, standing, to, Known(evidence, health, age))
             entry = _entry(standing, to, wanted, evidence, now)
             former = standing.former[1:] if wanted.back else [standing.now, *standing.former][:MOST_FORMER]
             after = Standing(to.number, standing.epoch, nonce, to, former)
@@ -102,6 +114,11 @@ class Changer:
         )
 
 
+def against(plan: Plan, now: Stage, to: Stage, known: Known) -> list[str]:
+    """What is against the step of a loop from one stage to another; nothing if the rule of its rung holds."""
+    return objections(now, to, known, [policy.id for policy in plan.policies if is_certain(policy)])
+
+
 def _stage(plan: Plan, standing: Standing, wanted: Wanted) -> Stage:
     """The stage that is wanted. Raises BadChange."""
     number, now = standing.number + 1, standing.now
@@ -120,13 +137,11 @@ def _stage(plan: Plan, standing: Standing, wanted: Wanted) -> Stage:
     return Stage(number, now.champion, wanted.canary)
 
 
-def _check(plan: Plan, standing: Standing, to: Stage, evidence: Verdict | None, now: int) -> None:
+def _check(plan: Plan, standing: Standing, to: Stage, known: Known) -> None:
     """Raise NotYet unless the rule of the rung holds."""
-    age = 0 if evidence is None else max(now // 1_000 - evidence.at, 0)
-    floorless = [policy.id for policy in plan.policies if is_certain(policy)]
-    reasons = objections(standing.now, to, evidence, age, floorless)
+    reasons = against(plan, standing.now, to, known)
     if reasons:
-        raise NotYet(reasons, standing.number, evidence)
+        raise NotYet(reasons, standing.number, known.verdict)
 
 
 def _entry(standing: Standing, to: Stage, wanted: Wanted, evidence: Verdict | None, now: int) -> Change:

@@ -12,7 +12,7 @@ from state import keys
 from state.errors import CorruptState, StoreUnavailable
 from state.loops import Loops
 from state.values import loop as values
-from state.values.loop import Stage, Standing
+from state.values.loop import Canary, Stage, Standing
 
 __all__ = ["Following", "told"]
 
@@ -29,7 +29,10 @@ class Following:
     """
 
     def __init__(
-        self, loops: Loops, catalog: Callable[[], Catalog], entered: Callable[[str, int], None] = lambda _, __: None
+        self,
+        loops: Loops,
+        catalog: Callable[[], Catalog],
+        entered: Callable[[str, int, Canary | None], None] = lambda *_: None,
     ) -> None:
         self._loops = loops
         self._catalog = catalog
@@ -93,12 +96,12 @@ class Following:
         self.standings = changed
         for name in before.keys() - changed.keys():
             del self._texts[name]
-            self._entered(name, 0)
+            self._entered(name, 0, None)
             if name in self._catalog().loops:
                 _log.warning("loop %s: its state is gone from Redis: the policy file says who serves", name)
         for name, standing in changed.items():
             if standing != before.get(name):
-                self._entered(name, standing.number)
+                self._entered(name, standing.number, standing.now.canary)
                 _log.info("loop %s: state %d: %s", name, standing.number, told(standing.now))
 
     def _say(self, problems: dict[str, str]) -> None:

@@ -1,13 +1,14 @@
 """The rungs from shadow to canary to champion, and what evidence each takes. Pure."""
 
 from collections.abc import Collection, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from app.evaluation.evidence import Judged
 from app.experiments.verdict import Verdict
+from app.messages.pipeline import LoopHealth
 from state.values.loop import Stage
 
-__all__ = ["FIRST_SHARE", "LONGEST_AGE", "MOST_SHARE", "challenger", "objections"]
+__all__ = ["FIRST_SHARE", "LONGEST_AGE", "MOST_SHARE", "Known", "challenger", "objections"]
 
 # Up to this share a canary need only do no harm; none has more than the other.
 FIRST_SHARE: Final = 0.1
@@ -18,6 +19,15 @@ LONGEST_AGE: Final = 86_400
 # reason: a canary is what makes them more.
 _BROKEN: Final = frozenset({"draws", "propensities", "mean weight", "missing outcomes", "nothing"})
 _SUPPORT: Final = "support"
+_UNKNOWN: Final = "it is not known whether rewards find their decisions: `python -m app judge` finds out"
+
+
+class Known(NamedTuple):
+    """What is known of a loop: the evidence, `age` seconds old, and the health of the pipeline that led to it."""
+
+    verdict: Verdict | None
+    health: LoopHealth | None
+    age: int
 
 
 def challenger(now: Stage, to: Stage) -> str | None:
@@ -30,10 +40,10 @@ def challenger(now: Stage, to: Stage) -> str | None:
     return new.policy
 
 
-def objections(now: Stage, to: Stage, verdict: Verdict | None, age: int, floorless: Collection[str]) -> list[str]:
+def objections(now: Stage, to: Stage, known: Known, floorless: Collection[str]) -> list[str]:
     """What is against the step from one stage to another; nothing if the rule of its rung holds.
 
-    The evidence is `age` seconds old. `floorless` are the policies without a floor.
+    `floorless` are the policies without a floor.
     """
     policy = challenger(now, to)
     if policy is None:
@@ -44,12 +54,14 @@ def objections(now: Stage, to: Stage, verdict: Verdict | None, age: int, floorle
         for name in serving
         if name in floorless
     ]
+    verdict, health, age = known
     if verdict is None:
         return [*found, "there is no evidence of this loop: `python -m app judge` makes it from the log"]
     if age > LONGEST_AGE:
         return [*found, f"the evidence is {age // 3_600} hours old, and it counts for {LONGEST_AGE // 3_600}"]
     if verdict.champion != now.champion:
         return [*found, f"the evidence is about the champion {verdict.champion}, and {now.champion} serves"]
+    found += [_UNKNOWN] if health is None else health.problems
     judged = verdict.evidence.policies.get(policy)
     if judged is None:
         return [*found, f"the evidence does not know {policy}: it must have been a shadow"]

@@ -16,15 +16,16 @@ from app.http.access import KEY_NAME
 from app.http.draining import Draining
 from app.http.errors import RETRY_SECONDS
 from app.messages.basics import ErrorAnswer
+from app.messages.personalizer import PREFIX, problem
 from app.observe.logs import REQUEST_ID
 from app.observe.metrics import Metrics
 
 __all__ = ["Gate"]
 
 _log: Final = logging.getLogger("oo.access")
-_BUSY: Final = msgspec.json.encode(ErrorAnswer("too many requests at once"))
-_STOPPED: Final = msgspec.json.encode(ErrorAnswer("the service is shutting down"))
-_NO_ROUTE: Final = msgspec.json.encode(ErrorAnswer("Not Found"))
+_BUSY: Final = "too many requests at once"
+_STOPPED: Final = "the service is shutting down"
+_NO_ROUTE: Final = "Not Found"
 _ALWAYS: Final = ("/health", "/metrics")
 _REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 
@@ -43,7 +44,7 @@ class Gate:
         self._draining = draining
         metrics.most = most
         self._logged_from = {"all": 0, "errors": 400, "off": 1_000}[log]
-        self._replica = secrets.token_hex(6)
+        self._replica = secrets.token_hex(6).encode()
         self._numbers = itertools.count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,9 +62,9 @@ class Gate:
             nonlocal status
             if event["type"] == "http.response.start":
                 status = event["status"]
-                event["headers"] = [*event["headers"], (b"x-request-id", request_id)]
+                event["headers"] = headers = [*event["headers"], (b"x-request-id", request_id)]
                 if self._draining.begun:  # or a client's next request would meet a closed connection
-                    event["headers"] = [*event["headers"], (b"connection", b"close")]
+                    headers.append((b"connection", b"close"))
             await send(event)
 
         metrics = self._metrics
@@ -72,14 +73,14 @@ class Gate:
         metrics.inside += takes_place
         try:
             if not admitted:
-                await _refuse(send_named, _BUSY)
+                await _refuse(send_named, scope["path"], _BUSY)
             else:
                 await (_misspelt(scope["path"]) or self._app)(scope, receive, send_named)
         except asyncio.CancelledError:
             # uvicorn cancels requests when a stop has waited long enough for them, and would answer 500.
             if status:
                 raise
-            await _refuse(send_named, _STOPPED)
+            await _refuse(send_named, scope["path"], _STOPPED)
         finally:
             status = status or 500
             metrics.inside -= takes_place
@@ -93,10 +94,10 @@ class Gate:
 
     def _request_id(self, scope: HTTPScope) -> bytes:
         """The client's X-Request-ID if it is safe in a header and a log line, or a new one."""
-        for name, value in scope["headers"]:
-            if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-                return value
-        return b"%s-%x" % (self._replica.encode(), next(self._numbers))
+        given = dict(scope["headers"]).get(b"x-request-id")
+        if given is not None and _REQUEST_ID.fullmatch(given):
+            return given
+        return b"%s-%x" % (self._replica, next(self._numbers))
 
 
 def _log_request(scope: HTTPScope, route: str, status: int, seconds: float) -> None:
@@ -112,8 +113,8 @@ def _log_request(scope: HTTPScope, route: str, status: int, seconds: float) -> N
     _log.log(logging.WARNING if status >= 500 else logging.INFO, "request", extra=line)
 
 
-async def _refuse(send: Send, body: bytes) -> None:
-    await _answer(send, 503, body, (b"retry-after", b"%d" % RETRY_SECONDS))
+async def _refuse(send: Send, path: str, detail: str) -> None:
+    await _answer(send, 503, _told(path, "ServiceUnavailable", detail), (b"retry-after", b"%d" % RETRY_SECONDS))
 
 
 def _misspelt(path: str) -> ASGIApp | None:
@@ -123,8 +124,13 @@ def _misspelt(path: str) -> ASGIApp | None:
     return _without_slash if path[-1] == "/" and path != "/" else None
 
 
-async def _no_route(_: Scope, __: Receive, send: Send) -> None:
-    await _answer(send, 404, _NO_ROUTE)
+async def _no_route(scope: Scope, __: Receive, send: Send) -> None:
+    await _answer(send, 404, _told(scope["path"], "ResourceNotFound", _NO_ROUTE))
+
+
+def _told(path: str, code: str, detail: str) -> bytes:
+    """The body of an error; Azure Personalizer's clients read another than others do."""
+    return problem(code, detail) if path.startswith(PREFIX) else msgspec.json.encode(ErrorAnswer(detail))
 
 
 async def _without_slash(scope: Scope, __: Receive, send: Send) -> None:

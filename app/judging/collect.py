@@ -10,6 +10,7 @@ from app.bandit.policy import Policy
 from app.decision_log.lines import Line, milliseconds, moment
 from app.evaluation.logged import Logged
 from app.judging.gathered import Gathered, Range
+from app.judging.joining import Joining
 from app.judging.regressors import Regressors
 from app.judging.rerun import Rerun, by_time, rerun
 from app.log_reading.joined import joined
@@ -37,11 +38,13 @@ class BadRewards(Exception):
 class Collected(msgspec.Struct, frozen=True):
     """The decisions of a `loop` as of a moment (ms since 1970), at least one, from `first` to `last` (likewise).
 
-    `warnings` are about new policies, by name. `is_known`: the catalog has the loop, and says what its rewards are.
+    `joining` tells whether rewards find their decisions. `warnings` are about new policies, by name. `is_known`: the
+    catalog has the loop, and says what its rewards are.
     """
 
     loop: str
     logged: Logged
+    joining: Joining
     as_of: int
     first: int
     last: int
@@ -72,15 +75,17 @@ class _Log:
         # What is wrong is told once, however often the log is read.
         self._complain = _silent
 
-    def gathered(self, loop: str, regressors: Regressors, advance: Callable[[], object]) -> Gathered:
-        """All decisions of a loop; which loops there are is noted."""
-        found = Gathered(regressors)
+    def gathered(self, loop: str, regressors: Regressors, advance: Callable[[], object]) -> tuple[Gathered, Joining]:
+        """All decisions of a loop, and what became of them; which loops there are is noted."""
+        found, joining = Gathered(regressors.sizes), Joining(regressors.labels, regressors.features)
         for told in joined(self.lines(by_decision)):
             self.loops.add(told.decision.loop)
             if told.decision.loop == loop:
-                found.add(told)
+                seen = regressors.of(told.decision)
+                found.add(told, seen)
+                joining.add(told, seen)
                 advance()
-        return found
+        return found, joining
 
 
 def collect(
@@ -99,12 +104,12 @@ def collect(
     Raises NoSuchLoop, BadRewards, PlaceError, MissingExtra and OSError.
     """
     log, wanted = _Log(directory, complain, as_of), loop or _USUAL
-    found = log.gathered(wanted, _regressors(catalog, wanted, new), advance)
+    found, joining = log.gathered(wanted, _regressors(catalog, wanted, new), advance)
     if not log.loops:
         return None
     if not len(found):
         wanted = _only(loop, log.loops)
-        found = log.gathered(wanted, _regressors(catalog, wanted, new), advance)
+        found, joining = log.gathered(wanted, _regressors(catalog, wanted, new), advance)
     # Lines may come while the log is read again, but what is gathered is as of now.
     moment_read, names = log.as_of, found.names()
     runs = {f"{name} (new)" if name in found.policies else name: Rerun(policy) for name, policy in new.items()}
@@ -116,7 +121,16 @@ def collect(
     except ValueError as error:
         raise BadRewards(f"loop {wanted}: {error}") from None
     warnings = {name: _about(run) for name, run in runs.items()}
-    return Collected(wanted, logged, moment_read, names[0][0], names[-1][0], warnings, known is not None)
+    return Collected(
+        loop=wanted,
+        logged=logged,
+        joining=joining,
+        as_of=moment_read,
+        first=names[0][0],
+        last=names[-1][0],
+        warnings=warnings,
+        is_known=known is not None,
+    )
 
 
 def _silent(_: str) -> None:

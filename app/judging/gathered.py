@@ -10,7 +10,7 @@ import numpy as np
 from app.bandit.ridge import Matrix, Vector
 from app.decision_log.lines import milliseconds
 from app.evaluation.logged import Flags, Ints, Logged, user_code
-from app.judging.regressors import Regressors
+from app.judging.regressors import Seen
 from app.log_reading.joined import Told
 
 __all__ = ["Gathered", "Range"]
@@ -30,11 +30,12 @@ class Range(msgspec.Struct, frozen=True):
 class Gathered:
     """The decisions of a loop that were added: only numbers are kept.
 
-    Memory is 8 bytes for each candidate and each policy, and each column of `regressors`, and some 80 for a decision.
+    Of its decision `a` columns are seen, and of each candidate `b`: `sizes`. Memory is 8 bytes for each candidate and
+    each policy, and each of these columns, and some 80 for a decision.
     """
 
-    def __init__(self, regressors: Regressors) -> None:
-        self._regressors = regressors
+    def __init__(self, sizes: tuple[int, int]) -> None:
+        self._of_decision, self._of_candidate = sizes
         self._sizes, self._chosen, self._seq = array("q"), array("q"), array("q")
         self._at, self._deadline, self._setting = array("q"), array("q"), array("q")
         self._user, self._share = array("Q"), array("d")
@@ -54,7 +55,7 @@ class Gathered:
         """Those by which decisions were scored."""
         return frozenset(self._by_policy)
 
-    def add(self, told: Told) -> None:
+    def add(self, told: Told, seen: Seen) -> None:
         """One more decision. Those of one moment must come in the order of user, epoch and seq."""
         made, at, size = told.decision, milliseconds(told.decision.ts), len(told.decision.candidates)
         champion, versions = made.champion or made.policy, tuple(sorted(made.versions.items()))
@@ -70,7 +71,6 @@ class Gathered:
         excluded = array("b", bytes(size))
         for place in made.excluded:
             excluded[place] = 1
-        context, features = self._regressors.of(made)
         for kept, value in (
             (self._sizes, size),
             (self._chosen, made.chosen),
@@ -87,8 +87,8 @@ class Gathered:
             (self._shown, bool(told.shown)),
         ):
             kept.append(value)  # type: ignore[arg-type]  # each takes its own
-        self._context.frombytes(context.tobytes())
-        self._features.frombytes(features.tobytes())
+        self._context.frombytes(seen.context.tobytes())
+        self._features.frombytes(seen.features.tobytes())
         self._propensities.extend(made.propensities)
         self._excluded.extend(excluded)
 
@@ -111,7 +111,6 @@ class Gathered:
         settled, shown = _ints(self._settled)[order], np.array(self._shown, np.bool_)[order]
         settings = _ints(self._setting)[order]
         champion = [*self._settings][settings[-1]][0] if len(order) else ""
-        a, b = self._regressors.sizes
         logged = {name: np.array(shares)[places] for name, shares in self._by_policy.items()}
         by_policy = {champion: logged.pop(champion), **logged, **more}
         return Logged(
@@ -133,8 +132,8 @@ class Gathered:
             },
             share=np.array(self._share)[order],
             excluded=np.array(self._excluded, np.bool_)[places],
-            context=_matrix(self._context, a, order),
-            features=_matrix(self._features, b, places),
+            context=_matrix(self._context, self._of_decision, order),
+            features=_matrix(self._features, self._of_candidate, places),
             low=rewards.low,
             high=rewards.high,
             missing=rewards.missing,

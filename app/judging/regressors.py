@@ -1,6 +1,7 @@
 """What the doubly robust estimate sees of a decision: the columns of all features of a loop's policies."""
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,7 +12,15 @@ from app.bandit.ridge import Matrix, Vector
 from app.decision_log.lines import Decision
 from app.evaluation.logged import MOST_COLUMNS
 
-__all__ = ["Regressors", "seen"]
+__all__ = ["Regressors", "Seen", "seen"]
+
+
+class Seen(NamedTuple):
+    """The columns (a) of a decision, those (k x b) of its k candidates, and the features that could not be read."""
+
+    context: Vector
+    features: Matrix
+    lacking: frozenset[str]
 
 
 class Regressors:
@@ -28,16 +37,23 @@ class Regressors:
         places = range(1, min(len(self._encoder.labels), MOST_COLUMNS))
         self._of_candidates = [place for place in places if self._encoder.labels[place] in own]
         self._of_decisions = [place for place in places if self._encoder.labels[place] not in own]
+        self.features = tuple(features)
 
     @property
     def sizes(self) -> tuple[int, int]:
         """How many columns a decision has, and each of its candidates."""
         return len(self._of_decisions), len(self._of_candidates)
 
-    def of(self, made: Decision) -> tuple[Vector, Matrix]:
-        """The columns (a) of a decision, and those (k x b) of its k candidates."""
-        base, _ = self._encoder.encode(*seen(made))
-        return base[0, self._of_decisions], np.ascontiguousarray(base[:, self._of_candidates])
+    @property
+    def labels(self) -> list[str]:
+        """The names of all columns: first those of a decision, then those of its candidates."""
+        return [self._encoder.labels[place] for place in (*self._of_decisions, *self._of_candidates)]
+
+    def of(self, made: Decision) -> Seen:
+        """What is seen of a decision."""
+        base, lacking = self._encoder.encode(*seen(made))
+        own = np.ascontiguousarray(base[:, self._of_candidates])
+        return Seen(base[0, self._of_decisions], own, frozenset(lacking))
 
 
 def seen(made: Decision) -> tuple[Context, list[Mapping[str, object]]]:

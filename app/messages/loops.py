@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from app.messages.basics import Time
 from app.messages.decisions import CanaryShare
+from app.messages.pipeline import LoopHealth
 
 __all__ = [
     "CanaryWanted",
@@ -142,12 +143,13 @@ class LoopChange(msgspec.Struct, frozen=True):
 
 
 class LoopAnswer(LoopState, frozen=True):
-    """A loop: the evidence about its policies, its last changes, the newest first, and what its decisions brought that
-    nothing reads, and lacked: most often first, counted by the process that answers, since it read its policies.
-    `other_unknown_fields` counts fields beyond the first 64 names."""
+    """A loop: the evidence about its policies, the health of the pipeline that led to it, its last changes, the newest
+    first, and what its decisions brought that nothing reads, and lacked: most often first, counted by the process that
+    answers, since it read its policies. `other_unknown_fields` counts fields beyond the first 64 names."""
 
     missing: float | None
     evidence: LoopEvidence | None
+    health: LoopHealth | None
     changes: list[LoopChange]
     unknown_features: Literal["keep", "refuse"]
     decisions: int

@@ -7,21 +7,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from prometheus_client import CollectorRegistry, Counter
 
 from app.observe import series
+from app.observe.loop_metrics import LoopMetrics
 
 __all__ = ["DecisionMetrics"]
 
 
-class DecisionMetrics:
+class DecisionMetrics(LoopMetrics):
     """Metrics in `registry` of decisions by `policies`, of which some explore with the probabilities `epsilons`."""
 
     def __init__(self, registry: CollectorRegistry, policies: Sequence[str], epsilons: Mapping[str, float]) -> None:
+        super().__init__(registry)
         decisions = series.DECISIONS.made(registry)
         rewards = series.REWARDS.made(registry)
         replayed = series.REPLAYED.made(registry)
         epsilon = series.EPSILON.made(registry)
         self._outcomes = series.DECISION_OUTCOMES.made(registry)
         self._entered = series.LOOP_DECISIONS.made(registry)
-        self._states = series.LOOP_STATE.made(registry)
+        self._personalizer = series.PERSONALIZER.made(registry)
+        matches = series.MATCHES.made(registry)
+        self._matches = {matched: matches.labels(str(matched).lower()) for matched in (False, True)}
         self._ended = series.DECISIONS_ENDED.made(registry)
         self._every_decision = decisions
         self._skew = series.CLOCK_SKEW.made(registry)
@@ -90,13 +94,17 @@ class DecisionMetrics:
         """Count what became of what was told of a decision."""
         self._outcomes.labels(loop, outcome).inc()
 
+    def personalizer_told(self, outcome: str) -> None:
+        """Count what Azure Personalizer's clients told of an event."""
+        self._personalizer.labels(outcome).inc()
+
+    def personalizer_matched(self, *, matched: bool) -> None:
+        """Count a decision of an apprentice."""
+        self._matches[matched].inc()
+
     def rewarded(self, policy: str, reward: float, *, replayed: bool) -> None:
         """Count a reward (-1..1) that was learned, or replayed."""
         (self._replayed[policy] if replayed else self._rewards[policy][round((reward + 1) * 2)]).inc()
-
-    def loop_state(self, loop: str, number: int) -> None:
-        """Note the state by which a loop decides."""
-        self._states.labels(loop).set(number)
 
     def expect_loops(self, loops: Iterable[str]) -> None:
         """Create the counts of the decisions of these loops at 0, or increase() misses the first of each."""

@@ -50,6 +50,7 @@ _FEATURES: Final = sorted(PLANS[LOOP.name].encoder.features, key=lambda feature:
 _DETAILS: Final[Mapping[str, Any]] = {
     "missing": LOOP.missing,
     "evidence": None,
+    "health": None,
     "unknown_features": "keep",
     "decisions": _DECISIONS,
     "unknown_fields": [],
@@ -89,7 +90,7 @@ LOOPS: Final[Mapping[str, Described]] = {
     ),
     "GET /loops/{loop}": row(
         name="loop",
-        summary="a loop, and what its decisions bring that no feature reads, and lack",
+        summary="a loop: its evidence, whether its rewards arrive, its last changes, what its decisions lack",
         answers=LoopAnswer(
             **_SETTINGS,
             **_DETAILS,

@@ -1,7 +1,8 @@
 """A batch: the changes that one transaction makes, from the values read to the commands that write. Pure.
 
-Operations are applied in order of arrival, each to what the one before it left. One that raises, or whose key is of the
-wrong type, fails alone.
+Operations of a user are applied in order of arrival, each to what the one before it left; those of several users side
+by side, so that what they want computed is computed together. One that raises, or whose key is of the wrong type, fails
+alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from state.update.changes import (
     NOTHING,
     Agenda,
     Append,
+    Asking,
     Backlog,
     Change,
     Drop,
@@ -41,6 +43,7 @@ from state.update.idle import Idle, present, spread
 from state.update.index import Index
 from state.update.operation import Emitted, Failure, Operation, fail
 from state.update.pending import Pending
+from state.update.running import run, taken, waves
 
 __all__ = ["Batch"]
 
@@ -151,15 +154,13 @@ class Batch:
         self._odd = {key for key, value in self._values.items() if isinstance(value, ResponseError)}
         if self._seen:
             self._there = present(self._values)
-        for operation in self._operations:
-            try:
-                self._results.append(self._step(operation))
-            except More as more:
-                operation.reads += more.reads
-                self.lacks = True
-                self._results.append(None)
-            except Exception as error:  # noqa: BLE001  # only this operation fails
-                self._results.append(Failure(error))
+        self._results = [None] * len(self._operations)
+        for places in waves(self._operations):
+            for at, result in run({at: self._step(self._operations[at]) for at in places}):
+                self._results[at] = result
+                if isinstance(result, Failure) and isinstance(result.error, More):
+                    self._operations[at].reads += result.error.reads
+                    self.lacks = True
         return self._writes()
 
     def emitted(self, replies: Sequence[Any]) -> list[Emitted]:
@@ -175,14 +176,14 @@ class Batch:
             elif not operation.done.done():
                 operation.done.set_result(result)
 
-    def _step(self, operation: Operation) -> Any:
+    def _step(self, operation: Operation) -> Asking[Any]:
         if self._odd:
             for read in operation.reads:
                 if not isinstance(read, Watched):  # a key of the wrong type can still be removed
                     self._check(read.key, place(read))
         once = operation.once
         if once is None:
-            change = self._applied(operation)
+            change = yield from self._applied(operation)
         else:
             index = keys.index(operation.user)
             self._check(once.key)
@@ -192,13 +193,13 @@ class Batch:
                 if before != once.request:
                     raise KeyReused("this idempotency key was used before for another request")
                 return once.seen
-            change = self._applied(operation)
+            change = yield from self._applied(operation)
             self._remembered[once.key] = self._values[once.key] = once.request
             self._added.setdefault(index, []).append(keys.kind_of(once.key))
         return change.result
 
-    def _applied(self, operation: Operation) -> Change[Any]:
-        change = operation.step(self._values)
+    def _applied(self, operation: Operation) -> Asking[Change[Any]]:
+        change = yield from taken(operation.step, self._values)
         for write in change.writes:
             if write.key not in self._values and write.key not in self._watched and write.key not in self._parts:
                 raise LookupError(f"a step writes {write.key} without reading it")

@@ -13,11 +13,10 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import ResponseError
 
 from state import keys
 from state.errors import ConflictError, StoreError, StoreUnavailable
-from state.redis.exchange import Command, exchange, raise_for
+from state.redis.exchange import Command, errors_in, exchange, raise_for
 from state.redis.failure import TROUBLE, Outage, pause_or_give_up, reason
 from state.redis.servers import Servers
 from state.update.batch import Batch
@@ -192,10 +191,9 @@ class Transactions:
                 raise_for(replies)
                 if replies[-1] is None:
                     return False
-                for reply in replies[-1]:
-                    if isinstance(reply, ResponseError):
-                        _log.critical("a transaction was applied in part: %s", reply)
-                        raise StoreError("a part of the change was refused by Redis")
+                for error in errors_in(replies[-1]):
+                    _log.critical("a transaction was applied in part: %s", error)
+                    raise StoreError("a part of the change was refused by Redis")
                 await self._replicated(connection, flight, deadline)
                 # Not before: a failover may still undo the change, and lines that were published stay.
                 if emitted := batch.emitted(replies[-1]):

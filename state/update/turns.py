@@ -14,8 +14,10 @@ from state.redis.exchange import Command, exchange
 from state.redis.failure import TROUBLE
 from state.redis.servers import Servers
 
-__all__ = ["Turns"]
+__all__ = ["KIND", "Turns"]
 
+# The last part of the key of a turn: a string that expires, which serves transactions alone (`keys.is_passing`).
+KIND: Final = "flight:turn"
 # Seconds after the last race of a user for which turns are taken, and users whose races are remembered.
 _LASTING: Final = 2.0
 _REMEMBERED: Final = 1_024
@@ -51,10 +53,10 @@ class Turns:
 
     async def take(self, user_id: str, until: float) -> bool:
         """Wait for a turn with a user, at most until a time of the event loop; False if there is none."""
-        ask: Command = ("SET", keys.turn(user_id), "", "NX", "PX", _LONGEST_MS)
+        ask: Command = ("SET", keys.of(user_id, KIND), "", "NX", "PX", _LONGEST_MS)
         while asyncio.get_running_loop().time() < until:
             try:
-                async with asyncio.timeout_at(until), self._servers.connection(keys.turn(user_id)) as connection:
+                async with asyncio.timeout_at(until), self._servers.connection(keys.of(user_id, KIND)) as connection:
                     [given] = await exchange(connection, [ask])
             except TROUBLE:
                 return False
@@ -68,4 +70,4 @@ class Turns:
 
     def end(self, user_id: str) -> Command:
         """The command that ends a turn; it may be a part of the transaction for which it was taken."""
-        return "DEL", keys.turn(user_id)
+        return "DEL", keys.of(user_id, KIND)

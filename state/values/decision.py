@@ -98,7 +98,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     it made room for others before its time, and does not count as open. `evidence` is there as long as no reward was
     learned. `state` is that of the loop, and `by_canary` says which of the two that served it chose, if it had a
     `canary`. `name` is what the client calls it whose ids may be any text. Of several decisions of one request each has
-    the id of its `slot`, and the first one the ids of all `slots`.
+    the id of its `slot`, and the first one the ids of all `slots`. Nobody learns from one that is `untaught`.
     """
 
     request: bytes
@@ -132,6 +132,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     name: str = ""
     slot: str = ""
     slots: list[str] = []
+    untaught: bool = False
 
     @property
     def is_open(self) -> bool:

@@ -12,6 +12,9 @@ import nats
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.experiments.health import continued, encode
+from state.redis.connect import open_servers
+from state.store import Store
 from tests.support.bodies import POLICIES, reward, score
 from tests.support.nats_servers import nats_server
 from tests.support.processes import Server
@@ -19,6 +22,7 @@ from tests.support.redis_servers import RedisServer, redis_server
 from tests.support.service import service
 from tests.support.standin import Asked, completion, http, stand_in
 from tests.support.waiting import PATIENCE_SECONDS, until_async
+from tests.unit.app.experiments.scene import gate, healthy, verdict
 
 __all__ = ["Busy", "Scrape", "busy_service"]
 
@@ -68,9 +72,23 @@ async def busy_service(**settings: str) -> AsyncIterator[Busy]:
                 "LITELLM_URL": proxy.url,
                 "LITELLM_MASTER_KEY": "sk-1",
             }
+            await _judge(store)
             with service(environ | settings) as server:
                 await _keep_busy(server, events)
                 yield Busy(server, store)
+
+
+async def _judge(store: RedisServer) -> None:
+    """As if the log of the loop had been judged."""
+    found = Store(
+        open_servers(store.url, size=1, timeout=PATIENCE_SECONDS),
+        timeout=PATIENCE_SECONDS,
+        history_size=1,
+        marker_seconds=1,
+    )
+    known = continued(healthy(), verdict(gate(-0.1, 0.3, needed=700)).evidence, None)
+    await found.loops.keep_evidence("tips", b"", lambda _: encode(known))
+    await found.close()
 
 
 async def _keep_busy(server: Server, events: Server) -> None:
@@ -84,6 +102,11 @@ async def _keep_busy(server: Server, events: Server) -> None:
             for _ in range(2):
                 once = await client.post(f"/reward{path}", json=reward(), headers={"Idempotency-Key": "k"})
                 assert once.status_code == 200
+        # A canary that was: its share, 0, stays.
+        canary = {"canary": {"policy": "tips-v3", "share": 0.1}, "because": "a test"}
+        for state, body in enumerate((canary, {"champion": "egreedy-v1"})):
+            changed = await client.put("/loops/tips", json=body, headers={"If-Match": f"{state}"})
+            assert changed.status_code == 200
         assert (await client.post("/score", content=b"{")).status_code == 422
         assert (await client.get("/nowhere")).status_code == 404
         assert (await client.post("/generate", json={"user_id": "ann"})).status_code == 200

@@ -91,7 +91,7 @@ async def turns() -> None:
 
 
 def background(part: Any) -> Background:
-    return Background(part, part, part, part)
+    return Background(part, part, part, part, part)
 
 
 async def run(part: Any, **settings: Any) -> None:
@@ -120,6 +120,7 @@ async def test_parts_start_and_stop_in_order(monkeypatch: pytest.MonkeyPatch) ->
         "sigterm",
         "start",
         "index",
+        "keep",
         "keep",
         "keep",
         "publish",

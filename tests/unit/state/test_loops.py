@@ -101,9 +101,17 @@ async def test_what_is_damaged() -> None:
 
 
 async def test_evidence() -> None:
-    """Of each loop the last."""
-    wire = Wire()
-    assert await loops(wire).evidence("a") is None
-    for text in (b"1", b"2"):
-        await loops(wire).keep_evidence("a", text)
+    """Of each loop the last; its health is made of the one before, and both change together."""
+    wire, seen = Wire(), list[bytes | None]()
+    assert (await loops(wire).evidence("a"), await loops(wire).healths(["a"])) == (None, {})
+
+    def longer(before: bytes | None) -> bytes:
+        seen.append(before)
+        return b"h" + (before or b"")
+
+    await loops(wire).keep_evidence("a", b"1", longer)
+    wire.on("MULTI", LOSE)
+    await loops(wire).keep_evidence("a", b"2", longer)
+    assert seen == [None, b"h", b"hh"]
     assert (await loops(wire).evidence("a"), await loops(wire).evidence("b")) == (b"2", None)
+    assert await loops(wire).healths(["b", "a"]) == {"a": b"hhh"}

@@ -9,9 +9,12 @@ import pytest
 
 from app.analysis import judge
 from app.commands.cli import run
+from app.decision_log.lines import Line, Outcome
+from app.experiments import health as healths
 from app.experiments.verdict import decode
 from app.settings import Settings
 from state import keys
+from state.loops import health_of
 from state.redis.servers import Servers
 from tests.unit.app.judging.world import POLICIES, made, written
 from tests.unit.state.wire import Wire
@@ -38,8 +41,8 @@ def log(tmp_path: Path) -> Path:
     return written(tmp_path / "lines of push", made().lines)
 
 
-async def kept(wire: Wire, loop: str) -> bytes | None:
-    [[text]] = await wire.ask(("HMGET", keys.EVIDENCE, loop))
+async def kept(wire: Wire, field: str) -> bytes | None:
+    [[text]] = await wire.ask(("HMGET", keys.EVIDENCE, field))
     found: bytes | None = text
     return found
 
@@ -51,17 +54,41 @@ def test_loops_of_the_log(log: Path, wire: Wire, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.anyio
-async def test_what_is_kept(tmp_path: Path, log: Path, wire: Wire) -> None:
-    """What `PUT /loops/{loop}` reads."""
+async def test_what_is_kept(tmp_path: Path, log: Path, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `PUT /loops/{loop}` reads: the evidence, and the health, whose past is continued unless it is damaged."""
     arguments = argparse.ArgumentParser()
     judge.add_judge(arguments)
-    assert await judge.judge(arguments.parse_args([str(log), "--loop", "push"]), _settings(tmp_path)) == 0
+    asked, settings = arguments.parse_args([str(log), "--loop", "push"]), _settings(tmp_path)
+    await wire.ask(("HSET", keys.EVIDENCE, health_of("push"), "{}"))
+    monkeypatch.setattr("app.analysis.judge.time.time", lambda: 1_800_000_000)
+    assert await judge.judge(asked, settings) == 0
     text = await kept(wire, "push")
     assert text is not None
     found = decode("push", text)
     gate = found.evidence.policies["sighted"].gate
     assert gate is not None
     assert (found.champion, gate.low > 0) == ("blind", True)
+    monkeypatch.setattr("app.analysis.judge.time.time", lambda: 1_800_003_600)
+    assert await judge.judge(asked, settings) == 0
+    text = await kept(wire, health_of("push"))
+    assert text is not None
+    health = healths.decode("push", text)
+    points = health.gates["sighted"]
+    assert [point.at for point in points] == ["2027-01-15T08:00:00Z", "2027-01-15T09:00:00Z"]
+    assert (points[1].low, points[1].n, points[1].champion) == (gate.low, gate.n, "blind")
+    assert (health.problems, health.champion) == ([], "blind")
+    assert health.day.matured + health.before.matured == found.evidence.matured
+    assert health.day.rewarded + health.before.rewarded == found.evidence.rewarded
+
+
+def test_problems_are_said(tmp_path: Path, wire: Wire, capsys: pytest.CaptureFixture[str]) -> None:
+    """The evidence is kept all the same: it says so itself."""
+    (tmp_path / "log").mkdir()
+    silent: list[Line] = [line for line in made().lines if not isinstance(line, Outcome)]
+    assert run(["judge", str(written(tmp_path / "log", silent))]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "judged: loop push: 575 matured decisions; champion blind\n"
+    assert "loop push: no decision has found a reward: are they told with the decision's id?\n" in captured.err
 
 
 def _settings(tmp_path: Path) -> Settings:

@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 
+from app.experiments import health as healths
 from app.experiments.verdict import encode
 from app.http.api_keys import make_key
 from app.settings import Secret
 from state.store import Store
 from tests.support.decisions import one_memory
 from tests.unit.app.decisions.scene import ask
-from tests.unit.app.experiments.scene import gate, verdict
+from tests.unit.app.experiments.scene import gate, healthy, verdict
 from tests.unit.app.serving import serving
 
 pytestmark = pytest.mark.anyio
@@ -149,7 +150,7 @@ async def test_a_refusal_has_its_evidence() -> None:
         store = Store(servers.open("memory://"), timeout=60.0, history_size=10, marker_seconds=60)
         [seconds, _] = await ask(store, "TIME")
         found = verdict(gate(-0.2, 0.3, needed=700), policy="tips-v3", champion="egreedy-v1", at=int(seconds))
-        await store.loops.keep_evidence("tips", encode(found))
+        await store.loops.keep_evidence("tips", encode(found), lambda _: healths.encode(healthy()))
         async with serving() as client:
             answer = await client.put("/loops/tips", json={"champion": "tips-v3"}, headers={"If-Match": "0"})
             shown = (await client.get("/loops/tips")).json()["evidence"]

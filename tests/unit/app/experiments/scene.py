@@ -1,15 +1,18 @@
 """Stand-ins for what follows the states of loops, and evidence as it may be."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from app.evaluation.evidence import Evidence, Judged
 from app.evaluation.gate import Bounds
 from app.evaluation.overlap import Refusal
 from app.experiments.verdict import Verdict
+from app.messages.pipeline import HealthHour, Joined, LoopHealth
 
-__all__ = ["Followed", "gate", "verdict"]
+__all__ = ["Followed", "gate", "healthy", "joined", "verdict"]
 
 
 class Followed:
@@ -27,6 +30,42 @@ class Followed:
 
 def gate(low: float, high: float, *, needed: int | None = 0, refused: str = "") -> Bounds:
     return Bounds(low, high, 3.0, 5_000, needed, refused)
+
+
+def joined(matured: int = 1_000, rewarded: int = 500, late: int = 0) -> Joined:
+    """Decisions of which so many have a reward, which is 0.5."""
+    total, squares = 0.5 * rewarded, 0.25 * rewarded
+    counts = {"matured": matured, "rewarded": rewarded, "late": late, "defaulted": 0, "counted": rewarded}
+    return Joined(**counts, total=total, squares=squares)
+
+
+def healthy(**other: Any) -> LoopHealth:
+    """The health of a loop as it should be, but for what is said."""
+    hour = HealthHour(
+        **structs.asdict(joined(40, 20)),
+        at="2026-11-29T09:00:00Z",
+        decisions=40,
+        explored=4,
+        answered=20,
+        served={"serves": 40},
+    )
+    said: dict[str, Any] = {
+        "at": "2026-11-29T10:00:00Z",
+        "as_of": "2026-11-29T09:59:59Z",
+        "champion": "serves",
+        "problems": [],
+        "hours": [hour] * 72,
+        "day": joined(),
+        "before": joined(7_000, 3_500),
+        "by_policy": {"serves": joined()},
+        "delay_edges": [1.0, 3.0],
+        "delays": [0, 400, 100],
+        "delay_median": 2.0,
+        "columns": [],
+        "features": [],
+        "gates": {},
+    }
+    return LoopHealth(**said | other)
 
 
 def verdict(

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from app.decision_log.lines import State, decode
+from app.experiments import health as healths
 from app.experiments import verdict as verdicts
 from app.experiments.change import Changer, Wanted
 from app.experiments.errors import BadChange, NotYet, Stale
@@ -18,7 +19,7 @@ from state.store import Store
 from state.values.loop import MOST_FORMER, Canary, Stage
 from tests.support.decisions import POLICIES
 from tests.unit.app.decisions.scene import Twice, ask, stored
-from tests.unit.app.experiments.scene import gate, verdict
+from tests.unit.app.experiments.scene import gate, healthy, verdict
 
 pytestmark = pytest.mark.anyio
 CATALOG = catalog(POLICIES)
@@ -42,7 +43,7 @@ class Scene:
     async def judge(self, *given: Any, old: int = 0, **more: Any) -> None:
         [seconds, _] = await ask(self.store, "TIME")
         found = verdict(*given, at=int(seconds) - old, **more)
-        await self.store.loops.keep_evidence("plain", verdicts.encode(found))
+        await self.store.loops.keep_evidence("plain", verdicts.encode(found), lambda _: healths.encode(healthy()))
 
     async def lines(self) -> list[State]:
         found = [decode(one.line) async for page in self.store.outbox.left(10**15) for one in page]
@@ -125,10 +126,11 @@ async def test_what_cannot_be(store: Store) -> None:
 async def test_evidence_that_is_damaged_is_none(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     """And it is said."""
     scene = Scene(store)
-    await store.loops.keep_evidence("plain", b"{}")
+    await store.loops.keep_evidence("plain", b"{}", lambda _: b"[]")
     with pytest.raises(NotYet, match="there is no evidence"):
         await scene.put(0, canary=FIRST)
     assert "oo:evidence plain: is not evidence" in caplog.text
+    assert "oo:evidence plain health: is not a health" in caplog.text
 
 
 async def test_the_log_is_told(store: Store) -> None:

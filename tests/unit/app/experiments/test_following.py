@@ -35,7 +35,7 @@ class Scene:
 
     def __init__(self, store: Store) -> None:
         self.catalog: Catalog = CATALOG
-        self.entered: list[tuple[str, int]] = []
+        self.entered: list[tuple[str, int, Canary | None]] = []
         self.following = Following(store.loops, lambda: self.catalog, lambda *one: self.entered.append(one))
         self.plans = Plans(lambda: self.catalog, lambda: self.following.standings)
 
@@ -70,7 +70,7 @@ async def test_what_redis_says(store: Store, caplog: pytest.LogCaptureFixture) -
     await ask(store, "DEL", keys.LOOPS)
     await scene.following.refresh()
     assert scene.serving() == (0, ["serves", "watches", "fades"])
-    assert scene.entered == [("plain", 1), ("plain", 2), ("plain", 0)]
+    assert scene.entered == [("plain", 1, CANARY.canary), ("plain", 2, None), ("plain", 0, None)]
     assert caplog.messages == [
         "loop plain: state 1: champion serves, canary watches for 0.25 of the decisions",
         "loop plain: state 2: champion fades",

@@ -1,11 +1,13 @@
 """Each rung takes what its rule says, and no more."""
 
+import numpy as np
 import pytest
 
 from app.evaluation.gate import Bounds
-from app.experiments.ladder import challenger, objections
+from app.experiments.ladder import Known, challenger, objections
+from bench.ladder import climbed
 from state.values.loop import Canary, Stage
-from tests.unit.app.experiments.scene import gate, verdict
+from tests.unit.app.experiments.scene import gate, healthy, verdict
 
 SHADOW = Stage(0, "serves")
 FIRST = Stage(1, "serves", Canary("watches", 0.1))
@@ -22,7 +24,7 @@ def against(
     age: int = 60,
     floorless: tuple[str, ...] = (),
 ) -> str:
-    return "; ".join(objections(now, to, verdict(bounds, *rules), age, floorless))
+    return "; ".join(objections(now, to, Known(verdict(bounds, *rules), healthy(), age), floorless))
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,7 @@ def against(
 def test_who_would_serve_more(now: Stage, to: Stage, policy: str | None) -> None:
     """Only for that there must be evidence."""
     assert challenger(now, to) == policy
-    assert (objections(now, to, None, 0, ["serves", "watches", "fades"]) == []) == (policy is None)
+    assert (objections(now, to, Known(None, None, 0), ["serves", "watches", "fades"]) == []) == (policy is None)
 
 
 def test_a_first_canary_must_not_do_harm() -> None:
@@ -72,6 +74,16 @@ def test_a_log_that_cannot_be_trusted(rule: str, to: Stage) -> None:
     assert against(BETTER, rule, to=to) == f"{rule} is wrong: mend it"
 
 
+@pytest.mark.parametrize("to", [FIRST, HALF, CHAMPION])
+def test_a_pipeline_that_is_not_healthy(to: Stage) -> None:
+    """On no rung, and its problems are said."""
+    known = Known(verdict(BETTER), healthy(problems=["rewards are lost", "so are decisions"]), 60)
+    assert objections(SHADOW, to, known, ()) == ["rewards are lost", "so are decisions"]
+    assert objections(HALF, SHADOW, known, ()) == []
+    [said] = objections(SHADOW, to, Known(verdict(BETTER), None, 60), ())
+    assert said.startswith("it is not known whether rewards find their decisions")
+
+
 def test_support() -> None:
     """A canary must not choose what the champion never could: nothing is known of that."""
     assert against(BETTER, "support") == "support is wrong: mend it"
@@ -92,7 +104,7 @@ def test_evidence_must_be_about_today() -> None:
         "the evidence is about the champion serves, and fades serves"
     )
     assert against(BETTER, to=Stage(1, "fades")) == "the evidence does not know fades: it must have been a shadow"
-    assert objections(SHADOW, FIRST, None, 0, ()) == [
+    assert objections(SHADOW, FIRST, Known(None, healthy(), 0), ()) == [
         "there is no evidence of this loop: `python -m app judge` makes it from the log"
     ]
 
@@ -105,3 +117,12 @@ def test_who_serves_needs_a_floor() -> None:
     assert against(BETTER, floorless=("watches", "serves")) == f"serves {said}; watches {said}"
     assert against(BETTER, to=CHAMPION, floorless=("serves",)) == ""
     assert against(BETTER, to=CHAMPION, floorless=("watches",)) == f"watches {said}"
+
+
+@pytest.mark.parametrize(("gain", "rungs"), [(0.0, {1}), (0.3, {2, 3}), (-0.3, {0, 1})])
+def test_by_evidence_alone(gain: float, rungs: set[int]) -> None:
+    """Of 300 loops without a difference at most one in a hundred passes the first rung, though somebody asks for the
+    next one every 50 decisions; a better challenger serves alone in the end, and a worse one never does."""
+    reached = climbed(300, 4_000, gain=gain, seed=1)
+    assert np.isin(reached, list(rungs)).mean() >= 0.99
+    assert (reached == 3).mean() >= (0.99 if gain > 0.0 else 0.0)

@@ -18,9 +18,10 @@ DAY = 24 * HOUR
 
 
 def gathered(*told: Told) -> Gathered:
-    found = Gathered(Regressors([]))
+    nothing = Regressors([])
+    found = Gathered(nothing.sizes)
     for each in told:
-        found.add(each)
+        found.add(each, nothing.of(each.decision))
     return found
 
 

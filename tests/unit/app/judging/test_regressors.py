@@ -43,8 +43,11 @@ def test_columns_of_all_policies() -> None:
         user_features={"rich": True},
         candidates=[Candidate("rent", {"size": 1}), Candidate("walk", {"size": "?"})],
     )
-    context, features = regressors.of(made)
+    context, features, lacking = regressors.of(made)
     assert regressors.sizes == (2, 3)
+    assert regressors.labels == ["heat", "rich", "size", "arm=rent", "arm=walk"]
+    assert regressors.features == ("heat", "size", "rich", "arm")
+    assert lacking == {"size"}
     assert sorted(context.tolist()) == [0.5, 1.0]
     assert sorted(map(sorted, features.T.tolist())) == [[0.0, 0.25], [0.0, 1.0], [0.0, 1.0]]
     assert seen(made)[1][1] == {"size": "?", "id": "walk"}
@@ -53,6 +56,6 @@ def test_columns_of_all_policies() -> None:
 def test_never_too_many() -> None:
     """As many as the evaluation takes, and none for a loop that nobody knows."""
     assert sum(Regressors([POLICIES[name] for name in ("wide", "wider", "widest")]).sizes) == 511
-    context, features = Regressors([]).of(decision())
+    context, features, _ = Regressors([]).of(decision())
     assert (context.shape, features.shape) == ((0,), (2, 0))
     assert np.asarray(features).dtype == np.float64

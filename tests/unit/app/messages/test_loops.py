@@ -35,7 +35,13 @@ def test_as_they_are_sent() -> None:
     )
     sent = msgspec.to_builtins(LoopsAnswer([loop]))["loops"][0]
     assert (sent["default_reward"], sent["window_seconds"], len(sent)) == (None, 60, 13)
-    more: dict[str, Any] = {"missing": None, "evidence": None, "changes": [], "unknown_features": "keep"}
+    more: dict[str, Any] = {
+        "missing": None,
+        "evidence": None,
+        "health": None,
+        "changes": [],
+        "unknown_features": "keep",
+    }
     more |= {"decisions": 1, "unknown_fields": [UnknownField("user", "x", 1)]}
     alone = LoopAnswer(**msgspec.structs.asdict(loop), **more, other_unknown_fields=0, lacked_features=[])
     assert list(msgspec.to_builtins(alone))[:13] == list(sent)

@@ -30,6 +30,7 @@ from state.update.changes import (
 )
 from state.update.operation import Emitted, Flush, Operation, fail
 from state.update.transaction import RESERVE, Lane, Transactions
+from state.update.turns import KIND
 from tests.unit.state.wire import CUT, LOSE, Wire
 
 pytestmark = pytest.mark.anyio
@@ -116,7 +117,7 @@ async def test_a_lost_race_is_followed_by_a_turn() -> None:
 
     assert await update.make(once) == 0
     assert update.wire.sent[-1] == ["DISCARD", "DEL"]
-    assert await update.wire.ask(("EXISTS", keys.turn("u"))) == [0]
+    assert await update.wire.ask(("EXISTS", keys.of("u", KIND))) == [0]
 
 
 async def test_the_operation_id_expires_after_a_day() -> None:

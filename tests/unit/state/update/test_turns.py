@@ -6,7 +6,7 @@ import pytest
 
 from state import keys
 from state.update import turns
-from state.update.turns import Turns
+from state.update.turns import KIND, Turns
 from tests.unit.state.wire import CUT, Wire
 
 pytestmark = pytest.mark.anyio
@@ -31,7 +31,7 @@ async def test_one_after_the_other() -> None:
     assert other.wanted("u")  # who had to wait expects it again
     await wire.ask(one.end("u"))
     assert await waiting
-    [left] = await wire.ask(("PTTL", keys.turn("u")))
+    [left] = await wire.ask(("PTTL", keys.of("u", KIND)))
     assert 0 < left <= 500
 
 

@@ -1,0 +1,12 @@
+"""The pages that the console has."""
+
+from app.console.loop import loop
+from app.console.overview import overview
+from app.console.pages import Page, Sources
+
+__all__ = ["made_pages"]
+
+
+def made_pages(sources: Sources) -> list[Page]:
+    """The pages, in the order of the navigation."""
+    return [make(sources) for make in (overview, loop)]
