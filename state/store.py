@@ -206,7 +206,9 @@ class Store:
                 continue
             if operation.deadline <= soon:  # it would make its whole batch fail
                 fail([operation], StoreUnavailable("Redis did not answer in time"))
-            elif operation.user in self._busy or (taken and self._apart(operation.user, taken[0].user)):
+            elif operation.user in self._busy or (
+                taken and operation.user != taken[0].user and self._apart(operation.user, taken[0].user)
+            ):
                 kept.append(operation)
             else:
                 taken.append(operation)
@@ -216,7 +218,7 @@ class Store:
     def _apart(self, one: str, other: str) -> bool:
         """Whether two users cannot share a batch: on a cluster, or where one of them is changed by other replicas."""
         turns = self._transactions.turns
-        return one != other and (not self._servers.spans_users or turns.wanted(one) or turns.wanted(other))
+        return not self._servers.spans_users or turns.wanted(one) or turns.wanted(other)
 
     async def _in_turn(self, lane: Lane, operations: list[Operation]) -> None:
         """Make the changes of a user whom others change too, with those that came while they were waited for."""

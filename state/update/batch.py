@@ -1,8 +1,7 @@
 """A batch: the changes that one transaction makes, from the values read to the commands that write. Pure.
 
 Operations of a user are applied in order of arrival, each to what the one before it left; those of several users side
-by side, so that what they want computed is computed together. One that raises, or whose key is of the wrong type, fails
-alone.
+by side: what they want computed is computed together. One that raises, or whose key is of the wrong type, fails alone.
 """
 
 from collections.abc import Mapping, Sequence
