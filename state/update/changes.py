@@ -87,10 +87,9 @@ class Watched(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """Read one `field` of a hash: its value, or None, under `entry(key, field)`; its other fields may be any number.
+    """Read one `field` of a hash of any size: its value, or None, under `entry(key, field)`.
 
-    Only its user's other keys are watched: whoever writes such a field writes one of these too.
-    """
+    Only its user's other keys are watched: whoever writes such a field writes one of these too."""
 
     key: str
     field: bytes
@@ -104,7 +103,7 @@ class Agenda(msgspec.Struct, frozen=True):
 
 
 class Score(msgspec.Struct, frozen=True):
-    """Read the score, or None, of a `member` of a set that many users share, under `entry(key, member)`; not watched."""
+    """Read the score or None of a `member` of a set that many users share, under `entry(key, member)`; not watched."""
 
     key: str
     member: bytes
