@@ -131,8 +131,14 @@ class Ledger(Journal):
     def settle(self) -> None:
         """Do what is due by now, in order: book default rewards, let old records go; `settled` counts the decisions.
 
-        What is damaged is left for later, and named in `damaged`. Raises More for decisions that were not read.
+        What is damaged is left for later, and named in `damaged`. Raises More for what was not read.
         """
+        try:
+            self._settle()
+        except More as more:
+            raise More(more.reads, for_all=True) from None
+
+    def _settle(self) -> None:
         due = [name for name, at in self._agenda() if at <= self.now]
         if due:
             self._see_all()

@@ -60,11 +60,11 @@ def entry(key: str, field: bytes) -> str:
 
 
 class More(Exception):  # not an error: a step asks for what it lacks
-    """Raised by a step: it needs these values too, and runs again when they are read."""
+    """Raised by a step: it needs these values too, as the user's others do if `for_all`, and runs again with them."""
 
-    def __init__(self, reads: "tuple[Read, ...]") -> None:
+    def __init__(self, reads: "tuple[Read, ...]", *, for_all: bool = False) -> None:
         super().__init__("more values are needed")
-        self.reads = reads
+        self.reads, self.for_all = reads, for_all
 
 
 class Hash(msgspec.Struct, frozen=True):
