@@ -18,7 +18,7 @@ from app import __version__
 from app import settings as environment
 from app.api.azure import Facade
 from app.api.classic import classic_routes
-from app.api.decisions import decision_routes
+from app.api.decisions import asked_of, decision_routes
 from app.api.health import Health, health_routes
 from app.api.loops import loop_routes
 from app.api.metrics import metrics_routes
@@ -31,7 +31,6 @@ from app.bandit.explore import EpsilonGreedy
 from app.cases import Cases, made_cases
 from app.catalog_file import served_catalog
 from app.console.doors import Doors
-from app.console.pages import Sources
 from app.console.routes import console_routes
 from app.events.consumers import Consumers
 from app.events.counts import untraced
@@ -158,7 +157,7 @@ def _with_personalizer(app: ASGIApp, cases: Cases, settings: Settings, precedenc
 
 def _console(cases: Cases, health: Health, precedence: Precedence, doors: Doors) -> list[HTTPRouteHandler]:
     """The routes of the pages for people."""
-    sources = Sources(cases.rules.plans, cases.following, cases.changer, cases.watching.health, health.seen)
+    sources = cases.sources(health.seen, asked_of, precedence.give_way)
     return console_routes(sources, doors, health.version, precedence.give_way)
 
 

@@ -11,7 +11,7 @@ from app.bandit.sample import SEED_BITS
 from app.decision_log.lines import Line
 from app.decisions.asked import Asked, Conditions, Slot
 from app.decisions.choose import Free, Wanted, chosen, imitate, noted
-from app.decisions.errors import BadDecision, Gone
+from app.decisions.errors import Gone
 from app.ledger.ledger import Ledger
 from app.ledger.room import make_room
 from app.ledger.rules import Rules, reads
@@ -64,9 +64,7 @@ class Maker:
         return await self._make(asked, slots, conditions, name)
 
     async def _make(self, asked: Asked, slots: Sequence[Slot], conditions: Conditions | None, name: str) -> list[Made]:
-        plan = self._rules.plans.get(asked.loop)
-        if plan is None:
-            raise BadDecision(f"loop: there is no {asked.loop!r}, there are {', '.join(self._rules.plans)}")
+        plan = asked.plan(self._rules.plans)
         agreed = conditions or Conditions.of(plan.loop)
         digest = asked.digest(slots)
         unread: set[Unknown] = set()
@@ -75,7 +73,7 @@ class Maker:
             """One decision of the request, checked, and seen by the loop's features."""
             unread.update(one.check(plan))
             allowed = one.allowed()
-            base, missing = plan.encoder.encode(one.context, [one.seen(place) for place in allowed])
+            base, missing = plan.encoder.encode(one.context, one.seen(allowed, plan))
             return Wanted(
                 asked=one,
                 allowed=allowed,
