@@ -101,7 +101,7 @@ _POLICY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TAKEN: Final = frozenset({HISTORY, SYNC, INDEX, SHARED, DECISIONS, AGENDA, SEEN, "flight"})
 
 
-@lru_cache(1_024)
+@lru_cache(16_384)  # of 250 bytes each; with fewer than there are busy users it would cost more than it saves
 def _user(user_id: str) -> str:
     return f"oo:{{{quote(user_id, safe=_LEFT_ALONE)}}}"
 

@@ -184,7 +184,7 @@ def noted(ledger: Ledger, plan: Plan, asked: Asked, made: Record, choice: Choice
     served = plan.policies[int(made.by_canary)]
     if served.classic is None:
         return []
-    said: dict[str, Any] = {**asked.seen(made.chosen), **asked.context.moment}
+    said: dict[str, Any] = {**asked.candidates[made.chosen].features, **asked.context.moment}
     for name, (usual, least, most) in _TASK.items():
         found = number(said.get(name))
         said[name] = usual if found is None else int(min(max(found, least), most))

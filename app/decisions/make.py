@@ -73,7 +73,7 @@ class Maker:
             """One decision of the request, checked, and seen by the loop's features."""
             unread.update(one.check(plan))
             allowed = one.allowed()
-            base, missing = plan.encoder.encode(one.context, [one.seen(place) for place in allowed])
+            base, missing = plan.encoder.encode(one.context, one.seen(allowed, plan))
             return Wanted(
                 asked=one,
                 allowed=allowed,

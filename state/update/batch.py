@@ -1,8 +1,7 @@
 """A batch: the changes that one transaction makes, from the values read to the commands that write. Pure.
 
-Operations of a user are applied in order of arrival, each to what the one before it left; those of several users side
-by side, so that what they want computed is computed together. One that raises, or whose key is of the wrong type, fails
-alone.
+Operations of a user are applied in order of arrival, each to what the one before it left; those of different users
+side by side. One that raises, or whose key is of the wrong type, fails alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,12 +16,10 @@ from state.update.changes import (
     MOMENT,
     NOTHING,
     Agenda,
-    Append,
     Asking,
     Backlog,
     Change,
     Drop,
-    Emit,
     Entry,
     Fields,
     Hash,
@@ -30,6 +27,7 @@ from state.update.changes import (
     Moment,
     More,
     Read,
+    Remove,
     Schedule,
     Score,
     Watched,
@@ -135,16 +133,15 @@ class Batch:
         """
         reads: list[Command] = [("WATCH", flight, *self._hashes, *self._markers, *self._watched, *self._seen.values())]
         reads += [("HMGET", key, *fields) for key, fields in self._hashes.items()]
-        reads += [("LLEN", key) for key in self._lists]
-        reads += [("GET", key) for key in self._markers]
+        reads += [*(("LLEN", key) for key in self._lists), *(("GET", key) for key in self._markers)]
         reads += [index.read() for index in self._indexes.values()]
         reads += self._plain.values()
         return reads
 
     def apply(self, replies: Sequence[Any]) -> list[Command]:
         """Apply the operations to the replies to `reads`; the commands that write the changes, if there are any."""
-        names = (*self._hashes, *self._lists, *self._markers, *self._indexes, *self._plain)
-        self._values = dict(zip(names, replies[1:], strict=True))
+        read = (*self._hashes, *self._lists, *self._markers, *self._indexes, *self._plain)
+        self._values = dict(zip(read, replies[1:], strict=True))
         for key, most in self._agendas.items():
             if not isinstance(self._values[key], ResponseError):
                 self._values[key] = first_members(self._values[key], most)
@@ -155,6 +152,7 @@ class Batch:
         if self._seen:
             self._there = present(self._values)
         self._results = [None] * len(self._operations)
+        self._last = {operation.user: operation for operation in self._operations}
         for places in waves(self._operations):
             for at, result in run({at: self._step(self._operations[at]) for at in places}):
                 self._results[at] = result
@@ -165,8 +163,8 @@ class Batch:
 
     def emitted(self, replies: Sequence[Any]) -> list[Emitted]:
         """What was added to streams, by the replies to `apply`'s commands."""
-        told = zip(self._pending.emitted, replies, strict=False)
-        return [Emitted(one.key, name, one.group, one.line) for one, name in told]
+        pairs = zip(self._pending.emitted, replies, strict=False)
+        return [Emitted(one.key, name, one.group, one.line) for one, name in pairs]
 
     def settle(self) -> None:
         """Give every caller its result; callers that no longer wait are skipped."""
@@ -204,16 +202,18 @@ class Batch:
             if write.key not in self._values and write.key not in self._watched and write.key not in self._parts:
                 raise LookupError(f"a step writes {write.key} without reading it")
         for write in change.writes:
-            self._write(write)
+            self._pending.note(write)
+            # Unless nobody will look; what was removed matters to what expires, too.
+            if type(write) is Remove or self._last[operation.user] is not operation:
+                self._show_write(write)
         return change
 
     def _check(self, key: str, name: str = "") -> None:
         if (name or key) in self._odd:
             raise CorruptState(key, "holds a value of another type")
 
-    def _write(self, write: Write) -> None:
-        """Note a write, and let the steps after this one see it."""
-        self._pending.note(write)
+    def _show_write(self, write: Write) -> None:
+        """Let the steps after this one see a write."""
         key = write.key
         if type(write) is Fields:
             new = write.values
@@ -230,7 +230,7 @@ class Batch:
                 self._values[key] = moved(self._values[key], write.scores)
             else:
                 self._show({entry(key, member): score for member, score in write.scores.items()})
-        elif type(write) not in (Append, Emit):
+        elif type(write) is Remove:
             self._there.discard(key)
             self._values[key] = NOTHING if key in self._agendas else (None,) * len(self._hashes.get(key, ()))
             fields = [name for name in self._plain if name.startswith(f"{key} ")]

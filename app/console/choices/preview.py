@@ -51,7 +51,7 @@ class Preview:
         plan = asked.plan(self._rules.plans)
         asked.check(plan)
         allowed = asked.allowed()
-        base, missing = plan.encoder.encode(asked.context, [asked.seen(place) for place in allowed])
+        base, missing = plan.encoder.encode(asked.context, asked.seen(allowed, plan))
         one = Wanted(asked=asked, allowed=allowed, base=base, missing=missing, digest=b"", seed=seed)
 
         def act(ledger: Ledger) -> Asking[Change[Record]]:
@@ -84,8 +84,9 @@ class Preview:
         pause: Callable[[], Awaitable[None]],
     ) -> list[Row]:
         """What `policy` alone would do for each of the `values` of a context's field; `pause` comes before each."""
-        asked.check(asked.plan(self._rules.plans))
-        seen = [asked.seen(place) for place in asked.allowed()]
+        plan = asked.plan(self._rules.plans)
+        asked.check(plan)
+        seen = asked.seen(asked.allowed(), plan)
 
         def act(ledger: Ledger) -> Change[tuple[Matrix, Vector]]:
             return Change(ledger.effective(policy, ledger.model(policy)))
