@@ -18,7 +18,7 @@ from app import __version__
 from app import settings as environment
 from app.api.azure import Facade
 from app.api.classic import classic_routes
-from app.api.decisions import decision_routes
+from app.api.decisions import asked_of, decision_routes
 from app.api.health import Health, health_routes
 from app.api.loops import loop_routes
 from app.api.metrics import metrics_routes
@@ -30,6 +30,8 @@ from app.api.users import user_routes
 from app.bandit.explore import EpsilonGreedy
 from app.cases import Cases, made_cases
 from app.catalog_file import served_catalog
+from app.console.doors import Doors
+from app.console.routes import console_routes
 from app.events.consumers import Consumers
 from app.events.counts import untraced
 from app.events.handlers import Uses
@@ -107,6 +109,8 @@ def create_app(
     parts = Parts(settings, servers, store, background, access, rows, consumers, chat, draining, metrics, tracing)
     guards = [] if access.is_open else [access.guard]
     routes += schema_routes(routes)
+    if settings.console:
+        routes += _console(cases, health, precedence, Doors(access, store.shared, clock))
     app = Litestar(
         routes,
         lifespan=[parts.lifespan],
@@ -149,6 +153,12 @@ def _with_personalizer(app: ASGIApp, cases: Cases, settings: Settings, precedenc
         *administration_routes(cases.administration, cases.keeper, name),
     ]
     return Facade(app, routes, key, max_body_bytes=settings.max_body_bytes)
+
+
+def _console(cases: Cases, health: Health, precedence: Precedence, doors: Doors) -> list[HTTPRouteHandler]:
+    """The routes of the pages for people."""
+    sources = cases.sources(health.seen, asked_of, precedence.give_way)
+    return console_routes(sources, doors, health.version, precedence.give_way)
 
 
 def from_environment() -> ASGIApp:

@@ -91,6 +91,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = Secret("")
     metrics_key: Annotated[Secret, says("bearer token that GET /metrics wants; empty for none")] = Secret("")
+    console: Annotated[bool, says("serve the pages for people at /console")] = True
     rate_limit_per_second: Annotated[
         Count, says("requests per second from one API key, over all replicas; 0 for any number")
     ] = 0

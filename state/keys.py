@@ -15,6 +15,7 @@ from state.parts import slot, tags
 __all__ = [
     "AGENDA",
     "COLUMNS",
+    "CONSOLE",
     "DECISIONS",
     "EVERYONE",
     "EVIDENCE",
@@ -83,6 +84,8 @@ EVIDENCE: Final = "oo:evidence"
 PERSONALIZER: Final = "oo:personalizer"
 # String: since users were given a moment at which they expire, for how many days last.
 IDLE: Final = "oo:idle"
+# String: random bytes by which all replicas know the sessions of the console.
+CONSOLE: Final = "oo:console"
 # The glob pattern of all keys of all users.
 EVERYONE: Final = "oo:{*}:*"
 
@@ -92,14 +95,13 @@ _KEY: Final = re.compile(r"oo:\{(?P<user>[^{}]+)\}:(?P<kind>[\x21-\x7e]+)")
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,128}")
 _ONCE: Final = ":once:"
 _FLIGHT: Final = "flight:"
-_DUE: Final = "oo:due"
 _OUTBOX: Final = "oo:outbox"
 _POLICY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # As the last part of a key these words have another meaning.
 _TAKEN: Final = frozenset({HISTORY, SYNC, INDEX, SHARED, DECISIONS, AGENDA, SEEN, "flight"})
 
 
-@lru_cache(1_024)
+@lru_cache(16_384)  # of 250 bytes each; with fewer than there are busy users it would cost more than it saves
 def _user(user_id: str) -> str:
     return f"oo:{{{quote(user_id, safe=_LEFT_ALONE)}}}"
 
@@ -204,9 +206,7 @@ def index(user_id: str) -> str:
 
 def flight(lane: str, user_id: str | None) -> str:
     """String that expires: the last operation id of one lane of one replica, in the slot of `user_id` if one is given.
-
-    It does not name the user, so an erasure does not have to find it, and all users of a slot share it.
-    """
+    It names no user: no erasure has to find it, and all users of a slot share it."""
     return _part(f"oo:flight:{lane}", user_id)
 
 
@@ -215,7 +215,7 @@ def due(user_id: str | None) -> str:
 
     One set for all users, or of those in the slot of `user_id` if one is given.
     """
-    return _part(_DUE, user_id)
+    return _part("oo:due", user_id)
 
 
 def outbox(user_id: str | None) -> str:

@@ -77,6 +77,14 @@ class Shared:
             return False
         return await self._asker.ask(keys.IDLE, ("GET", keys.IDLE)) is not None
 
+    async def console_secret(self, fresh: bytes) -> bytes:
+        """The secret of the console's sessions; if there is none yet, it is `fresh` from now on."""
+        found: bytes | None = await self._asker.ask(keys.CONSOLE, ("GET", keys.CONSOLE))
+        if found is None:
+            await self._asker.ask(keys.CONSOLE, ("SET", keys.CONSOLE, fresh, "NX"))
+            found = await self._asker.ask(keys.CONSOLE, ("GET", keys.CONSOLE))
+        return found or fresh
+
     async def priors(self) -> dict[str, bytes]:
         """What `write_prior` wrote, by policy."""
         return {name.decode(errors="replace"): text for name, text in await self._all(keys.PRIORS)}

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from redis.exceptions import ResponseError
 
@@ -106,7 +106,12 @@ class Store:
             step=step,
             once=once,
         )
-        result: T = await self._submit(operation)
+        self._waiting.append(operation)
+        if self._lanes and not self._called:
+            # After all requests of this turn of the event loop, so that they share a batch.
+            self._called = True
+            loop.call_soon(self._launch)
+        result: T = await operation.done
         return result
 
     def tell_emitted(self, take: Callable[[list[Emitted]], None]) -> None:
@@ -186,14 +191,6 @@ class Store:
         while self._flights:
             await asyncio.wait(self._flights)
         await self._servers.close()
-
-    async def _submit(self, operation: Operation) -> Any:
-        self._waiting.append(operation)
-        if self._lanes and not self._called:
-            # After all requests of this turn of the event loop, so that they share a batch.
-            self._called = True
-            asyncio.get_running_loop().call_soon(self._launch)
-        return await operation.done
 
     def _launch(self) -> None:
         self._called = False

@@ -41,7 +41,7 @@ def event_routes(application: Application, name: str, precedence: Precedence) ->
     async def reward_slots(call: Call) -> Reply:
         body = await call.body()
         with precedence:
-            values = {each.slot_id: each.value for each in _read_rewards(body).reward}
+            values = _by_slot(_read_rewards(body))
             return _ended(await application.reward_slots(user_of(call, name), _event(call), values, call.request_id))
 
     async def activate(call: Call) -> Reply:
@@ -65,6 +65,14 @@ def user_of(call: Call, name: str) -> str:
     if len(sent) > _LONGEST_USER or not sent.isprintable() or not sent.isascii():
         raise Unreadable(f"the header x-oo-user takes 1 to {_LONGEST_USER} visible ASCII characters")
     return sent or name
+
+
+def _by_slot(sent: MultiSlotReward) -> dict[str, float]:
+    """Raises Unreadable."""
+    values = {each.slot_id: each.value for each in sent.reward}
+    if len(values) < len(sent.reward):
+        raise Unreadable("reward: two are of the same slot")
+    return values
 
 
 def _event(call: Call) -> str:

@@ -19,7 +19,7 @@ from app.ledger.telling import base as nonzero
 from app.ledger.telling import first_reward
 from app.policies.plan import Plan
 from state import keys
-from state.update.changes import Append, Write
+from state.update.changes import Append, Asking, Write
 from state.values import history
 from state.values.decision import Evidence, Mixed, Record, Shadow
 
@@ -99,7 +99,9 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     slots: list[str] = []
 
 
-def chosen(ledger: Ledger, plan: Plan, one: Wanted, free: Sequence[int], agreed: Conditions) -> tuple[Record, Choice]:
+def chosen(
+    ledger: Ledger, plan: Plan, one: Wanted, free: Sequence[int], agreed: Conditions
+) -> Asking[tuple[Record, Choice]]:
     """The record of the decision that the loop's champion or canary makes, with what each policy would have done.
 
     It chooses among the candidates at the places `free`, which are some of those that are allowed.
@@ -113,10 +115,13 @@ def chosen(ledger: Ledger, plan: Plan, one: Wanted, free: Sequence[int], agreed:
     alone: list[list[float]] = []
     choice: Choice | None = None
     evidence: Evidence | None = None
-    for place, (policy, columns) in enumerate(zip(_floored(plan.policies, agreed.floor), plan.columns, strict=True)):
-        model = ledger.model(policy)
+    policies = _floored(plan.policies, agreed.floor)
+    models = [ledger.model(policy) for policy in policies]
+    solutions = yield [ledger.solving(policy, model) for policy, model in zip(policies, models, strict=True)]
+    for place, (policy, columns) in enumerate(zip(policies, plan.columns, strict=True)):
+        model = models[place]
         with naming(keys.record(asked.user_id, policy.id)):
-            odds = policy.odds(*ledger.effective(policy, model), columns.of(base), seed)
+            odds = policy.odds_of(solutions[place], columns.of(base), seed)
             if place == serving:
                 choice = policy.draw(odds, seed)
                 if shown is not None:
@@ -179,7 +184,7 @@ def noted(ledger: Ledger, plan: Plan, asked: Asked, made: Record, choice: Choice
     served = plan.policies[int(made.by_canary)]
     if served.classic is None:
         return []
-    said: dict[str, Any] = {**asked.seen(made.chosen), **asked.context.moment}
+    said: dict[str, Any] = {**asked.candidates[made.chosen].features, **asked.context.moment}
     for name, (usual, least, most) in _TASK.items():
         found = number(said.get(name))
         said[name] = usual if found is None else int(min(max(found, least), most))

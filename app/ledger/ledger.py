@@ -50,14 +50,20 @@ class Ledger(Journal):
         self.settled = 0
         self.damaged: list[str] = []
         self._blobs: dict[bytes, bytes | None] = {}
+        self._records: dict[bytes, Record] = {}  # those that were read or made, as they are in their blobs
         self._home: dict[bytes, str] = {}  # the hash in which a decision is
         self._scores: dict[bytes, int | None] = {}
 
     def record(self, local: str) -> Record | None:
         """A decision; None if there is none. Raises More for one that was not read, and CorruptState."""
         name = local.encode()
+        if name in self._records:
+            return self._records[name]
         blob = self._blob(name)
-        return None if blob is None else decision.decode(f"{self._home[name]} {local}", blob)
+        if blob is None:
+            return None
+        found = self._records[name] = decision.decode(f"{self._home[name]} {local}", blob)
+        return found
 
     def _blob(self, name: bytes) -> bytes | None:
         if name not in self._blobs:
@@ -87,27 +93,25 @@ class Ledger(Journal):
         self._blobs[name], self._home[name] = None, self._decisions
         if large:
             self._home[name] = home = parts.of(self._decisions, name)
-            self.user = msgspec.structs.replace(self.user, parts=parts.COUNT)
+            self.user.parts = parts.COUNT
             if not {entry(home, name), entry(home, parts.stand_in(name))} & self._values.keys():
                 raise More((Entry(home, name),))
-        self._changed(opened=1, records=1)
-        self._keep(local, new)
+        self._keep(local, new, opened=1, records=1)
 
     def put(
         self, local: str, old: Record, new: Record, what: What | None, *, reward: float | None = None, part: str = ""
     ) -> None:
         """Keep what became of a decision, and tell of it, unless nothing is to be told yet."""
-        self._changed(opened=new.is_open - old.is_open)
-        self._keep(local, new)
+        self._keep(local, new, opened=new.is_open - old.is_open)
         if what is not None:
             event, taught = Became(old, new, what, reward, part), self.taken()
             whole = old.born < self.user.logged
             self.tell(lambda name: outcome(name, local, event, taught, whole=whole), old.loop)
 
-    def _keep(self, local: str, new: Record) -> None:
+    def _keep(self, local: str, new: Record, *, opened: int, records: int = 0) -> None:
         name, blob = local.encode(), decision.encode(new)
-        self._changed(size=len(blob) - len(self._blob(name) or b""))
-        self._blobs[name] = blob
+        self._changed(opened=opened, records=records, size=len(blob) - len(self._blob(name) or b""))
+        self._blobs[name], self._records[name] = blob, new
         self._scores[name] = self._next(new)
 
     def _next(self, kept: Record) -> int:
@@ -127,6 +131,7 @@ class Ledger(Journal):
         name = local.encode()
         self._changed(opened=-old.is_open, records=-1, size=-len(self._blob(name) or b""))
         self._blobs[name] = self._scores[name] = None
+        self._records.pop(name, None)
 
     def settle(self) -> None:
         """Do what is due by now, in order: book default rewards, let old records go; `settled` counts the decisions.
@@ -151,7 +156,8 @@ class Ledger(Journal):
     def _put_off_if_damaged(self, name: bytes) -> Iterator[None]:
         """Undo what was done within if something is damaged: the record, or a model that has to learn."""
         models = {policy: dict(fields) for policy, fields in self._models.items()}
-        user, writes, ended, told = self.user, len(self._writes), len(self.ended), len(self._lines)
+        user, writes = msgspec.structs.replace(self.user), len(self._writes)
+        ended, told = len(self.ended), len(self._lines)
         try:
             yield
         except CorruptState as error:
@@ -159,6 +165,7 @@ class Ledger(Journal):
             self._models, self.user, self._taught = models, user, {}
             del self._writes[writes:], self.ended[ended:], self._lines[told:]
             self._blobs.pop(name, None)
+            self._records.pop(name, None)
             self._scores[name] = self.now + LATER_MS
 
     def _see_all(self) -> None:

@@ -145,8 +145,8 @@ class LoopChange(msgspec.Struct, frozen=True):
 class LoopAnswer(LoopState, frozen=True):
     """A loop: the evidence about its policies, the health of the pipeline that led to it, its last changes, the newest
     first, and what its decisions brought that nothing reads, and lacked: most often first, counted by the process that
-    answers, since it read its policies. `other_unknown_fields` counts fields beyond the first 64 names. An apprentice was
-    shown `imitated` decisions, of which its champion would have made `matched` too."""
+    answers, since it read its policies. `other_unknown_fields` counts fields beyond the first 64 names. An apprentice
+    was shown `imitated` decisions, of which its champion would have made `matched` too."""
 
     missing: float | None
     evidence: LoopEvidence | None

@@ -1,7 +1,8 @@
 """What Azure Personalizer's clients ask of an application: ranks, rewards and activations."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import msgspec
@@ -13,9 +14,11 @@ from app.decisions.outcome import Outcome, Outcomes, Problem, Told
 from app.messages.decision_ids import decision_id
 from app.messages.personalizer import MultiSlotAnswer, MultiSlotRank, RankAnswer, RankRequest
 from app.personalizer.configuration import conditions
+from app.personalizer.errors import Refusal
 from app.personalizer.events import local_id, made_id
 from app.personalizer.following import Followed
 from app.personalizer.ranks import (
+    INVALID,
     asked_of,
     baseline_of,
     baselines_of,
@@ -23,6 +26,7 @@ from app.personalizer.ranks import (
     slots_answer,
     slots_of,
 )
+from state.errors import KeyReused
 
 __all__ = ["Application", "Ranked"]
 
@@ -49,7 +53,7 @@ class Ranked(msgspec.Struct, frozen=True):
 class Application:
     """Decides on the loop `loop` for the application's user, or for one that a request names, and takes rewards.
 
-    All methods raise Refusal for what does not fit, and the store's errors; ranks also BadDecision and KeyReused.
+    All methods raise Refusal for what does not fit, and the store's errors; ranks also BadDecision.
     """
 
     def __init__(self, maker: Maker, outcomes: Outcomes, followed: Followed, observer: Observer, *, loop: str) -> None:
@@ -65,7 +69,8 @@ class Application:
         event_id = rank.event_id or made_id(rank, request_id or secrets.token_hex(16))
         asked = asked_of(rank, user=user, loop=self._loop, local=local_id(event_id))
         agreed = conditions(configuration, baseline_of(asked))
-        made = await self._maker.make(asked, conditions=agreed, name=event_id)
+        with _named(event_id):
+            made = await self._maker.make(asked, conditions=agreed, name=event_id)
         return self._ranked(rank_answer(made.record, asked.excluded, event_id), [made], apprentice=bool(agreed.shown))
 
     async def rank_slots(self, user: str, rank: MultiSlotRank, request_id: str) -> Ranked:
@@ -74,7 +79,8 @@ class Application:
         event_id = rank.event_id or made_id(rank, request_id or secrets.token_hex(16))
         asked = asked_of(rank, user=user, loop=self._loop, local=local_id(event_id))
         agreed = conditions(configuration, baselines_of(rank))
-        made = await self._maker.make_slots(asked, slots_of(rank), conditions=agreed, name=event_id)
+        with _named(event_id):
+            made = await self._maker.make_slots(asked, slots_of(rank), conditions=agreed, name=event_id)
         answer = slots_answer([each.record for each in made], event_id)
         return self._ranked(answer, made, apprentice=bool(agreed.shown))
 
@@ -133,6 +139,15 @@ class Application:
         for word in found:
             self._observer.personalizer_told(word)
         return ",".join(dict.fromkeys(found))
+
+
+@contextmanager
+def _named(event_id: str) -> Iterator[None]:
+    """Where an id is refused, its client is told of the one that it knows."""
+    try:
+        yield
+    except KeyReused:
+        raise Refusal(INVALID, f"eventId: {event_id} was used before for another rank") from None
 
 
 def _word(end: Outcome | Problem) -> str:

@@ -1,10 +1,11 @@
 """A change: what a step reads of one user, and what it writes.
 
-A step is a pure function from values to a `Change`. It may run several times, each time on newer values.
+A step is a pure function from values to a `Change`, or a generator that returns one. It may run several times, each
+time on newer values.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -16,6 +17,7 @@ __all__ = [
     "NOTHING",
     "Agenda",
     "Append",
+    "Asking",
     "Backlog",
     "Change",
     "Drop",
@@ -35,6 +37,7 @@ __all__ = [
     "Step",
     "Values",
     "Watched",
+    "Work",
     "Write",
     "entry",
     "first_members",
@@ -190,7 +193,17 @@ class Change(msgspec.Struct, Generic[T], frozen=True):
     writes: tuple[Write, ...] = ()
 
 
-Step = Callable[[Values], Change[T]]
+class Work(msgspec.Struct, frozen=True):
+    """What a step wants computed: `how` takes what any number of steps want, and gives each its answer, in order."""
+
+    how: Callable[[Sequence[Any]], Sequence[Any]]
+    what: Any
+
+
+# A step that wants answers yields for what, and is sent them. All steps of a batch that wait have theirs computed
+# together, which costs less than one by one.
+Asking = Generator[Sequence[Work], Sequence[Any], T]
+Step = Callable[[Values], Change[T] | Asking[Change[T]]]
 
 
 class Once(msgspec.Struct, Generic[T], frozen=True):

@@ -222,6 +222,7 @@ def test_keys_are_tabled() -> None:
         keys.IDLE,
         keys.INDEXED_SINCE,
         keys.COLUMNS,
+        keys.CONSOLE,
         keys.USED,
         keys.POLICIES,
         keys.PRIORS,

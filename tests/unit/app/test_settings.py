@@ -58,6 +58,7 @@ GIVEN = {
     "LOG_LEVEL": "warning",
     "LOG_FORMAT": "json",
     "ACCESS_LOG": "off",
+    "CONSOLE": "0",
     "RATE_LIMIT_PER_SECOND": "5",
     "REDIS_WAIT_REPLICAS": "2",
     "EPSILON": "0.2",

@@ -50,3 +50,12 @@ async def test_a_better_action_is_learned() -> None:
         for n in range(150):
             monday, sunday = await event("monday", n), await event("sunday", n)
     assert monday["a"] > 0.8 < sunday["b"]
+
+
+async def test_two_rewards_of_one_slot() -> None:
+    """Are refused: neither is the right one."""
+    async with facade() as client:
+        rewards = [{"slotId": "top", "value": value} for value in (1, 0.5)]
+        answer = await client.post("/personalizer/multislot/events/e/reward", json={"reward": rewards})
+    error = {"code": "InvalidRewardRequest", "message": "reward: two are of the same slot"}
+    assert (answer.status_code, answer.json()) == (400, {"error": error})

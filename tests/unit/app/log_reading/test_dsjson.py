@@ -44,7 +44,8 @@ def test_silence_and_what_was_never_shown() -> None:
 
 
 def test_features() -> None:
-    """What Vowpal Wabbit cannot read is left out, and a name that means something else there too; a path is a name."""
+    """What Vowpal Wabbit cannot read is left out, also a name that means something else there; what is within objects
+    is named by the path."""
     odd = {
         "_multi": [1],
         "none": None,

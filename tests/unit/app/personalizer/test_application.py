@@ -13,6 +13,7 @@ from app.ledger.rules import Rules
 from app.messages.personalizer import MultiSlotRank, RankAnswer, RankRequest
 from app.personalizer.application import Application
 from app.personalizer.configuration import Configuration
+from app.personalizer.errors import Refusal
 from app.personalizer.following import Followed
 from app.policies.catalog import catalog
 from tests.unit.app.decisions.scene import stored
@@ -63,6 +64,16 @@ async def test_a_retry_is_the_same_event() -> None:
     assert [each.repeated for each in (*named, *marked, *plain)] == [False, True, False, True, False, False]
     assert len({each.answer.event_id for each in (*named, *marked, other, *plain)}) == 5
     assert named[0].answer.event_id == "e 1"
+
+
+async def test_an_event_id_that_was_used_before() -> None:
+    """Is refused by the name that its client knows, for one action and for slots."""
+    async with application() as (app, _, _):
+        await app.rank("app", rank(eventId="e 1"), "")
+        with pytest.raises(Refusal, match=r"^eventId: e 1 was used before for another rank$"):
+            await app.rank("app", rank(eventId="e 1", contextFeatures=[{"x": 1}]), "")
+        with pytest.raises(Refusal, match=r"^eventId: e 1 was used before for another rank$"):
+            await app.rank_slots("app", wanted(eventId="e 1"), "")
 
 
 async def test_the_first_reward_counts() -> None:
