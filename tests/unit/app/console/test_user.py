@@ -20,6 +20,7 @@ async def test_a_user(monkeypatch: pytest.MonkeyPatch) -> None:
         made = [(await client.post("/decisions", json=BODY)).json()["decision_id"] for _ in range(3)]
         await client.post(f"/decisions/{made[0]}/reward", json={"reward": 1})
         page = (await client.get(PATH)).text
+        assert 'aria-current="true">Users</a>' in page
         assert page.index("serves tips") < page.index(">linucb-v1</a>")
         assert "is_<wbr>overdue" in page
         assert "What would be chosen, by hour_of_day" in page
