@@ -26,6 +26,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
+from app.http.connection import Sweep
 from app.http.protocol import HttpProtocol
 from app.listening import listeners
 from app.observe.logs import set_up
@@ -178,7 +179,7 @@ def _serve(together: ExitStack) -> int:
         port=settings.port,
         workers=settings.workers,
         loop="uvloop",
-        http=partial(HttpProtocol, seconds=settings.max_request_seconds),  # type: ignore[arg-type]  # called like a class
+        http=partial(HttpProtocol, seconds=settings.max_request_seconds, sweep=Sweep()),  # type: ignore[arg-type]  # called like a class
         ws="none",
         lifespan="on",
         access_log=False,

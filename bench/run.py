@@ -15,6 +15,7 @@
   ./dev bench --learning DIR           what it learns on two data sets of UCI's, beside promised numbers (2 minutes)
   ./dev bench --evidence 2000          how often gate and intervals err, in so many runs each (2 minutes)
   ./dev bench --core                   whether the numeric core became slower by more than half
+  ./dev bench --calls                  calls and opcodes of a request, which are the same in every run
   ./dev bench --against URL            a server that runs already, alone (--pid: its process, for processor time)
 
 --json and --markdown print the same figures for programs and documents. Only ratios taken in one run mean anything
@@ -29,7 +30,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench import comparisons, decide, decisions, events, evidence, generate, ladder, learning, report
+from bench import calls, comparisons, decide, decisions, events, evidence, generate, ladder, learning, report
 from bench.measure import Load, Target, hardware, machine, require
 
 
@@ -55,6 +56,7 @@ def _arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--learning", type=Path, metavar="DIR", help="with magic04.data and agaricus-lepiota.data")
     parser.add_argument("--evidence", type=int, metavar="RUNS")
     parser.add_argument("--core", action="store_true")
+    parser.add_argument("--calls", action="store_true")
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--against", metavar="URL")
     parser.add_argument("--pid", type=int, help="the server's process, with --against")
@@ -105,6 +107,8 @@ def main(words: list[str]) -> int:
         raise SystemExit("./dev bench reads processor time from /proc: it needs Linux")
     if options.core:
         return decide.guard()
+    if options.calls:
+        return report.tell(hardware(), [calls.section()])
     if options.evidence:
         return report.tell(hardware(), chain(evidence.sections(options.evidence), ladder.sections(options.evidence)))
     if options.learning:

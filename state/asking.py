@@ -1,22 +1,24 @@
 """Commands that may be tried again: they change nothing, or the same when they are made twice."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
-from state import keys
+from state import keys, parts
 from state.errors import CorruptState
 from state.redis.exchange import Command, exchange, raise_for
 from state.redis.failure import TROUBLE, Outage, pause_or_give_up
 from state.redis.replicas import Replicas
 from state.redis.servers import Servers
 
-__all__ = ["Asker"]
+__all__ = ["Asker", "decisions"]
 
 _OTHER_TYPE: Final = "holds a value of another type"
+# Decisions of a user that are read, who may have some hundred thousand.
+_MOST: Final = 1_000
 
 
 class Asker:
@@ -100,3 +102,23 @@ async def _all(connection: AbstractConnection, commands: list[Command]) -> list[
     replies = await exchange(connection, commands)
     raise_for(replies)
     return replies
+
+
+async def decisions(asker: Asker, user_id: str) -> dict[bytes, bytes]:
+    """All decisions of a user by local id; of one with large loops, at most so many that must be looked at next."""
+    whole = keys.decisions(user_id)
+    if not await asker.ask(keys.shared(user_id), ("HGET", keys.shared(user_id), parts.FIELD)):
+        found: Mapping[bytes, bytes] | Sequence[bytes] = await asker.ask(whole, ("HGETALL", whole))
+        if isinstance(found, Mapping):  # as the embedded store answers
+            return dict(found)
+        return dict(zip(found[::2], found[1::2], strict=True))
+    agenda = keys.agenda(user_id)
+    wanted: dict[str, list[bytes]] = {}
+    for name in await asker.ask(agenda, ("ZRANGE", agenda, 0, _MOST - 1)):
+        for key in (whole, parts.of(whole, name)):
+            wanted.setdefault(key, []).append(name)
+    read: dict[bytes, bytes] = {}
+    for key, names in wanted.items():
+        values = await asker.ask(key, ("HMGET", key, *names))
+        read |= {name: value for name, value in zip(names, values, strict=True) if value is not None}
+    return read

@@ -5,9 +5,9 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import compress
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-from state import keys
+from state import keys, parts
 from state.errors import ConflictError
 from state.redis.exchange import Command, exchange_or_raise
 from state.redis.failure import TROUBLE, Outage, pause_or_give_up
@@ -19,8 +19,10 @@ from state.update.changes import (
     Backlog,
     Change,
     Emit,
+    Entry,
     Hash,
     Moment,
+    More,
     Read,
     Remove,
     Schedule,
@@ -29,6 +31,7 @@ from state.update.changes import (
     Values,
     Watched,
     Write,
+    place,
 )
 from state.update.idle import milliseconds
 from state.values.decision import SHARED
@@ -46,20 +49,30 @@ _ROLLOUT: Final = 86_400
 
 
 def removal(
-    user_id: str, names: Sequence[str], due: str, outbox: str, last: Last | None
+    user_id: str, names: Sequence[str], due: str, outbox: str, last: Last | None, *, knows: bool = True
 ) -> tuple[tuple[Read, ...], Step[None]]:
-    """What to read, and the step that removes the keys `names` of a user, who is `due` no more."""
+    """What to read, and the step that removes the keys `names` of a user and all parts, who is `due` no more.
+
+    Unless it `knows` that it can read what decisions share, it reads nothing, and leaves no last line.
+    """
     user, shared = user_id.encode(), Hash(keys.shared(user_id), SHARED)
+    every = [Entry(part, b"") for part in parts.every(keys.decisions(user_id))]
     removed: tuple[Write, ...] = (*(Remove(key) for key in names), Schedule(due, {user: None}))
+    lazily: tuple[Write, ...] = tuple(Remove(one.key, lazily=True) for one in every)
     reads: tuple[Read, ...] = (*(Watched(key) for key in names), Score(due, user))
-    if last is None:
-        return reads, lambda _: Change(None, removed)
+    if not knows:
+        return (*reads, *(Watched(one.key) for one in every)), lambda _: Change(None, (*removed, *lazily))
 
     def step(values: Values) -> Change[None]:
-        line = last(values[shared.key], milliseconds(values[MOMENT]))
-        return Change(None, removed if line is None else (Emit(outbox, "", line), *removed))
+        found = values[shared.key]
+        is_spread = found[-1] is not None
+        if is_spread and place(every[0]) not in values:
+            raise More(tuple(every))
+        line = last(found, milliseconds(values[MOMENT])) if last is not None else None
+        told = () if line is None else (Emit(outbox, "", line),)
+        return Change(None, (*told, *removed, *(lazily if is_spread else ())))
 
-    return (*reads, shared, Moment(), Backlog(outbox)), step
+    return (*reads, shared, Moment(), *([Backlog(outbox)] if last is not None else [])), step
 
 
 class Eraser:
@@ -116,19 +129,23 @@ class Eraser:
         async with borrow(self._servers.connection(own), self._timeout) as connection:
             # The draft never exists: so a cluster that is moving the slot, or has moved it, answers with an error.
             shared = keys.shared(user_id)
-            watched = (own, keys.draft(user_id), *([shared] if last else []))
-            watch: list[Command] = [("WATCH", *watched), ("ZRANGE", own, 0, -1)]
-            told: list[Command] = [("HMGET", shared, *SHARED), ("TIME",)] if last else []
+            watch: list[Command] = [("WATCH", own, keys.draft(user_id), shared), ("ZRANGE", own, 0, -1)]
+            told: list[Command] = [("HMGET", shared, *SHARED), ("TIME",)]
             looks: list[Command] = [("EXISTS", name) for name in names]
             replies = await exchange_or_raise(connection, [*watch, *told, *looks], self._timeout)
             members, there = replies[1], replies[len(watch) + len(told) :]
             markers = [keys.of(user_id, kind) for kind in index.kinds(members)] if isinstance(members, list) else []
-            every = list(dict.fromkeys([*names, *markers, own, keys.of(user_id, keys.SEEN)]))
+            # What cannot be read may have parts.
+            fields = replies[len(watch)] if isinstance(replies[len(watch)], list) else [None] * len(SHARED)
+            spread = fields[-1] is not None or not isinstance(replies[len(watch)], list)
+            lazily = dict.fromkeys(parts.every(keys.decisions(user_id)) if spread else ())
+            every = list(dict.fromkeys([*names, *markers, own, keys.of(user_id, keys.SEEN), *lazily]))
             # Decisions watch a key of these, so one that is being made starts over and adds to the index again.
             index_of_due: Command = ("ZREM", keys.due(None if self._servers.spans_users else user_id), user_id)
-            commands: list[Command] = [("MULTI",), *(("DEL", name) for name in every), index_of_due]
+            gone: list[Command] = [("UNLINK" if name in lazily else "DEL", name) for name in every]
+            commands: list[Command] = [("MULTI",), *gone, index_of_due]
             if last:
-                commands += self._last(user_id, last, *replies[len(watch) : len(watch) + len(told)])
+                commands += self._last(user_id, last, fields, replies[len(watch) + 1])
             commands.append(("EXEC",))
             try:
                 deleted = (await exchange_or_raise(connection, commands, self._timeout))[-1]
@@ -140,9 +157,8 @@ class Eraser:
         removed.update(compress(every, deleted))
         return True
 
-    def _last(self, user_id: str, last: Last, shared: Any, clock: list[bytes]) -> list[Command]:
+    def _last(self, user_id: str, last: Last, fields: Sequence[bytes | None], clock: list[bytes]) -> list[Command]:
         """The command that adds the user's last line to the log."""
-        fields = shared if isinstance(shared, list) else [None] * len(SHARED)  # what cannot be read can be removed
         line = last(fields, milliseconds(clock))
         outbox = keys.outbox(None if self._servers.spans_users else user_id)
         return [] if line is None else [("XADD", outbox, "*", "g", "", "l", line)]

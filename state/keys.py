@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, unquote
 
-from state.tags import slot, tags
+from state.parts import slot, tags
 
 __all__ = [
     "AGENDA",

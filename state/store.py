@@ -8,7 +8,7 @@ not wait for others.
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
 from typing import Any, Final, TypeVar
@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 from redis.exceptions import ResponseError
 
 from state import keys
-from state.asking import Asker
+from state.asking import Asker, decisions
 from state.erasure import Eraser, Last, removal
 from state.errors import CorruptState, StoreUnavailable
 from state.loops import Loops
@@ -119,11 +119,10 @@ class Store:
         Then nothing of the user is due. `last` makes the user's last line of the log.
         """
         due, outbox = self.due.key(user_id), self.outbox.key(user_id)
-        if last is not None:
-            with suppress(CorruptState):  # what cannot be read can still be removed
-                await self.update(user_id, *removal(user_id, wiped, due, outbox, last))
-                return
-        await self.update(user_id, *removal(user_id, wiped, due, outbox, None))
+        with suppress(CorruptState):  # what cannot be read can still be removed
+            await self.update(user_id, *removal(user_id, wiped, due, outbox, last))
+            return
+        await self.update(user_id, *removal(user_id, wiped, due, outbox, None, knows=False))
 
     async def erase(
         self, user_id: str, fixed: Sequence[str], *, thorough: bool = False, last: Last | None = None
@@ -156,12 +155,8 @@ class Store:
         return entries
 
     async def decisions(self, user_id: str) -> dict[bytes, bytes]:
-        """All decisions of a user by local id."""
-        key = keys.decisions(user_id)
-        found: Mapping[bytes, bytes] | Sequence[bytes] = await self._asker.ask(key, ("HGETALL", key))
-        if isinstance(found, Mapping):  # as the embedded store answers
-            return dict(found)
-        return dict(zip(found[::2], found[1::2], strict=True))
+        """All decisions of a user by local id; of one with large loops, those that must be looked at next."""
+        return await decisions(self._asker, user_id)
 
     async def count(self, key: str, seconds: int) -> int:
         """Add 1 to the counter `key`, which expires `seconds` after its first count; its new value.

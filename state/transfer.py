@@ -12,7 +12,7 @@ import msgspec
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
-from state import keys
+from state import keys, parts
 from state.redis.exchange import Command, exchange_or_raise, raise_for
 from state.redis.failure import as_unavailable
 from state.redis.scan import scan_all
@@ -151,9 +151,15 @@ class Transfer:
         """The commands that let all keys of the users in `group` expire as if each had changed now, if users expire."""
         if not self._idle.days:
             return []
-        [clock] = await exchange_or_raise(connection, [("TIME",)], self._patience)
-        now, users = milliseconds(clock), dict.fromkeys(item.user for item in group)
-        return [command for user in users for command in self._idle.given(user, self._idle.moment(user, now))]
+        users = list(dict.fromkeys(item.user for item in group))
+        asked: list[Command] = [("TIME",), *(("HGET", keys.shared(user), parts.FIELD) for user in users)]
+        [clock, *spread] = await exchange_or_raise(connection, asked, self._patience)
+        now = milliseconds(clock)
+        return [
+            command
+            for user, told in zip(users, spread, strict=True)
+            for command in self._idle.given(user, self._idle.moment(user, now), self._idle.every(user, told))
+        ]
 
     async def _transaction(self, connection: AbstractConnection, commands: list[Command]) -> list[Any]:
         replies = await exchange_or_raise(connection, [("MULTI",), *commands, ("EXEC",)], self._patience)

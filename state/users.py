@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 import msgspec
 from redis.exceptions import ResponseError
 
-from state import keys
+from state import keys, parts
 from state.errors import ConflictError
 from state.redis.exchange import Command, exchange_or_raise, raise_for
 from state.redis.failure import as_unavailable
@@ -20,7 +20,7 @@ from state.redis.servers import Servers, borrow
 from state.transfer import all_results, decode_replies, read_commands, write_command
 from state.update import index
 from state.update.idle import Idle, milliseconds
-from state.values.stored import Stored
+from state.values.stored import Stored, is_part
 
 __all__ = ["Found", "Users", "Wanted"]
 
@@ -130,14 +130,16 @@ class Users:
         return groups
 
     async def _read(self, group: list[Wanted]) -> list[Found] | None:
-        """None if an idempotency key was added meanwhile: only these have names that must be read first."""
+        """None if an idempotency key was added meanwhile, or the first part: these have names that are read first."""
         indexes = [keys.index(user) for user, _ in group]
         names: list[Command] = [("WATCH", *indexes), *(("ZRANGE", key, 0, -1) for key in indexes)]
+        names += [("HGET", keys.shared(user), parts.FIELD) for user, _ in group]
         async with borrow(self._servers.connection(indexes[0]), self._patience) as connection:
-            members = (await exchange_or_raise(connection, names, self._patience))[1:]
+            replies = (await exchange_or_raise(connection, names, self._patience))[1:]
+            members, spread = replies[: len(group)], replies[len(group) :]
             asked = [
-                (user, list(dict.fromkeys([*self._fixed, *_indexed(found), *strays])))
-                for (user, strays), found in zip(group, members, strict=True)
+                (user, list(dict.fromkeys([*self._fixed, *_indexed(found), *strays, *_parts(told)])))
+                for (user, strays), found, told in zip(group, members, spread, strict=True)
             ]
             commands = [command for user, kinds in asked for kind in kinds for command in read_commands(user, kind)]
             replies = (await exchange_or_raise(connection, [("MULTI",), *commands, ("EXEC",)], self._patience))[-1]
@@ -146,6 +148,8 @@ class Users:
         raise_for(replies)
         rest = iter(replies)
         found = [Found(user, *decode_replies(user, kinds, rest)) for user, kinds in asked]
+        if any(_has_parts(one) and not _parts(told) for one, told in zip(found, spread, strict=True)):
+            return None
         for one, key, listed in zip(found, indexes, members, strict=True):
             if isinstance(listed, ResponseError):
                 one.odd.append(key)
@@ -159,15 +163,16 @@ class Users:
             user = stored[0].user
             own = keys.index(user)
             fixed = [keys.of(user, kind) for kind in self._fixed]
-            watched += [own, keys.draft(user), *(fixed if strays is None else [])]
+            watched += [own, keys.draft(user), *(fixed if strays is None else [keys.shared(user)])]
             markers = [keys.of(user, item.kind) for item in stored if keys.is_marker(item.kind)]
             looks.append(("EXISTS", own, *fixed, *markers) if strays is None else ("ZRANGE", own, 0, -1))
         async with borrow(self._servers.connection(watched[0]), self._patience) as connection:
-            asked: list[Command] = [("WATCH", *watched), *looks, ("TIME",)]
-            [_, *there, clock] = await exchange_or_raise(connection, asked, self._patience)
+            tells: list[Command] = [("HGET", keys.shared(stored[0].user), parts.FIELD) for stored, _ in group]
+            asked: list[Command] = [("WATCH", *watched), ("TIME",), *looks, *tells]
+            [_, clock, *told] = await exchange_or_raise(connection, asked, self._patience)
             commands: list[Command] = [("MULTI",)]
             free = []
-            for (stored, strays), found in zip(group, there, strict=True):
+            for (stored, strays), found, spread in zip(group, told[: len(group)], told[len(group) :], strict=True):
                 free.append(strays is not None or not found)
                 if strays is not None:
                     kinds = [
@@ -178,7 +183,10 @@ class Users:
                         *strays,
                         *(item.kind for item in stored),
                     ]
-                    commands.append(("DEL", *(keys.of(stored[0].user, kind) for kind in dict.fromkeys(kinds))))
+                    names = {keys.of(stored[0].user, kind): is_part(kind) for kind in [*kinds, *_parts(spread)]}
+                    commands.append(("DEL", *(name for name, large in names.items() if not large)))
+                    if large := [name for name, large in names.items() if large]:
+                        commands.append(("UNLINK", *large))
                     commands.append(("ZREM", self._due(stored[0].user), stored[0].user))
                 if free[-1]:
                     commands += [*_all_of(stored, now), *_due_of(self._due(stored[0].user), stored)]
@@ -204,6 +212,15 @@ def _due_of(key: str, stored: Sequence[Stored]) -> list[Command]:
     """The command that notes when the first of a user's decisions must be looked at, if there are any."""
     agenda = next((item.value for item in stored if isinstance(item.value, tuple)), ())
     return [("ZADD", key, repr(min(score for _, score in agenda)), stored[0].user)] if agenda else []
+
+
+def _parts(told: object) -> list[str]:
+    """The last parts of the keys with decisions of large loops, by what a user's hash says of them."""
+    return parts.every(keys.DECISIONS) if isinstance(told, bytes) else []
+
+
+def _has_parts(found: Found) -> bool:
+    return any(one.kind == keys.SHARED and parts.FIELD in one.value for one in found.stored)
 
 
 def _indexed(members: object) -> list[str]:

@@ -17,7 +17,8 @@ from app.decisions.asked import Asked
 from app.decisions.decide import Candidate
 from app.decisions.explain import Explanation
 from app.decisions.make import Made, Maker
-from app.decisions.outcome import Outcome, Outcomes, Told
+from app.decisions.outcome import Outcome, Outcomes
+from app.decisions.told import Told
 from app.http.access import CLIENT, READER
 from app.http.body import Answer, read_body
 from app.http.errors import status_of

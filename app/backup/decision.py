@@ -66,6 +66,9 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     state: int = 0
     by_canary: bool = False
     canary: Mixed | None = None
+    name: str = ""
+    slot: str = ""
+    slots: list[str] = []
 
     @classmethod
     def of(cls, record: Record) -> Self:

@@ -16,7 +16,7 @@ from state import keys
 from state.errors import CorruptState
 from state.values import decision
 from state.values.columns import Columns
-from state.values.stored import NAMED, Members, Stored, check, check_decisions
+from state.values.stored import NAMED, Members, Stored, check, check_decisions, is_part
 
 __all__ = ["Key", "KeyOfUser", "User", "flaw", "key_of", "kind_of", "stored_of"]
 
@@ -56,11 +56,12 @@ class KeyOfUser(Key, frozen=True, omit_defaults=True, kw_only=True):
     user: UserId
 
 
-class User(msgspec.Struct, frozen=True):
-    """A line of version 2: all keys of a user at one moment."""
+class User(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A line of version 2: all keys of a user at one moment; since version 4 the next line may have `more` of them."""
 
     user: UserId
     keys: list[Key]
+    more: bool = False
 
 
 def flaw(stored: Sequence[Stored], columns: Mapping[bytes, Columns]) -> str | None:
@@ -79,7 +80,9 @@ def flaw(stored: Sequence[Stored], columns: Mapping[bytes, Columns]) -> str | No
 
 
 def kind_of(kind: str) -> str:
-    """The kind under which a key is counted; idempotency keys, whose names all differ, are one kind."""
+    """The kind under which a key is counted; idempotency keys, whose names all differ, are one kind, as are parts."""
+    if is_part(kind):
+        return keys.DECISIONS
     return _MARKERS if keys.is_marker(kind) else kind
 
 
@@ -95,8 +98,8 @@ def key_of(stored: Stored, columns: Mapping[bytes, Columns]) -> Key:
         return Key(kind=kind, entries=[_text(entry) for entry in value])
     if isinstance(value, tuple):
         return Key(kind=kind, scores={name.decode(): score for name, score in value})
-    if kind == keys.DECISIONS:
-        return _decisions(keys.of(stored.user, kind), value, columns)
+    if kind == keys.DECISIONS or is_part(kind):
+        return _decisions(stored.user, kind, value, columns)
     if kind in (keys.SYNC, keys.SHARED):
         return Key(kind=kind, texts={name.decode(): _text(field) for name, field in value.items()})
     if NAMED in value:
@@ -145,13 +148,14 @@ def _learn(kind: str, text: bytes, columns: dict[bytes, Columns]) -> bytes:
     return named.fingerprint
 
 
-def _decisions(key: str, fields: Mapping[bytes, bytes], columns: Mapping[bytes, Columns]) -> Key:
+def _decisions(user: str, kind: str, fields: Mapping[bytes, bytes], columns: Mapping[bytes, Columns]) -> Key:
+    key = keys.of(user, kind)
     made = {name.decode(): decision.decode(f"{key} {name.decode()}", blob) for name, blob in fields.items()}
     named = {learned.columns for one in made.values() for learned in one.learned}
     # Columns that nobody knows any more only keep those rewards from being corrected.
     known = {name.decode(): columns[name].encode() for name in sorted(named) if name in columns}
     return Key(
-        kind=keys.DECISIONS,
+        kind=kind,
         decisions={local: Decision.of(one) for local, one in made.items()},
         columns=known or None,
     )

@@ -11,20 +11,22 @@ from typing import Annotated, BinaryIO, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from app.backup.lines import KeyOfUser, User, flaw, kind_of, stored_of
+from app.backup.lines import Key, KeyOfUser, User, flaw, kind_of, stored_of
 from app.policies.catalog import SIZES
 from state.errors import CorruptState
 from state.sorter import Sorter
 from state.values.columns import Columns
 from state.values.stored import Stored, check
 
-__all__ = ["LONGEST_LINE", "VERSION", "BadBackup", "Footer", "Header", "Read", "read", "version"]
+__all__ = ["LONGEST_LINE", "MOST_LINES", "VERSION", "BadBackup", "Footer", "Header", "Read", "read", "version"]
 
 T = TypeVar("T")
-VERSION: Final = 3
+VERSION: Final = 4
 # Enough for 10,000 history entries of 2 kB as JSON within JSON (a tip's id has up to 256 characters), a synchronisation
 # of 256 KiB, and 60,000 idempotency keys of 180 bytes.
 LONGEST_LINE: Final = 2**25
+# Lines of one user, who has so many only with the decisions of a large loop.
+MOST_LINES: Final = 64
 
 
 class BadBackup(ValueError):
@@ -107,19 +109,28 @@ def _numbered(lines: Iterator[bytes]) -> Iterator[tuple[int, bytes, bool]]:
 
 def _users(lines: Iterator[tuple[int, bytes, bool]]) -> Iterator[Read]:
     counts: Counter[str] = Counter()
+    users = 0
+    held: list[Key] = []  # of a user whose last line has not come
+    size = many = 0
     for number, line, last in lines:
         if last:
-            _check_footer(number, line, counts, number - 2)
+            _check_footer(number, line, counts, users)
             return
         found = _decoded(_read_user, number, line)
         counts.update(kind_of(key.kind) for key in found.keys)
+        held, size, many = held + found.keys, size + len(line), many + 1
+        if many > MOST_LINES:
+            raise BadBackup(f"line {number}: is more than the {MOST_LINES} of one user")
+        if found.more:
+            continue
         columns: dict[bytes, Columns] = {}
         try:
-            stored = [stored_of(found.user, key, columns) for key in found.keys]
+            stored = [stored_of(found.user, key, columns) for key in held]
             problem = flaw(stored, columns)
         except CorruptState as error:
             stored, problem = [], str(error)
-        yield Read(stored, columns, len(line), None if problem is None else f"line {number}: {problem}")
+        yield Read(stored, columns, size, None if problem is None else f"line {number}: {problem}")
+        users, held, size, many = users + 1, [], 0, 0
 
 
 def _sorted_by_user(lines: Iterator[tuple[int, bytes, bool]]) -> Iterator[Read]:

@@ -4,7 +4,7 @@ import gzip
 import os
 import time
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -13,14 +13,14 @@ from typing import BinaryIO, Final, Self
 import msgspec
 
 from app import __version__
-from app.backup.lines import User, key_of, kind_of
-from app.backup.reader import LONGEST_LINE, VERSION, Footer, Header
+from app.backup.lines import Key, User, key_of, kind_of
+from app.backup.reader import LONGEST_LINE, MOST_LINES, VERSION, Footer, Header
 from app.policies.catalog import SIZES
 from state import keys
 from state.errors import CorruptState
 from state.users import Found
 from state.values.columns import Columns
-from state.values.stored import OF_DECISIONS, Stored, check, check_decisions
+from state.values.stored import Stored, check, check_decisions, is_of_decisions
 
 __all__ = ["ODD", "Writer"]
 
@@ -92,18 +92,20 @@ class Writer:
                 whole.append(stored)
         if problem := _problem_of_decisions(found.user, whole, lost):
             left_out.append(problem)
-            lost.update(OF_DECISIONS)
+            lost.update(one.kind for one in whole if is_of_decisions(one.kind))
         kept = [stored for stored in whole if stored.kind not in lost and _policy(stored) not in lost]
         left_out += [
             f"{keys.of(found.user, one.kind)}: left out, as its model is"
             for one in whole
-            if one not in kept and one.kind not in OF_DECISIONS
+            if one not in kept and not is_of_decisions(one.kind)
         ]
         if kept:
-            line = _encode(User(found.user, [key_of(stored, self.columns) for stored in kept])) + b"\n"
-            if len(line) > LONGEST_LINE:
-                return [*left_out, f"{keys.of(found.user, '*')}: left out: would be a line of {len(line):,} bytes"]
-            self._append(line)
+            lines = _lines(found.user, [key_of(stored, self.columns) for stored in kept])
+            if len(lines) > MOST_LINES or (longest := max(map(len, lines))) > LONGEST_LINE:
+                size = f"{len(lines):,} lines" if len(lines) > MOST_LINES else f"a line of {longest:,} bytes"
+                return [*left_out, f"{keys.of(found.user, '*')}: left out: would be {size}"]
+            for line in lines:
+                self._append(line)
             self.users += 1
             self.counts.update(kind_of(stored.kind) for stored in kept)
         return left_out
@@ -133,13 +135,29 @@ class Writer:
             raise OSError(error.errno, error.strerror, str(self._path)) from None
 
 
-def _problem_of_decisions(user: str, whole: Iterable[Stored], lost: Container[str]) -> str | None:
+def _lines(user: str, kept: Sequence[Key]) -> list[bytes]:
+    """The lines with these keys (at least one), each as long as it may be."""
+    groups: list[list[Key]] = [[]]
+    room = LONGEST_LINE - len(_encode(User(user, [], more=True)))
+    left = room
+    for key in kept:
+        size = len(_encode(key)) + 1
+        if size > left and groups[-1]:
+            groups.append([])
+            left = room
+        groups[-1].append(key)
+        left -= size
+    more = [True] * (len(groups) - 1) + [False]
+    return [_encode(User(user, group, rest)) + b"\n" for group, rest in zip(groups, more, strict=True)]
+
+
+def _problem_of_decisions(user: str, whole: Iterable[Stored], lost: Iterable[str]) -> str | None:
     """Why the keys of a user's decisions are left out, all of them, though each that is in `whole` is valid by itself;
     None if they are not."""
-    there = [one for one in whole if one.kind in OF_DECISIONS]
+    there = [one for one in whole if is_of_decisions(one.kind)]
     if not there:
         return None
-    if any(kind in lost for kind in OF_DECISIONS):
+    if any(map(is_of_decisions, lost)):
         return f"{keys.decisions(user)}: left out, with all that is about decisions"
     try:
         check_decisions(there)

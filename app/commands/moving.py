@@ -27,7 +27,7 @@ from state.update.changes import Change, Fields, Hash, Step, Values
 from state.update.idle import Idle
 from state.users import Found, Users
 from state.values.decision import SHARED, unlogged
-from state.values.stored import NAMED
+from state.values.stored import NAMED, is_part
 
 __all__ = ["export_state", "import_state", "restore_state"]
 
@@ -167,7 +167,7 @@ def _named(group: Iterable[Found]) -> set[bytes]:
     """The fingerprints that the models and decisions of these users name."""
     named: set[bytes] = set()
     for stored in (stored for found in group for stored in found.stored):
-        if stored.kind == keys.DECISIONS:
+        if stored.kind == keys.DECISIONS or is_part(stored.kind):
             named |= named_by_decisions(stored)
         elif isinstance(stored.value, dict) and keys.is_policy(stored.kind) and NAMED in stored.value:
             named.add(stored.value[NAMED])

@@ -14,14 +14,14 @@ from app.bandit.ridge import Singular, Vector, theta
 from app.policies.catalog import SIZES, policies
 from app.settings import Settings
 from app.terminal import FAILED, PATIENCE, connected, plain, wide_console
-from state import keys
+from state import keys, parts
 from state.errors import CorruptState
 from state.shared import Shared
 from state.transfer import Page, Transfer
 from state.values import decision, history, record
 from state.values.columns import Columns
 from state.values.decision import OPEN, Record
-from state.values.stored import NAMED, OF_DECISIONS, Stored
+from state.values.stored import NAMED, Stored, gathered, is_of_decisions
 
 __all__ = ["chart", "picture", "show_user"]
 
@@ -36,7 +36,7 @@ async def show_user(arguments: argparse.Namespace, settings: Settings) -> int:
     async with connected(settings) as servers:
         shared = Shared(servers, timeout=PATIENCE)
         kinds = keys.fixed(dict.fromkeys((*SIZES, *await shared.policies())))
-        kinds.append(keys.SEEN)
+        kinds += [keys.SEEN, *parts.every(keys.DECISIONS)]
         page = await Transfer(servers, patience=PATIENCE).fetch(arguments.user, kinds)
         columns = await shared.all_columns()
     shown, whole = picture(arguments.user, page, columns)
@@ -48,7 +48,7 @@ def picture(user_id: str, page: Page, columns: Mapping[bytes, Columns]) -> tuple
     """All there is of a user, whose models name `columns`; and whether there is anything and all could be read."""
     parts: list[RenderableType] = [Text(plain(user_id), "bold")]
     problems = [f"{key}: holds a value of another type" for key in page.odd]
-    for stored in page.found:
+    for stored in gathered(page.found):
         try:
             part = list(_part(stored, columns))
             parts += ["", *part] if part else []
@@ -64,7 +64,7 @@ def _part(stored: Stored, columns: Mapping[bytes, Columns]) -> Iterator[Renderab
     key = keys.of(stored.user, stored.kind)
     if isinstance(stored.value, dict) and stored.kind == keys.DECISIONS:
         yield from _decisions(key, stored.value)
-    elif stored.kind in OF_DECISIONS:
+    elif is_of_decisions(stored.kind):
         return  # the decisions say it all
     elif isinstance(stored.value, list):
         yield from _history(key, stored.value)

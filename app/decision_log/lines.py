@@ -94,7 +94,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
 
     `by_policy` is what the champion, the canary and each shadow alone would have given. `explored` and the second of
     `ts` are what the counters of `policy` count. `excluded` are the places of candidates that must not be chosen. The
-    `champion` is named if another policy served, and a `canary` with its `share` if there was one.
+    `champion` is named if another policy served, and a `canary` with its `share` if there was one. `name` is what the
+    client calls it whose ids may be any text, `slot` the place it fills if the request had several.
     """
 
     id: _Id
@@ -126,6 +127,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     champion: _MaybeName = ""
     canary: _MaybeName = ""
     share: _Share = 0.0
+    name: Annotated[str, Meta(max_length=256)] = ""
+    slot: Annotated[str, Meta(max_length=256)] = ""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="outcome", omit_defaults=True):

@@ -1,6 +1,7 @@
 """The places of the log as a publisher writes to them: files by a thread, a stream by a connection of its own."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -29,7 +30,7 @@ class Folder:
         self._directory = directory
         self._files = Files(directory)
         self._days = days
-        self._cleaned = 0.0
+        self._cleaned = -math.inf  # the machine may have started a moment ago, and its clock with it
 
     async def write(self, lines: Sequence[tuple[str, bytes]]) -> None:
         """Return when the lines are on the disk. Raises PlaceError."""

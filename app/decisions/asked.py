@@ -1,23 +1,26 @@
-"""What was sent of a decision, and whether it fits: the decision that is wanted, and what is told of one."""
+"""What was asked for: one decision, or one for each of several slots, and whether that can be decided."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, Self
 
 import msgspec
 
-from app.bandit.context import Context, Fields
+from app.bandit.context import NOTHING, Context, Fields
 from app.decisions.decide import Candidate
-from app.decisions.errors import BadDecision, Refused, Unfit
+from app.decisions.errors import BadDecision
+from app.policies.loop import Loop
 from app.policies.plan import Plan
 from app.policies.unread import Name, Of
-from state.values.decision import Part, Record
+from state.values.decision import Terms
 
-__all__ = ["Asked", "Told", "check_n", "check_range", "check_shown", "part_of", "refused", "total_of", "value_of"]
+__all__ = ["Asked", "Conditions", "Slot"]
 
 # Bytes of the fields of a request that no feature reads.
 _LONGEST_UNKNOWN: Final = 4_096
-_MOST_PARTS: Final = 64
+# Slots of a request, and slots times candidates.
+_MOST_SLOTS: Final = 50
+_MOST_PAIRS: Final = 5_000
 _canonical: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -33,23 +36,34 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     deferred: bool = False
     local: str | None = None
 
-    def digest(self) -> bytes:
+    def digest(self, slots: Sequence[object] = ()) -> bytes:
         """16 bytes that two requests share if they say the same, whatever the order and spacing of their JSON."""
-        return hashlib.blake2b(_canonical(self), digest_size=16).digest()
+        said = _canonical(self) + (_canonical(slots) if slots else b"")
+        return hashlib.blake2b(said, digest_size=16).digest()
 
     def allowed(self) -> list[int]:
         """The places of the candidates that may be chosen."""
         excluded = set(self.excluded)
         return [place for place, each in enumerate(self.candidates) if each.id not in excluded]
 
-    def left_out(self) -> list[int]:
-        """The places of the others."""
-        allowed = set(self.allowed())
-        return [place for place in range(len(self.candidates)) if place not in allowed]
-
     def seen(self, place: int) -> Fields:
         """The fields of a candidate, of which its id is one."""
         return {**self.candidates[place].features, "id": self.candidates[place].id}
+
+    def of_slot(self, slot: "Slot") -> Self:
+        """The decision that is wanted for one slot, apart from the others."""
+        context = Context({**self.context.moment, **slot.features}, self.context.user)
+        excluded = dict.fromkeys((*self.excluded, *slot.excluded))
+        return msgspec.structs.replace(self, context=context, excluded=list(excluded))
+
+    def check_slots(self, slots: Sequence["Slot"]) -> None:
+        """Raise BadDecision for slots that cannot all be filled, whatever they allow."""
+        if not 1 <= len(slots) <= _MOST_SLOTS:
+            raise BadDecision(f"slots: takes 1 to {_MOST_SLOTS}")
+        if len(slots) * len(self.candidates) > _MOST_PAIRS:
+            raise BadDecision(f"slots: times candidates they are more than {_MOST_PAIRS:,}")
+        if len({slot.id for slot in slots}) < len(slots):
+            raise BadDecision("slots: two have the same id")
 
     def check(self, plan: Plan) -> set[Name]:
         """The fields that no feature of the loop reads. Raises BadDecision for what the loop cannot decide."""
@@ -84,62 +98,22 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         return unread
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client says of a decision: a reward, unless it takes one back; `part` is that of a sum.
+class Slot(msgspec.Struct, frozen=True, kw_only=True):
+    """A place for one candidate: its own `features` are seen beside the context, and `excluded` must not be chosen."""
 
-    With `if_n` it only counts if the last outcome was that one.
-    """
-
-    reward: float | None = None
-    part: str | None = None
-    if_n: int | None = None
+    id: str
+    features: Fields = NOTHING
+    excluded: Sequence[str] = ()
 
 
-def total_of(parts: Mapping[str, Part]) -> float | None:
-    """The sum of the parts that stand; None if none does."""
-    standing = [part.value for part in parts.values() if part.value is not None]
-    return sum(standing) if standing else None
+class Conditions(msgspec.Struct, frozen=True):
+    """What may come of a decision: rewards by `terms`, within `window` ms."""
 
+    terms: Terms
+    window: int
 
-def value_of(told: Told) -> float:
-    """The reward that was told."""
-    assert told.reward is not None  # noqa: S101  # messages require it
-    return told.reward
-
-
-def part_of(made: Record, told: Told) -> str:
-    """The name of what was told, "" if it is no part of a sum. Raises Unfit."""
-    name = told.part or ""
-    if made.terms.adds != bool(name):
-        needs = "needs" if made.terms.adds else "takes no"
-        raise Unfit(f"part: a reward in the loop {made.loop!r} {needs} part")
-    if name not in made.parts and len(made.parts) >= _MOST_PARTS:
-        raise Unfit(f"part: a reward has at most {_MOST_PARTS} parts")
-    return name
-
-
-def check_range(made: Record, name: str, value: float | None) -> None:
-    """Raise Unfit for a reward that would not be one of the loop's; None takes the part back."""
-    total, terms = total_of({**made.parts, name: Part(0.0, value)}), made.terms
-    if total is not None and not terms.low <= total <= terms.high:
-        what = "reward: the sum of the parts" if name else "reward"
-        raise Unfit(f"{what}: takes {terms.low:g} to {terms.high:g} in the loop {made.loop!r}")
-
-
-def check_shown(made: Record) -> None:
-    """Raise Refused for a decision that was not shown."""
-    if made.status == "cancelled":
-        raise refused("the decision was cancelled", made)
-    if made.status == "void":
-        raise refused("the decision's time is over, and it was never shown", made)
-
-
-def check_n(made: Record, told: Told) -> None:
-    """Raise Refused unless the last outcome was the one that is wanted."""
-    if told.if_n is not None and told.if_n != made.n:
-        raise refused(f"the last outcome is {made.n}, not {told.if_n}", made)
-
-
-def refused(problem: str, made: Record) -> Refused:
-    """The refusal that says what is recorded."""
-    return Refused(problem, made.status, made.reward if made.held is None else made.held)
+    @classmethod
+    def of(cls, loop: Loop) -> Self:
+        """What the file says of a loop now: it may change before the outcome comes."""
+        terms = Terms(loop.low, loop.high, loop.default_reward, loop.late == "discard", loop.aggregation == "sum")
+        return cls(terms, loop.window * 1_000)

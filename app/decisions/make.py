@@ -1,37 +1,31 @@
 """Make a decision that has an id: its policies choose, it is kept, and its outcome can be told by the id later."""
 
 import random
-from typing import Any, Final
+from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
-from app.bandit.kinds import number
 from app.bandit.policy import Choice
-from app.bandit.ridge import Matrix
 from app.bandit.sample import SEED_BITS
 from app.decision_log.lines import Line
-from app.decisions.asked import Asked
-from app.decisions.decide import entry_of
-from app.decisions.errors import BadDecision
-from app.learning.fit import naming
+from app.decisions.asked import Asked, Conditions, Slot
+from app.decisions.choose import Free, Wanted, chosen, noted
+from app.decisions.errors import BadDecision, Gone
 from app.ledger.ledger import Ledger
 from app.ledger.room import make_room
 from app.ledger.rules import Rules, reads
 from app.ledger.telling import Name, decided
 from app.ledger.transact import transact
 from app.messages import decision_ids as ids
-from app.policies.loop import Loop
 from app.policies.plan import Plan
+from app.policies.unread import Name as Unknown
 from state import keys
 from state.errors import KeyReused
-from state.update.changes import Append, Change, List, Write
-from state.values import history
-from state.values.decision import Evidence, Mixed, Record, Shadow, Terms
+from state.update.changes import Change, List
+from state.values.decision import Record
 
 __all__ = ["Made", "Maker"]
-
-# What the first system assumed of a task that does not say it, and the range of each number.
-_TASK: Final = {"hour_of_day": (12, 0, 23), "day_of_week": (0, 0, 6), "priority": (1, 1, 4)}
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -49,47 +43,88 @@ class Maker:
         self._rules = rules
         self._chance = chance or random.Random()  # noqa: S311  # exploration needs no secrecy
 
-    async def make(self, asked: Asked) -> Made:
+    async def make(self, asked: Asked, *, conditions: Conditions | None = None, name: str = "") -> Made:
         """Choose one of the candidates for a user, and keep the decision.
 
-        Raises BadDecision, KeyReused if another decision has the same id, and the store's errors.
+        `conditions` are else those of the loop. A client whose ids may be any text has another `name` for it. Raises
+        BadDecision, KeyReused if another decision has the same id, and the store's errors.
         """
+        [made] = await self._make(asked, (), conditions, name)
+        return made
+
+    async def make_slots(
+        self, asked: Asked, slots: Sequence[Slot], *, conditions: Conditions | None = None, name: str = ""
+    ) -> list[Made]:
+        """The same for each of the `slots` in their order, at once: none gets a candidate that another has.
+
+        The first one has the id that was asked for. Raises Gone too, if the request was answered before and some of it
+        is not kept any more.
+        """
+        asked.check_slots(slots)
+        return await self._make(asked, slots, conditions, name)
+
+    async def _make(self, asked: Asked, slots: Sequence[Slot], conditions: Conditions | None, name: str) -> list[Made]:
         plan = self._rules.plans.get(asked.loop)
         if plan is None:
             raise BadDecision(f"loop: there is no {asked.loop!r}, there are {', '.join(self._rules.plans)}")
-        unread = asked.check(plan)
-        allowed = asked.allowed()
-        base, missing = plan.encoder.encode(asked.context, [asked.seen(place) for place in allowed])
-        digest = asked.digest()
-        # Drawn outside the step: when the step runs again after a lost race, it makes the same draws.
-        seed, salt = self._chance.getrandbits(SEED_BITS), self._chance.getrandbits(SEED_BITS)
+        agreed = conditions or Conditions.of(plan.loop)
+        digest = asked.digest(slots)
+        unread: set[Unknown] = set()
+
+        def seen(one: Asked, slot: str = "", slots: Sequence[str] = ()) -> Wanted:
+            """One decision of the request, checked, and seen by the loop's features."""
+            unread.update(one.check(plan))
+            allowed = one.allowed()
+            base, missing = plan.encoder.encode(one.context, [one.seen(place) for place in allowed])
+            return Wanted(
+                asked=one,
+                allowed=allowed,
+                base=base,
+                missing=missing,
+                digest=digest,
+                # Drawn outside the step: when the step runs again after a lost race, it makes the same draws.
+                seed=self._chance.getrandbits(SEED_BITS),
+                name=name,
+                slot=slot,
+                slots=list(slots),
+            )
+
+        every = [slot.id for slot in slots]
+        wanted = [seen(asked.of_slot(slot), slot.id, [] if at else every) for at, slot in enumerate(slots)]
+        wanted = wanted or [seen(asked)]
+        allowed = [one.allowed for one in wanted]
+        Free(allowed)  # raises for what cannot be filled, before anything is read
+        salt = self._chance.getrandbits(SEED_BITS)
         user_id = asked.user_id
 
-        def act(ledger: Ledger) -> Change[tuple[Made, Choice | None]]:
-            local = asked.local or ids.made(ledger.now, salt)
-            whole = ids.decision_id(local, user_id)
-            before = ledger.current(local) if asked.local else None
-            if before is not None:
-                if before.request != digest:
-                    raise KeyReused(f"the id {local} was used before for another decision")
-                return ledger.change((Made(whole, before, repeated=True), None))
-            make_room(ledger, plan.loop)
-            made, choice = _decided(ledger, plan, asked, base=base, seed=seed, digest=digest)
-            ledger.add(local, made)
-            ledger.tell(lambda name: self._line(name, local, made, asked, plan, explored=choice.explored), asked.loop)
-            return ledger.change((Made(whole, made, repeated=False), choice), *_told(ledger, plan, asked, made, choice))
+        def act(ledger: Ledger) -> Change[list[tuple[Made, Choice | None]]]:
+            locals_ = _local_ids(asked.local or ids.made(ledger.now, salt), slots)
+            if asked.local and (before := _made_before(ledger, user_id, locals_, digest)):
+                return ledger.change([(made, None) for made in before])
+            free, done, told = Free(allowed), [], []
+            for at, (local, one) in enumerate(zip(locals_, wanted, strict=True)):
+                make_room(ledger, plan.loop)
+                made, choice = chosen(ledger, plan, one, free.of(at), agreed)
+                free.take(made.chosen)
+                ledger.add(local, made, large=plan.loop.is_large)
+                ledger.tell(partial(self._line, local, made, one.asked, plan, explored=choice.explored), asked.loop)
+                told += noted(ledger, plan, one.asked, made, choice)
+                done.append((Made(ids.decision_id(local, user_id), made, repeated=False), choice))
+            return ledger.change(done, *told)
 
-        wanted = reads(self._rules, user_id, asked.local or "", [policy.id for policy in plan.policies])
-        done, choice = await transact(self._rules, user_id, (*wanted, List(keys.history(user_id))), act)
-        if choice is not None:
-            self._rules.observer.decided(done.record.policy, explored=choice.explored)
-            self._rules.observer.entered(done.record.loop)
-            lacking = set(missing)
-            plan.unread.note(unread, lacking)
-            self._rules.observer.lacked(plan.loop.name, lacking)
-        return done
+        policies = [policy.id for policy in plan.policies]
+        reading = reads(self._rules, user_id, _local_ids(asked.local or ids.made(0, salt), slots), policies)
+        made = await transact(self._rules, user_id, (*reading, List(keys.history(user_id))), act)
+        for (done, choice), one in zip(made, wanted, strict=True):
+            if choice is not None:
+                self._rules.observer.decided(done.record.policy, explored=choice.explored)
+                self._rules.observer.entered(done.record.loop)
+                lacking = set(one.missing)
+                plan.unread.note(unread, lacking)
+                self._rules.observer.lacked(plan.loop.name, lacking)
+        return [done for done, _ in made]
 
-    def _line(self, name: Name, local: str, made: Record, asked: Asked, plan: Plan, *, explored: bool) -> Line:
+    def _line(self, local: str, made: Record, asked: Asked, plan: Plan, name: Name, *, explored: bool) -> Line:
         models, priors, policies = self._rules.models, self._rules.priors, plan.policies
         return decided(
             name,
@@ -98,86 +133,24 @@ class Maker:
             asked.context,
             [each.features for each in asked.candidates],
             explored=explored,
-            excluded=asked.left_out(),
             versions={policy.id: models.version(policy) for policy in policies},
             priors={policy.id: priors.version(policy) for policy in policies if policy.population},
         )
 
 
-def _decided(
-    ledger: Ledger, plan: Plan, asked: Asked, *, base: Matrix, seed: int, digest: bytes
-) -> tuple[Record, Choice]:
-    """The record of the decision that the loop's champion or canary makes, with what each policy would have done.
-
-    `base` are the base columns of the candidates that are allowed.
-    """
-    allowed, serving = asked.allowed(), plan.drawn(seed)
-    alone: list[list[float]] = []
-    choice: Choice | None = None
-    evidence: Evidence | None = None
-    for place, (policy, columns) in enumerate(zip(plan.policies, plan.columns, strict=True)):
-        model = ledger.model(policy)
-        with naming(keys.record(asked.user_id, policy.id)):
-            odds = policy.odds(*ledger.effective(policy, model), columns.of(base), seed)
-            if place == serving:
-                choice = policy.draw(odds, seed)
-                bonus = b"" if odds.bonus is None else odds.bonus.tobytes()
-                evidence = Evidence(allowed, base.tobytes(), list(policy.labels), odds.theta.tobytes(), bonus)
-                meta = model.meta.decided(ledger.now // 1_000, explored=choice.explored)
-                ledger.count(policy, model, meta)
-        alone.append(_spread(odds.propensities, allowed, len(asked.candidates)))
-    assert choice is not None  # noqa: S101  # one of the policies serves
-    canary = plan.stage.canary
-    made = Record(
-        request=digest,
-        loop=plan.loop.name,
-        policy=plan.policies[serving].id,
-        status="deferred" if asked.deferred else "open",
-        born=ledger.user.seq + 1,
-        decided=ledger.now,
-        deadline=ledger.now + plan.loop.window * 1_000,
-        terms=_terms(plan.loop),
-        ids=[each.id for each in asked.candidates],
-        propensities=plan.mixed(alone),
-        chosen=allowed[choice.index],
-        score=choice.score,
-        seed=seed,
-        by_policy=[Shadow(policy.id, shares) for policy, shares in zip(plan.policies, alone, strict=True)],
-        labels=list(plan.encoder.labels),
-        x=base[choice.index].tolist(),
-        evidence=evidence,
-        state=plan.stage.number,
-        by_canary=serving == 1,
-        canary=None if canary is None else Mixed(canary.policy, canary.share),
-    )
-    return made, choice
+def _local_ids(local: str, slots: Sequence[Slot]) -> list[str]:
+    """The local ids of the decisions of a request: the first one has the request's own."""
+    return [local, *(ids.of_slot(local, slot.id) for slot in slots[1:])]
 
 
-def _terms(loop: Loop) -> Terms:
-    """What the loop says of rewards now: its file may change before the outcome comes."""
-    return Terms(loop.low, loop.high, loop.default_reward, loop.late == "discard", loop.aggregation == "sum")
-
-
-def _spread(propensities: list[float], allowed: list[int], count: int) -> list[float]:
-    """The propensities of all candidates; those that are excluded have none."""
-    if len(allowed) == count:
-        return propensities
-    spread = [0.0] * count
-    for place, propensity in zip(allowed, propensities, strict=True):
-        spread[place] = propensity
-    return spread
-
-
-def _told(ledger: Ledger, plan: Plan, asked: Asked, made: Record, choice: Choice) -> list[Write]:
-    """The entry of the history, for a policy of the first system."""
-    served = plan.policies[int(made.by_canary)]
-    if served.classic is None:
-        return []
-    said: dict[str, Any] = {**asked.seen(made.chosen), **asked.context.moment}
-    for name, (usual, least, most) in _TASK.items():
-        found = number(said.get(name))
-        said[name] = usual if found is None else int(min(max(found, least), most))
-    said["is_overdue"] = bool(number(said.get("is_overdue")))
-    said["task_age_days"] = number(said.get("task_age_days")) or 0.0
-    entry = entry_of(served, said, made.ids[made.chosen], choice, ledger.now // 1_000)
-    return [Append(keys.history(asked.user_id), history.encode(entry))]
+def _made_before(ledger: Ledger, user_id: str, locals_: Sequence[str], digest: bytes) -> list[Made]:
+    """What was made of the same request before, if it was. Raises KeyReused and Gone."""
+    found = [ledger.current(local) for local in locals_]
+    kept = [one for one in found if one is not None]
+    if any(one.request != digest for one in kept):
+        raise KeyReused(f"the id {locals_[0]} was used before for another decision")
+    if kept and len(kept) < len(found):
+        raise Gone("the request was answered before, and a part of it is not kept any more")
+    return [
+        Made(ids.decision_id(local, user_id), one, repeated=True) for local, one in zip(locals_, kept, strict=False)
+    ]

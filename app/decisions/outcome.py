@@ -1,28 +1,25 @@
-"""What becomes of a decision: its reward, a correction of it, its activation or its end.
+"""What becomes of a decision: its reward, a correction of it, its activation or its end."""
 
-A record changes here and nowhere else, by pure functions of the record, the time and what was told.
-"""
-
-from collections.abc import Callable, Mapping
-from typing import Final, Literal
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Final
 
 import msgspec
 
 from app.decision_log import lines
-from app.decisions.asked import Told, check_n, check_range, check_shown, part_of, refused, total_of, value_of
-from app.decisions.errors import Gone, NotKnown, Refused
+from app.decisions.errors import Gone, NotKnown, Refused, Unfit
 from app.decisions.explain import Explanation, explain
+from app.decisions.told import Became, Told, What, activated, cancelled, corrected, retracted, rewarded
 from app.decisions.twice import Twice
 from app.ledger.ledger import Ledger
 from app.ledger.rules import Rules, reads
 from app.ledger.transact import transact
 from app.messages import decision_ids as ids
 from state.update.changes import Change
-from state.values.decision import Part, Record
+from state.values.decision import Record
 
-__all__ = ["Outcome", "Outcomes", "Told"]
+__all__ = ["Outcome", "Outcomes", "Problem", "Told"]
 
-What = Literal["applied", "duplicate", "corrected", "retracted", "held", "late", "activated", "cancelled"]
 # Models that are read before it is known whether they are needed.
 _FEW: Final = 8
 _NOTHING: Final = Told()
@@ -45,7 +42,11 @@ class Outcome(msgspec.Struct, frozen=True):
     skipped: list[str]
 
 
-_Act = Callable[[Ledger, Record], tuple[What, Record, list[str]]]
+# What keeps it from being changed.
+Problem = NotKnown | Gone | Refused | Unfit
+_Act = Callable[[Ledger, Record], Became]
+# The local id of a decision, what is done with it, and what was told of it.
+_Telling = tuple[str, _Act, Told]
 
 
 class Outcomes:
@@ -60,7 +61,7 @@ class Outcomes:
 
     async def reward(self, whole: str, told: Told) -> Outcome:
         """The outcome of a decision, told for the first time or again."""
-        done = await self._act(whole, lambda ledger, made: _rewarded(ledger, made, told), told)
+        done = await self._act(whole, lambda ledger, made: rewarded(ledger, made, told), told)
         if done.what == "applied" and (named := ids.parsed(whole)):
             self._note(named[1], done.record)
         return done
@@ -69,21 +70,48 @@ class Outcomes:
         """The same, as an event tells it."""
         return await self.reward(whole, Told(reward=reward, part=part))
 
+    async def reward_slots(self, whole: str, told: Mapping[str, Told]) -> list[Outcome | Problem]:
+        """The outcomes of some of the slots of a request by their ids, all at once; `whole` is the request's id.
+
+        What keeps one from being accepted is in its place.
+        """
+        local, user_id = _named(whole)
+
+        def acts(first: Record) -> list[_Telling]:
+            mine = {slot: local if at == 0 else ids.of_slot(local, slot) for at, slot in enumerate(first.slots)}
+            return [(mine.get(slot, ""), partial(rewarded, told=each), each) for slot, each in told.items()]
+
+        done = await self._all(local, user_id, acts, [ids.of_slot(local, slot) for slot in told])
+        for one in done:
+            if isinstance(one, Outcome) and one.what == "applied":
+                self._note(user_id, one.record)
+        return done
+
+    async def activate_all(self, whole: str) -> list[Outcome | Problem]:
+        """A deferred decision was shown, and with it those for all other slots of its request."""
+        local, user_id = _named(whole)
+
+        def acts(first: Record) -> list[_Telling]:
+            others = [ids.of_slot(local, slot) for slot in first.slots[1:]]
+            return [(one, activated, _NOTHING) for one in (local, *others)]
+
+        return await self._all(local, user_id, acts)
+
     async def correct(self, whole: str, told: Told) -> Outcome:
         """Another reward in place of the one that was told."""
-        return await self._act(whole, lambda ledger, made: _corrected(ledger, made, told), told)
+        return await self._act(whole, lambda ledger, made: corrected(ledger, made, told), told)
 
     async def retract(self, whole: str, told: Told) -> Outcome:
         """The reward that was told was none."""
-        return await self._act(whole, lambda ledger, made: _retracted(ledger, made, told), told)
+        return await self._act(whole, lambda ledger, made: retracted(ledger, made, told), told)
 
     async def activate(self, whole: str) -> Outcome:
         """A deferred decision was shown."""
-        return await self._act(whole, _activated)
+        return await self._act(whole, activated)
 
     async def cancel(self, whole: str) -> Outcome:
         """A decision was never shown: it teaches nothing."""
-        return await self._act(whole, lambda _, made: _cancelled(made))
+        return await self._act(whole, lambda _, made: cancelled(made))
 
     async def read(self, whole: str) -> tuple[Record, Explanation | None]:
         """A decision as it stands, or would stand after what is due, and why it was made; nothing is changed."""
@@ -96,33 +124,52 @@ class Outcomes:
         return sorted(named) if len(named) <= _FEW else []
 
     async def _act(self, whole: str, act: _Act, told: Told = _NOTHING, *, only_look: bool = False) -> Outcome:
-        named = ids.parsed(whole)
-        if named is None:
-            raise NotKnown("there is no such decision")
-        local, user_id = named
+        """Do `act` with one decision."""
+        local, user_id = _named(whole)
+        [done] = await self._all(local, user_id, lambda _: [(local, act, told)], only_look=only_look)
+        if isinstance(done, Outcome):
+            return done
+        raise done
 
-        def do(ledger: Ledger) -> Change[Outcome | Refused | int]:
-            made = ledger.current(local)
-            if made is None:
-                return Change(ledger.now) if only_look else ledger.change(ledger.now)
-            try:
-                what, after, skipped = act(ledger, made)
-            except Refused as refused:
-                return ledger.change(refused)
-            if only_look:
-                return Change(Outcome(whole, what, after, skipped))
-            if after != made:
-                ledger.put(local, made, after, _LOGGED.get(what), reward=told.reward, part=told.part or "")
-            return ledger.change(Outcome(whole, what, after, skipped))
+    async def _all(
+        self,
+        local: str,
+        user_id: str,
+        acts: Callable[[Record], list[_Telling]],
+        others: Sequence[str] = (),
+        *,
+        only_look: bool = False,
+    ) -> list[Outcome | Problem]:
+        """Do what `acts` makes of the decision `local` in one transaction, each on its own; `others` are read too."""
 
-        found = await transact(self._rules, user_id, reads(self._rules, user_id, local, self._likely()), do)
-        if isinstance(found, int):
-            raise self._missing(local, found)
-        if isinstance(found, Refused):
-            raise found
-        if not only_look:
-            self._rules.observer.became(found.record.loop, found.what)
-        return found
+        def do(ledger: Ledger) -> Change[tuple[int, list[Outcome | Problem | None]]]:
+            first = ledger.current(local)
+            tellings = [] if first is None else acts(first)
+            result = (ledger.now, [self._one(ledger, user_id, telling, look=only_look) for telling in tellings])
+            return Change(result) if only_look else ledger.change(result)
+
+        wanted = reads(self._rules, user_id, (local, *others), self._likely())
+        now, found = await transact(self._rules, user_id, wanted, do)
+        if not found:
+            raise self._missing(local, now)
+        done = [self._missing("", now) if one is None else one for one in found]
+        for one in done:
+            if isinstance(one, Outcome) and not only_look:
+                self._rules.observer.became(one.record.loop, one.what)
+        return done
+
+    def _one(self, ledger: Ledger, user_id: str, telling: _Telling, *, look: bool) -> "Outcome | Problem | None":
+        local, act, told = telling
+        made = ledger.current(local) if local else None
+        if made is None:
+            return None
+        try:
+            what, after, skipped = act(ledger, made)
+        except (Refused, Unfit) as problem:
+            return problem
+        if after != made and not look:
+            ledger.put(local, made, after, _LOGGED.get(what), reward=told.reward, part=told.part or "")
+        return Outcome(ids.decision_id(local, user_id), what, after, skipped)
 
     def _note(self, user_id: str, made: Record) -> None:
         for learned in made.learned:
@@ -138,87 +185,9 @@ class Outcomes:
         return NotKnown("there is no such decision")
 
 
-def _rewarded(ledger: Ledger, made: Record, told: Told) -> tuple[What, Record, list[str]]:
-    value = value_of(told)
-    name = part_of(made, told)
-    known = made.parts.get(name)
-    # Before anything else: what was accepted once is accepted whenever it comes again.
-    if known is not None and known.first == value:
-        return "duplicate", made, []
-    check_range(made, name, value)
-    if known is not None:
-        raise refused("another reward was told before; PUT corrects it", made)
-    check_shown(made)
-    late = ledger.now >= made.deadline
-    if late and made.terms.discards:
-        return "late", made, []
-    what: What = "corrected" if made.status == "defaulted" else "applied"
-    return _stand(ledger, made, {name: Part(value, value)}, what, late=late)
-
-
-def _corrected(ledger: Ledger, made: Record, told: Told) -> tuple[What, Record, list[str]]:
-    value = value_of(told)
-    name = part_of(made, told)
-    known = made.parts.get(name)
-    check_shown(made)
-    # Before `if_n`: a client that did not get the answer repeats what it sent.
-    if known is not None and known.value == value:
-        return "duplicate", made, []
-    check_range(made, name, value)
-    check_n(made, told)
-    if known is not None:
-        return _stand(ledger, made, {name: Part(known.first, value)}, "corrected", late=made.late)
-    if made.status != "defaulted":
-        raise refused("there is no reward to correct", made)
-    late = ledger.now >= made.deadline
-    if late and made.terms.discards:
-        return "late", made, []
-    return _stand(ledger, made, {name: Part(value, value)}, "corrected", late=late)
-
-
-def _retracted(ledger: Ledger, made: Record, told: Told) -> tuple[What, Record, list[str]]:
-    name = part_of(made, told)
-    known = made.parts.get(name)
-    check_shown(made)
-    if known is not None and known.value is None:
-        return "duplicate", made, []
-    check_range(made, name, None)
-    check_n(made, told)
-    if known is None:
-        raise refused("there is no reward to take back", made)
-    return _stand(ledger, made, {name: Part(known.first, None)}, "retracted", late=made.late)
-
-
-def _activated(ledger: Ledger, made: Record) -> tuple[What, Record, list[str]]:
-    check_shown(made)
-    if made.status != "deferred":
-        return "duplicate", made, []
-    shown = msgspec.structs.replace(made, status="retracted" if made.parts else "open", held=None)
-    return ("activated", shown, []) if made.held is None else _stand(ledger, shown, {}, "activated", late=False)
-
-
-def _cancelled(made: Record) -> tuple[What, Record, list[str]]:
-    if made.status in ("cancelled", "void"):
-        return "duplicate", made, []
-    if made.status not in ("open", "deferred"):
-        raise refused("the decision has an outcome already", made)
-    return "cancelled", msgspec.structs.replace(made, status="cancelled", held=None, n=made.n + 1), []
-
-
-def _stand(
-    ledger: Ledger, made: Record, changed: dict[str, Part], what: What, *, late: bool
-) -> tuple[What, Record, list[str]]:
-    """The record in which the `changed` parts stand: held until the decision is shown, or learned."""
-    parts = {**made.parts, **changed}
-    total = total_of(parts)
-    skipped: list[str] = []
-    after = msgspec.structs.replace(made, parts=parts, n=made.n + 1)
-    if made.status == "deferred":
-        return ("retracted" if what == "retracted" else "held"), msgspec.structs.replace(after, held=total), []
-    if made.reward is not None:
-        after, skipped = ledger.correct(after, total)
-    elif total is not None:
-        after, skipped = ledger.teach(after, total, ledger.now // 1_000)
-    status: Literal["rewarded", "retracted"] = "retracted" if total is None else "rewarded"
-    moment = ledger.now if what != "retracted" else made.rewarded
-    return what, msgspec.structs.replace(after, status=status, rewarded=moment, late=late), skipped
+def _named(whole: str) -> tuple[str, str]:
+    """The local id and the user id in a decision's id. Raises NotKnown."""
+    named = ids.parsed(whole)
+    if named is None:
+        raise NotKnown("there is no such decision")
+    return named

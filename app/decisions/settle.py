@@ -90,7 +90,7 @@ class Settler:
             done.failed += damaged
 
     async def _step(self, user_id: str) -> tuple[int, list[str]]:
-        wanted = reads(self._rules, user_id, None, self._policies)
+        wanted = reads(self._rules, user_id, (), self._policies)
         return await transact(
             self._rules, user_id, wanted, lambda ledger: ledger.change((ledger.settled, ledger.damaged))
         )

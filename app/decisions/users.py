@@ -86,7 +86,8 @@ class Users:
     async def open(self, user_id: str) -> list[tuple[str, Record]]:
         """The decisions for a user that have no outcome, by local id, oldest first.
 
-        As they are kept: a default reward that is due is booked by the next change.
+        As they are kept: a default reward that is due is booked by the next change. Of a user of a large loop they are
+        some, those whose window ends first.
         """
         key = keys.decisions(user_id)
         found = {name.decode(): blob for name, blob in (await self._store.decisions(user_id)).items()}

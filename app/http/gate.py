@@ -43,7 +43,7 @@ class Gate:
         self._draining = draining
         metrics.most = most
         self._logged_from = {"all": 0, "errors": 400, "off": 1_000}[log]
-        self._replica = secrets.token_hex(6)
+        self._replica = secrets.token_hex(6).encode()
         self._numbers = itertools.count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,9 +61,9 @@ class Gate:
             nonlocal status
             if event["type"] == "http.response.start":
                 status = event["status"]
-                event["headers"] = [*event["headers"], (b"x-request-id", request_id)]
+                event["headers"] = headers = [*event["headers"], (b"x-request-id", request_id)]
                 if self._draining.begun:  # or a client's next request would meet a closed connection
-                    event["headers"] = [*event["headers"], (b"connection", b"close")]
+                    headers.append((b"connection", b"close"))
             await send(event)
 
         metrics = self._metrics
@@ -93,10 +93,10 @@ class Gate:
 
     def _request_id(self, scope: HTTPScope) -> bytes:
         """The client's X-Request-ID if it is safe in a header and a log line, or a new one."""
-        for name, value in scope["headers"]:
-            if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-                return value
-        return b"%s-%x" % (self._replica.encode(), next(self._numbers))
+        given = dict(scope["headers"]).get(b"x-request-id")
+        if given is not None and _REQUEST_ID.fullmatch(given):
+            return given
+        return b"%s-%x" % (self._replica, next(self._numbers))
 
 
 def _log_request(scope: HTTPScope, route: str, status: int, seconds: float) -> None:

@@ -1,9 +1,25 @@
-"""Which heads of requests are refused, and with which status."""
+"""Heads of requests: what they say, which are refused, and with which status."""
 
 from collections.abc import Sequence
 from typing import Final
+from urllib.parse import unquote
 
-__all__ = ["BAD", "LATE", "LONG", "LONGEST_HEAD", "MANY", "MOST_EMPTY", "MOST_HEADERS", "Refusal", "body_length"]
+import msgspec
+from httptools import parse_url
+
+__all__ = [
+    "BAD",
+    "LATE",
+    "LONG",
+    "LONGEST_HEAD",
+    "MANY",
+    "MOST_EMPTY",
+    "MOST_HEADERS",
+    "Head",
+    "Heads",
+    "Refusal",
+    "read_head",
+]
 
 # The request line and headers together. Load balancers pass on less.
 LONGEST_HEAD: Final = 65_536
@@ -17,6 +33,9 @@ LONG: Final = b"431 Request Header Fields Too Large"
 MANY: Final = f"there are more than {MOST_HEADERS} headers"
 
 _VERSIONS: Final = ("1.1", "1.0")
+# Heads that are kept, each of at most 2 KiB, and heads of which it is known that they came once.
+_MOST_KEPT: Final = 512
+_MOST_ONCE: Final = 4_096
 
 
 class Refusal(Exception):
@@ -28,8 +47,27 @@ class Refusal(Exception):
         self.detail = detail
 
 
-def body_length(headers: Sequence[tuple[bytes, bytes]], version: str, target: bytes) -> int:
-    """The length of the body by Content-Length, or 0. Header names are in lower case.
+class Head(msgspec.Struct, frozen=True):
+    """What a head says. `length` is that of the body by Content-Length, or 0; names of headers are in lower case.
+
+    `expects`: the client waits for 100 (Continue).
+    """
+
+    method: str
+    version: str
+    path: str
+    raw_path: bytes
+    query: bytes
+    headers: Sequence[tuple[bytes, bytes]]
+    length: int
+    keep_alive: bool
+    expects: bool
+
+
+def read_head(
+    method: bytes, target: bytes, version: str, headers: Sequence[tuple[bytes, bytes]], *, keep_alive: bool
+) -> Head:
+    """The head of a request that llhttp has parsed.
 
     Raises Refusal for a head that two readers could take for different requests. llhttp (httptools 0.9) accepts each of
     them: HTTP/0.9 and HTTP/2.0, no Host or two, a transfer coding besides chunked, any in HTTP/1.0, and a fragment.
@@ -51,4 +89,47 @@ def body_length(headers: Sequence[tuple[bytes, bytes]], version: str, target: by
         raise Refusal(LONG, MANY)
     if b"#" in target:
         raise Refusal(BAD, "the request target has a fragment")
-    return length
+    parsed = parse_url(target)
+    path = parsed.path.decode("ascii")
+    return Head(
+        method=method.decode("ascii"),
+        version=version,
+        path=unquote(path) if "%" in path else path,
+        raw_path=parsed.path,
+        query=parsed.query or b"",
+        headers=headers,
+        length=length,
+        keep_alive=keep_alive and version != "1.0",
+        expects=b"expect" in names and any(pair == (b"expect", b"100-continue") for pair in _lower(headers)),
+    )
+
+
+def _lower(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    return [(name, value.lower()) for name, value in headers]
+
+
+class Heads:
+    """Heads that came twice, by their bytes: a client says nearly the same with each request of a connection.
+
+    A parser that has read a head and its body whole stands where it stood, so it need not read the same head again.
+    Those that came once are known by their hash only: most of them, with an id in their path or a header, come once.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[bytes, Head] = {}
+        self._once: set[int] = set()
+        self.get = self._kept.get
+
+    def note(self, text: bytes, head: Head) -> None:
+        """A head came, and was followed by the body that it announces and by nothing else."""
+        if not head.keep_alive or head.expects:
+            return
+        seen = hash(text)
+        if seen not in self._once:
+            if len(self._once) >= _MOST_ONCE:
+                self._once.clear()
+            self._once.add(seen)
+            return
+        if len(self._kept) >= _MOST_KEPT:
+            self._kept.clear()
+        self._kept[text] = head

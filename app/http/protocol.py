@@ -1,4 +1,4 @@
-"""HTTP/1.1 as uvicorn speaks it, with bounds on the memory and time that an unknown client can take.
+"""HTTP/1.1 with bounds on the memory and time that an unknown client can take.
 
 The states of a connection, and what moves it from one to the next:
 
@@ -8,22 +8,18 @@ The states of a connection, and what moves it from one to the next:
                          │ 400, 408, 431     │ the same, but no answer if one has begun
                          └──────▶ closed ◀───┘
 
-OWED is BETWEEN while uvicorn's `cycle` has an answer to give; what arrives meanwhile waits in `_unread`. A body whose
+OWED is BETWEEN while `cycle` has an answer to give; what arrives meanwhile waits in `_unread`. A body whose
 answer is complete before the body is (401, 413) is read and dropped, and then no answer is owed. Two timers may run:
 `_late` while a request is awaited (in all states but OWED), and `_unsent` while the client does not take what was
 written.
 
-What this file works around in uvicorn 0.54 and httptools 0.9; each part can go when upstream has a bound of its own:
+What this file works around in httptools 0.9; each part can go when upstream has a bound of its own:
 
-- uvicorn parses all that arrives and queues the requests in it without a bound (`pipeline`). Here the parser gets bytes
-  only up to the end of a request, and the rest waits until that is answered, so `pipeline` stays empty. The parser
-  cannot stop by itself: it is fed up to the next blank line, where each head and each chunked body ends, or up to the
-  end of a body of known length.
-- uvicorn does all the work of one read at once. Here a connection has `_MOST_WORK` pieces and chunks per turn.
+- The parser cannot stop by itself, and what follows a request has to wait until it is answered. So it is fed up to the
+  next blank line, where each head and each chunked body ends, or up to the end of a body of known length.
 - llhttp passes over empty lines before a request without a bound. Here they are counted, and it gets none of them.
 - httptools ends a request that offers an upgrade at its head and parses its body as the next request (httptools issue
   124, uvicorn issue 2722). Here such a head is parsed again without the offer, which may be ignored (RFC 9110, 7.8).
-- uvicorn adds trailers to the headers of a request that the application is already reading. Here they are dropped.
 """
 
 import asyncio
@@ -32,7 +28,7 @@ from typing import Any, Final
 from httptools import HttpParserError, HttpParserUpgrade
 
 from app.http.connection import BETWEEN, BODY, HEAD, Connection
-from app.http.heads import BAD, LONG, LONGEST_HEAD, MANY, MOST_EMPTY, MOST_HEADERS, Refusal, body_length
+from app.http.heads import BAD, LONG, LONGEST_HEAD, MANY, MOST_EMPTY, MOST_HEADERS, Heads, Refusal, read_head
 
 __all__ = ["HttpProtocol"]
 
@@ -42,10 +38,12 @@ _FREE_AROUND: Final = 8
 _MOST_UNREAD: Final = 16_384
 # The parser is given at most this much of a head or a chunked body at once.
 _PIECE: Final = 2_048
-# Pieces and chunks in one turn of the event loop: less than a millisecond.
+# Pieces and chunks of a connection in one turn of the event loop: less than a millisecond.
 _MOST_WORK: Final = 256
 _LINE_END: Final = b"\r\n"
 _BLANK_LINE: Final = _LINE_END * 2
+# Of all connections of this process.
+_heads: Final = Heads()
 
 
 class HttpProtocol(Connection):
@@ -55,11 +53,12 @@ class HttpProtocol(Connection):
     written must be taken within `seconds`. A head has at most 64 KiB and 128 headers, after 1 KiB of empty lines.
     """
 
-    def __init__(self, *args: Any, seconds: float, **keywords: Any) -> None:
-        super().__init__(*args, seconds=seconds, **keywords)
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        super().__init__(*args, **keywords)
+        self._target, self._headers = b"", list[tuple[bytes, bytes]]()
         self._unread = b""
         self._at = 0  # the bytes of `_unread` before this are parsed
-        self._size = 0  # bytes of empty lines before the head, of the head, or around the chunks of a body
+        self._size = 0  # bytes of empty lines before the head, of the head, or around chunks
         self._left = 0  # bytes of a body of known length that have not arrived
         self._end = b""  # the last bytes parsed of a head or a chunked body, where a blank line may have begun
         self._work = 0  # in this turn
@@ -72,14 +71,11 @@ class HttpProtocol(Connection):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
         at = 0
         if self._unread:
             data = self._unread[self._at :] + data
-        elif self._part == BETWEEN and data[0] not in _LINE_END and not (self._turn or self._owed):
-            at = self._read_whole(data)
-            if at == len(data):
-                return
+        elif (at := self._read_whole(data)) == len(data):
+            return
         self._unread, self._at = data, at
         if self._turn is None:
             self._read_on()
@@ -90,14 +86,21 @@ class HttpProtocol(Connection):
         Nearly every request arrives like this, and it costs half of what `_read_on` would.
         """
         end = data.find(_BLANK_LINE, 0, _PIECE) + len(_BLANK_LINE)
-        if end < len(_BLANK_LINE):
+        free = self._part == BETWEEN and self.cycle.complete and self._turn is None
+        if end < len(_BLANK_LINE) or not free or data[0] in _LINE_END:
             return 0
-        if not self._parse(data[:end]):
+        text, rest = data[:end], len(data) - end
+        known = _heads.get(text)
+        if known is not None and rest == known.length:
+            self._stop_waiting()
+            self._begin(known).feed(data[end:], more=False)
             return len(data)
-        rest = len(data) - end
+        if not self._parse(text):
+            return len(data)
         if rest and rest == self._left:
             self._left = 0
-            self._parse(data[end:])
+            if self._parse(data[end:]):
+                _heads.note(text, self.head)
             return len(data)
         if self._part != BETWEEN:
             self._wait()
@@ -105,10 +108,8 @@ class HttpProtocol(Connection):
 
     def _read_on(self) -> None:
         """Parse what arrived, until the next request has to wait for an answer or this turn's work is done."""
-        self._turn = None
-        self._work = 0
-        busy = False
-        while self._at < len(self._unread) and not (self._part == BETWEEN and self._owed):
+        self._turn, self._work, busy = None, 0, False
+        while self._at < len(self._unread) and (self._part != BETWEEN or self.cycle.complete):
             if self.transport.is_closing():
                 self._unread = b""
                 return
@@ -123,9 +124,8 @@ class HttpProtocol(Connection):
             return
         if busy:
             self._next_turn()
-        if (busy or left > _MOST_UNREAD) != self.flow.held:
-            self.flow.hold(not self.flow.held)
-        if self._part != BETWEEN or not self._owed:
+        self.hold(busy or left > _MOST_UNREAD)
+        if self._part != BETWEEN or self.cycle.complete:
             self._wait()
 
     def _step(self) -> bool:
@@ -175,16 +175,14 @@ class HttpProtocol(Connection):
         except HttpParserUpgrade:
             # The piece ended with the head. The new parser reads it like any other, and then the body.
             version = self.parser.get_http_version().encode()
-            lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
-            lines += [b"%b: %b" % (name, value) for name, value in self.headers if name != b"upgrade"]
+            lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self._target, version)]
+            lines += [b"%b: %b" % (name, value) for name, value in self._headers if name != b"upgrade"]
             self._make_parser()
             return self._parse(_LINE_END.join(lines) + _BLANK_LINE)
         except HttpParserError as error:
-            cause = error.__context__  # what a callback raised
-            if isinstance(cause, Refusal):
-                self._refuse(cause.status, cause.detail)
-            else:
-                self._refuse(BAD, "the request is not HTTP")
+            raised = error.__context__  # by a callback
+            refusal = raised if isinstance(raised, Refusal) else Refusal(BAD, "the request is not HTTP")
+            self._refuse(refusal.status, refusal.detail)
             return False
         return True
 
@@ -195,56 +193,57 @@ class HttpProtocol(Connection):
         if self._size > LONGEST_HEAD:
             what = "headers" if self._part == HEAD else "trailers and chunk extensions"
             self._refuse(LONG, f"the {what} are longer than {LONGEST_HEAD} bytes")
-        elif self._part == HEAD and len(self.headers) > MOST_HEADERS:
+        elif self._part == HEAD and len(self._headers) > MOST_HEADERS:
             self._refuse(LONG, MANY)
 
-    # Callbacks of the parser
+    def _enter(self, part: int) -> None:
+        self._part, self._size, self._end = part, 0, b""
+
+    # What the parser calls, and after its callbacks the cycle
 
     def on_message_begin(self) -> None:
-        if self._owed:  # `_cut` and `_read_on` prevent it; were they wrong, two requests would share a cycle
+        if not self.cycle.complete:  # `_cut` and `_read_on` prevent it: two requests would share a cycle
             raise Refusal(BAD, "the previous request is not answered yet")
-        if self._late is not None:
-            self._stop_waiting()
-        super().on_message_begin()
-        self._part = HEAD
-        self._size = 0
+        self._stop_waiting()
+        self._target, self._headers = b"", []
+        self._enter(HEAD)
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        if self.parser.should_upgrade():
-            if self.parser.get_method() == b"CONNECT":
+        parser, method = self.parser, self.parser.get_method()
+        if parser.should_upgrade():
+            if method == b"CONNECT":
                 raise Refusal(BAD, "the service is not a proxy")
             return  # `_parse` parses it again
-        self._left = body_length(self.headers, self.parser.get_http_version(), self.url)
-        super().on_headers_complete()
-        self.headers = []  # trailers go here; the application has the other list
-        self._part = BODY
-        self._size = 0
-        self._end = b""
+        version, keep_alive = parser.get_http_version(), parser.should_keep_alive()
+        head = read_head(method, self._target, version, self._headers, keep_alive=keep_alive)
+        self._left, self._headers = head.length, []  # trailers go there, which nobody reads
+        self._begin(head)
+        self._enter(BODY)
 
     def on_chunk_header(self) -> None:
         self._work += 1
 
     def on_body(self, body: bytes) -> None:
         self._size -= (1 + _FREE_AROUND) * len(body)
-        super().on_body(body)
+        self.cycle.feed(body, more=True)
 
     def on_message_complete(self) -> None:
         if self.parser.should_upgrade():
             return  # `_parse` parses it again
-        self._part = BETWEEN
-        self._size = 0
-        self._end = b""
-        if self._late is not None:
-            self._stop_waiting()
-        super().on_message_complete()
+        self._enter(BETWEEN)
+        self._stop_waiting()
+        self.cycle.feed(b"", more=False)
 
-    # Callback of uvicorn's cycle
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
+    def on_answer(self) -> None:
+        super().on_answer()
         # A client that waits for 100 (Continue) may send the body now or the next request: there is no telling which.
-        if self.transport.is_closing() or (self._part == BODY and self.expect_100_continue):
+        if self.transport.is_closing() or (self._part == BODY and self.head.expects):
             self._close()
         elif self._unread:
-            self._unset_keepalive_if_required()
             self._next_turn()

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+import msgspec
 from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.enums import ScopeType
@@ -29,7 +30,7 @@ _PARAMETER: Final = re.compile(r"(?P<before>/[a-z/]+)/\{(?P<name>[a-z_]+):str\}/
 _Handle = Callable[..., Awaitable[Answer]]
 
 
-class _Found(NamedTuple):
+class _Found(msgspec.Struct, frozen=True):
     """A handler, the template of its path, and its parameter."""
 
     route: HTTPRouteHandler
@@ -48,7 +49,7 @@ class Straight:
     def __init__(self, app: ASGIApp, routes: Iterable[HTTPRouteHandler], guards: Sequence[Guard]) -> None:
         self._app = app
         self._guards = guards
-        self._routes: dict[tuple[str, str], tuple[HTTPRouteHandler, _Handle]] = {}
+        self._routes: dict[tuple[str, str], _Found] = {}
         # By method, what is before the parameter, and what is after it: also the parameter's name.
         self._with_parameter: dict[tuple[str, str, str], tuple[HTTPRouteHandler, _Handle, str]] = {}
         for route in routes:
@@ -59,14 +60,11 @@ class Straight:
     def _add(self, route: HTTPRouteHandler, method: str, path: str) -> None:
         found = _PARAMETER.fullmatch(path)
         if found is None:
-            self._routes[method, path] = (route, route.fn)
+            self._routes[method, path] = _Found(route, route.fn, path, {})
         else:
             self._with_parameter[method, found["before"], found["after"]] = (route, route.fn, found["name"])
 
-    def _find(self, method: str, path: str) -> _Found | None:
-        plain = self._routes.get((method, path))
-        if plain is not None:
-            return _Found(*plain, path, {})
+    def _named(self, method: str, path: str) -> _Found | None:
         head, _, after = path.rpartition("/")
         before, _, value = head.rpartition("/")
         found = self._with_parameter.get((method, before, after)) if value else None
@@ -77,8 +75,9 @@ class Straight:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         found = None
-        if scope["type"] == ScopeType.HTTP and _has_usual_host(scope):
-            found = self._find(scope["method"], scope["path"])
+        if scope["type"] == ScopeType.HTTP and _USUAL_HOST.fullmatch(dict(scope["headers"]).get(b"host", b" ")):
+            method, path = scope["method"], scope["path"]
+            found = self._routes.get((method, path)) or self._named(method, path)
         if found is None:
             await self._app(scope, receive, send)
             return
@@ -93,10 +92,3 @@ class Straight:
             await response(scope, receive, send)
         else:
             await answer(scope, receive, send)
-
-
-def _has_usual_host(scope: Scope) -> bool:
-    for name, value in scope["headers"]:
-        if name == b"host":
-            return _USUAL_HOST.fullmatch(value) is not None
-    return False

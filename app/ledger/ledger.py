@@ -11,7 +11,7 @@ from app.decision_log.lines import What
 from app.ledger.journal import Journal
 from app.ledger.rules import Rules
 from app.ledger.telling import Became, outcome
-from state import keys
+from state import keys, parts
 from state.errors import CorruptState
 from state.update.changes import (
     AGENDA,
@@ -50,21 +50,29 @@ class Ledger(Journal):
         self.settled = 0
         self.damaged: list[str] = []
         self._blobs: dict[bytes, bytes | None] = {}
+        self._home: dict[bytes, str] = {}  # the hash in which a decision is
         self._scores: dict[bytes, int | None] = {}
 
     def record(self, local: str) -> Record | None:
         """A decision; None if there is none. Raises More for one that was not read, and CorruptState."""
-        blob = self._blob(local.encode())
-        return None if blob is None else decision.decode(f"{self._decisions} {local}", blob)
+        name = local.encode()
+        blob = self._blob(name)
+        return None if blob is None else decision.decode(f"{self._home[name]} {local}", blob)
 
     def _blob(self, name: bytes) -> bytes | None:
-        if name in self._blobs:
-            return self._blobs[name]
-        where = entry(self._decisions, name)
-        if where not in self._values:
-            raise More((Entry(self._decisions, name),))
-        blob: bytes | None = self._values[where]
-        return blob
+        if name not in self._blobs:
+            self._need([name])
+            there = [key for key in self._places(name) if self._values[entry(key, name)] is not None]
+            if not there:
+                return None
+            self._home[name] = there[0]
+            blob: bytes = self._values[entry(there[0], name)]
+            return blob
+        return self._blobs[name]
+
+    def _places(self, name: bytes) -> tuple[str, ...]:
+        """The hashes in which a decision may be: of a large loop or of another one."""
+        return (parts.of(self._decisions, name), self._decisions) if self.user.parts else (self._decisions,)
 
     def current(self, local: str) -> Record | None:
         """A decision, after what is due of it. Raises More and CorruptState."""
@@ -73,9 +81,15 @@ class Ledger(Journal):
             self._pass(local, found)
         return self.record(local)
 
-    def add(self, local: str, new: Record) -> None:
-        """Keep a new decision, of which no record is there."""
-        self._blobs[local.encode()] = None
+    def add(self, local: str, new: Record, *, large: bool = False) -> None:
+        """Keep a new decision, of which no record is there, of a `large` loop or another one. Raises More."""
+        name = local.encode()
+        self._blobs[name], self._home[name] = None, self._decisions
+        if large:
+            self._home[name] = home = parts.of(self._decisions, name)
+            self.user = msgspec.structs.replace(self.user, parts=parts.COUNT)
+            if not {entry(home, name), entry(home, parts.stand_in(name))} & self._values.keys():
+                raise More((Entry(home, name),))
         self._changed(opened=1, records=1)
         self._keep(local, new)
 
@@ -155,9 +169,9 @@ class Ledger(Journal):
 
     def _need(self, names: Sequence[bytes]) -> None:
         """Raise More for decisions that were not read."""
-        lacking = [name for name in names if entry(self._decisions, name) not in self._values]
-        if lacking:
-            raise More(tuple(Entry(self._decisions, name) for name in lacking))
+        wanted = [Entry(key, name) for name in names for key in self._places(name)]
+        if lacking := tuple(one for one in wanted if place(one) not in self._values):
+            raise More(lacking)
 
     def _pass(self, local: str, found: Record) -> None:
         """Let the time that has passed have its effect on a decision."""
@@ -207,12 +221,12 @@ class Ledger(Journal):
     def change(self, result: Any, *more: Write) -> Change[Any]:
         """The result of the step, and all that must be written."""
         writes = [*self._writes, *more]
-        kept = {name: blob for name, blob in self._blobs.items() if blob is not None}
-        gone = tuple(name for name, blob in self._blobs.items() if blob is None)
-        if kept:
-            writes.append(Fields(self._decisions, kept))
-        if gone:
-            writes.append(Drop(self._decisions, gone))
+        for key in dict.fromkeys(self._home[name] for name in self._blobs):
+            there = {name: blob for name, blob in self._blobs.items() if self._home[name] == key}
+            if kept := {name: blob for name, blob in there.items() if blob is not None}:
+                writes.append(Fields(key, kept))
+            if gone := there.keys() - kept.keys():
+                writes.append(Drop(key, tuple(name for name in there if name in gone)))
         if self._scores:
             writes.append(Schedule(keys.agenda(self._user_id), self._scores))
         # A user without decisions or a log has nothing to share.

@@ -9,9 +9,10 @@ from state.values.decision import Record
 
 __all__ = ["make_room"]
 
-# Records of a user for each that may be open, and bytes of all of them.
+# Records of a user for each that may be open, and bytes of all of them: at least, and for each that may be open.
 _RECORDS: Final = 4
-_BYTES_MAX: Final = 4 * 1024 * 1024
+_BYTES_MIN: Final = 4 * 1024 * 1024
+_BYTES_EACH: Final = 4 * 1024
 
 
 def make_room(ledger: Ledger, loop: Loop) -> None:
@@ -41,7 +42,8 @@ def _is_crowded(ledger: Ledger, loop: Loop) -> bool:
 
 
 def _is_full(ledger: Ledger, loop: Loop) -> bool:
-    return ledger.user.records >= _RECORDS * loop.open_max or ledger.user.bytes >= _BYTES_MAX
+    most = max(_BYTES_MIN, _BYTES_EACH * loop.open_max)
+    return ledger.user.records >= _RECORDS * loop.open_max or ledger.user.bytes >= most
 
 
 def _end(ledger: Ledger, loop: Loop, kept: dict[str, Record]) -> None:

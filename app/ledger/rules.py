@@ -10,7 +10,7 @@ from app.learning.models import Models
 from app.learning.priors import Priors
 from app.policies.catalog import Catalog
 from app.policies.plan import Plans
-from state import keys
+from state import keys, parts
 from state.store import Store
 from state.update.changes import Agenda, Backlog, Entry, Hash, Moment, Read, Score
 from state.values import record
@@ -95,10 +95,14 @@ class Rules(msgspec.Struct, frozen=True):
         return Score(self.models.due(user_id), user_id.encode())
 
 
-def reads(rules: Rules, user_id: str, local: str | None, policies: Sequence[str]) -> tuple[Read, ...]:
-    """What a ledger needs for one decision of a user, if any, and the models of `policies`."""
+def reads(rules: Rules, user_id: str, local: Iterable[str], policies: Sequence[str]) -> tuple[Read, ...]:
+    """What a ledger needs for decisions of a user, and the models of `policies`."""
     models = (Hash(keys.record(user_id, policy), record.FIELDS) for policy in policies)
-    own = () if local is None else (Entry(keys.decisions(user_id), local.encode()),)
+    names = [each.encode() for each in local]
+    whole = keys.decisions(user_id)
+    own = [Entry(whole, name) for name in names]
+    if rules.plans.spreads:  # which of both places it is in is not known yet
+        own += [Entry(parts.of(whole, name), name) for name in names]
     shared, agenda = Hash(keys.shared(user_id), SHARED), Agenda(keys.agenda(user_id))
     outbox = (Backlog(rules.models.outbox(user_id)),) if rules.logs else ()
     return (shared, *own, agenda, rules.due(user_id), Moment(), *outbox, *models)

@@ -45,12 +45,12 @@ def decided(
     features: Sequence[Fields],
     *,
     explored: bool,
-    excluded: Sequence[int],
     versions: Mapping[str, str],
     priors: Mapping[str, int],
 ) -> Decision:
     """That a decision was made among candidates with these `features`, by policies of these versions."""
     champion, canary = made.by_policy[0].policy, made.canary
+    allowed = range(len(made.ids)) if made.evidence is None else set(made.evidence.at)
     return Decision(
         id=decision_id(local, name.user),
         user=name.user,
@@ -77,10 +77,12 @@ def decided(
         deferred=made.status == "deferred",
         explored=explored,
         score=made.score,
-        excluded=list(excluded),
+        excluded=[place for place in range(len(made.ids)) if place not in allowed],
         champion=champion if made.by_canary else "",
         canary="" if canary is None else canary.policy,
         share=0.0 if canary is None else canary.share,
+        name=made.name,
+        slot=made.slot,
     )
 
 

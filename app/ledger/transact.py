@@ -76,7 +76,7 @@ async def touch(
     """The same for what knows no decisions, only the model of a `policy`: where time alone changes no model, nothing
     else is read."""
     if rules.plans.books or rules.logs:
-        return await transact(rules, user_id, (*reads(rules, user_id, None, [policy.id]), *more), act, once=once)
+        return await transact(rules, user_id, (*reads(rules, user_id, (), [policy.id]), *more), act, once=once)
     model = Hash(keys.record(user_id, policy.id), record.FIELDS)
     return await rules.models.update(
         user_id, (model, *more), lambda values: act(Desk(rules, user_id, values)), once=once

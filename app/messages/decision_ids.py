@@ -1,10 +1,11 @@
 """The id of a decision: what was given or made for it, a dot, and the user it is about."""
 
+import hashlib
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Final
 
-__all__ = ["LOCAL", "decision_id", "made", "made_at", "parsed"]
+__all__ = ["LOCAL", "decision_id", "made", "made_at", "of_slot", "parsed"]
 
 LOCAL: Final = r"[A-Za-z0-9_~:@-]{1,128}"
 _WHOLE: Final = re.compile(rf"(?P<local>{LOCAL})\.(?P<user>[A-Za-z0-9_-]{{2,1400}})")
@@ -39,6 +40,11 @@ def parsed(text: str) -> tuple[str, str] | None:
 def made(now: int, chance: int) -> str:
     """A local id for a decision at `now` (ms), with 64 bits of `chance`; later ones sort after earlier ones."""
     return _digits(now, _TIME_DIGITS) + _digits(chance, _CHANCE_DIGITS)
+
+
+def of_slot(local: str, slot: str) -> str:
+    """The local id of the decision for a slot, whose id may be any text, of the request with the id `local`."""
+    return urlsafe_b64encode(hashlib.sha256(f"{local}\n{slot}".encode()).digest()).decode().rstrip("=")
 
 
 def made_at(local: str) -> int | None:

@@ -17,6 +17,7 @@ _WINDOW: Final = re.compile(r"([0-9]{1,9})([smhd])")
 _NAMED: Final = 16  # policies in a message
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _LONGEST_WINDOW: Final = 90 * 86_400
+_LARGE: Final = 1_024
 
 
 class Loop(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +39,11 @@ class Loop(msgspec.Struct, frozen=True, kw_only=True):
     aggregation: Literal["first", "sum"]
     open_max: int
     refuses_unknown: bool
+
+    @property
+    def is_large(self) -> bool:
+        """Whether one user may have so many open decisions that one hash should not hold all of them."""
+        return self.open_max > _LARGE
 
 
 def made_loop(name: str, row: LoopRow, policies: Mapping[str, Policy]) -> Loop:

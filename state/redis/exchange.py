@@ -6,21 +6,28 @@ only. Neither tries again: that is up to callers, who know whether a command may
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import islice
+from types import NoneType
 from typing import Any, Final
 
 from hiredis import PushNotification, Reader, pack_command
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import ConnectionError, ResponseError  # noqa: A004  # redis-py's names
+from redis.exceptions import ConnectionError, RedisError, ResponseError  # noqa: A004  # redis-py's names
 
 try:
     from redis._parsers.hiredis import NOT_ENOUGH_DATA
 except ImportError:  # then every reply is read in redis-py's public way
     NOT_ENOUGH_DATA = None
 
-__all__ = ["Command", "exchange", "exchange_or_raise", "raise_for"]
+__all__ = ["Command", "errors_in", "exchange", "exchange_or_raise", "raise_for"]
 
 Command = tuple[bytes | str | int, ...]
 
+# What is no error: a set of types is compared in C.
+_ORDINARY: Final = frozenset({bytes, int, list, NoneType})
+# Bytes that are read at once.
+_READ: Final = 65_536
 _pack: Final[Callable[[Command], bytes]] = pack_command  # type: ignore[assignment]  # its stub allows one argument only
 
 
@@ -29,38 +36,59 @@ async def exchange(connection: AbstractConnection, commands: Sequence[Command]) 
     if not connection.is_connected:
         # redis-py would connect again, and silently lose what was watched or begun on the old connection.
         raise ConnectionError("the connection was closed")
-    replies: list[Any] = []
+    sent = b"".join(map(_pack, commands))
+    stream = getattr(connection, "_reader", None)
+    reader = getattr(getattr(connection, "_parser", None), "_reader", None)
     try:
-        await connection.send_packed_command(b"".join(map(_pack, commands)), check_health=False)
-        while len(replies) < len(commands):
-            try:
-                replies.append(await connection.read_response(disable_decoding=True))
-            except ResponseError as error:
-                replies.append(error)
-            _take_arrived(connection, replies, len(commands))
-    except RuntimeError as error:  # what uvloop raises for a closed transport; redis-py does not expect it
+        if isinstance(stream, asyncio.StreamReader) and isinstance(reader, Reader) and NOT_ENOUGH_DATA is not None:
+            return await _straight(connection, stream, reader, sent, len(commands))
+        return await _in_public(connection, sent, len(commands))
+    except (OSError, RuntimeError) as error:  # RuntimeError is what uvloop raises for a closed transport
         raise ConnectionError("the connection was closed meanwhile") from error
+
+
+async def _straight(
+    connection: Any, stream: asyncio.StreamReader, reader: Reader, sent: bytes, wanted: int
+) -> list[Any]:
+    """Past redis-py 8.1, by private fields of it: its streams, and the parser that reads all replies of a batch in C.
+
+    It has no public way to write but `send_packed_command`, nor to replies but `read_response`, one at a time, at many
+    times the cost.
+    """
+    writer = connection._writer  # noqa: SLF001  # see above
+    writer.write(sent)
+    await writer.drain()
+    replies: list[Any] = []
+    while len(replies) < wanted:
+        arrived = iter(partial(reader.gets, False), NOT_ENOUGH_DATA)  # noqa: FBT003  # bytes stay bytes
+        found = [*islice(arrived, wanted - len(replies))]
+        if not found:
+            data = await stream.read(_READ)
+            if not data:
+                raise ConnectionError("the server closed the connection")
+            reader.feed(data)
+        replies += found if _ORDINARY.issuperset(map(type, found)) else _examined(found)
     return replies
 
 
-def _take_arrived(connection: AbstractConnection, replies: list[Any], wanted: int) -> None:
-    """Add the replies that came in the same read, until there are `wanted`, straight from the parser of redis-py 8.1.
+def _examined(replies: Sequence[Any]) -> list[Any]:
+    """The replies without what Redis tells unasked. Raises what says that Redis does not serve this client at all."""
+    for reply in replies:
+        if isinstance(reply, ConnectionError):  # Redis is loading, or refuses to serve this client
+            raise reply
+    return [reply for reply in replies if type(reply) is not PushNotification]
 
-    It has no public way to them but `read_response`, at many times the cost. A connection without the private fields,
-    such as fakeredis', is left to that. Raises what it raises, except ResponseError.
-    """
-    reader = getattr(getattr(connection, "_parser", None), "_reader", None)
-    if NOT_ENOUGH_DATA is None or not isinstance(reader, Reader):
-        return
+
+async def _in_public(connection: AbstractConnection, sent: bytes, wanted: int) -> list[Any]:
+    """In redis-py's public way: for fakeredis, and for a redis-py without those fields."""
+    replies: list[Any] = []
+    await connection.send_packed_command(sent, check_health=False)
     while len(replies) < wanted:
-        reply = reader.gets(False)  # noqa: FBT003  # bytes stay bytes
-        if reply is NOT_ENOUGH_DATA:
-            return
-        error = reply[0] if type(reply) is list and reply else reply
-        if isinstance(error, ConnectionError):  # Redis is loading, or refuses to serve this client
-            raise error
-        if type(reply) is not PushNotification:
-            replies.append(reply)
+        try:
+            replies.append(await connection.read_response(disable_decoding=True))
+        except ResponseError as error:
+            replies.append(error)
+    return replies
 
 
 async def exchange_or_raise(connection: AbstractConnection, commands: Sequence[Command], seconds: float) -> list[Any]:
@@ -73,6 +101,15 @@ async def exchange_or_raise(connection: AbstractConnection, commands: Sequence[C
 
 def raise_for(replies: Sequence[Any]) -> None:
     """Raise the first error reply, except for a key of the wrong type: that is a problem of this key alone."""
+    if _ORDINARY.issuperset(map(type, replies)):
+        return
     for reply in replies:
         if isinstance(reply, ResponseError) and not str(reply).startswith("WRONGTYPE"):
             raise reply
+
+
+def errors_in(replies: Sequence[Any]) -> list[RedisError]:
+    """The errors among the replies within a reply to EXEC."""
+    if _ORDINARY.issuperset(map(type, replies)):
+        return []
+    return [reply for reply in replies if isinstance(reply, RedisError)]

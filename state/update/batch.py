@@ -9,7 +9,7 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from state import keys
+from state import keys, parts
 from state.errors import CorruptState, KeyReused
 from state.redis.exchange import Command
 from state.update.changes import (
@@ -37,7 +37,7 @@ from state.update.changes import (
     moved,
     place,
 )
-from state.update.idle import Idle, present
+from state.update.idle import Idle, present, spread
 from state.update.index import Index
 from state.update.operation import Emitted, Failure, Operation, fail
 from state.update.pending import Pending
@@ -70,20 +70,20 @@ class Batch:
     def restart(self) -> None:
         """Begin anew, with what the operations read now."""
         self._hashes: dict[str, tuple[bytes, ...]] = {}
-        self._lists: dict[str, None] = {}
-        self._watched: dict[str, None] = {}
+        self._lists, self._watched = dict[str, None](), dict[str, None]()
         # Read without being watched: by name, the command.
         self._plain: dict[str, Command] = {}
         self._agendas: dict[str, int] = {}  # how many members are read
-        self._parts: set[str] = set()
-        self._scores: set[str] = set()
+        self._parts, self._scores = set[str](), set[str]()
         for operation in self._operations:
             for read in operation.reads:
                 self._note(read)
         self._seen: dict[str, str] = {}  # by user, if anyone expires
         if self._idle.is_on:
             self._seen = {operation.user: keys.of(operation.user, keys.SEEN) for operation in self._operations}
-            self._plain |= {key: ("GET", key) for key in self._seen.values()} | {MOMENT: ("TIME",)}
+            self._plain |= {MOMENT: ("TIME",)}
+            for user, key in self._seen.items():
+                self._plain |= {key: ("GET", key), spread(user): ("HGET", keys.shared(user), parts.FIELD)}
         self._there: set[str] = set()  # keys that exist, as far as it was read
         once = [(operation.once.key, operation.user) for operation in self._operations if operation.once is not None]
         self._markers = dict.fromkeys(key for key, _ in once)
@@ -93,7 +93,7 @@ class Batch:
         }
         # What Redis holds, or will: a hash's values in the order of its fields, a marker's request.
         self._values: dict[str, Any] = {}
-        self._odd: set[str] = set()  # keys of the wrong type
+        self._odd = set[str]()  # keys of the wrong type
         self._pending = Pending(self._history_size)
         self._remembered: dict[str, bytes] = {}
         self._added: dict[str, list[str]] = {}

@@ -158,9 +158,10 @@ class Emit(msgspec.Struct, frozen=True):
 
 
 class Remove(msgspec.Struct, frozen=True):
-    """Remove a key of any type."""
+    """Remove a key of any type; what is large `lazily`, so that Redis does not stand still meanwhile."""
 
     key: str
+    lazily: bool = False
 
 
 class Drop(msgspec.Struct, frozen=True):

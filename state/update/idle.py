@@ -8,12 +8,12 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, Final
 from zlib import crc32
 
-from state import keys
+from state import keys, parts
 from state.redis.exchange import Command
-from state.update.changes import MOMENT, Next
+from state.update.changes import MOMENT, Next, entry
 from state.update.pending import Pending
 
-__all__ = ["Idle", "milliseconds", "present"]
+__all__ = ["Idle", "milliseconds", "present", "spread"]
 
 _DAY: Final = 86_400_000
 
@@ -55,28 +55,37 @@ class Idle:
         for user, key in seen.items():
             if written := pending.written(keys.of(user, "")):
                 new = [name for name in written if name not in there]
-                made += self._after(user, values[key], milliseconds(values[MOMENT]), new)
+                every = self.every(user, values.get(spread(user)))
+                made += self._after(user, values[key], milliseconds(values[MOMENT]), every, new)
         return made
 
-    def _after(self, user_id: str, seen: object, now: int, new: Sequence[str]) -> list[Command]:
+    def _after(self, user_id: str, seen: object, now: int, every: Sequence[str], new: Sequence[str]) -> list[Command]:
         if not self.days:
-            every = [*self._every(user_id), keys.of(user_id, keys.SEEN)]
-            return [*(("PERSIST", key) for key in every[:-1]), ("DEL", every[-1])] if seen is not None else []
+            own = keys.of(user_id, keys.SEEN)
+            return [*(("PERSIST", key) for key in every), ("DEL", own)] if seen is not None else []
         at = self.moment(user_id, now)
         kept = int(seen) if isinstance(seen, bytes) and seen.isdigit() else 0
         if at > kept:  # never earlier: Redis's clock may have jumped back
-            return self.given(user_id, at, [*self._every(user_id), *new])
+            return self.given(user_id, at, [*every, *new])
         return [("PEXPIREAT", key, kept) for key in new]
 
-    def given(self, user_id: str, at: int, names: Iterable[str] | None = None) -> list[Command]:
-        """The commands that let the keys `names` of a user expire at `at` (Unix ms), else all that a user may have."""
+    def given(self, user_id: str, at: int, names: Iterable[str]) -> list[Command]:
+        """The commands that let the keys `names` of a user expire at `at` (Unix ms)."""
         own = keys.of(user_id, keys.SEEN)
-        every = dict.fromkeys((*(self._every(user_id) if names is None else names), own))
-        return [("SET", own, at), *(("PEXPIREAT", key, at) for key in every)]
+        return [("SET", own, at), *(("PEXPIREAT", key, at) for key in dict.fromkeys((*names, own)))]
 
-    def _every(self, user_id: str) -> list[str]:
-        """All keys that a user may have, but for idempotency keys and their index, which expire by themselves."""
-        return [keys.of(user_id, kind) for kind in keys.fixed(self.policies)]
+    def every(self, user_id: str, spread: object) -> list[str]:
+        """All keys that a user may have, but for idempotency keys and their index, which expire by themselves.
+
+        `spread` is what the user's hash says of parts.
+        """
+        known = [keys.of(user_id, kind) for kind in keys.fixed(self.policies)]
+        return [*known, *parts.every(keys.decisions(user_id))] if isinstance(spread, bytes) else known
+
+
+def spread(user_id: str) -> str:
+    """Where the values say whether a user has parts."""
+    return entry(keys.shared(user_id), parts.FIELD)
 
 
 def milliseconds(clock: tuple[bytes, bytes] | list[bytes]) -> int:

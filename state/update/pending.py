@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from itertools import chain
 
 from state.redis.exchange import Command
-from state.update.changes import Append, Drop, Emit, Fields, Schedule, Write
+from state.update.changes import Append, Drop, Emit, Fields, Remove, Schedule, Write
 
 __all__ = ["Pending"]
 
@@ -14,7 +14,7 @@ class Pending:
 
     def __init__(self, history_size: int) -> None:
         self._history_size = history_size
-        self._removed: dict[str, None] = {}
+        self._removed: dict[str, bool] = {}  # whether lazily
         self._fields: dict[str, dict[bytes, bytes]] = {}
         self._dropped: dict[str, dict[bytes, None]] = {}
         self._entries: dict[str, list[bytes]] = {}
@@ -39,10 +39,13 @@ class Pending:
             self._scores.setdefault(key, {}).update(write.scores)
         elif type(write) is Emit:
             self.emitted.append(write)
-        else:
-            self._removed[key] = None
-            for gathered in (self._fields, self._dropped, self._entries, self._scores):
-                gathered.pop(key, None)
+        elif type(write) is Remove:
+            self._removed[key] = write.lazily
+            self._forget(key)
+
+    def _forget(self, key: str) -> None:
+        for gathered in (self._fields, self._dropped, self._entries, self._scores):
+            gathered.pop(key, None)
 
     def written(self, beginning: str) -> list[str]:
         """The keys with this beginning that something is written to."""
@@ -53,7 +56,9 @@ class Pending:
     def commands(self) -> list[Command]:
         """The commands that make the writes; those for what is `emitted` come first, in its order."""
         writes: list[Command] = [("XADD", each.key, "*", "g", each.group, "l", each.line) for each in self.emitted]
-        writes += [("DEL", *self._removed)] if self._removed else []
+        for word, lazily in (("DEL", False), ("UNLINK", True)):
+            if removed := [key for key, how in self._removed.items() if how is lazily]:
+                writes.append((word, *removed))
         writes += [
             ("HSET", key, *chain.from_iterable(fields.items())) for key, fields in self._fields.items() if fields
         ]

@@ -12,11 +12,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, NamedTuple
 
-from redis.exceptions import ResponseError
-
 from state import keys
 from state.errors import ConflictError, StoreError
-from state.redis.exchange import Command, exchange, raise_for
+from state.redis.exchange import Command, errors_in, exchange, raise_for
 from state.redis.failure import TROUBLE, Outage, pause_or_give_up
 from state.redis.replicas import Replicas
 from state.redis.servers import Servers
@@ -174,10 +172,9 @@ class Transactions:
                 raise_for(replies)
                 if replies[-1] is None:
                     return False
-                for reply in replies[-1]:
-                    if isinstance(reply, ResponseError):
-                        _log.critical("a transaction was applied in part: %s", reply)
-                        raise StoreError("a part of the change was refused by Redis")
+                for error in errors_in(replies[-1]):
+                    _log.critical("a transaction was applied in part: %s", error)
+                    raise StoreError("a part of the change was refused by Redis")
                 await self._replicas.have_it(connection, flight, deadline)
                 # Not before: a failover may still undo the change, and lines that were published stay.
                 if emitted := batch.emitted(replies[-1]):

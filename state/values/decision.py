@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from state import parts
 from state.errors import CorruptState
 
 __all__ = [
@@ -96,7 +97,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     outcomes. `parts` are the rewards that add up to it, by name; a reward that is no sum has the name "". With `early`
     it made room for others before its time, and does not count as open. `evidence` is there as long as no reward was
     learned. `state` is that of the loop, and `by_canary` says which of the two that served it chose, if it had a
-    `canary`.
+    `canary`. `name` is what the client calls it whose ids may be any text. Of several decisions of one request each has
+    the id of its `slot`, and the first one the ids of all `slots`.
     """
 
     request: bytes
@@ -127,6 +129,9 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     state: _Count = 0
     by_canary: bool = False
     canary: Mixed | None = None
+    name: str = ""
+    slot: str = ""
+    slots: list[str] = []
 
     @property
     def is_open(self) -> bool:
@@ -137,8 +142,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
 class User(msgspec.Struct, frozen=True):
     """What the decisions of a user share: a random `epoch`, new after a reset; `seq`, one more with each change; the
     `last` moment (ms) by which its time never runs back; how many decisions are `open`, how many there are, and how
-    many `bytes` they have; and whether each change so far in this epoch, or since a line that says what was there
-    before, has `logged` a line."""
+    many `bytes` they have; whether each change so far in this epoch, or since a line that says what was there
+    before, has `logged` a line; and into how many `parts` those of large loops are spread, 0 if there never was one."""
 
     epoch: bytes
     seq: int = 0
@@ -147,9 +152,10 @@ class User(msgspec.Struct, frozen=True):
     records: int = 0
     bytes: int = 0
     logged: int = 0
+    parts: int = 0
 
 
-# The fields of the hash of a User, in this order.
+# The fields of the hash of a User, in this order; few users have the last one.
 SHARED: Final = tuple(name.encode() for name in User.__struct_fields__)
 
 encode = msgspec.msgpack.Encoder().encode
@@ -180,7 +186,8 @@ def decode_user(key: str, values: Sequence[bytes | None], epoch: bytes) -> User:
     """What is in the SHARED fields of a hash; a new user has `epoch`. Raises CorruptState, which names `key`."""
     if values[0] is None:
         return User(epoch)
-    numbers = [int(value) if value is not None and value.isdigit() and len(value) < 19 else -1 for value in values[1:]]
+    told = [*values[1:-1], values[-1] or b"0"]
+    numbers = [int(value) if value is not None and value.isdigit() and len(value) < 19 else -1 for value in told]
     if min(numbers) < 0:
         raise CorruptState(key, "has a field that is not a count")
     return User(values[0], *numbers)
@@ -192,6 +199,7 @@ def unlogged(values: Sequence[bytes | None]) -> dict[bytes, bytes]:
 
 
 def encode_user(user: User) -> dict[bytes, bytes]:
-    """All fields of the hash."""
+    """All fields of the hash; most users have no parts, and no field for them."""
     counts = (user.seq, user.last, user.open, user.records, user.bytes, user.logged)
-    return {b"epoch": user.epoch} | {name: b"%d" % count for name, count in zip(SHARED[1:], counts, strict=True)}
+    fields = {b"epoch": user.epoch} | {name: b"%d" % count for name, count in zip(SHARED[1:-1], counts, strict=True)}
+    return fields | {parts.FIELD: b"%d" % user.parts} if user.parts else fields

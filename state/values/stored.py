@@ -5,12 +5,12 @@ Requests decode with the same functions, without the test of A and b as a whole,
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from state import keys
+from state import keys, parts
 from state.errors import CorruptState
 from state.values import decision, history, record
 from state.values.columns import Columns
@@ -19,11 +19,13 @@ __all__ = [
     "LONGEST_HISTORY",
     "LONGEST_LIFE_MS",
     "NAMED",
-    "OF_DECISIONS",
     "Members",
     "Stored",
     "check",
     "check_decisions",
+    "gathered",
+    "is_of_decisions",
+    "is_part",
 ]
 
 # The largest values of FEATURE_HISTORY_SIZE and IDEMPOTENCY_TTL_SECONDS.
@@ -41,8 +43,8 @@ _NO_COLUMNS: Final[Mapping[bytes, Columns]] = {}
 
 # The members of a sorted set, each with its score.
 Members = tuple[tuple[bytes, float], ...]
-# The last parts of the keys of a user's decisions.
-OF_DECISIONS: Final = (keys.SHARED, keys.DECISIONS, keys.AGENDA)
+# The last parts of the keys of a user's decisions, without the parts that those of large loops are in.
+_OF_DECISIONS: Final = (keys.SHARED, keys.DECISIONS, keys.AGENDA)
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -75,22 +77,51 @@ def check(stored: Stored, sizes: Mapping[str, int], columns: Mapping[bytes, Colu
         raise CorruptState(key, "only an idempotency key expires")
     elif kind in _CHECKS:
         _CHECKS[kind](key, value)
+    elif is_part(kind):
+        _check_records(key, value)
+        if isinstance(value, dict) and (odd := [name for name in value if parts.of(keys.DECISIONS, name) != kind]):
+            raise CorruptState(key, f"is not where {odd[0]!r} belongs")
     elif kind in sizes or (keys.is_policy(kind) and isinstance(value, dict) and NAMED in value):
         _check_model(key, value, sizes.get(kind), columns)
     else:
         raise CorruptState(key, "this version does not know what it is")
 
 
-def check_decisions(stored: Iterable[Stored]) -> None:
+def is_part(kind: str) -> bool:
+    """Whether `kind` is the last part of a hash of decisions of large loops."""
+    return parts.is_part(kind, keys.DECISIONS)
+
+
+def is_of_decisions(kind: str) -> bool:
+    """Whether `kind` is the last part of one of the keys of a user's decisions."""
+    return kind in _OF_DECISIONS or is_part(kind)
+
+
+def gathered(stored: Iterable[Stored]) -> list[Stored]:
+    """The keys of one user, with all decisions as if they were in one hash."""
+    found: dict[str, Stored] = {}
+    for one in stored:
+        kind = keys.DECISIONS if is_part(one.kind) else one.kind
+        before = found.get(kind)
+        if before is None:
+            found[kind] = msgspec.structs.replace(one, kind=kind)
+        elif isinstance(before.value, dict) and isinstance(one.value, dict):
+            found[kind] = msgspec.structs.replace(before, value={**before.value, **one.value})
+    return list(found.values())
+
+
+def check_decisions(stored: Sequence[Stored]) -> None:
     """Raise CorruptState unless the keys of one user's decisions, each of which is valid, fit together."""
-    found = {one.kind: one for one in stored if one.kind in OF_DECISIONS}
+    found = {one.kind: one for one in gathered(stored) if is_of_decisions(one.kind)}
     if not found:
         return
     [user] = {one.user for one in found.values()}
     values: dict[str, Any] = {kind: one.value for kind, one in found.items()}
-    shared, records, agenda = (values.get(kind, {}) for kind in OF_DECISIONS)
+    shared, records, agenda = (values.get(kind, {}) for kind in _OF_DECISIONS)
     if not shared:
         raise CorruptState(keys.shared(user), "is missing, and there are decisions")
+    if parts.FIELD not in shared and any(is_part(one.kind) for one in stored):
+        raise CorruptState(keys.shared(user), "does not say that there are parts")
     if {*records} != {*dict(agenda)}:
         raise CorruptState(keys.agenda(user), "does not have just the decisions that there are")
     counts = decision.decode_user(keys.shared(user), [shared.get(name) for name in decision.SHARED], b"")
@@ -103,9 +134,10 @@ def check_decisions(stored: Iterable[Stored]) -> None:
 def _check_shared(key: str, value: object) -> None:
     if not isinstance(value, dict):
         raise CorruptState(key, "holds a value of another type")
-    if not value.keys() >= {*decision.SHARED} or not 1 <= len(value[b"epoch"]) <= _LONGEST_EPOCH:
-        raise CorruptState(key, f"lacks one of {', '.join(name.decode() for name in decision.SHARED)}")
-    decision.decode_user(key, [value[name] for name in decision.SHARED], b"")
+    *all_have, _ = decision.SHARED
+    if not value.keys() >= {*all_have} or not 1 <= len(value[b"epoch"]) <= _LONGEST_EPOCH:
+        raise CorruptState(key, f"lacks one of {', '.join(name.decode() for name in all_have)}")
+    decision.decode_user(key, [value.get(name) for name in decision.SHARED], b"")
 
 
 def _check_records(key: str, value: object) -> None:

@@ -1,5 +1,6 @@
 """Decisions with ids over HTTP: each odd case, on every kind of store. Time is a clock that the tests turn."""
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from app.messages.decision_ids import decision_id
-from state import keys
+from state import keys, parts
 from state.redis.exchange import exchange
 from state.values import record
 from tests.support import bodies
@@ -863,3 +864,81 @@ async def test_several_at_once(user: User, time: Clock) -> None:
     await user.has_learned(3.0)
     for path, body in (("/decisions/batch", {"decisions": []}), ("/rewards/batch", {"rewards": rewards * 34})):
         assert is_(await user.client.post(path, json=body), 422)
+
+
+# Large loops
+
+
+async def records(user: User) -> dict[str, int]:
+    """How many decisions are in which hash of the user, by the last part of its key."""
+    names = [keys.decisions(user.id), *parts.every(keys.decisions(user.id))]
+    found = {keys.kind_of(name): await user.ask("HLEN", name) for name in names}
+    return {kind: count for kind, count in found.items() if count}
+
+
+async def test_decisions_of_a_large_loop(user: User, time: Clock) -> None:
+    """They are spread over many hashes, and all else is as with others, also beside some of another loop."""
+    large = [await user.decide("large-books", f"x{number}") for number in range(4)]
+    unnamed = await user.decide("large-books")
+    plain = await user.decide("plain", "x9")
+    kept = await records(user)
+    assert (kept.pop("d"), sum(kept.values()), len(kept) > 1) == (1, 5, True)
+    assert (await user.send("large-books", "x0")).headers["idempotent-replayed"] == "true"
+    assert is_(await user.send("plain", "x0"), 422)
+    assert is_(await user.tell("POST", large[0], 3), 200, outcome="applied")
+    assert is_(await user.tell("POST", unnamed, 4), 200, outcome="applied")
+    assert is_(await user.tell("POST", plain, 5), 200, outcome="applied")
+    assert is_(await user.post(large[1], "cancel"), 200, status="cancelled")
+    answer = (await user.client.get(f"/users/{user.id}")).json()
+    assert {each["decision_id"] for each in answer["open"]} == {large[2], large[3]}
+    await user.has_learned(3.0, 4.0, 5.0)
+    time.turn(seconds=WINDOW_SECONDS)
+    assert await user.status(large[2]) == "defaulted"
+    await user.post(large[3], "activate")
+    await user.has_learned(3.0, 4.0, 5.0, -2.0, -2.0)
+    time.turn(seconds=GRACE_SECONDS)
+    await user.post(plain, "activate")
+    assert await records(user) == {}
+    assert await user.ask("HMGET", keys.shared(user.id), "open", "records", "bytes") == [b"0"] * 3
+
+
+async def test_a_loop_that_becomes_large(user: User, time: Clock) -> None:
+    """What was kept before is found where it is; and what is spread is found by a file without large loops."""
+    old = await user.decide("plain", "old")
+    grown = POLICIES.replace("open_max = 64", "open_max = 5000")
+    async with replica(user.url, user.directory, grown) as newer:
+        there = user.at(newer)
+        assert (await there.send("plain", "old")).headers["idempotent-replayed"] == "true"
+        assert is_(await there.tell("POST", old, 3), 200, outcome="applied")
+        new = await there.decide("plain", "new")
+    assert (await records(user))["d"] == 1
+    async with replica(user.url, user.directory, POLICIES.replace("open_max = 2000", "open_max = 64")) as small:
+        here = user.at(small)
+        assert is_(await here.tell("POST", new, 4), 200, outcome="applied")
+        assert (await here.send("plain", "new")).headers["idempotent-replayed"] == "true"
+        await here.decide("plain", "last")
+    assert (await records(user))["d"] == 2
+    await user.has_learned(3.0, 4.0)
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/reset"), ("DELETE", "/users")])
+async def test_a_large_user_erased_or_reset(user: User, time: Clock, method: str, path: str) -> None:
+    """All parts go with the others."""
+    made = [await user.decide("large", f"x{number}") for number in range(3)]
+    answer = await user.client.request(method, f"{path}/{user.id}")
+    assert answer.status_code == 200, answer.text
+    assert await records(user) == {}
+    assert is_(await user.tell("POST", made[0], 3), 404, **UNKNOWN)
+    await user.decide("plain", "x0")
+    assert await records(user) == {"d": 1}
+
+
+async def test_the_bounds_of_a_large_loop(user: User, time: Clock) -> None:
+    """Twice as many decisions as another loop may have bytes for, none of which makes room."""
+    body = {"user_id": user.id, "loop": "large", **BODY}
+    async with asyncio.TaskGroup() as group:
+        for start in range(0, 1_200, 100):
+            batch = [body | {"id": f"x{number}"} for number in range(start, start + 100)]
+            group.create_task(user.client.post("/decisions/batch", json={"decisions": batch}))
+    assert await user.ask("HMGET", keys.shared(user.id), "open", "records") == [b"1200"] * 2
+    assert len((await user.client.get(f"/users/{user.id}")).json()["open"]) == 1_000

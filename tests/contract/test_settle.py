@@ -9,7 +9,8 @@ import pytest
 
 from app.commands.cli import run
 from app.decisions.errors import NotKnown
-from app.decisions.outcome import Outcomes, Told
+from app.decisions.outcome import Outcomes
+from app.decisions.told import Told
 from app.decisions.users import Users
 from state import keys
 from state.store import Store

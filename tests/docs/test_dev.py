@@ -90,6 +90,8 @@ def test_one_version_in_both_lock_files() -> None:
 # What is run
 
 SIDE_BY_SIDE = ["-n", "2", "--dist", "loadfile"]
+COVERED = ["tests/unit", "tests/contract"]
+REST = [f"--ignore={each}" for each in COVERED]
 JUDGED = [["coverage", "combine", "--quiet"], ["coverage", "report"]]
 
 
@@ -101,20 +103,24 @@ JUDGED = [["coverage", "combine", "--quiet"], ["coverage", "report"]]
         (["--quick"], [["pytest", *SIDE_BY_SIDE, "tests/unit"]]),
         (["--quick", "-x"], [["pytest", "-x", "tests/unit"]]),
         (["--cover", "-x"], [["coverage", "erase"], ["pytest", *SIDE_BY_SIDE, "-x"], *JUDGED]),
-        (["--cover"], [["coverage", "erase"], ["pytest", *SIDE_BY_SIDE], *JUDGED]),
+        (
+            ["--cover"],
+            [["coverage", "erase"], ["pytest", *SIDE_BY_SIDE, *COVERED], ["pytest", *SIDE_BY_SIDE, *REST], *JUDGED],
+        ),
     ],
 )
 def test_quick_and_cover_choose_the_tests(
     script: ModuleType, monkeypatch: pytest.MonkeyPatch, words: list[str], commands: list[list[str]]
 ) -> None:
-    """--quick runs tests/unit and installs no server, --cover judges the coverage of both processes, and what has words
-    for pytest runs in one."""
+    """--quick runs tests/unit and installs no server, --cover judges the coverage of both processes and measures only
+    tests that shall reach every branch, and what has words for pytest runs in one."""
     run: list[list[str]] = []
     installed: list[list[str]] = []
 
     def status(*command: str, **environ: str) -> int:
         run.append(list(command))
-        assert ("COVERAGE_PROCESS_START" in environ) == (command[0] == "pytest" and "--cover" in words)
+        measured = command[0] == "pytest" and "--cover" in words and REST[0] not in command
+        assert ("COVERAGE_PROCESS_START" in environ) == measured
         return 0
 
     monkeypatch.setattr(script, "fill", lambda _: None)

@@ -78,6 +78,8 @@ POLICIES += (
     + _loop("books-strict", default=-2.0, late="discard")
     + _loop("sums", aggregation="sum")
     + _loop("sums-books", aggregation="sum", default=-2.0)
+    + _loop("large", open_max=2_000)
+    + _loop("large-books", open_max=2_000, default=-2.0)
     + _loop("small", open_max=2)
     + _loop("small-books", open_max=2, default=-2.0)
     + _loop("small-books-strict", open_max=2, default=-2.0, late="discard")

@@ -31,11 +31,11 @@ def hasty(store: Store, seconds: float = 0.5) -> Iterator[None]:
     A store that is always hasty would give up on a busy machine what the test wants to succeed.
     """
     patience = store._timeout
-    store._timeout = store._transactions._timeout = seconds
+    store._timeout = store._transactions._timeout = store._asker._timeout = seconds
     try:
         yield
     finally:
-        store._timeout = store._transactions._timeout = patience
+        store._timeout = store._transactions._timeout = store._asker._timeout = patience
 
 
 async def waits_in_vain(server: RedisServer) -> None:

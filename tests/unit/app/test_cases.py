@@ -9,7 +9,7 @@ from app.cases import made_cases
 from app.catalog_file import read_catalog
 from app.decisions.asked import Asked
 from app.decisions.decide import Candidate
-from app.decisions.outcome import Told
+from app.decisions.told import Told
 from app.observe.metrics import Metrics
 from app.serving import Serving
 from app.settings import Settings

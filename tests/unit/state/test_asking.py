@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 from redis.exceptions import NoPermissionError
 
-from state.asking import Asker
+from state import keys, parts
+from state.asking import Asker, decisions
 from state.errors import CorruptState, StoreUnavailable
 from state.redis.failure import Outage
 from tests.unit.state.wire import CUT, LOSE, Wire
@@ -109,3 +110,16 @@ async def test_replicas_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StoreUnavailable, match="written, but too few Redis replicas have it"):
         await waits.replace("k", "f", one_more)
     assert await wire.ask(("HGET", "k", "f")) == [b"7"]
+
+
+async def test_decisions_of_a_user() -> None:
+    """All of one, and of one with parts as many as fit into an answer, wherever they are."""
+    wire, whole = Wire(), keys.decisions("u")
+    await wire.ask(("HSET", whole, "x", "1", "y", "2"))
+    assert await decisions(asker(wire), "u") == {b"x": b"1", b"y": b"2"}
+    await wire.ask(
+        ("HSET", keys.shared("u"), "parts", 256),
+        ("HSET", parts.of(whole, b"z"), "z", "3"),
+        ("ZADD", keys.agenda("u"), 5, "x", 7, "z", 9, "gone"),
+    )
+    assert await decisions(asker(wire), "u") == {b"x": b"1", b"z": b"3"}

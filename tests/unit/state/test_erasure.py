@@ -3,15 +3,16 @@
 import time
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import pytest
 from redis.exceptions import NoPermissionError
 
-from state import erasure, keys
+from state import erasure, keys, parts
 from state.erasure import Eraser, removal
 from state.errors import ConflictError, StoreUnavailable
 from state.redis.failure import Outage
-from state.update.changes import MOMENT, Emit, Remove, Schedule
+from state.update.changes import MOMENT, Emit, More, Remove, Schedule, place
 from state.values.decision import SHARED
 from tests.unit.state.wire import CUT, LOSE, Action, Wire
 
@@ -63,7 +64,7 @@ async def test_by_name_and_by_index() -> None:
     assert await left(wire) == []
     assert wire.sent == [
         ["SET", "GET"],
-        ["WATCH", "ZRANGE", *["EXISTS"] * len(FIXED)],
+        ["WATCH", "ZRANGE", "HMGET", "TIME", *["EXISTS"] * len(FIXED)],
         ["MULTI", *["DEL"] * (len(FIXED) + 3), "ZREM", "EXEC"],
     ]
     assert await eraser(wire).erase("u", FIXED) == []
@@ -189,6 +190,32 @@ def test_a_removal_with_a_last_line() -> None:
     """Where nothing was logged it has none."""
     reads, step = removal("u", ["k"], "due", "outbox", last)
     assert {read.key for read in reads} == {"k", "due", keys.shared("u"), "outbox", MOMENT}
-    values = {keys.shared("u"): [b"e"], MOMENT: [b"5", b"0"]}
+    nobody: list[bytes | None] = [None] * len(SHARED)
+    values = {keys.shared("u"): [b"e", *nobody[1:]], MOMENT: [b"5", b"0"]}
     assert step(values).writes[0] == Emit("outbox", "", b"e at 5000")
-    assert [type(write) for write in step(values | {keys.shared("u"): [None]}).writes] == [Remove, Schedule]
+    assert [type(write) for write in step(values | {keys.shared("u"): nobody}).writes] == [Remove, Schedule]
+
+
+def test_a_removal_of_parts() -> None:
+    """They are looked for where the user's hash says that there are some, or where nobody knows."""
+    every = parts.every(keys.decisions("u"))
+    reads, step = removal("u", ["k"], "due", "outbox", None)
+    values: dict[str, Any] = {keys.shared("u"): [b"e", *[None] * (len(SHARED) - 2), b"256"], MOMENT: [b"5", b"0"]}
+    with pytest.raises(More) as more:
+        step(values)
+    assert [read.key for read in more.value.reads] == every
+    values |= {place(read): None for read in more.value.reads}
+    assert {write.key for write in step(values).writes if isinstance(write, Remove) and write.lazily} == set(every)
+    reads, step = removal("u", ["k"], "due", "outbox", None, knows=False)
+    assert {read.key for read in reads} == {"k", "due", *every}
+    assert {write.key for write in step({}).writes} == {"k", "due", *every}
+
+
+async def test_parts_are_erased() -> None:
+    """Those of a user who has some, in the same transaction, and named with the others."""
+    wire = await wired()
+    made = parts.of(keys.decisions("u"), b"x")
+    await wire.ask(("HSET", keys.shared("u"), "epoch", "e", "parts", 256), ("HSET", made, "x", "r"))
+    assert await eraser(wire).erase("u", FIXED) == sorted([MODEL, INDEX, ONE, keys.shared("u"), made])
+    assert await left(wire) == []
+    assert wire.sent[-1].count("UNLINK") == parts.COUNT

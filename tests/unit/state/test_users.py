@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 from redis.exceptions import NoPermissionError, ResponseError
 
-from state import keys, users
+from state import keys, parts, users
 from state.errors import ConflictError, StoreUnavailable
 from state.users import Found, Users
 from state.values.stored import Stored
@@ -176,3 +176,26 @@ async def test_failures_are_told(failure: str | ResponseError, words: str) -> No
     with pytest.raises(StoreUnavailable, match=words):
         await read(wire, "a")
     assert await read(wire, "a") == []
+
+
+async def test_parts_of_large_loops() -> None:
+    """They come with the user whose hash says so, also one that was made after all keys were listed."""
+    wire = Wire()
+    first, second = (Stored("a", parts.of(keys.DECISIONS, name), {name: b"r"}) for name in (b"x", b"y"))
+    shared = Stored("a", keys.SHARED, {b"epoch": b"e", parts.FIELD: b"256"})
+
+    async def decided(one: Stored = second) -> None:
+        await wire.ask(
+            ("HSET", keys.shared("a"), "epoch", "e", "parts", 256),
+            ("HSET", keys.of("a", one.kind), *next(iter(one.value.items()))),  # type: ignore[union-attr]
+        )
+
+    await wire.ask(("HSET", keys.of("a", "p"), "A", "1"))
+    wire.on("EXEC", decided)
+    [found] = await read(wire, "a")
+    assert found.stored == [whole("a")[0], shared, second]
+    await decided(first)
+    # What is replaced goes as a whole.
+    assert await through(wire).write([[shared, second]], strays=[[]]) == [True]
+    [found] = await read(wire, "a")
+    assert found.stored == [shared, second]

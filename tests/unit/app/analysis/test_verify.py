@@ -8,7 +8,7 @@ import pytest
 from app.analysis.verify import counts, verified
 from app.decision_log.files import Files
 from app.decision_log.lines import Line, encode
-from app.decisions.asked import Told
+from app.decisions.told import Told
 from state import keys
 from state.values import decision as held
 from state.values.decision import SHARED

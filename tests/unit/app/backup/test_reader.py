@@ -57,7 +57,7 @@ def test_version_1_is_sorted_by_user() -> None:
         ([HEADER, USER], "line 2: Expected `object`, got `array` - at `$.keys`"),
         ([HEADER, USER, {**FOOTER, "users": 2}], "has 1 keys, and its last line counts 1"),
         ([HEADER, USER, USER, FOOTER], "has 2 keys, and its last line counts 1"),
-        ([{**HEADER, "version": 4}, FOOTER], "is of version 4, and this service reads versions up to 3"),
+        ([{**HEADER, "version": 5}, FOOTER], "is of version 5, and this service reads versions up to 4"),
         ([HEADER, "x" * 2**25, FOOTER], "line 2: is longer than 33,554,432 bytes"),
     ],
 )

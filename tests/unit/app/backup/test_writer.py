@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from app.backup import reader, writer
 from app.backup.writer import Writer
-from state import keys
+from state import keys, parts
 from state.users import Found
 from state.values.stored import Stored
 from tests.unit.app.commands.samples import COLUMNS, HISTORY, MARKER, REWARDED, broken_model, decided, decisions, model
@@ -33,7 +34,7 @@ def test_a_user_is_a_line(tmp_path: Path) -> None:
     """The first line says what the file is, each user is one, and the last line counts them."""
     lines, left_out = written(tmp_path / "f", Found("ann", [model("ann"), HISTORY], []))
     assert left_out == []
-    assert (lines[0]["format"], lines[0]["version"]) == ("oo-serving state", 3)
+    assert (lines[0]["format"], lines[0]["version"]) == ("oo-serving state", 4)
     assert [key["kind"] for key in lines[1]["keys"]] == ["linucb-v1", "history"]
     assert lines[2] == {"keys": {"history": 1, "linucb-v1": 1}, "users": 1}
 
@@ -74,6 +75,36 @@ def test_decisions_are_whole_or_left_out(tmp_path: Path) -> None:
         assert words in left_out[0]
         assert "with all that is about decisions" in left_out[-1]
         assert [key["kind"] for key in lines[1]["keys"]] == ["history"]
+
+
+def test_a_large_user_has_several_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each as long as it may be; they are read as one user again."""
+    made = {f"one{number}".encode(): decided(born=number) for number in range(40)}
+    shared, records, agenda = decisions(**{name.decode(): one for name, one in made.items()})
+    assert isinstance(records.value, dict)
+    spread: dict[str, dict[bytes, bytes]] = {}
+    for name, blob in records.value.items():
+        spread.setdefault(parts.of(keys.DECISIONS, name), {})[name] = blob
+    shared = msgspec.structs.replace(shared, value={**shared.value, parts.FIELD: b"256"})  # type: ignore[dict-item]
+    whole = [HISTORY, shared, agenda, *(Stored("ann", kind, value) for kind, value in spread.items())]
+    monkeypatch.setattr(writer, "LONGEST_LINE", 6_000)
+    lines, left_out = written(tmp_path / "f", Found("ann", whole, []), Found("bea", [model("bea")], []))
+    assert left_out == []
+    assert [line.get("more", False) for line in lines[1:-1]] == [True] * (len(lines) - 4) + [False, False]
+    assert lines[-1] == {"keys": {"d": len(spread), "history": 1, "linucb-v1": 1, "t": 1, "u": 1}, "users": 2}
+    assert max(map(len, gzip.decompress((tmp_path / "f").read_bytes()).splitlines())) <= 6_000
+    with (tmp_path / "f").open("rb") as file:
+        ann, bea = reader.read(file)
+    assert (ann.problem, bea.problem) == (None, None)
+    assert ann.stored == whole
+    monkeypatch.setattr(writer, "MOST_LINES", 2)
+    _, left_out = written(tmp_path / "f", Found("ann", whole, []))
+    assert "left out: would be" in left_out[0]
+    monkeypatch.setattr(reader, "MOST_LINES", 2)
+    monkeypatch.setattr(writer, "MOST_LINES", 99)
+    written(tmp_path / "f", Found("ann", whole, []))
+    with (tmp_path / "f").open("rb") as file, pytest.raises(reader.BadBackup, match="more than the 2 of one user"):
+        list(reader.read(file))
 
 
 def test_columns_of_decisions_are_in_the_line(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from app.bandit.context import Context
 from app.decisions.asked import Asked
 from app.decisions.decide import Candidate
 from app.decisions.make import Maker
-from app.decisions.outcome import Outcomes, Told
+from app.decisions.outcome import Outcomes
+from app.decisions.told import Told
 from app.ledger.rules import Rules
 from app.policies.catalog import catalog
 from app.policies.plan import Plans

@@ -9,18 +9,19 @@ import msgspec
 import pytest
 
 from app.bandit.context import Context
-from app.decisions.asked import Asked
+from app.decisions.asked import Asked, Conditions, Slot
 from app.decisions.decide import Candidate
-from app.decisions.errors import BadDecision
+from app.decisions.errors import BadDecision, Gone
 from app.decisions.make import Maker
 from app.ledger.rules import Rules
-from app.messages.decision_ids import parsed
+from app.messages.decision_ids import decision_id, of_slot, parsed
 from app.policies.catalog import catalog
 from app.policies.plan import Plans
 from state import keys
 from state.errors import KeyReused
+from state.update.changes import Change, Drop, Entry
 from state.values import history, record
-from state.values.decision import Mixed
+from state.values.decision import Mixed, Terms
 from state.values.loop import Canary, Stage, Standing
 from tests.support.decisions import POLICIES, clock
 from tests.unit.app.decisions.scene import Noted, Twice, stored
@@ -70,6 +71,101 @@ async def test_the_record() -> None:
     assert [each.policy for each in kept.by_policy] == ["serves", "watches", "fades"]
     assert all(sum(each.propensities) == pytest.approx(1.0) for each in kept.by_policy)
     assert dict(zip(kept.labels, kept.x, strict=True))["size"] == 1.0
+
+
+SLOTS = [
+    Slot(id="top", features={"mood": 1.0}),
+    Slot(id="a / b", excluded=["b"]),
+    Slot(id="end", excluded=["a", "b"]),
+]
+
+
+async def test_slots() -> None:
+    """Each is a decision by its own features, among what is left of the candidates; and a repeat gets the same ones."""
+    async with making() as (store, maker, noted):
+        made = await maker.make_slots(asked(local="x", deferred=True), SLOTS, name="any / text")
+        assert all(first == second for first, second in store.changes)
+        again = await maker.make_slots(asked(local="x", deferred=True), SLOTS)
+        for other in (SLOTS[:2], [*SLOTS[::-1]], [Slot(id="else")]):
+            with pytest.raises(KeyReused):
+                await maker.make_slots(asked(local="x", deferred=True), other)
+        with pytest.raises(KeyReused):
+            await maker.make(asked(local="x", deferred=True))
+        assert len(await store.decisions("u")) == 3
+    assert [each.repeated for each in (*made, *again)] == [False] * 3 + [True] * 3
+    assert [(each.id, each.record) for each in again] == [(each.id, each.record) for each in made]
+    kept = [each.record for each in made]
+    # The end takes nothing but c, so the others may not.
+    assert [each.chosen for each in kept] == [1, 0, 2]
+    assert [each.propensities for each in kept] == [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+    assert [(each.name, each.slot, each.slots) for each in kept] == [
+        ("any / text", "top", ["top", "a / b", "end"]),
+        ("any / text", "a / b", []),
+        ("any / text", "end", []),
+    ]
+    assert [each.id for each in made] == [
+        decision_id(one, "u") for one in ("x", of_slot("x", "a / b"), of_slot("x", "end"))
+    ]
+    assert [dict(zip(each.labels, each.x, strict=True))["mood"] for each in kept] == [1.0, 0.0, 0.0]
+    assert [each.born for each in kept] == [1, 2, 3]
+    assert len({each.seed for each in kept}) == 3
+    assert {each.status for each in kept} == {"deferred"}
+    assert len(noted.decisions) == 3
+
+
+async def test_propensities_of_slots_are_conditional() -> None:
+    """Where the first one explores, the second one chooses among the others, with all of the probability."""
+    slots = [Slot(id="one"), Slot(id="two")]
+    async with making() as (_, maker, _):
+        made = [[each.record for each in await maker.make_slots(asked(), slots)] for _ in range(40)]
+    assert len({(first.chosen, second.chosen) for first, second in made}) == 6
+    for first, second in made:
+        assert sum(first.propensities) == pytest.approx(1.0)
+        assert second.propensities[first.chosen] == 0.0
+        assert sum(second.propensities) == pytest.approx(1.0)
+        assert all(sum(each.propensities) == pytest.approx(1.0) for each in second.by_policy)
+        assert first.seed != second.seed
+
+
+async def test_slots_of_which_some_have_gone() -> None:
+    """The others cannot be made again beside what is there."""
+    async with making() as (store, maker, _):
+        ask = asked(local="x", loop="small")
+        await maker.make_slots(ask, [Slot(id="one"), Slot(id="two")])
+        await store.update(
+            "u", (Entry(keys.decisions("u"), b"x"),), lambda _: Change(None, (Drop(keys.decisions("u"), (b"x",)),))
+        )
+        with pytest.raises(Gone, match="a part of it is not kept"):
+            await maker.make_slots(ask, [Slot(id="one"), Slot(id="two")])
+
+
+@pytest.mark.parametrize(
+    ("slots", "problem"),
+    [
+        ([], "takes 1 to 50"),
+        ([Slot(id=str(at)) for at in range(51)], "takes 1 to 50"),
+        ([Slot(id="x"), Slot(id="x")], "two have the same id"),
+        ([Slot(id=each) for each in "wxyz"], "not enough candidates"),
+        ([Slot(id="x", excluded=["d"])], "'d' is not the id of a candidate"),
+        ([Slot(id="x", excluded=["a", "b", "c"])], "no candidate is left"),
+    ],
+)
+async def test_slots_that_cannot_be_filled(slots: list[Slot], problem: str) -> None:
+    """Refused before anything is read."""
+    async with making() as (store, maker, _):
+        with pytest.raises(BadDecision, match=problem):
+            await maker.make_slots(asked(), slots)
+        assert store.changes == []
+
+
+async def test_other_conditions() -> None:
+    """A caller's own instead of the loop's; they do not make it another request."""
+    terms = Terms(0.0, 99.0, 0.5, discards=True, adds=True)
+    async with making() as (_, maker, _):
+        made = await maker.make(asked(local="x"), conditions=Conditions(terms, 1_500))
+        again = await maker.make(asked(local="x"), conditions=Conditions(terms, 9_000))
+    assert (made.record.terms, made.record.deadline - made.record.decided) == (terms, 1_500)
+    assert (again.repeated, again.record) == (True, made.record)
 
 
 async def test_no_such_loop() -> None:

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from app.bandit.context import Context
-from app.decisions.asked import Asked
+from app.decisions.asked import Asked, Slot
 from app.decisions.decide import Candidate
 from app.decisions.errors import Gone, NotKnown, Refused, Unfit
 from app.decisions.make import Maker
-from app.decisions.outcome import Outcomes, Told
+from app.decisions.outcome import Outcome, Outcomes
+from app.decisions.told import Told
 from app.ledger.rules import Rules
 from app.messages.decision_ids import decision_id, made
 from app.policies.catalog import catalog
@@ -121,3 +122,47 @@ async def test_sums_in_the_order_in_which_they_came() -> None:
         done = await here.outcomes.correct(whole, Told(reward=0.7, part="b"))
     assert done.record.reward == 0.7 + 0.2 + 0.3
     assert list(done.record.parts) == ["b", "a", "c"]
+
+
+async def test_slots_at_once() -> None:
+    """Each has its own outcome in one transaction; what one refuses does not keep the others from theirs."""
+    async with scene() as here:
+        candidates = [Candidate(name, {"size": 1.0}) for name in "abc"]
+        asked = Asked(
+            user_id="u", loop="plain", local="x", context=Context({}, {}), candidates=candidates, deferred=True
+        )
+        made = await here.maker.make_slots(asked, [Slot(id=each) for each in ("one", "two", "three")])
+        whole = made[0].id
+        told = {"three": Told(reward=1.0), "one": Told(reward=99.0), "four": Told(reward=1.0), "two": Told(reward=2.0)}
+        here.store.changes.clear()
+        done = await here.outcomes.reward_slots(whole, told)
+        assert len(here.store.changes) == 1
+        assert [one.what if isinstance(one, Outcome) else type(one) for one in done] == [
+            "held",
+            Unfit,
+            NotKnown,
+            "held",
+        ]
+        shown = await here.outcomes.activate_all(whole)
+        rewards = {one.id: one.record.reward for one in shown if isinstance(one, Outcome)}
+        assert rewards == {made[0].id: None, made[1].id: 2.0, made[2].id: 1.0}
+        again = await here.outcomes.reward_slots(whole, {"two": Told(reward=3.0), "one": Told(reward=3.0)})
+        assert isinstance(again[0], Refused)
+        assert isinstance(again[1], Outcome)
+        assert (again[1].id, again[1].what, again[1].record.reward) == (whole, "applied", 3.0)
+        assert {one.what for one in await here.outcomes.activate_all(whole) if isinstance(one, Outcome)} == {
+            "duplicate"
+        }
+        with pytest.raises(NotKnown):
+            await here.outcomes.activate_all(decision_id("y", "u"))
+
+
+async def test_without_slots_there_is_one() -> None:
+    """It is activated, and it has no slot of any id."""
+    async with scene() as here:
+        whole = await here.decide("plain", deferred=True)
+        [done] = await here.outcomes.activate_all(whole)
+        assert isinstance(done, Outcome)
+        assert (done.id, done.what) == (whole, "activated")
+        [odd] = await here.outcomes.reward_slots(whole, {"": Told(reward=1.0)})
+        assert isinstance(odd, NotKnown)

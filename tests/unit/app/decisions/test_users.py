@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from app.decisions.decide import Decider
-from app.decisions.outcome import Outcomes, Told
+from app.decisions.outcome import Outcomes
 from app.decisions.reward import Learner
+from app.decisions.told import Told
 from app.decisions.users import Statistics, Users
 from app.events.sync import Sync
 from app.learning.models import Models

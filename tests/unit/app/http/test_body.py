@@ -8,6 +8,7 @@ import pytest
 from litestar import Request
 
 from app.http.body import Answer, ClientGone, TooLarge, read_body, while_connected
+from app.http.cycle import WHOLE
 from app.messages.basics import Ok
 
 pytestmark = pytest.mark.anyio
@@ -82,6 +83,30 @@ async def test_work_that_ends_first() -> None:
     with pytest.raises(ValueError, match="broken"):
         await while_connected(request([]), work(fails=True))
     assert asyncio.all_tasks() == before
+
+
+async def test_a_body_that_is_there_is_not_waited_for() -> None:
+    """The server has put it into the scope; the limit holds all the same."""
+    asked = request([None])
+    scope: Any = asked.scope
+    scope[WHOLE] = b"abcd"
+    assert await read_body(asked, 4) == b"abcd"
+    asked.scope["headers"] = [(b"content-length", b"4")]
+    with pytest.raises(TooLarge, match="longer than 3 bytes"):
+        await read_body(asked, 3)
+
+
+async def test_an_answer_in_one_event() -> None:
+    """For a server that takes it so."""
+    sent: list[Any] = []
+
+    async def send(event: Any) -> None:
+        sent.append(event)
+
+    answer: Any = Answer(Ok())
+    await answer({WHOLE: b""}, None, send)
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"11")]
+    assert sent == [{"type": "http.response.start", "status": 200, "headers": headers, "body": b'{"ok":true}'}]
 
 
 async def test_an_answer_is_json_of_known_length() -> None:

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from app.http.connection import Sweep
 from tests.unit.app.http.wire import GET, POST, Wire, wired
 
 pytestmark = pytest.mark.anyio
@@ -67,3 +68,43 @@ async def test_closing_does_not_wait_for_ever() -> None:
         wire.send(b"hello\r\n\r\n")
         assert wire.transport.calls == ["close"]
         await wire.transport.aborted.wait()
+
+
+async def test_an_idle_connection_is_closed_by_the_sweep() -> None:
+    """Five looks after its last answer, and not while a request or an answer is under way."""
+    sweep = Sweep()
+    async with wired(sweep=sweep) as wire, wired(sweep=sweep) as busy:
+        wire.send(GET)
+        await wire.settle()
+        for turn in range(1, 8):
+            busy.send(POST + b"abc" if turn % 2 else POST)
+            sweep.look(asyncio.get_running_loop())
+            assert wire.transport.is_closing() == (turn > 5)
+            if not turn % 2:
+                busy.send(b"abc")
+            await busy.settle()
+        assert not busy.transport.is_closing()
+    assert sweep._timer is None
+
+
+async def test_a_server_that_stops_ends_connections() -> None:
+    """At once, or with the answer that is owed."""
+    async with wired() as idle, wired() as busy:
+        busy.send(GET)
+        idle.protocol.shutdown()
+        busy.protocol.shutdown()
+        assert (idle.transport.is_closing(), busy.transport.is_closing()) == (True, False)
+        await busy.settle()
+        assert busy.transport.is_closing()
+        assert b"connection: close" in busy.transport.written
+
+
+async def test_reading_goes_on_when_nobody_needs_a_pause() -> None:
+    """The protocol, which has enough to do, and the application, which does not take its body, pause it each."""
+    async with wired() as wire:
+        for pause in (wire.protocol.hold, wire.protocol.fill):
+            pause(True)
+        wire.protocol.hold(False)
+        assert wire.transport.calls == ["pause"]
+        wire.protocol.fill(False)
+        assert wire.transport.calls == ["pause", "resume"]

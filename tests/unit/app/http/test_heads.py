@@ -1,11 +1,16 @@
-"""Heads that are refused, since two readers could take them for different requests."""
+"""What heads say, and those that are refused, since two readers could take them for different requests."""
 
 import pytest
 
-from app.http.heads import Refusal, body_length
+from app.http import heads
+from app.http.heads import Head, Heads, Refusal, read_head
 
 HOST = (b"host", b"x")
 CHUNKED = (b"transfer-encoding", b"chunked")
+
+
+def read(headers: list[tuple[bytes, bytes]], version: str = "1.1", target: bytes = b"/a") -> Head:
+    return read_head(b"POST", target, version, headers, keep_alive=True)
 
 
 @pytest.mark.parametrize(
@@ -21,7 +26,7 @@ CHUNKED = (b"transfer-encoding", b"chunked")
 )
 def test_what_is_accepted(headers: list[tuple[bytes, bytes]], version: str, length: int) -> None:
     """The length is that of Content-Length, and 0 for a chunked body."""
-    assert body_length(headers, version, b"/a") == length
+    assert read(headers, version).length == length
 
 
 @pytest.mark.parametrize(
@@ -44,5 +49,53 @@ def test_what_is_refused(
 ) -> None:
     """The reason is told."""
     with pytest.raises(Refusal, match=detail) as caught:
-        body_length(headers, version, target)
+        read(headers, version, target)
     assert caught.value.status.startswith(b"%d " % status)
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "raw", "query"),
+    [
+        (b"/a%2Fb?x=1&y", "/a/b", b"/a%2Fb", b"x=1&y"),
+        (b"/", "/", b"/", b""),
+        (b"http://there:1/a?b", "/a", b"/a", b"b"),  # as to a proxy
+    ],
+)
+def test_the_target_is_a_path_and_a_query(target: bytes, path: str, raw: bytes, query: bytes) -> None:
+    """The path is decoded, and kept as it came too."""
+    head = read([HOST], target=target)
+    assert (head.path, head.raw_path, head.query) == (path, raw, query)
+
+
+def test_a_connection_is_kept_from_http_1_1_on() -> None:
+    """Whatever a client of HTTP/1.0 says."""
+    assert read([HOST]).keep_alive
+    assert not read([HOST], "1.0").keep_alive
+
+
+@pytest.mark.parametrize("value", [b"100-continue", b"100-Continue"])
+def test_a_client_may_wait_for_100(value: bytes) -> None:
+    """In any case of letters."""
+    assert read([HOST, (b"expect", value)]).expects
+    assert not read([HOST, (b"expect", b"tea")]).expects
+
+
+def test_heads_that_come_twice_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not those that come once, nor those after which a connection may end, and never more than a bound."""
+    monkeypatch.setattr(heads, "_MOST_KEPT", 2)
+    monkeypatch.setattr(heads, "_MOST_ONCE", 3)
+    kept, head = Heads(), read([HOST])
+    kept.note(b"a", head)
+    assert kept.get(b"a") is None
+    kept.note(b"a", head)
+    assert kept.get(b"a") is head
+    for text in (b"b", b"b", b"c", b"c"):
+        kept.note(text, head)
+    assert [text for text in (b"a", b"b", b"c") if kept.get(text)] == [b"c"]
+    for text in (b"d", b"e", b"f", b"g", b"d"):  # of `d` it is not known any more that it came
+        kept.note(text, head)
+    assert kept.get(b"d") is None
+    for other in (read([HOST], "1.0"), read([HOST, (b"expect", b"100-continue")])):
+        kept.note(b"g", other)
+        kept.note(b"g", other)
+    assert kept.get(b"g") is None

@@ -9,6 +9,7 @@ import msgspec
 import uvicorn
 from uvicorn.server import ServerState
 
+from app.http.connection import Sweep
 from app.http.protocol import HttpProtocol
 
 GET = b"GET /a HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -81,7 +82,7 @@ class Wire:
 
 
 @asynccontextmanager
-async def wired(*, seconds: float = 3_600) -> AsyncIterator[Wire]:
+async def wired(*, seconds: float = 3_600, sweep: Sweep | None = None) -> AsyncIterator[Wire]:
     """A new connection, which is lost in the end."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -100,7 +101,7 @@ async def wired(*, seconds: float = 3_600) -> AsyncIterator[Wire]:
     config = uvicorn.Config(app, log_config=None, proxy_headers=False, server_header=False, date_header=False)
     config.load()
     state, transport = ServerState(), Transport()
-    protocol = HttpProtocol(config=config, server_state=state, app_state={}, seconds=seconds)
+    protocol = HttpProtocol(config=config, server_state=state, app_state={}, seconds=seconds, sweep=sweep or Sweep())
     wire = Wire(protocol, transport, state)
     protocol.connection_made(transport)
     try:

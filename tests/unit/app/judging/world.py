@@ -11,10 +11,11 @@ import numpy as np
 from app.bandit.context import Context
 from app.decision_log.files import Files
 from app.decision_log.lines import Line, decode, encode
-from app.decisions.asked import Asked, Told
+from app.decisions.asked import Asked
 from app.decisions.decide import Candidate
 from app.decisions.make import Maker
 from app.decisions.outcome import Outcomes
+from app.decisions.told import Told
 from app.ledger.rules import Rules
 from app.policies.catalog import catalog
 from state.redis.connect import open_servers

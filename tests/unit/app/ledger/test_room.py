@@ -49,7 +49,8 @@ def test_room_where_no_open_one_is_in_sight() -> None:
 def test_room_for_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond so many bytes settled ones go, then the oldest open ones, whose default is learned before."""
     sizes = [len(decision.encode(OPEN)), len(decision.encode(msgspec.structs.replace(OPEN, status="cancelled")))]
-    monkeypatch.setattr(room, "_BYTES_MAX", sizes[0] + 1)
+    monkeypatch.setattr(room, "_BYTES_MIN", sizes[0] + 1)
+    monkeypatch.setattr(room, "_BYTES_EACH", 0)
     there = {"a": OPEN, "b": msgspec.structs.replace(OPEN, status="cancelled"), "c": OPEN}
     with rules() as known:
         found = ledger(known, values(45_000, there, decision.User(b"e", 1, 0, 2, 3, 2 * sizes[0] + sizes[1])))

@@ -29,7 +29,7 @@ async def test_rules_of_a_catalog() -> None:
 async def test_what_is_read() -> None:
     """What decisions share, one of them, the next ones, the index, the clock, and the models."""
     async with stored() as store:
-        wanted = reads(Rules.of(store, catalog(), 5), "ann", "one", ["p", "q"])
+        wanted = reads(Rules.of(store, catalog(), 5), "ann", ["one"], ["p", "q"])
     assert wanted == (
         Hash(keys.shared("ann"), SHARED),
         Entry(keys.decisions("ann"), b"one"),

@@ -10,12 +10,13 @@ import pytest
 
 from app.bandit.context import Context
 from app.decision_log.lines import Decision, Line, Outcome, State, decode
-from app.decisions.asked import Asked, Told
+from app.decisions.asked import Asked
 from app.decisions.decide import Candidate, Decider
 from app.decisions.errors import Gone, NotKnown, Refused, Unfit
 from app.decisions.make import Maker
 from app.decisions.outcome import Outcomes
 from app.decisions.reward import Learner
+from app.decisions.told import Told
 from app.learning.fit import own_of
 from app.ledger.rules import Rules
 from app.log_reading.rebuild import Epoch

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.messages.decision_ids import LOCAL, decision_id, made, made_at, parsed
+from app.messages.decision_ids import LOCAL, decision_id, made, made_at, of_slot, parsed
 
 USERS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=256)
 LOCALS = st.from_regex(LOCAL, fullmatch=True)
@@ -69,3 +69,11 @@ def test_made_ones_sort_by_time(first: int, second: int, one: int, other: int) -
 def test_those_of_clients_do_not(local: str) -> None:
     """Whatever they look like."""
     assert made_at(local) is None
+
+
+def test_those_of_slots() -> None:
+    """Whatever text the slot has: the same for the same two, and a local id itself."""
+    pairs = [("x", "top"), ("x", "a/ü \n.b"), ("x\ntop", ""), ("x", ""), ("y", "top")]
+    found = [of_slot(*pair) for pair in pairs]
+    assert len(set(found)) == len(pairs)
+    assert all(parsed(decision_id(each, "u")) == (each, "u") for each in found)

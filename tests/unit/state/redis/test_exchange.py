@@ -17,7 +17,7 @@ from redis.exceptions import (
 )
 
 from state.redis import exchange as module
-from state.redis.exchange import exchange, exchange_or_raise, raise_for
+from state.redis.exchange import errors_in, exchange, exchange_or_raise, raise_for
 
 pytestmark = pytest.mark.anyio
 
@@ -70,6 +70,7 @@ class Pipe(Connection):
 
 
 class Sink:
+    def write(self, data: bytes) -> None: ...
     def writelines(self, parts: Any) -> None: ...
     async def drain(self) -> None: ...
     def close(self) -> None: ...
@@ -135,7 +136,7 @@ async def test_replies_of_one_read_are_taken_at_once() -> None:
     assert redis.__version__.startswith("8.1.")
     pipe = Pipe(STREAM)
     assert readable(await exchange(pipe, COMMANDS)) == REPLIES
-    assert pipe.read == 1
+    assert pipe.read == 0
 
 
 async def test_replies_that_come_in_pieces() -> None:
@@ -156,21 +157,37 @@ async def test_what_follows_the_replies_stays() -> None:
     ("reply", "error"),
     [
         (b"-LOADING wait\r\n", BusyLoadingError),
-        (b"*2\r\n-LOADING wait\r\n:1\r\n", BusyLoadingError),
         (b"?\r\n", InvalidResponse),
     ],
 )
 async def test_replies_after_which_a_connection_is_of_no_use(
     first: bytes, reply: bytes, error: type[Exception]
 ) -> None:
-    """They are raised, whether or not redis-py reads them itself."""
+    """They are raised, wherever among the others they come."""
     with pytest.raises(error):
         await exchange(Pipe(first + reply + b":1\r\n"), COMMANDS[:3])
 
 
-async def test_a_notice_is_no_reply() -> None:
+@pytest.mark.parametrize("last", [b":2\r\n", b":2\r\n:3\r\n"])
+async def test_a_notice_is_no_reply(last: bytes) -> None:
     """Redis sends it without being asked, in its newer protocol."""
-    assert await exchange(Pipe(b":1\r\n>2\r\n+invalidate\r\n*0\r\n:2\r\n"), COMMANDS[:2]) == [1, 2]
+    assert await exchange(Pipe(b":1\r\n>2\r\n+invalidate\r\n*0\r\n" + last), COMMANDS[:2]) == [1, 2]
+
+
+async def test_a_server_that_closes_the_connection() -> None:
+    """Before all replies have come: those that have are of no use."""
+    pipe = Pipe(b":1\r\n")
+    asyncio.get_running_loop().call_soon(pipe._reader.feed_eof)  # type: ignore[union-attr]  # it has one
+    with pytest.raises(ConnectionError, match="the server closed the connection"):
+        await exchange(pipe, COMMANDS[:2])
+
+
+def test_errors_within_a_transaction() -> None:
+    """Of whatever kind; without one, nothing is looked at twice."""
+    assert errors_in([b"OK", None, 1, []]) == []
+    assert errors_in([b"OK", 1.5]) == []
+    loading = BusyLoadingError("wait")
+    assert errors_in([WRONG, 1, loading]) == [WRONG, loading]
 
 
 async def test_a_redis_py_without_those_fields(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from state import keys
+from state import keys, parts
 from state.redis.exchange import Command
 from state.store import Store
+from state.update import idle as idle_module
 from state.update.changes import MOMENT, Append, Change, Fields, Hash, List, Next, Read, Remove, Values, Write
 from state.update.idle import Idle, milliseconds, present
 from state.update.pending import Pending
@@ -21,12 +22,15 @@ MODEL, PAST = keys.record("u", "p"), keys.history("u")
 EVERY = [keys.of("u", kind) for kind in keys.fixed(["p"])]
 
 
-def commands(idle: Idle, seen: object, *writes: Write, there: Sequence[str] = (), now: int = NOW) -> list[Command]:
+def commands(
+    idle: Idle, seen: object, *writes: Write, there: Sequence[str] = (), now: int = NOW, spread: object = None
+) -> list[Command]:
     """Those that belong to the writes, when `seen` was read."""
     pending = Pending(9)
     for write in writes:
         pending.note(write)
     values = {SEEN: seen, MOMENT: [b"%d" % (now // 1_000), b"%d" % (now % 1_000 * 1_000)]}
+    values[idle_module.spread("u")] = spread
     return idle.commands({"u": SEEN}, pending, set(there), values)
 
 
@@ -50,6 +54,17 @@ def test_the_first_change_of_a_day() -> None:
     for seen in (None, b"%d" % (at - DAY), b"odd"):
         made = commands(idle, seen, Fields(MODEL, {b"A": b"1"}), Fields(other, {b"A": b"1"}), there=[MODEL])
         assert made == [("SET", SEEN, at), *(("PEXPIREAT", key, at) for key in (*EVERY, other, SEEN))]
+
+
+def test_decisions_of_large_loops() -> None:
+    """Their parts expire with all else of a user who has some."""
+    idle = Idle(1, ["p"])
+    made = commands(idle, None, Fields(MODEL, {b"A": b"1"}), spread=b"256")
+    names = [*EVERY, *parts.every(keys.decisions("u")), SEEN]
+    assert [command[1] for command in made[1:]] == names
+    idle.days, idle.ends = 0, True
+    made = commands(idle, b"1", Fields(MODEL, {b"A": b"1"}), spread=b"256")
+    assert [command[1] for command in made] == names
 
 
 def test_a_later_change() -> None:
@@ -131,12 +146,11 @@ async def test_another_replica_puts_the_user_off_meanwhile() -> None:
 
 
 async def test_what_it_costs() -> None:
-    """Nothing where nobody expires; else two reads in the first round trip, and in the second once a day a command for
-    each key."""
+    """Nothing where nobody expires; else three reads in the first round trip, and once a day a command for each key."""
     reads, writes = ["WATCH", "HMGET", "LLEN"], ["HSET", "RPUSH", "LTRIM"]
     end = ["SET", "EXEC"]
     assert await sent(Idle()) == [[*reads, "MULTI"], [*writes, *end]]
-    reads += ["GET", "TIME", "MULTI"]
+    reads += ["TIME", "GET", "HGET", "MULTI"]
     first = [reads, [*writes, "SET", *["PEXPIREAT"] * (len(EVERY) + 1), *end]]
     assert await sent(Idle(1, ["p"])) == first
     assert await sent(Idle(1, ["p"]), wrong=True) == first

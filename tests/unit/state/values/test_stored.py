@@ -7,12 +7,20 @@ import msgspec
 import numpy as np
 import pytest
 
-from state import keys
+from state import keys, parts
 from state.errors import CorruptState
 from state.values import decision, record
 from state.values.decision import Part, Shadow, User
 from state.values.record import Meta, Record
-from state.values.stored import LONGEST_HISTORY, LONGEST_LIFE_MS, Stored, check, check_decisions
+from state.values.stored import (
+    LONGEST_HISTORY,
+    LONGEST_LIFE_MS,
+    Stored,
+    check,
+    check_decisions,
+    gathered,
+    is_of_decisions,
+)
 
 SIZES = {"p": 2}
 ENTRY = b'[1,"t",0.5,1,false,0.0,1,"p"]'
@@ -127,3 +135,23 @@ def test_decisions_fit_together(stored: list[Stored], problem: str | None) -> No
         return
     with pytest.raises(CorruptState, match=problem):
         check_decisions(stored)
+
+
+def test_decisions_of_large_loops() -> None:
+    """They are in parts, each where it belongs, and count with the others."""
+    assert isinstance(MADE.value, dict)
+    spread = [Stored("u", parts.of(keys.DECISIONS, name), {name: blob}) for name, blob in MADE.value.items()]
+    shared = msgspec.structs.replace(SHARED, value={**SHARED.value, parts.FIELD: b"256"})  # type: ignore[dict-item]
+    for one in (shared, *spread):
+        check(one, SIZES)
+        assert is_of_decisions(one.kind)
+    check_decisions([shared, *spread, AGENDA])
+    check_decisions([shared, msgspec.structs.replace(spread[0], kind=keys.DECISIONS), spread[1], AGENDA])
+    assert gathered([shared, *spread]) == [shared, MADE]
+    with pytest.raises(CorruptState, match="does not say that there are parts"):
+        check_decisions([SHARED, *spread, AGENDA])
+    with pytest.raises(CorruptState, match="does not have just the decisions"):
+        check_decisions([shared, spread[0], AGENDA])
+    with pytest.raises(CorruptState, match="is not where b'x' belongs"):
+        check(msgspec.structs.replace(spread[0], kind=spread[1].kind), SIZES)
+    assert not is_of_decisions("d:256")

@@ -1,0 +1,172 @@
+"""Choose, within a transaction, for each decision of a request: among what others of it leave; its record. Pure."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from app.bandit.kinds import number
+from app.bandit.policy import Choice
+from app.bandit.ridge import Matrix
+from app.decisions.asked import Asked, Conditions
+from app.decisions.decide import entry_of
+from app.decisions.errors import BadDecision
+from app.learning.fit import naming
+from app.ledger.ledger import Ledger
+from app.policies.plan import Plan
+from state import keys
+from state.update.changes import Append, Write
+from state.values import history
+from state.values.decision import Evidence, Mixed, Record, Shadow
+
+__all__ = ["Free", "Wanted", "chosen", "noted"]
+
+# What the first system assumed of a task that does not say it, and the range of each number.
+_TASK: Final = {"hour_of_day": (12, 0, 23), "day_of_week": (0, 0, 6), "priority": (1, 1, 4)}
+
+
+class Free:
+    """The candidates that slots may still take, by place; `allowed` has those of each slot, in the order of the slots.
+
+    Raises BadDecision if not every slot can get one of its own.
+    """
+
+    def __init__(self, allowed: Sequence[Sequence[int]]) -> None:
+        # Where a slot allows as many candidates as there are slots, the others always leave it one.
+        self._tight = [slot for slot, places in enumerate(allowed) if len(places) < len(allowed)]
+        self._allowed = {slot: set(allowed[slot]) for slot in self._tight}
+        self._order = allowed
+        self._every = set().union(*allowed) if self._tight else set()
+        self._taken: set[int] = set()
+        self._slot_of: dict[int, int] = {}  # by candidate: the slot that would get it, of those that are tight
+        for slot in self._tight:
+            if not self._find(slot, set()):
+                raise BadDecision("slots: there are not enough candidates for all of them")
+
+    def of(self, slot: int) -> list[int]:
+        """What the next `slot` may take, so that each one after it still gets one."""
+        self._slot_of = {place: one for place, one in self._slot_of.items() if one != slot}
+        left = [place for place in self._order[slot] if place not in self._taken]
+        later = [one for one in self._tight if one > slot]
+        spare = self._spare(later) if later else set(left)
+        return [place for place in left if place in spare]
+
+    def take(self, place: int) -> None:
+        """Note that the slot took this candidate, one of those that it may take."""
+        self._taken.add(place)
+        holder = self._slot_of.pop(place, None)
+        if holder is not None:
+            self._find(holder, set())
+
+    def _spare(self, later: Sequence[int]) -> set[int]:
+        """What the `later` slots can do without: what none of them would get, and what one would change for that."""
+        spare = self._every - self._slot_of.keys()
+        waiting, held = list(later), {slot: place for place, slot in self._slot_of.items()}
+        while more := [slot for slot in waiting if self._allowed[slot] & (spare - self._taken)]:
+            spare.update(held[slot] for slot in more)
+            waiting = [slot for slot in waiting if slot not in more]
+        return spare
+
+    def _find(self, slot: int, seen: set[int]) -> bool:
+        """Give a slot a candidate, and others of theirs if need be (Kuhn's algorithm); False if there is none."""
+        for place in self._order[slot]:
+            if place not in seen and place not in self._taken:
+                seen.add(place)
+                holder = self._slot_of.get(place)
+                if holder is None or self._find(holder, seen):
+                    self._slot_of[place] = slot
+                    return True
+        return False
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """One decision of a request: the base columns of the candidates at the places `allowed`, and the features that had
+    no value. `digest` is that of the request, and `seed` makes the draws. The others are as in a Record.
+    """
+
+    asked: Asked
+    allowed: list[int]
+    base: Matrix
+    missing: Sequence[str]
+    digest: bytes
+    seed: int
+    name: str = ""
+    slot: str = ""
+    slots: list[str] = []
+
+
+def chosen(ledger: Ledger, plan: Plan, one: Wanted, free: Sequence[int], agreed: Conditions) -> tuple[Record, Choice]:
+    """The record of the decision that the loop's champion or canary makes, with what each policy would have done.
+
+    It chooses among the candidates at the places `free`, which are some of those that are allowed.
+    """
+    asked, seed, serving = one.asked, one.seed, plan.drawn(one.seed)
+    at = list(free)
+    base = one.base if at == one.allowed else one.base[[one.allowed.index(place) for place in at]]
+    alone: list[list[float]] = []
+    choice: Choice | None = None
+    evidence: Evidence | None = None
+    for place, (policy, columns) in enumerate(zip(plan.policies, plan.columns, strict=True)):
+        model = ledger.model(policy)
+        with naming(keys.record(asked.user_id, policy.id)):
+            odds = policy.odds(*ledger.effective(policy, model), columns.of(base), seed)
+            if place == serving:
+                choice = policy.draw(odds, seed)
+                bonus = b"" if odds.bonus is None else odds.bonus.tobytes()
+                evidence = Evidence(at, base.tobytes(), list(policy.labels), odds.theta.tobytes(), bonus)
+                meta = model.meta.decided(ledger.now // 1_000, explored=choice.explored)
+                ledger.count(policy, model, meta)
+        alone.append(_spread(odds.propensities, at, len(asked.candidates)))
+    assert choice is not None  # noqa: S101  # one of the policies serves
+    canary = plan.stage.canary
+    made = Record(
+        request=one.digest,
+        loop=plan.loop.name,
+        policy=plan.policies[serving].id,
+        status="deferred" if asked.deferred else "open",
+        born=ledger.user.seq + 1,
+        decided=ledger.now,
+        deadline=ledger.now + agreed.window,
+        terms=agreed.terms,
+        ids=[each.id for each in asked.candidates],
+        propensities=plan.mixed(alone),
+        chosen=at[choice.index],
+        score=choice.score,
+        seed=seed,
+        by_policy=[Shadow(policy.id, shares) for policy, shares in zip(plan.policies, alone, strict=True)],
+        labels=list(plan.encoder.labels),
+        x=base[choice.index].tolist(),
+        evidence=evidence,
+        state=plan.stage.number,
+        by_canary=serving == 1,
+        canary=None if canary is None else Mixed(canary.policy, canary.share),
+        name=one.name,
+        slot=one.slot,
+        slots=one.slots,
+    )
+    return made, choice
+
+
+def _spread(propensities: list[float], allowed: list[int], count: int) -> list[float]:
+    """The propensities of all candidates; those that are excluded have none."""
+    if len(allowed) == count:
+        return propensities
+    spread = [0.0] * count
+    for place, propensity in zip(allowed, propensities, strict=True):
+        spread[place] = propensity
+    return spread
+
+
+def noted(ledger: Ledger, plan: Plan, asked: Asked, made: Record, choice: Choice) -> list[Write]:
+    """The entry of the history, for a policy of the first system."""
+    served = plan.policies[int(made.by_canary)]
+    if served.classic is None:
+        return []
+    said: dict[str, Any] = {**asked.seen(made.chosen), **asked.context.moment}
+    for name, (usual, least, most) in _TASK.items():
+        found = number(said.get(name))
+        said[name] = usual if found is None else int(min(max(found, least), most))
+    said["is_overdue"] = bool(number(said.get("is_overdue")))
+    said["task_age_days"] = number(said.get("task_age_days")) or 0.0
+    entry = entry_of(served, said, made.ids[made.chosen], choice, ledger.now // 1_000)
+    return [Append(keys.history(asked.user_id), history.encode(entry))]

@@ -1,0 +1,170 @@
+"""What was told of a decision, and what it makes of its record.
+
+A record changes here and nowhere else, by pure functions of the record, the time and what was told.
+"""
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import msgspec
+
+from app.decisions.errors import Refused, Unfit
+from app.ledger.ledger import Ledger
+from state.values.decision import Part, Record
+
+__all__ = ["Became", "Told", "What", "activated", "cancelled", "corrected", "retracted", "rewarded"]
+
+What = Literal["applied", "duplicate", "corrected", "retracted", "held", "late", "activated", "cancelled"]
+# What became of it, the record then, and the policies that could not learn since they are gone.
+Became = tuple[What, Record, list[str]]
+_MOST_PARTS: Final = 64
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client says of a decision: a reward, unless it takes one back; `part` is that of a sum.
+
+    With `if_n` it only counts if the last outcome was that one.
+    """
+
+    reward: float | None = None
+    part: str | None = None
+    if_n: int | None = None
+
+
+def _total_of(parts: Mapping[str, Part]) -> float | None:
+    """The sum of the parts that stand; None if none does."""
+    standing = [part.value for part in parts.values() if part.value is not None]
+    return sum(standing) if standing else None
+
+
+def _value_of(told: Told) -> float:
+    """The reward that was told."""
+    assert told.reward is not None  # noqa: S101  # messages require it
+    return told.reward
+
+
+def _part_of(made: Record, told: Told) -> str:
+    """The name of what was told, "" if it is no part of a sum. Raises Unfit."""
+    name = told.part or ""
+    if made.terms.adds != bool(name):
+        needs = "needs" if made.terms.adds else "takes no"
+        raise Unfit(f"part: a reward in the loop {made.loop!r} {needs} part")
+    if name not in made.parts and len(made.parts) >= _MOST_PARTS:
+        raise Unfit(f"part: a reward has at most {_MOST_PARTS} parts")
+    return name
+
+
+def _check_range(made: Record, name: str, value: float | None) -> None:
+    """Raise Unfit for a reward that would not be one of the loop's; None takes the part back."""
+    total, terms = _total_of({**made.parts, name: Part(0.0, value)}), made.terms
+    if total is not None and not terms.low <= total <= terms.high:
+        what = "reward: the sum of the parts" if name else "reward"
+        raise Unfit(f"{what}: takes {terms.low:g} to {terms.high:g} in the loop {made.loop!r}")
+
+
+def _check_shown(made: Record) -> None:
+    """Raise Refused for a decision that was not shown."""
+    if made.status == "cancelled":
+        raise _refused("the decision was cancelled", made)
+    if made.status == "void":
+        raise _refused("the decision's time is over, and it was never shown", made)
+
+
+def _check_n(made: Record, told: Told) -> None:
+    """Raise Refused unless the last outcome was the one that is wanted."""
+    if told.if_n is not None and told.if_n != made.n:
+        raise _refused(f"the last outcome is {made.n}, not {told.if_n}", made)
+
+
+def _refused(problem: str, made: Record) -> Refused:
+    """The refusal that says what is recorded."""
+    return Refused(problem, made.status, made.reward if made.held is None else made.held)
+
+
+def rewarded(ledger: Ledger, made: Record, told: Told) -> Became:
+    """A reward for the first time, or again. Raises Unfit and Refused."""
+    value = _value_of(told)
+    name = _part_of(made, told)
+    known = made.parts.get(name)
+    # Before anything else: what was accepted once is accepted whenever it comes again.
+    if known is not None and known.first == value:
+        return "duplicate", made, []
+    _check_range(made, name, value)
+    if known is not None:
+        raise _refused("another reward was told before; PUT corrects it", made)
+    _check_shown(made)
+    late = ledger.now >= made.deadline
+    if late and made.terms.discards:
+        return "late", made, []
+    what: What = "corrected" if made.status == "defaulted" else "applied"
+    return _stand(ledger, made, {name: Part(value, value)}, what, late=late)
+
+
+def corrected(ledger: Ledger, made: Record, told: Told) -> Became:
+    """Another reward in place of the one that was told. Raises Unfit and Refused."""
+    value = _value_of(told)
+    name = _part_of(made, told)
+    known = made.parts.get(name)
+    _check_shown(made)
+    # Before `if_n`: a client that did not get the answer repeats what it sent.
+    if known is not None and known.value == value:
+        return "duplicate", made, []
+    _check_range(made, name, value)
+    _check_n(made, told)
+    if known is not None:
+        return _stand(ledger, made, {name: Part(known.first, value)}, "corrected", late=made.late)
+    if made.status != "defaulted":
+        raise _refused("there is no reward to correct", made)
+    late = ledger.now >= made.deadline
+    if late and made.terms.discards:
+        return "late", made, []
+    return _stand(ledger, made, {name: Part(value, value)}, "corrected", late=late)
+
+
+def retracted(ledger: Ledger, made: Record, told: Told) -> Became:
+    """The reward that was told was none. Raises Unfit and Refused."""
+    name = _part_of(made, told)
+    known = made.parts.get(name)
+    _check_shown(made)
+    if known is not None and known.value is None:
+        return "duplicate", made, []
+    _check_range(made, name, None)
+    _check_n(made, told)
+    if known is None:
+        raise _refused("there is no reward to take back", made)
+    return _stand(ledger, made, {name: Part(known.first, None)}, "retracted", late=made.late)
+
+
+def activated(ledger: Ledger, made: Record) -> Became:
+    """It was shown. Raises Refused."""
+    _check_shown(made)
+    if made.status != "deferred":
+        return "duplicate", made, []
+    shown = msgspec.structs.replace(made, status="retracted" if made.parts else "open", held=None)
+    return ("activated", shown, []) if made.held is None else _stand(ledger, shown, {}, "activated", late=False)
+
+
+def cancelled(made: Record) -> Became:
+    """It was never shown. Raises Refused."""
+    if made.status in ("cancelled", "void"):
+        return "duplicate", made, []
+    if made.status not in ("open", "deferred"):
+        raise _refused("the decision has an outcome already", made)
+    return "cancelled", msgspec.structs.replace(made, status="cancelled", held=None, n=made.n + 1), []
+
+
+def _stand(ledger: Ledger, made: Record, changed: dict[str, Part], what: What, *, late: bool) -> Became:
+    """The record in which the `changed` parts stand: held until the decision is shown, or learned."""
+    parts = {**made.parts, **changed}
+    total = _total_of(parts)
+    skipped: list[str] = []
+    after = msgspec.structs.replace(made, parts=parts, n=made.n + 1)
+    if made.status == "deferred":
+        return ("retracted" if what == "retracted" else "held"), msgspec.structs.replace(after, held=total), []
+    if made.reward is not None:
+        after, skipped = ledger.correct(after, total)
+    elif total is not None:
+        after, skipped = ledger.teach(after, total, ledger.now // 1_000)
+    status: Literal["rewarded", "retracted"] = "retracted" if total is None else "rewarded"
+    moment = ledger.now if what != "retracted" else made.rewarded
+    return what, msgspec.structs.replace(after, status=status, rewarded=moment, late=late), skipped
