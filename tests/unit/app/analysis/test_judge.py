@@ -16,7 +16,7 @@ from app.settings import Settings
 from state import keys
 from state.loops import health_of
 from state.redis.servers import Servers
-from tests.unit.app.judging.world import POLICIES, made, written
+from tests.unit.app.judging.world import POLICIES, made, moved, written
 from tests.unit.state.wire import Wire
 
 
@@ -93,6 +93,18 @@ def test_problems_are_said(tmp_path: Path, wire: Wire, capsys: pytest.CaptureFix
 
 def _settings(tmp_path: Path) -> Settings:
     return Settings(policies=str(tmp_path / "policies.toml"))
+
+
+def test_by_sums(tmp_path: Path, wire: Wire, capsys: pytest.CaptureFixture[str]) -> None:
+    """Once the log is compacted; before, there are none. By then, all windows are closed."""
+    (tmp_path / "log").mkdir()
+    log = written(tmp_path / "log", moved(made().lines, 1_795_000_000_000))
+    assert run(["judge", str(log), "--sums"]) == 1
+    assert "has no sums of" in capsys.readouterr().err
+    assert run(["log", "compact", str(log)]) == 0
+    capsys.readouterr()
+    assert run(["judge", str(log), "--sums"]) == 0
+    assert capsys.readouterr().out == "judged: loop push: 600 matured decisions; champion blind\n"
 
 
 @pytest.mark.parametrize(
