@@ -63,7 +63,10 @@ async def judge(arguments: argparse.Namespace, settings: Settings) -> int:
                 complain(f"loop {name}: {problem}")
     if not kept:
         what = "sums" if arguments.sums else "decisions"
-        return complain(f"{arguments.log}: has no {what} of {', '.join(names)}")
+        nothing = f"{arguments.log}: has no {what} of {', '.join(names)}"
+        if arguments.loop is not None:
+            return complain(nothing)
+        say(nothing)  # nobody has decided yet
     return FAILED if bad.count else 0
 
 
