@@ -203,7 +203,6 @@ class Batch:
                 raise LookupError(f"a step writes {write.key} without reading it")
         for write in change.writes:
             self._pending.note(write)
-            # Unless nobody will look; what was removed matters to what expires, too.
             if type(write) is Remove or self._last[operation.user] is not operation:
                 self._show_write(write)
         return change
@@ -213,7 +212,7 @@ class Batch:
             raise CorruptState(key, "holds a value of another type")
 
     def _show_write(self, write: Write) -> None:
-        """Let the steps after this one see a write."""
+        """Let the steps after this one see a write; what was removed matters to what expires, too."""
         key = write.key
         if type(write) is Fields:
             new = write.values
