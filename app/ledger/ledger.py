@@ -13,6 +13,7 @@ from app.ledger.rules import Rules
 from app.ledger.telling import Became, outcome
 from state import keys, parts
 from state.errors import CorruptState
+from state.update.agenda import Next, moved
 from state.update.changes import (
     AGENDA,
     FEW,
@@ -22,12 +23,10 @@ from state.update.changes import (
     Entry,
     Fields,
     More,
-    Next,
     Schedule,
     Values,
     Write,
     entry,
-    moved,
     place,
 )
 from state.values import decision

@@ -12,9 +12,9 @@ from redis.exceptions import ResponseError
 from state import keys, parts
 from state.errors import CorruptState, KeyReused
 from state.redis.exchange import Command
+from state.update.agenda import NOTHING, first_members, moved
 from state.update.changes import (
     MOMENT,
-    NOTHING,
     Agenda,
     Asking,
     Backlog,
@@ -33,8 +33,6 @@ from state.update.changes import (
     Watched,
     Write,
     entry,
-    first_members,
-    moved,
     place,
 )
 from state.update.idle import Idle, present, spread
