@@ -13,7 +13,7 @@ from app.decisions.asked import Asked, Conditions, Slot
 from app.decisions.choose import Free, Wanted, chosen, imitate, noted
 from app.decisions.errors import BadDecision, Gone
 from app.ledger.ledger import Ledger
-from app.ledger.room import make_room
+from app.ledger.room import Crowds, leaves_next, make_room
 from app.ledger.rules import Rules, reads
 from app.ledger.telling import Name, decided
 from app.ledger.transact import transact
@@ -42,6 +42,7 @@ class Maker:
     def __init__(self, rules: Rules, *, chance: random.Random | None = None) -> None:
         self._rules = rules
         self._chance = chance or random.Random()  # noqa: S311  # exploration needs no secrecy
+        self._crowds = Crowds()
 
     async def make(self, asked: Asked, *, conditions: Conditions | None = None, name: str = "") -> Made:
         """Choose one of the candidates for a user, and keep the decision.
@@ -68,7 +69,7 @@ class Maker:
         if plan is None:
             raise BadDecision(f"loop: there is no {asked.loop!r}, there are {', '.join(self._rules.plans)}")
         agreed = conditions or Conditions.of(plan.loop)
-        digest = asked.digest(slots)
+        digest = asked.digest(slots) if asked.local else b""  # an id that the service makes never comes again
         unread: set[Unknown] = set()
 
         def seen(one: Asked, slot: str = "", slots: Sequence[str] = ()) -> Wanted:
@@ -97,10 +98,10 @@ class Maker:
         salt = self._chance.getrandbits(SEED_BITS)
         user_id = asked.user_id
 
-        def act(ledger: Ledger) -> Asking[Change[list[tuple[Made, Choice | None]]]]:
+        def act(ledger: Ledger) -> "Asking[Change[tuple[list[tuple[Made, Choice | None]], bytes | None]]]":
             locals_ = _local_ids(asked.local or ids.made(ledger.now, salt), slots)
             if asked.local and (before := _made_before(ledger, user_id, locals_, digest)):
-                return ledger.change([(made, None) for made in before])
+                return ledger.change(([(made, None) for made in before], None))
             free, done, told = Free(allowed), [], []
             for at, (local, one) in enumerate(zip(locals_, wanted, strict=True)):
                 make_room(ledger, plan.loop)
@@ -112,11 +113,13 @@ class Maker:
                     imitate(ledger, plan, made)
                 told += noted(ledger, plan, one.asked, made, choice)
                 done.append((Made(ids.decision_id(local, user_id), made, repeated=False), choice))
-            return ledger.change(done, *told)
+            return ledger.change((done, leaves_next(ledger, plan.loop)), *told)
 
         policies = [policy.id for policy in plan.policies]
         reading = reads(self._rules, user_id, _local_ids(asked.local or ids.made(0, salt), slots), policies)
-        made = await transact(self._rules, user_id, (*reading, List(keys.history(user_id))), act)
+        along = self._crowds.reads(user_id)
+        made, first = await transact(self._rules, user_id, (*reading, *along, List(keys.history(user_id))), act)
+        self._crowds.note(user_id, first)
         for (done, choice), one in zip(made, wanted, strict=True):
             if choice is not None:
                 self._rules.observer.decided(done.record.policy, explored=choice.explored)

@@ -220,6 +220,11 @@ class Ledger(Journal):
         found = {name.decode(): self.record(name.decode()) for name in names}
         return {local: each for local, each in found.items() if each is not None}
 
+    def first_name(self) -> bytes | None:
+        """The decision that must be looked at first, after all changes so far; None if it is not known."""
+        found = moved(self._values[keys.agenda(self._user_id)], self._scores).members
+        return found[0][0] if found else None
+
     def next_look(self) -> float | None:
         """When the first decision must be looked at (ms), or a moment before; None if there are no decisions."""
         return moved(self._values[keys.agenda(self._user_id)], self._scores).first
