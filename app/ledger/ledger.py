@@ -13,6 +13,7 @@ from app.ledger.rules import Rules
 from app.ledger.telling import Became, outcome
 from state import keys, parts
 from state.errors import CorruptState
+from state.update.agenda import Next, moved
 from state.update.changes import (
     AGENDA,
     FEW,
@@ -22,12 +23,10 @@ from state.update.changes import (
     Entry,
     Fields,
     More,
-    Next,
     Schedule,
     Values,
     Write,
     entry,
-    moved,
     place,
 )
 from state.values import decision
@@ -224,6 +223,11 @@ class Ledger(Journal):
         self._need(names)
         found = {name.decode(): self.record(name.decode()) for name in names}
         return {local: each for local, each in found.items() if each is not None}
+
+    def first_name(self) -> bytes | None:
+        """The decision that must be looked at first, after all changes so far; None if it is not known."""
+        found = moved(self._values[keys.agenda(self._user_id)], self._scores).members
+        return found[0][0] if found else None
 
     def next_look(self) -> float | None:
         """When the first decision must be looked at (ms), or a moment before; None if there are no decisions."""

@@ -16,6 +16,7 @@ from app.policies.catalog import catalog
 from state import keys, parts
 from state.redis.connect import open_servers
 from state.store import Store
+from state.update.agenda import Next
 from state.update.changes import (
     AGENDA,
     MOMENT,
@@ -26,7 +27,6 @@ from state.update.changes import (
     Hash,
     Moment,
     More,
-    Next,
     Schedule,
     Score,
     entry,
