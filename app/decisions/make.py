@@ -97,7 +97,9 @@ class Maker:
         salt = self._chance.getrandbits(SEED_BITS)
         user_id = asked.user_id
 
-        def act(ledger: Ledger) -> Asking[Change[list[tuple[Made, Choice | None]]]]:
+        def act(
+            ledger: Ledger,
+        ) -> "Asking[Change[list[tuple[Made, Choice | None]]]]":  # quoted, or each call evaluates it
             locals_ = _local_ids(asked.local or ids.made(ledger.now, salt), slots)
             if asked.local and (before := _made_before(ledger, user_id, locals_, digest)):
                 return ledger.change([(made, None) for made in before])

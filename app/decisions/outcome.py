@@ -142,7 +142,9 @@ class Outcomes:
     ) -> list[Outcome | Problem]:
         """Do what `acts` makes of the decision `local` in one transaction, each on its own; `others` are read too."""
 
-        def do(ledger: Ledger) -> Change[tuple[int, list[Outcome | Problem | None]]]:
+        def do(
+            ledger: Ledger,
+        ) -> "Change[tuple[int, list[Outcome | Problem | None]]]":  # quoted, or each call evaluates it
             first = ledger.current(local)
             tellings = [] if first is None else acts(first)
             result = (ledger.now, [self._one(ledger, user_id, telling, look=only_look) for telling in tellings])
