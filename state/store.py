@@ -207,22 +207,23 @@ class Store:
         """The next batch: the operations that wait longest, without those of users that are in a flush already."""
         taken: list[Operation] = []
         kept: list[Operation] = []
+        waiting, busy, together = self._waiting, self._busy, self._servers.spans_users
         reserve = self._timeout * RESERVE
-        soon = asyncio.get_running_loop().time() + reserve
-        while self._waiting and len(taken) < _BATCH:
-            if taken and self._waiting[0].deadline > taken[0].deadline + reserve:
+        soon = latest = asyncio.get_running_loop().time() + reserve
+        while waiting and len(taken) < _BATCH:
+            operation = waiting[0]
+            if taken and operation.deadline > latest:
                 break  # a batch has the time of its oldest: younger ones go apart
-            operation = self._waiting.popleft()
+            waiting.popleft()
             if operation.done.done():
                 continue
             if operation.deadline <= soon:  # it would make its whole batch fail
                 fail([operation], StoreUnavailable("Redis did not answer in time"))
-            elif operation.user in self._busy or not (
-                self._servers.spans_users or not taken or operation.user == taken[0].user
-            ):
+            elif operation.user in busy or (taken and not together and operation.user != taken[0].user):
                 kept.append(operation)
             else:
                 taken.append(operation)
+                latest = taken[0].deadline + reserve
         self._waiting.extendleft(reversed(kept))
         return taken
 
