@@ -193,29 +193,31 @@ class Store:
         """The next batch: the operations that wait longest, without those of users that are in a flush already."""
         taken: list[Operation] = []
         kept: list[Operation] = []
+        waiting, busy, together = self._waiting, self._busy, self._servers.spans_users
+        turns = self._transactions.turns
         reserve = self._timeout * RESERVE
-        soon = asyncio.get_running_loop().time() + reserve
-        while self._waiting and len(taken) < _BATCH:
-            if taken and self._waiting[0].deadline > taken[0].deadline + reserve:
+        soon = latest = asyncio.get_running_loop().time() + reserve
+        while waiting and len(taken) < _BATCH:
+            operation = waiting[0]
+            if taken and operation.deadline > latest:
                 break  # a batch has the time of its oldest: younger ones go apart
-            operation = self._waiting.popleft()
+            waiting.popleft()
             if operation.done.done():
                 continue
             if operation.deadline <= soon:  # it would make its whole batch fail
                 fail([operation], StoreUnavailable("Redis did not answer in time"))
-            elif operation.user in self._busy or (
-                taken and operation.user != taken[0].user and self._apart(operation.user, taken[0].user)
+            elif operation.user in busy or (
+                taken
+                and operation.user != taken[0].user
+                # A user whom other replicas change too goes alone, in turn.
+                and (not together or (turns.raced and turns.concern(operation.user, taken[0].user)))
             ):
                 kept.append(operation)
             else:
                 taken.append(operation)
+                latest = taken[0].deadline + reserve
         self._waiting.extendleft(reversed(kept))
         return taken
-
-    def _apart(self, one: str, other: str) -> bool:
-        """Whether two users cannot share a batch: on a cluster, or where one of them is changed by other replicas."""
-        turns = self._transactions.turns
-        return not self._servers.spans_users or turns.wanted(one) or turns.wanted(other)
 
     async def _in_turn(self, lane: Lane, operations: list[Operation]) -> None:
         """Make the changes of a user whom others change too, with those that came while they were waited for."""

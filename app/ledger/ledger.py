@@ -225,7 +225,7 @@ class Ledger(Journal):
         return {local: each for local, each in found.items() if each is not None}
 
     def ahead(self) -> Next:
-        """The decisions that must be looked at next, after all changes so far; `first` is when (ms), or a moment before."""
+        """The decisions that must be looked at next, after all changes so far; `first`: when (ms), or earlier."""
         return moved(self._values[keys.agenda(self._user_id)], self._scores)
 
     def change(self, result: Any, *more: Write) -> Change[Any]:
