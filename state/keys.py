@@ -114,10 +114,8 @@ def of(user_id: str, kind: str) -> str:
 def parse(key: str) -> tuple[str, str] | None:
     """The user id and the last part of a key, the inverse of `of`; None if the key belongs to no user."""
     found = _KEY.fullmatch(key)
-    if found is None:
-        return None
-    user_id = unquote(found["user"], errors="replace")
-    return (user_id, found["kind"]) if of(user_id, found["kind"]) == key else None
+    user_id = unquote(found["user"], errors="replace") if found else ""
+    return (user_id, found["kind"]) if found and of(user_id, found["kind"]) == key else None
 
 
 def models(policy_id: str) -> str:
@@ -149,13 +147,12 @@ def marker_parts(kind: str) -> tuple[str, str] | None:
     """The policy and the idempotency key in the last part of a marker; None if `marker` does not make such a part."""
     policy, found, quoted = kind.partition(_ONCE)
     key = unquote(quoted, errors="replace")
-    if not found or not _IDEMPOTENCY_KEY.fullmatch(key) or quote(key, safe=_LEFT_ALONE) != quoted:
-        return None
-    return policy, key
+    fits = found and _IDEMPOTENCY_KEY.fullmatch(key) and quote(key, safe=_LEFT_ALONE) == quoted
+    return (policy, key) if fits else None
 
 
 def is_passing(kind: str) -> bool:
-    """Whether only the replica that wrote a key with this last part uses it. Version 0.1.0 wrote some."""
+    """Whether a key with this last part serves a transaction alone. Version 0.1.0 wrote some."""
     return kind.startswith(_FLIGHT)
 
 
