@@ -78,7 +78,7 @@ class Store:
         self.shared = Shared(servers, timeout=timeout, outage=self._outage)
         self.due = Due(servers, timeout=timeout, outage=self._outage)
         self.outbox = Outbox(servers, timeout=timeout, outage=self._outage)
-        self.loops = Loops(servers, timeout=timeout, outage=self._outage)
+        self.loops = Loops(servers, timeout=timeout, outage=self._outage, wait_replicas=wait_replicas)
         replica = secrets.token_hex(8)
         if not servers.spans_users:
             keys.flight("", "")  # computes a table once, in a tenth of a second, for which a request would wait
