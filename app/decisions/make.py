@@ -116,7 +116,9 @@ class Maker:
             return ledger.change((done, leaves_next(ledger, plan.loop)), *told)
 
         policies = [policy.id for policy in plan.policies]
-        reading = reads(self._rules, user_id, _local_ids(asked.local or ids.made(0, salt), slots), policies)
+        named = _local_ids(asked.local or ids.made(0, salt), slots)
+        small = not (asked.local or plan.loop.is_large)
+        reading = reads(self._rules, user_id, named, policies, small=small)
         along = self._crowds.reads(user_id)
         made, first = await transact(self._rules, user_id, (*reading, *along, List(keys.history(user_id))), act)
         self._crowds.note(user_id, first)

@@ -95,13 +95,16 @@ class Rules(msgspec.Struct, frozen=True):
         return Score(self.models.due(user_id), user_id.encode())
 
 
-def reads(rules: Rules, user_id: str, local: Iterable[str], policies: Sequence[str]) -> tuple[Read, ...]:
-    """What a ledger needs for decisions of a user, and the models of `policies`."""
+def reads(
+    rules: Rules, user_id: str, local: Iterable[str], policies: Sequence[str], *, small: bool = False
+) -> tuple[Read, ...]:
+    """What a ledger needs for decisions of a user, and the models of `policies`; new decisions that are not of large
+    loops are `small`."""
     models = (Hash(keys.record(user_id, policy), record.FIELDS) for policy in policies)
     names = [each.encode() for each in local]
     whole = keys.decisions(user_id)
     own = [Entry(whole, name) for name in names]
-    if rules.plans.spreads:  # which of both places it is in is not known yet
+    if rules.plans.spreads and not small:  # which of both places it is in is not known yet
         own += [Entry(parts.of(whole, name), name) for name in names]
     shared, agenda = Hash(keys.shared(user_id), SHARED), Agenda(keys.agenda(user_id))
     outbox = (Backlog(rules.models.outbox(user_id)),) if rules.logs else ()
