@@ -11,17 +11,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
-from typing import Any, Final, TypeVar
-
-from redis.exceptions import ResponseError
+from typing import Final, TypeVar
 
 from state import keys
-from state.asking import Asker, decisions
+from state.asking import Asker, counted, decisions
 from state.erasure import Eraser, Last, removal
 from state.errors import CorruptState, StoreUnavailable
 from state.loops import Loops
-from state.redis.exchange import Command, exchange, raise_for
-from state.redis.failure import TROUBLE, Outage, reason
+from state.redis.failure import Outage
 from state.redis.servers import Servers
 from state.shared import Shared
 from state.slots.due import Due
@@ -35,8 +32,9 @@ __all__ = ["Store"]
 
 T = TypeVar("T")
 
-# While one flush waits for Redis, the other computes. On a cluster each is of one user only, so there are more.
+# While one flush waits for Redis, the other computes. On a cluster, and in turn, each is of one user only.
 _LANES: Final = 2
+_LANES_IN_TURN: Final = 4
 _LANES_ON_CLUSTER: Final = 16
 _BATCH: Final = 64
 
@@ -45,9 +43,9 @@ class Store:
     """The shared state behind `servers`.
 
     `timeout` (seconds) limits every call. `wait_replicas` Redis replicas must have a write before it is acknowledged;
-    None is 1 where a replica may become the master, and else 0. `observe` gets every flush.
-    `idle` says when users expire who do not return. All methods raise StoreUnavailable when Redis fails, ConflictError
-    when other writers always came first, and CorruptState for a key that holds something else.
+    None is 1 where a replica may become the master, and else 0. `observe` gets every flush. `idle` says when users
+    expire. All methods raise StoreUnavailable when Redis fails, ConflictError when other writers always came first, and
+    CorruptState for a key that holds something else.
     """
 
     def __init__(
@@ -86,6 +84,7 @@ class Store:
         if not servers.spans_users:
             keys.flight("", "")  # computes a table once, in a tenth of a second, for which a request would wait
         self._lanes = [Lane(f"{replica}:{n}") for n in range(_LANES if servers.spans_users else _LANES_ON_CLUSTER)]
+        self._lanes_in_turn = [Lane(f"{replica}:turn{n}") for n in range(_LANES_IN_TURN)]
         self._waiting: deque[Operation] = deque()
         self._busy: set[str] = set()
         self._flights: set[asyncio.Task[None]] = set()
@@ -106,7 +105,12 @@ class Store:
             step=step,
             once=once,
         )
-        result: T = await self._submit(operation)
+        self._waiting.append(operation)
+        if self._lanes and not self._called:
+            # After all requests of this turn of the event loop, so that they share a batch.
+            self._called = True
+            loop.call_soon(self._launch)
+        result: T = await operation.done
         return result
 
     def tell_emitted(self, take: Callable[[list[Emitted]], None]) -> None:
@@ -163,19 +167,8 @@ class Store:
 
         One round trip, never tried again: a count whose reply is lost may have been made.
         """
-        commands: list[Command] = [("MULTI",), ("SET", key, 0, "EX", seconds, "NX"), ("INCR", key), ("EXEC",)]
         with self._outage.watch():
-            try:
-                async with asyncio.timeout(self._timeout), self._servers.connection(key) as connection:
-                    replies = await exchange(connection, commands)
-                    raise_for(replies)
-            except TROUBLE as error:
-                await self._servers.refresh()
-                raise StoreUnavailable(reason(error)) from error
-        counted: int | ResponseError = replies[-1][-1]
-        if isinstance(counted, ResponseError):
-            raise CorruptState(key, "is not a counter")
-        return counted
+            return await counted(self._servers, key, seconds, patience=self._timeout)
 
     async def ping(self) -> None:
         """Check that Redis answers; of a cluster, that one of its masters does."""
@@ -187,22 +180,15 @@ class Store:
             await asyncio.wait(self._flights)
         await self._servers.close()
 
-    async def _submit(self, operation: Operation) -> Any:
-        self._waiting.append(operation)
-        if self._lanes and not self._called:
-            # After all requests of this turn of the event loop, so that they share a batch.
-            self._called = True
-            asyncio.get_running_loop().call_soon(self._launch)
-        return await operation.done
-
     def _launch(self) -> None:
         self._called = False
         while self._lanes and (operations := self._take()):
-            lane = self._lanes.pop()
-            users = {operation.user for operation in operations}
-            self._busy |= users
+            self._busy |= (users := {operation.user for operation in operations})
+            in_turn = len(users) == 1 and self._transactions.turns.wanted(operations[0].user)
+            lanes = self._lanes_in_turn if in_turn else self._lanes
+            flight = self._fly(lanes, lanes.pop(), operations, users)
             # In a context of its own: what it logs belongs to several requests, not to the first.
-            task = asyncio.get_running_loop().create_task(self._fly(lane, operations, users), context=Context())
+            task = asyncio.get_running_loop().create_task(flight, context=Context())
             self._flights.add(task)
             task.add_done_callback(self._flights.discard)
 
@@ -220,25 +206,45 @@ class Store:
                 continue
             if operation.deadline <= soon:  # it would make its whole batch fail
                 fail([operation], StoreUnavailable("Redis did not answer in time"))
-            elif operation.user in self._busy or not (
-                self._servers.spans_users or not taken or operation.user == taken[0].user
-            ):
+            elif self._must_wait(operation.user, taken):
                 kept.append(operation)
             else:
                 taken.append(operation)
         self._waiting.extendleft(reversed(kept))
         return taken
 
-    async def _fly(self, lane: Lane, operations: list[Operation], users: set[str]) -> None:
+    def _must_wait(self, user: str, taken: Sequence[Operation]) -> bool:
+        """Whether a user must not be in a batch with those `taken`: on a cluster, and when in turn, each is alone."""
+        if user in self._busy:
+            return True
+        wanted = self._transactions.turns.wanted
+        if not taken:
+            return not self._lanes_in_turn and wanted(user)
+        first = taken[0].user
+        return user != first and (not self._servers.spans_users or wanted(user) or wanted(first))
+
+    async def _in_turn(self, lane: Lane, operations: list[Operation]) -> None:
+        """Make the changes of a user whom others change too, with those that came while they were waited for."""
+        user, last = operations[0].user, operations[0].deadline + self._timeout * RESERVE
+        in_turn = await self._transactions.turn(operations)
+        soon = asyncio.get_running_loop().time() + self._timeout * RESERVE
+        kept: deque[Operation] = deque()
+        for each in self._waiting:
+            fits = each.user == user and len(operations) < _BATCH and soon < each.deadline <= last
+            (operations if fits else kept).append(each)
+        self._waiting = kept
+        await self._transactions.commit(lane, operations, alone=True, in_turn=in_turn)
+
+    async def _fly(self, lanes: list[Lane], lane: Lane, operations: list[Operation], users: set[str]) -> None:
         try:
-            if len(users) > 1 and await self._transactions.commit(lane, operations):
-                return
-            for user in users:
-                await self._transactions.commit(
-                    lane, [operation for operation in operations if operation.user == user], alone=True
-                )
+            if lanes is self._lanes_in_turn:
+                await self._in_turn(lane, operations)
+            elif len(users) == 1 or not await self._transactions.commit(lane, operations):
+                for user in users:
+                    mine = [operation for operation in operations if operation.user == user]
+                    await self._transactions.commit(lane, mine, alone=True)
         finally:
             fail(operations, StoreUnavailable("the service is shutting down"))
             self._busy -= users
-            self._lanes.append(lane)
+            lanes.append(lane)
             self._launch()

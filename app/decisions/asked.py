@@ -55,6 +55,13 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
             return [each.features for each in some]
         return [{**each.features, "id": each.id} for each in some]
 
+    def plan(self, plans: Mapping[str, Plan]) -> Plan:
+        """How its loop decides. Raises BadDecision if there is no such loop."""
+        found = plans.get(self.loop)
+        if found is None:
+            raise BadDecision(f"loop: there is no {self.loop!r}, there are {', '.join(plans)}")
+        return found
+
     def of_slot(self, slot: "Slot") -> Self:
         """The decision that is wanted for one slot, apart from the others."""
         context = Context({**self.context.moment, **slot.features}, self.context.user)

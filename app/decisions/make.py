@@ -11,7 +11,7 @@ from app.bandit.sample import SEED_BITS
 from app.decision_log.lines import Line
 from app.decisions.asked import Asked, Conditions, Slot
 from app.decisions.choose import Free, Wanted, chosen, imitate, noted
-from app.decisions.errors import BadDecision, Gone
+from app.decisions.errors import Gone
 from app.ledger.ledger import Ledger
 from app.ledger.room import Crowds, leaves_next, make_room
 from app.ledger.rules import Rules, reads
@@ -22,7 +22,7 @@ from app.policies.plan import Plan
 from app.policies.unread import Name as Unknown
 from state import keys
 from state.errors import KeyReused
-from state.update.changes import Asking, Change, List
+from state.update.changes import AGENDA, FEW, Asking, Change, List
 from state.values.decision import Record
 
 __all__ = ["Made", "Maker"]
@@ -34,6 +34,10 @@ class Made(msgspec.Struct, frozen=True):
     id: str
     record: Record
     repeated: bool
+
+
+# Named once: an annotation of a function within a function is made anew with each request.
+_Done = Asking[Change[tuple[list[tuple[Made, Choice | None]], bytes | None]]]
 
 
 class Maker:
@@ -65,9 +69,7 @@ class Maker:
         return await self._make(asked, slots, conditions, name)
 
     async def _make(self, asked: Asked, slots: Sequence[Slot], conditions: Conditions | None, name: str) -> list[Made]:
-        plan = self._rules.plans.get(asked.loop)
-        if plan is None:
-            raise BadDecision(f"loop: there is no {asked.loop!r}, there are {', '.join(self._rules.plans)}")
+        plan = asked.plan(self._rules.plans)
         agreed = conditions or Conditions.of(plan.loop)
         digest = asked.digest(slots) if asked.local else b""  # an id that the service makes never comes again
         unread: set[Unknown] = set()
@@ -98,7 +100,7 @@ class Maker:
         salt = self._chance.getrandbits(SEED_BITS)
         user_id = asked.user_id
 
-        def act(ledger: Ledger) -> "Asking[Change[tuple[list[tuple[Made, Choice | None]], bytes | None]]]":
+        def act(ledger: Ledger) -> _Done:
             locals_ = _local_ids(asked.local or ids.made(ledger.now, salt), slots)
             if asked.local and (before := _made_before(ledger, user_id, locals_, digest)):
                 return ledger.change(([(made, None) for made in before], None))
@@ -117,8 +119,9 @@ class Maker:
 
         policies = [policy.id for policy in plan.policies]
         named = _local_ids(asked.local or ids.made(0, salt), slots)
-        small = not (asked.local or plan.loop.is_large)
-        reading = reads(self._rules, user_id, named, policies, small=small)
+        # In a large loop something is mostly due.
+        agenda, small = (AGENDA, False) if plan.loop.is_large else (FEW, not asked.local)
+        reading = reads(self._rules, user_id, named, policies, agenda=agenda, small=small)
         along = self._crowds.reads(user_id)
         made, first = await transact(self._rules, user_id, (*reading, *along, List(keys.history(user_id))), act)
         self._crowds.note(user_id, first)

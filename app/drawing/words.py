@@ -1,15 +1,18 @@
 """Numbers, times and spans as the console writes them."""
 
 import math
+import re
 import time
 from datetime import datetime
 from typing import Final
 
 from markupsafe import Markup
 
-__all__ = ["FILTERS", "ago", "count", "minute", "moment", "number", "share", "signed", "span", "unix"]
+__all__ = ["FILTERS", "ago", "breaking", "count", "minute", "moment", "number", "share", "signed", "span", "unix"]
 
 _NONE: Final = "\N{EN DASH}"
+# A name up to a mark, or to its end.
+_PARTS: Final = re.compile(r"[^_=*/.\-]*[_=*/.\-]|[^_=*/.\-]+")
 _SPANS: Final = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"))
 
 
@@ -76,8 +79,14 @@ def unix(text: str) -> int:
     return int(datetime.fromisoformat(text).timestamp())
 
 
+def breaking(text: str) -> Markup:
+    """A name of columns or policies, which may go on in the next line after a mark."""
+    return Markup("<wbr>").join(_PARTS.findall(text))
+
+
 FILTERS: Final = {
     "ago": ago,
+    "breaking": breaking,
     "count": count,
     "moment": moment,
     "number": number,

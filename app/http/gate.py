@@ -6,6 +6,7 @@ import logging
 import re
 import secrets
 import time
+from collections.abc import Awaitable
 from typing import Any, Final, Literal
 
 import msgspec
@@ -52,30 +53,31 @@ class Gate:
             await self._app(scope, receive, send)
             return
         # Undecoded: an id with a slash in it stays one part of the path, and the handler sees bytes that are not UTF-8.
-        scope["path"] = scope["raw_path"].decode("latin-1")
+        path = scope["path"] = scope["raw_path"].decode("latin-1")
         request_id = self._request_id(scope)
         REQUEST_ID.set(request_id.decode())
         started = time.perf_counter()
         status = 0
 
-        async def send_named(event: Message) -> None:
+        def send_named(event: Message) -> Awaitable[None]:
             nonlocal status
             if event["type"] == "http.response.start":
                 status = event["status"]
                 event["headers"] = headers = [*event["headers"], (b"x-request-id", request_id)]
                 if self._draining.begun:  # or a client's next request would meet a closed connection
                     headers.append((b"connection", b"close"))
-            await send(event)
+            return send(event)
 
         metrics = self._metrics
-        takes_place = not scope["path"].startswith(_ALWAYS)
+        takes_place = not path.startswith(_ALWAYS)
         admitted = metrics.inside < metrics.most or not takes_place
         metrics.inside += takes_place
         try:
             if not admitted:
                 await _refuse(send_named, scope["path"], _BUSY)
             else:
-                await (_misspelt(scope["path"]) or self._app)(scope, receive, send_named)
+                app = _misspelt(path) if "//" in path or path[-1] == "/" else None
+                await (app or self._app)(scope, receive, send_named)
         except asyncio.CancelledError:
             # uvicorn cancels requests when a stop has waited long enough for them, and would answer 500.
             if status:

@@ -12,7 +12,7 @@ from app.policies.catalog import Catalog
 from app.policies.plan import Plans
 from state import keys, parts
 from state.store import Store
-from state.update.changes import Agenda, Backlog, Entry, Hash, Moment, Read, Score
+from state.update.changes import FEW, Agenda, Backlog, Entry, Hash, Moment, Read, Score
 from state.values import record
 from state.values.decision import SHARED
 
@@ -96,16 +96,24 @@ class Rules(msgspec.Struct, frozen=True):
 
 
 def reads(
-    rules: Rules, user_id: str, local: Iterable[str], policies: Sequence[str], *, small: bool = False
+    rules: Rules,
+    user_id: str,
+    local: Iterable[str],
+    policies: Sequence[str],
+    *,
+    agenda: int = FEW,
+    small: bool = False,
 ) -> tuple[Read, ...]:
-    """What a ledger needs for decisions of a user, and the models of `policies`; new decisions that are not of large
-    loops are `small`."""
+    """What a ledger needs for decisions of a user, and the models of `policies`; of the `agenda` so many entries.
+
+    New decisions that are not of large loops are `small`.
+    """
     models = (Hash(keys.record(user_id, policy), record.FIELDS) for policy in policies)
     names = [each.encode() for each in local]
     whole = keys.decisions(user_id)
     own = [Entry(whole, name) for name in names]
     if rules.plans.spreads and not small:  # which of both places it is in is not known yet
         own += [Entry(parts.of(whole, name), name) for name in names]
-    shared, agenda = Hash(keys.shared(user_id), SHARED), Agenda(keys.agenda(user_id))
+    shared, first = Hash(keys.shared(user_id), SHARED), Agenda(keys.agenda(user_id), agenda)
     outbox = (Backlog(rules.models.outbox(user_id)),) if rules.logs else ()
-    return (shared, *own, agenda, rules.due(user_id), Moment(), *outbox, *models)
+    return (shared, *own, first, rules.due(user_id), Moment(), *outbox, *models)

@@ -85,6 +85,10 @@ def single() -> str:
     client.reward("never-shown", {"value": 1.0})  # learned if the application activates it, and it does not
     count(ranks=1)
     client.reward("nobody-asked", {"value": 1.0})  # Azure raised nothing either
+
+    own = {"x-oo-user": "ann-1"}  # is counted for another user
+    client.rank({"actions": TWO, "eventId": "own"}, headers=own)
+    client.reward("own", {"value": 1.0}, headers=own)
     return "ranked, rewarded, activated"
 
 

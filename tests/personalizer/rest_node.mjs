@@ -58,6 +58,9 @@ const parts = {
     const least = await expect(201, rank({ actions: [{ id: "only", features: [] }] }));
     await expect(204, reward(least.eventId, -1));
     count(1, -1);
+    const headers = { "x-oo-user": "ann-3" }; // is counted for another user
+    await expect(201, client.path("/rank").post({ body: { actions: two, eventId: "own" }, headers }));
+    await expect(204, client.path("/events/{eventId}/reward", "own").post({ body: { value: 1 }, headers }));
     return "ranked, rewarded, activated";
   },
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from litestar import Request
 
-from app.api.console_session import Doors
+from app.console.doors import Doors
 from app.console.session import SECONDS, cookie_of
 from app.http.access import Access
 from app.http.api_keys import Key, make_key, read_keys
