@@ -72,7 +72,7 @@ class Decider:
         seed = self._chance.getrandbits(SEED_BITS)
         now = int(self._clock())
 
-        def act(desk: Desk) -> "Asking[Change[Decision]]":
+        def act(desk: Desk) -> "Asking[Change[Decision]]":  # quoted, or each call evaluates it
             model = desk.model(policy)
             [solved] = yield [desk.solving(policy, model)]
             with naming(key):

@@ -10,7 +10,7 @@ from app.bandit.policy import Choice
 from app.bandit.sample import SEED_BITS
 from app.decision_log.lines import Line
 from app.decisions.asked import Asked, Conditions, Slot
-from app.decisions.choose import Free, Wanted, chosen, imitate, noted
+from app.decisions.choose import Free, Wanted, agrees, chosen, imitate, noted
 from app.decisions.errors import Gone
 from app.ledger.ledger import Ledger
 from app.ledger.room import Crowds, leaves_next, make_room
@@ -132,6 +132,9 @@ class Maker:
                 lacking = set(one.missing)
                 plan.unread.note(unread, lacking)
                 self._rules.observer.lacked(plan.loop.name, lacking)
+                if one.slot in agreed.shown:
+                    alone = done.record.by_policy[0].propensities
+                    plan.unread.note_shown(matched=agrees(done.record, alone))
         return [done for done, _ in made]
 
     def _line(self, local: str, made: Record, asked: Asked, plan: Plan, name: Name, *, explored: bool) -> Line:

@@ -43,7 +43,9 @@ def make_room(ledger: Ledger, loop: Loop) -> None:
 
 def leaves_next(ledger: Ledger, loop: Loop) -> bytes | None:
     """The name of the decision that must make room for the next one; None if none must, or it is not known."""
-    return ledger.first_name() if _is_crowded(ledger, loop) and not loop.is_large else None
+    if loop.is_large or not _is_crowded(ledger, loop):
+        return None
+    return next((name for name, _ in ledger.ahead().members), None)
 
 
 class Crowds:
