@@ -118,10 +118,10 @@ class Maker:
             return ledger.change((done, leaves_next(ledger, plan.loop)), *told)
 
         policies = [policy.id for policy in plan.policies]
-        locals_ = _local_ids(asked.local or ids.made(0, salt), slots)
+        named = _local_ids(asked.local or ids.made(0, salt), slots)
         # In a large loop something is mostly due.
-        agenda = AGENDA if plan.loop.is_large else FEW
-        reading = reads(self._rules, user_id, locals_, policies, agenda=agenda)
+        agenda, small = (AGENDA, False) if plan.loop.is_large else (FEW, not asked.local)
+        reading = reads(self._rules, user_id, named, policies, agenda=agenda, small=small)
         along = self._crowds.reads(user_id)
         made, first = await transact(self._rules, user_id, (*reading, *along, List(keys.history(user_id))), act)
         self._crowds.note(user_id, first)

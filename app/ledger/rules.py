@@ -96,14 +96,23 @@ class Rules(msgspec.Struct, frozen=True):
 
 
 def reads(
-    rules: Rules, user_id: str, local: Iterable[str], policies: Sequence[str], *, agenda: int = FEW
+    rules: Rules,
+    user_id: str,
+    local: Iterable[str],
+    policies: Sequence[str],
+    *,
+    agenda: int = FEW,
+    small: bool = False,
 ) -> tuple[Read, ...]:
-    """What a ledger needs for decisions of a user, and the models of `policies`; of the `agenda` so many entries."""
+    """What a ledger needs for decisions of a user, and the models of `policies`; of the `agenda` so many entries.
+
+    New decisions that are not of large loops are `small`.
+    """
     models = (Hash(keys.record(user_id, policy), record.FIELDS) for policy in policies)
     names = [each.encode() for each in local]
     whole = keys.decisions(user_id)
     own = [Entry(whole, name) for name in names]
-    if rules.plans.spreads:  # which of both places it is in is not known yet
+    if rules.plans.spreads and not small:  # which of both places it is in is not known yet
         own += [Entry(parts.of(whole, name), name) for name in names]
     shared, first = Hash(keys.shared(user_id), SHARED), Agenda(keys.agenda(user_id), agenda)
     outbox = (Backlog(rules.models.outbox(user_id)),) if rules.logs else ()
