@@ -62,7 +62,7 @@ if mode == "outcome" or mode == "large" then
   for user = 0, users - 1 do names[user] = base64(prefix .. user) end
 end
 
-local first, lag = n, 1000
+local first, lag = n, 200
 local function decide(user)
   local id = mode == "large" and '"loop":"large","id":"k' .. n .. '",' or ""
   return "{" .. id .. '"user_id":"' .. user .. '","candidates":[' .. lists[n % period] .. '],"context":{"hour_of_day":' .. n % 24

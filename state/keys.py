@@ -39,6 +39,7 @@ __all__ = [
     "due",
     "fixed",
     "flight",
+    "flight_beside",
     "history",
     "index",
     "is_marker",
@@ -114,10 +115,8 @@ def of(user_id: str, kind: str) -> str:
 def parse(key: str) -> tuple[str, str] | None:
     """The user id and the last part of a key, the inverse of `of`; None if the key belongs to no user."""
     found = _KEY.fullmatch(key)
-    if found is None:
-        return None
-    user_id = unquote(found["user"], errors="replace")
-    return (user_id, found["kind"]) if of(user_id, found["kind"]) == key else None
+    user_id = unquote(found["user"], errors="replace") if found else ""
+    return (user_id, found["kind"]) if found and of(user_id, found["kind"]) == key else None
 
 
 def models(policy_id: str) -> str:
@@ -149,13 +148,12 @@ def marker_parts(kind: str) -> tuple[str, str] | None:
     """The policy and the idempotency key in the last part of a marker; None if `marker` does not make such a part."""
     policy, found, quoted = kind.partition(_ONCE)
     key = unquote(quoted, errors="replace")
-    if not found or not _IDEMPOTENCY_KEY.fullmatch(key) or quote(key, safe=_LEFT_ALONE) != quoted:
-        return None
-    return policy, key
+    fits = found and _IDEMPOTENCY_KEY.fullmatch(key) and quote(key, safe=_LEFT_ALONE) == quoted
+    return (policy, key) if fits else None
 
 
 def is_passing(kind: str) -> bool:
-    """Whether only the replica that wrote a key with this last part uses it. Version 0.1.0 wrote some."""
+    """Whether a key with this last part serves a transaction alone. Version 0.1.0 wrote some."""
     return kind.startswith(_FLIGHT)
 
 
@@ -210,11 +208,13 @@ def flight(lane: str, user_id: str | None) -> str:
     return _part(f"oo:flight:{lane}", user_id)
 
 
-def due(user_id: str | None) -> str:
-    """Sorted set: users, each with the moment (ms) at which the first of the user's decisions must be looked at.
+def flight_beside(key: str) -> str:
+    """String that expires, in the slot of a `key` of all users."""
+    return f"oo:flight:{{{key}}}"
 
-    One set for all users, or of those in the slot of `user_id` if one is given.
-    """
+
+def due(user_id: str | None) -> str:
+    """Sorted set: users, and when (ms) each has a decision that is due; all, or those in the slot of `user_id`."""
     return _part("oo:due", user_id)
 
 

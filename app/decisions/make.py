@@ -22,7 +22,7 @@ from app.policies.plan import Plan
 from app.policies.unread import Name as Unknown
 from state import keys
 from state.errors import KeyReused
-from state.update.changes import Asking, Change, List
+from state.update.changes import AGENDA, FEW, Asking, Change, List
 from state.values.decision import Record
 
 __all__ = ["Made", "Maker"]
@@ -34,6 +34,10 @@ class Made(msgspec.Struct, frozen=True):
     id: str
     record: Record
     repeated: bool
+
+
+# Named once: an annotation of a function within a function is made anew with each request.
+_Done = Asking[Change[list[tuple[Made, Choice | None]]]]
 
 
 class Maker:
@@ -95,7 +99,7 @@ class Maker:
         salt = self._chance.getrandbits(SEED_BITS)
         user_id = asked.user_id
 
-        def act(ledger: Ledger) -> Asking[Change[list[tuple[Made, Choice | None]]]]:
+        def act(ledger: Ledger) -> _Done:
             locals_ = _local_ids(asked.local or ids.made(ledger.now, salt), slots)
             if asked.local and (before := _made_before(ledger, user_id, locals_, digest)):
                 return ledger.change([(made, None) for made in before])
@@ -113,7 +117,10 @@ class Maker:
             return ledger.change(done, *told)
 
         policies = [policy.id for policy in plan.policies]
-        reading = reads(self._rules, user_id, _local_ids(asked.local or ids.made(0, salt), slots), policies)
+        locals_ = _local_ids(asked.local or ids.made(0, salt), slots)
+        # In a large loop something is mostly due.
+        agenda = AGENDA if plan.loop.is_large else FEW
+        reading = reads(self._rules, user_id, locals_, policies, agenda=agenda)
         made = await transact(self._rules, user_id, (*reading, List(keys.history(user_id))), act)
         for (done, choice), one in zip(made, wanted, strict=True):
             if choice is not None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -47,8 +47,7 @@ class Ledger(Journal):
         self._decisions = keys.decisions(user_id)
         # Whose window is over without an outcome, or had to make room: the loop, and how it ended.
         self.ended: list[tuple[str, str]] = []
-        self.settled = 0
-        self.damaged: list[str] = []
+        self.settled, self.damaged = 0, list[str]()
         self._blobs: dict[bytes, bytes | None] = {}
         self._records: dict[bytes, Record] = {}  # those that were read or made, as they are in their blobs
         self._home: dict[bytes, str] = {}  # the hash in which a decision is
@@ -72,8 +71,7 @@ class Ledger(Journal):
             if not there:
                 return None
             self._home[name] = there[0]
-            blob: bytes = self._values[entry(there[0], name)]
-            return blob
+            return cast("bytes", self._values[entry(there[0], name)])
         return self._blobs[name]
 
     def _places(self, name: bytes) -> tuple[str, ...]:
@@ -136,8 +134,14 @@ class Ledger(Journal):
     def settle(self) -> None:
         """Do what is due by now, in order: book default rewards, let old records go; `settled` counts the decisions.
 
-        What is damaged is left for later, and named in `damaged`. Raises More for decisions that were not read.
+        What is damaged is left for later, and named in `damaged`. Raises More for what was not read.
         """
+        try:
+            self._settle()
+        except More as more:
+            raise More(more.reads, for_all=True) from None
+
+    def _settle(self) -> None:
         due = [name for name, at in self._agenda() if at <= self.now]
         if due:
             self._see_all()

@@ -4,7 +4,7 @@ Operations of a user are applied in order of arrival, each to what the one befor
 side by side. One that raises, or whose key is of the wrong type, fails alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from redis.exceptions import ResponseError
@@ -61,11 +61,8 @@ class Batch:
         now: int,
         idle: Idle | None = None,
     ) -> None:
-        self._idle = idle or Idle()
-        self._operations = operations
-        self._history_size = history_size
-        self._marker_seconds = marker_seconds
-        self._now = now
+        self._idle, self._operations = idle or Idle(), operations
+        self._history_size, self._marker_seconds, self._now = history_size, marker_seconds, now
         self.restart()
 
     def restart(self) -> None:
@@ -96,9 +93,7 @@ class Batch:
         self._values: dict[str, Any] = {}
         self._odd = set[str]()  # keys of the wrong type
         self._pending = Pending(self._history_size)
-        self._remembered: dict[str, bytes] = {}
-        self._added: dict[str, list[str]] = {}
-        self._results: list[Any] = []
+        self._remembered, self._added = dict[str, bytes](), dict[str, list[str]]()
         # A step asked for more values, which its operation names now: nothing may be written.
         self.lacks = False
 
@@ -151,14 +146,16 @@ class Batch:
         self._odd = {key for key, value in self._values.items() if isinstance(value, ResponseError)}
         if self._seen:
             self._there = present(self._values)
-        self._results = [None] * len(self._operations)
+        self._results: list[Any] = [None] * len(self._operations)
+        held = set[str]()  # users whose other steps would ask for the same
         self._last = {operation.user: operation for operation in self._operations}
         for places in waves(self._operations):
-            for at, result in run({at: self._step(self._operations[at]) for at in places}):
+            for at, result in run({at: self._step(self._operations[at], held) for at in places}):
                 self._results[at] = result
                 if isinstance(result, Failure) and isinstance(result.error, More):
                     self._operations[at].reads += result.error.reads
                     self.lacks = True
+                    held |= {self._operations[at].user} if result.error.for_all else set()
         return self._writes()
 
     def emitted(self, replies: Sequence[Any]) -> list[Emitted]:
@@ -174,7 +171,9 @@ class Batch:
             elif not operation.done.done():
                 operation.done.set_result(result)
 
-    def _step(self, operation: Operation) -> Asking[Any]:
+    def _step(self, operation: Operation, held: Container[str]) -> Asking[Any]:
+        if operation.user in held:
+            return None
         if self._odd:
             for read in operation.reads:
                 if not isinstance(read, Watched):  # a key of the wrong type can still be removed
@@ -203,7 +202,7 @@ class Batch:
                 raise LookupError(f"a step writes {write.key} without reading it")
         for write in change.writes:
             self._pending.note(write)
-            # Unless nobody will look; what was removed matters to what expires, too.
+            # Unless nobody looks; what was removed matters to what expires, too.
             if type(write) is Remove or self._last[operation.user] is not operation:
                 self._show_write(write)
         return change

@@ -18,6 +18,7 @@ _TONES: Final = 6
 _TURNS: Final = 12
 # What adds the same to every score moves no choice.
 _SAME: Final = 1e-12
+_SMALL: Final = 0.01
 _BONUS: Final = "bonus for what is not known"
 
 
@@ -68,6 +69,11 @@ class Why(NamedTuple):
     margin: float | None
     turns: list[tuple[Turn, Bar]]
     turn_zero: int
+
+    @property
+    def digits(self) -> int:
+        """With how many digits the margin and what adds up to it are told: it may be small."""
+        return 3 if self.margin is None or abs(self.margin) >= _SMALL else 6
 
 
 class Share(NamedTuple):
