@@ -3,13 +3,18 @@
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from app.policies.catalog import Catalog, catalog
 from app.policies.reading import MOST_BYTES, BadPolicies
 from app.settings import Settings, SettingsError
 
-__all__ = ["read_catalog"]
+__all__ = ["PERSONALIZER", "read_catalog", "served_catalog"]
 
 _DAY: Final = 86_400
+# The loop of Azure Personalizer's clients, whose configuration may make its window as long as this.
+PERSONALIZER: Final = "personalizer"
+_LONGEST_WAIT: Final = 6 * _DAY
 
 
 def read_catalog(settings: Settings) -> Catalog:
@@ -34,13 +39,26 @@ def read_catalog(settings: Settings) -> Catalog:
     return found
 
 
+def served_catalog(settings: Settings) -> Catalog:
+    """The same as the service uses it: a loop that nobody can ask costs each user's rewards the reading of a model.
+    Raises SettingsError."""
+    found = read_catalog(settings)
+    if not settings.personalizer_key:
+        loops = {name: loop for name, loop in found.loops.items() if name != PERSONALIZER}
+        return msgspec.structs.replace(found, loops=loops)
+    return found
+
+
 def _check_idle(settings: Settings, found: Catalog) -> None:
     """Raise SettingsError unless all decisions of a user who expires are over by then."""
-    loop = max(found.loops.values(), key=lambda each: each.window)
-    kept = loop.window + settings.decision_grace_seconds
+    windows = {name: loop.window for name, loop in found.loops.items()}
+    if settings.personalizer_key:
+        windows[PERSONALIZER] = _LONGEST_WAIT
+    longest = max(windows, key=lambda name: windows[name])
+    kept = windows[longest] + settings.decision_grace_seconds
     days = settings.idle_user_days
     if days and days * _DAY <= kept:
         raise SettingsError(
-            f"IDLE_USER_DAYS: takes 0, or more days than the window of the loop {loop.name!r} and "
+            f"IDLE_USER_DAYS: takes 0, or more days than the window of the loop {longest!r} and "
             f"DECISION_GRACE_SECONDS together, so at least {kept // _DAY + 1:,}, not {days:,}"
         )

@@ -22,6 +22,7 @@ from app.http.draining import Draining
 from app.learning.models import Models
 from app.learning.priors import Priors
 from app.observe.metrics import Metrics
+from app.personalizer.following import Followed
 from app.serving import Serving
 from app.settings import Settings
 from app.tips.chat import ChatClient
@@ -97,10 +98,12 @@ class Background(NamedTuple):
     watching: Watching
     settler: Settler
     publisher: Publisher | None
+    personalizer: Followed | None = None
 
-    def publishing(self) -> list[asyncio.Task[None]]:
-        """The task that publishes the log, if there is one."""
-        return [] if self.publisher is None else [asyncio.create_task(self.publisher.run())]
+    def optional(self) -> list[asyncio.Task[None]]:
+        """The tasks of what only some installations have: a log, and Azure Personalizer's clients."""
+        tasks = [] if self.publisher is None else [asyncio.create_task(self.publisher.run())]
+        return tasks if self.personalizer is None else [*tasks, asyncio.create_task(self.personalizer.keep())]
 
 
 class Parts(NamedTuple):
@@ -133,7 +136,7 @@ class Parts(NamedTuple):
             asyncio.create_task(self.background.following.keep()),
             asyncio.create_task(self.background.watching.keep()),
             asyncio.create_task(_settle(self.background.settler)),
-            *self.background.publishing(),
+            *self.background.optional(),
             asyncio.create_task(_weigh(self.servers, self.settings, self.metrics)),
         ]
         # What exists at the start stays: the garbage collector need not visit it again and again.

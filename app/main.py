@@ -16,17 +16,22 @@ from litestar.types import ASGIApp
 
 from app import __version__
 from app import settings as environment
+from app.api.azure import Facade
 from app.api.classic import classic_routes
-from app.api.decisions import decision_routes
+from app.api.decisions import asked_of, decision_routes
 from app.api.health import Health, health_routes
 from app.api.loops import loop_routes
 from app.api.metrics import metrics_routes
+from app.api.personalizer import event_routes
+from app.api.personalizer_admin import administration_routes
 from app.api.reference import schema_routes
 from app.api.tips import generate_routes
 from app.api.users import user_routes
 from app.bandit.explore import EpsilonGreedy
 from app.cases import Cases, made_cases
-from app.catalog_file import read_catalog
+from app.catalog_file import served_catalog
+from app.console.doors import Doors
+from app.console.routes import console_routes
 from app.events.consumers import Consumers
 from app.events.counts import untraced
 from app.events.handlers import Uses
@@ -78,7 +83,7 @@ def create_app(
     """
     servers = _servers(settings)
     versions = _prompts(settings)
-    rows = Serving(partial(read_catalog, settings))
+    rows = Serving(partial(served_catalog, settings))
     metrics = _metrics(rows)
     tracing = _tracing()
     store = _store(settings, servers, metrics, tracing, Idle(settings.idle_user_days, rows))
@@ -99,10 +104,13 @@ def create_app(
         *metrics_routes(metrics, settings.metrics_key),
     ]
     shared = SharedState(rows, cases.models, cases.priors, clock)
-    background = Background(shared, cases.following, cases.watching, cases.settler, publisher)
+    followed = cases.followed if settings.personalizer_key else None
+    background = Background(shared, cases.following, cases.watching, cases.settler, publisher, followed)
     parts = Parts(settings, servers, store, background, access, rows, consumers, chat, draining, metrics, tracing)
     guards = [] if access.is_open else [access.guard]
     routes += schema_routes(routes)
+    if settings.console:
+        routes += _console(cases, health, precedence, Doors(access, store.shared, clock))
     app = Litestar(
         routes,
         lifespan=[parts.lifespan],
@@ -112,7 +120,8 @@ def create_app(
         logging_config=None,
     )
     most = settings.max_inflight or settings.redis_pool_size * _WAITING_PER_CONNECTION
-    gate = Gate(Straight(app, routes, guards), most, metrics, draining, settings.access_log)
+    inner = _with_personalizer(Straight(app, routes, guards), cases, settings, precedence)
+    gate = Gate(inner, most, metrics, draining, settings.access_log)
     return _published(tracing.requests(gate) if tracing else gate, settings, routes)
 
 
@@ -131,6 +140,25 @@ def _routes_of(cases: Cases, rows: Serving, max_body_bytes: int, precedence: Pre
         *loop_routes(cases.rules.plans, cases.following, cases.changer, max_body_bytes),
         *user_routes(cases.users),
     ]
+
+
+def _with_personalizer(app: ASGIApp, cases: Cases, settings: Settings, precedence: Precedence) -> ASGIApp:
+    """`app` and the routes of Azure Personalizer's clients; `app` alone if they have no key."""
+    key = settings.personalizer_key.reveal()
+    if not key:
+        return app
+    name = settings.personalizer_app
+    routes = [
+        *event_routes(cases.application, name, precedence),
+        *administration_routes(cases.administration, cases.keeper, name),
+    ]
+    return Facade(app, routes, key, max_body_bytes=settings.max_body_bytes)
+
+
+def _console(cases: Cases, health: Health, precedence: Precedence, doors: Doors) -> list[HTTPRouteHandler]:
+    """The routes of the pages for people."""
+    sources = cases.sources(health.seen, asked_of, precedence.give_way)
+    return console_routes(sources, doors, health.version, precedence.give_way)
 
 
 def from_environment() -> ASGIApp:

@@ -19,17 +19,15 @@ class Precedence:
     def __init__(self, longest_seconds: float = LONGEST_SECONDS) -> None:
         self._longest = longest_seconds
         self._deciding = 0
-        self._clear = asyncio.Event()
-        self._clear.set()
+        self._clear: asyncio.Event | None = None  # while somebody waits for it
         self._turn = asyncio.Lock()
 
     def __enter__(self) -> None:
         self._deciding += 1
-        self._clear.clear()
 
     def __exit__(self, *_: object) -> None:
         self._deciding -= 1
-        if not self._deciding:
+        if self._clear is not None and not self._deciding:
             self._clear.set()
 
     async def give_way(self) -> None:
@@ -38,10 +36,14 @@ class Precedence:
         async with self._turn:
             # A request that has just arrived has not entered the block yet.
             await asyncio.sleep(0)
-            if self._clear.is_set():
+            if not self._deciding:
                 return
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(until):
-                    # In a loop: the next decision may have begun before this task ran.
-                    while not self._clear.is_set():
-                        await self._clear.wait()
+            try:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(until):
+                        # In a loop: the next decision may have begun before this task ran.
+                        while self._deciding:
+                            self._clear = asyncio.Event()
+                            await self._clear.wait()
+            finally:
+                self._clear = None

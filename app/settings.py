@@ -91,9 +91,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = Secret("")
     metrics_key: Annotated[Secret, says("bearer token that GET /metrics wants; empty for none")] = Secret("")
+    console: Annotated[bool, says("serve the pages for people at /console")] = True
     rate_limit_per_second: Annotated[
         Count, says("requests per second from one API key, over all replicas; 0 for any number")
     ] = 0
+
+    personalizer_key: Annotated[
+        Secret,
+        says("keys of Azure Personalizer's clients, separated by commas, which /personalizer serves; empty: off"),
+    ] = Secret("")
+    personalizer_app: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9_~:@.-]{1,64}$",
+            description="user under whose id all events of Azure Personalizer's clients are kept",
+        ),
+    ] = "personalizer"
 
     redis_url: Annotated[
         Secret,

@@ -6,7 +6,7 @@ asked for.
 
 import asyncio
 import random
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -162,8 +162,10 @@ class Client(asyncio.Transport):
 
 
 @contextmanager
-def in_memory(connections: int) -> Iterator[tuple[Loop, Callable[[Sequence[bytes]], list[bytes]]]]:
-    """The service with so many connections; what it yields sends a request on each and returns all answers."""
+def in_memory(connections: int) -> Iterator[tuple[Loop, Callable[[Iterable[Sequence[bytes]]], None]]]:
+    """The service with so many connections; what it yields sends a request on each, in each round, once those of the
+    round before are answered.
+    """
     loop = Loop()
     asyncio.set_event_loop(loop)
     settings = Settings(redis_url=Secret("redis://in-memory"), log_level="warning")
@@ -180,15 +182,19 @@ def in_memory(connections: int) -> Iterator[tuple[Loop, Callable[[Sequence[bytes
         clients.append(Client(protocol))
         protocol.connection_made(clients[-1])
 
-    async def settle() -> None:
-        while state.tasks:
+    async def serve(rounds: Iterable[Sequence[bytes]]) -> None:
+        for requests in rounds:
+            for client, request in zip(clients, requests, strict=True):
+                loop.call_soon(client.send, request)
             await _Turn()
+            while state.tasks:
+                await _Turn()
+            for client in clients:
+                if not client.answer.startswith(b"HTTP/1.1 200 "):
+                    raise SystemExit(f"the service answered {client.answer!r}")
 
-    def ask(requests: Sequence[bytes]) -> list[bytes]:
-        for client, request in zip(clients, requests, strict=True):
-            loop.call_soon(client.send, request)
-        loop.run_until_complete(settle())
-        return [client.answer for client in clients]
+    def ask(rounds: Iterable[Sequence[bytes]]) -> None:
+        loop.run_until_complete(serve(rounds))
 
     try:
         yield loop, ask

@@ -27,7 +27,6 @@ from state.update.changes import (
     Remove,
     Schedule,
     Score,
-    Step,
     Values,
     Watched,
     Write,
@@ -50,7 +49,7 @@ _ROLLOUT: Final = 86_400
 
 def removal(
     user_id: str, names: Sequence[str], due: str, outbox: str, last: Last | None, *, knows: bool = True
-) -> tuple[tuple[Read, ...], Step[None]]:
+) -> tuple[tuple[Read, ...], Callable[[Values], Change[None]]]:
     """What to read, and the step that removes the keys `names` of a user and all parts, who is `due` no more.
 
     Unless it `knows` that it can read what decisions share, it reads nothing, and leaves no last line.

@@ -15,6 +15,7 @@ from state.parts import slot, tags
 __all__ = [
     "AGENDA",
     "COLUMNS",
+    "CONSOLE",
     "DECISIONS",
     "EVERYONE",
     "EVIDENCE",
@@ -23,6 +24,7 @@ __all__ = [
     "INDEX",
     "INDEXED_SINCE",
     "LOOPS",
+    "PERSONALIZER",
     "POLICIES",
     "PRIORS",
     "SEEN",
@@ -79,8 +81,12 @@ PRIORS: Final = "oo:priors"
 LOOPS: Final = "oo:loops"
 # Hash: for each loop the evidence that was last made of its log, and under `health_of` its health.
 EVIDENCE: Final = "oo:evidence"
+# Hash: the configuration of each application of Azure Personalizer's clients.
+PERSONALIZER: Final = "oo:personalizer"
 # String: since users were given a moment at which they expire, for how many days last.
 IDLE: Final = "oo:idle"
+# String: random bytes by which all replicas know the sessions of the console.
+CONSOLE: Final = "oo:console"
 # The glob pattern of all keys of all users.
 EVERYONE: Final = "oo:{*}:*"
 
@@ -90,14 +96,13 @@ _KEY: Final = re.compile(r"oo:\{(?P<user>[^{}]+)\}:(?P<kind>[\x21-\x7e]+)")
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,128}")
 _ONCE: Final = ":once:"
 _FLIGHT: Final = "flight:"
-_DUE: Final = "oo:due"
 _OUTBOX: Final = "oo:outbox"
 _POLICY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # As the last part of a key these words have another meaning.
 _TAKEN: Final = frozenset({HISTORY, SYNC, INDEX, SHARED, DECISIONS, AGENDA, SEEN, "flight"})
 
 
-@lru_cache(1_024)
+@lru_cache(16_384)  # of 250 bytes each; with fewer than there are busy users it would cost more than it saves
 def _user(user_id: str) -> str:
     return f"oo:{{{quote(user_id, safe=_LEFT_ALONE)}}}"
 
@@ -110,10 +115,8 @@ def of(user_id: str, kind: str) -> str:
 def parse(key: str) -> tuple[str, str] | None:
     """The user id and the last part of a key, the inverse of `of`; None if the key belongs to no user."""
     found = _KEY.fullmatch(key)
-    if found is None:
-        return None
-    user_id = unquote(found["user"], errors="replace")
-    return (user_id, found["kind"]) if of(user_id, found["kind"]) == key else None
+    user_id = unquote(found["user"], errors="replace") if found else ""
+    return (user_id, found["kind"]) if found and of(user_id, found["kind"]) == key else None
 
 
 def models(policy_id: str) -> str:
@@ -145,13 +148,12 @@ def marker_parts(kind: str) -> tuple[str, str] | None:
     """The policy and the idempotency key in the last part of a marker; None if `marker` does not make such a part."""
     policy, found, quoted = kind.partition(_ONCE)
     key = unquote(quoted, errors="replace")
-    if not found or not _IDEMPOTENCY_KEY.fullmatch(key) or quote(key, safe=_LEFT_ALONE) != quoted:
-        return None
-    return policy, key
+    fits = found and _IDEMPOTENCY_KEY.fullmatch(key) and quote(key, safe=_LEFT_ALONE) == quoted
+    return (policy, key) if fits else None
 
 
 def is_passing(kind: str) -> bool:
-    """Whether only the replica that wrote a key with this last part uses it. Version 0.1.0 wrote some."""
+    """Whether a key with this last part serves a transaction alone. Version 0.1.0 wrote some."""
     return kind.startswith(_FLIGHT)
 
 
@@ -202,9 +204,7 @@ def index(user_id: str) -> str:
 
 def flight(lane: str, user_id: str | None) -> str:
     """String that expires: the last operation id of one lane of one replica, in the slot of `user_id` if one is given.
-
-    It does not name the user, so an erasure does not have to find it, and all users of a slot share it.
-    """
+    It names no user: no erasure has to find it, and all users of a slot share it."""
     return _part(f"oo:flight:{lane}", user_id)
 
 
@@ -215,7 +215,7 @@ def flight_beside(key: str) -> str:
 
 def due(user_id: str | None) -> str:
     """Sorted set: users, and when (ms) each has a decision that is due; all, or those in the slot of `user_id`."""
-    return _part(_DUE, user_id)
+    return _part("oo:due", user_id)
 
 
 def outbox(user_id: str | None) -> str:

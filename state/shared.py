@@ -1,10 +1,11 @@
-"""What all users share: the columns of models, which policies there are models of, and the priors."""
+"""What all users share: the columns of models, which policies there are models of, the priors, and configurations."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from state import keys
 from state.asking import Asker
+from state.redis.exchange import Command
 from state.redis.failure import Outage
 from state.redis.servers import Servers
 from state.values.columns import Columns
@@ -76,6 +77,14 @@ class Shared:
             return False
         return await self._asker.ask(keys.IDLE, ("GET", keys.IDLE)) is not None
 
+    async def console_secret(self, fresh: bytes) -> bytes:
+        """The secret of the console's sessions; if there is none yet, it is `fresh` from now on."""
+        found: bytes | None = await self._asker.ask(keys.CONSOLE, ("GET", keys.CONSOLE))
+        if found is None:
+            await self._asker.ask(keys.CONSOLE, ("SET", keys.CONSOLE, fresh, "NX"))
+            found = await self._asker.ask(keys.CONSOLE, ("GET", keys.CONSOLE))
+        return found or fresh
+
     async def priors(self) -> dict[str, bytes]:
         """What `write_prior` wrote, by policy."""
         return {name.decode(errors="replace"): text for name, text in await self._all(keys.PRIORS)}
@@ -86,6 +95,25 @@ class Shared:
         If another writer comes first, `make` is called again with what that one wrote.
         """
         await self._asker.replace(keys.PRIORS, policy, make)
+
+    async def configuration(self, app: str) -> bytes | None:
+        """What `change_configuration` wrote for an application of Azure Personalizer's clients."""
+        [text] = await self._asker.ask(keys.PERSONALIZER, ("HMGET", keys.PERSONALIZER, app))
+        found: bytes | None = text
+        return found
+
+    async def change_configuration(self, app: str, make: Callable[[bytes | None, int], bytes | None]) -> None:
+        """Replace the configuration of an application by what `make` makes of the one there is and of Redis's clock
+        (ms); None leaves it.
+
+        If another writer comes first, `make` is called again with what that one wrote.
+        """
+
+        def commands(found: Sequence[bytes | None], now: int) -> list[Command]:
+            text = make(found[0], now)
+            return [] if text is None else [("HSET", keys.PERSONALIZER, app, text)]
+
+        await self._asker.change(keys.PERSONALIZER, (app,), commands)
 
     async def _all(self, key: str) -> list[tuple[bytes, bytes]]:
         found: Mapping[bytes, bytes] | Sequence[bytes] = await self._asker.ask(key, ("HGETALL", key))

@@ -11,17 +11,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
-from typing import Any, Final, TypeVar
-
-from redis.exceptions import ResponseError
+from typing import Final, TypeVar
 
 from state import keys
-from state.asking import Asker, decisions
+from state.asking import Asker, counted, decisions
 from state.erasure import Eraser, Last, removal
 from state.errors import CorruptState, StoreUnavailable
 from state.loops import Loops
-from state.redis.exchange import Command, exchange, raise_for
-from state.redis.failure import TROUBLE, Outage, reason
+from state.redis.failure import Outage
 from state.redis.servers import Servers
 from state.shared import Shared
 from state.slots.due import Due
@@ -106,7 +103,12 @@ class Store:
             step=step,
             once=once,
         )
-        result: T = await self._submit(operation)
+        self._waiting.append(operation)
+        if self._lanes and not self._called:
+            # After all requests of this turn of the event loop, so that they share a batch.
+            self._called = True
+            loop.call_soon(self._launch)
+        result: T = await operation.done
         return result
 
     def tell_emitted(self, take: Callable[[list[Emitted]], None]) -> None:
@@ -163,19 +165,8 @@ class Store:
 
         One round trip, never tried again: a count whose reply is lost may have been made.
         """
-        commands: list[Command] = [("MULTI",), ("SET", key, 0, "EX", seconds, "NX"), ("INCR", key), ("EXEC",)]
         with self._outage.watch():
-            try:
-                async with asyncio.timeout(self._timeout), self._servers.connection(key) as connection:
-                    replies = await exchange(connection, commands)
-                    raise_for(replies)
-            except TROUBLE as error:
-                await self._servers.refresh()
-                raise StoreUnavailable(reason(error)) from error
-        counted: int | ResponseError = replies[-1][-1]
-        if isinstance(counted, ResponseError):
-            raise CorruptState(key, "is not a counter")
-        return counted
+            return await counted(self._servers, key, seconds, patience=self._timeout)
 
     async def ping(self) -> None:
         """Check that Redis answers; of a cluster, that one of its masters does."""
@@ -186,14 +177,6 @@ class Store:
         while self._flights:
             await asyncio.wait(self._flights)
         await self._servers.close()
-
-    async def _submit(self, operation: Operation) -> Any:
-        self._waiting.append(operation)
-        if self._lanes and not self._called:
-            # After all requests of this turn of the event loop, so that they share a batch.
-            self._called = True
-            asyncio.get_running_loop().call_soon(self._launch)
-        return await operation.done
 
     def _launch(self) -> None:
         self._called = False
@@ -220,8 +203,8 @@ class Store:
                 continue
             if operation.deadline <= soon:  # it would make its whole batch fail
                 fail([operation], StoreUnavailable("Redis did not answer in time"))
-            elif operation.user in self._busy or not (
-                self._servers.spans_users or not taken or operation.user == taken[0].user
+            elif operation.user in self._busy or (
+                taken and operation.user != taken[0].user and self._apart(operation.user, taken[0].user)
             ):
                 kept.append(operation)
             else:
@@ -229,8 +212,28 @@ class Store:
         self._waiting.extendleft(reversed(kept))
         return taken
 
+    def _apart(self, one: str, other: str) -> bool:
+        """Whether two users cannot share a batch: on a cluster, or where one of them is changed by other replicas."""
+        turns = self._transactions.turns
+        return not self._servers.spans_users or turns.wanted(one) or turns.wanted(other)
+
+    async def _in_turn(self, lane: Lane, operations: list[Operation]) -> None:
+        """Make the changes of a user whom others change too, with those that came while they were waited for."""
+        user, reserve = operations[0].user, self._timeout * RESERVE
+        in_turn = await self._transactions.turn(operations)
+        soon, last = asyncio.get_running_loop().time() + reserve, operations[0].deadline + reserve
+        kept: deque[Operation] = deque()
+        for each in self._waiting:
+            fits = each.user == user and len(operations) < _BATCH and soon < each.deadline <= last
+            (operations if fits else kept).append(each)
+        self._waiting = kept
+        await self._transactions.commit(lane, operations, alone=True, in_turn=in_turn)
+
     async def _fly(self, lane: Lane, operations: list[Operation], users: set[str]) -> None:
         try:
+            if len(users) == 1 and self._transactions.turns.wanted(operations[0].user):
+                await self._in_turn(lane, operations)
+                return
             if len(users) > 1 and await self._transactions.commit(lane, operations):
                 return
             for user in users:

@@ -69,6 +69,7 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     name: str = ""
     slot: str = ""
     slots: list[str] = []
+    untaught: bool = False
 
     @classmethod
     def of(cls, record: Record) -> Self:

@@ -11,6 +11,7 @@ import numpy as np
 
 from app.bandit.context import Context, Fields
 from app.bandit.kinds import Alignment, Flag, Kind, Number
+from app.bandit.nested import Nested
 from app.bandit.ridge import Matrix
 
 __all__ = ["CONSTANT", "Encoder", "Feature"]
@@ -28,7 +29,8 @@ class Feature(msgspec.Struct, frozen=True):
 
     `of` says where the field `field` is. A value that is missing or cannot be read counts as `default`, which is read
     as a value is (for an alignment it is the column itself); without a default its columns are 0. With `tells_missing`
-    one more column is 1 for such a value. `compared` is the context's field that an alignment compares with.
+    one more column is 1 for such a value. `compared` is the context's field that an
+    alignment compares with, and a nested object is crossed with.
     """
 
     name: str
@@ -84,7 +86,7 @@ class Encoder:
         if self._simple is not None:
             self._simple.fill(base, candidates, missing)
         for source in self._own:
-            base[:, source.at] = [source.columns(fields, moment, missing) for fields in candidates]
+            base[:, source.at] = source.all(candidates, moment, missing)
         base += 0.0  # -0.0 becomes 0.0: equal values have equal bits, whoever sent them
         return base, missing
 
@@ -102,6 +104,15 @@ class _Source:
         self._known = none
         # Most fields have few values, such as the hours of a day.
         self._seen: dict[object, tuple[float, ...] | None] = {}
+
+    def all(self, candidates: Sequence[Fields], moment: Fields, missing: list[str]) -> list[tuple[float, ...]]:
+        """The columns of each of the candidates."""
+        kind = self._feature.kind
+        if isinstance(kind, Nested):
+            found = kind.rows([fields.get(self._field) for fields in candidates], moment.get(self._compared))
+            missing += [self._feature.name for each in found if each is None]
+            return [self._instead if each is None else each + self._known for each in found]
+        return [self.columns(fields, moment, missing) for fields in candidates]
 
     def columns(self, fields: Fields, moment: Fields, missing: list[str]) -> tuple[float, ...]:
         value: object = fields.get(self._field)

@@ -9,7 +9,7 @@ from app.bandit.columns import Columns
 from app.bandit.context import Context, Fields
 from app.bandit.explore import Explorer, Odds, over_distinct
 from app.bandit.features import Encoder
-from app.bandit.ridge import Matrix, Singular, Vector, observe, prior, theta
+from app.bandit.ridge import Matrix, Singular, Solved, Vector, observe, prior, theta
 from app.bandit.sample import normals, sample, uniform
 
 __all__ = ["Choice", "Classic", "ClassicPolicy", "Policy"]
@@ -98,13 +98,19 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
     def odds(self, a: Matrix, b: Vector, x: Matrix, seed: int) -> Odds:
         """The scores and propensities of the rows of `x`. Raises ridge.Singular for a damaged A or b."""
+        return self.odds_of(self.explorer.solved(a, b), x, seed)
+
+    def odds_of(self, solved: Solved | Singular, x: Matrix, seed: int) -> Odds:
+        """The same for what the explorer's `solver` gave for A and b."""
+        if isinstance(solved, Singular):
+            raise solved
 
         def draws(shape: tuple[int, int]) -> Matrix:
             return normals(seed, self.id, "draws", shape)
 
         if self.classic is None:
-            return over_distinct(self.explorer, a, b, x, draws)
-        return self.explorer.odds(a, b, x, draws)
+            return over_distinct(self.explorer, solved, x, draws)
+        return self.explorer.odds_of(solved, x, draws)
 
     def learn(self, a: Matrix, b: Vector, x: Vector, reward: float) -> tuple[Matrix, Vector]:
         """New A and b after the candidate with columns `x` (d) earned `reward`. Raises ridge.Singular."""

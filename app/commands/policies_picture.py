@@ -10,6 +10,7 @@ from rich.text import Text
 from app.bandit import kinds
 from app.bandit.columns import TIMES
 from app.bandit.features import CONSTANT, Feature
+from app.bandit.nested import Nested
 from app.bandit.policy import Policy
 from app.policies.lint import lint, lint_features, lint_loop
 from app.policies.loop import Loop
@@ -92,8 +93,9 @@ def _about(feature: Feature) -> Iterator[tuple[str, str]]:
                 text = f"{'sine' if ending == '_sin' else 'cosine'} of {field}/{period:g}"
             case kinds.Alignment(period=period):
                 text = f"{field} near context.{feature.compared}, of {period:g}"
-            case kinds.Hash(buckets=buckets):
+            case kinds.Hash(buckets=buckets) | Nested(buckets=buckets):
                 text = f"{field} {ending} of {buckets}"
+                text += f", crossed with context.{feature.compared}" if feature.compared else ""
             case kinds.Category():
                 text = f"{field} = {ending[1:]}"
             case _:

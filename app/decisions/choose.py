@@ -4,22 +4,26 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 
+from app.bandit.explore import floored
 from app.bandit.kinds import number
-from app.bandit.policy import Choice
-from app.bandit.ridge import Matrix
+from app.bandit.policy import Choice, Policy
+from app.bandit.ridge import Matrix, Vector
 from app.decisions.asked import Asked, Conditions
 from app.decisions.decide import entry_of
 from app.decisions.errors import BadDecision
 from app.learning.fit import naming
 from app.ledger.ledger import Ledger
+from app.ledger.telling import base as nonzero
+from app.ledger.telling import first_reward
 from app.policies.plan import Plan
 from state import keys
-from state.update.changes import Append, Write
+from state.update.changes import Append, Asking, Write
 from state.values import history
 from state.values.decision import Evidence, Mixed, Record, Shadow
 
-__all__ = ["Free", "Wanted", "chosen", "noted"]
+__all__ = ["Free", "Wanted", "agrees", "chosen", "imitate", "noted"]
 
 # What the first system assumed of a task that does not say it, and the range of each number.
 _TASK: Final = {"hour_of_day": (12, 0, 23), "day_of_week": (0, 0, 6), "priority": (1, 1, 4)}
@@ -95,23 +99,33 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     slots: list[str] = []
 
 
-def chosen(ledger: Ledger, plan: Plan, one: Wanted, free: Sequence[int], agreed: Conditions) -> tuple[Record, Choice]:
+def chosen(
+    ledger: Ledger, plan: Plan, one: Wanted, free: Sequence[int], agreed: Conditions
+) -> Asking[tuple[Record, Choice]]:
     """The record of the decision that the loop's champion or canary makes, with what each policy would have done.
 
     It chooses among the candidates at the places `free`, which are some of those that are allowed.
     """
     asked, seed, serving = one.asked, one.seed, plan.drawn(one.seed)
-    at = list(free)
+    fixed = agreed.shown.get(one.slot)
+    # What is shown anyhow comes last, since equals are won by the first: to know nothing is not to agree.
+    at = list(free) if fixed is None else sorted(free, key=lambda place: asked.candidates[place].id == fixed)
     base = one.base if at == one.allowed else one.base[[one.allowed.index(place) for place in at]]
+    shown = None if fixed is None else len(at) - 1
     alone: list[list[float]] = []
     choice: Choice | None = None
     evidence: Evidence | None = None
-    for place, (policy, columns) in enumerate(zip(plan.policies, plan.columns, strict=True)):
-        model = ledger.model(policy)
+    policies = _floored(plan.policies, agreed.floor)
+    models = [ledger.model(policy) for policy in policies]
+    solutions = yield [ledger.solving(policy, model) for policy, model in zip(policies, models, strict=True)]
+    for place, (policy, columns) in enumerate(zip(policies, plan.columns, strict=True)):
+        model = models[place]
         with naming(keys.record(asked.user_id, policy.id)):
-            odds = policy.odds(*ledger.effective(policy, model), columns.of(base), seed)
+            odds = policy.odds_of(solutions[place], columns.of(base), seed)
             if place == serving:
                 choice = policy.draw(odds, seed)
+                if shown is not None:
+                    choice = Choice(shown, float(odds.scores[shown]), odds.propensities, explored=False)
                 bonus = b"" if odds.bonus is None else odds.bonus.tobytes()
                 evidence = Evidence(at, base.tobytes(), list(policy.labels), odds.theta.tobytes(), bonus)
                 meta = model.meta.decided(ledger.now // 1_000, explored=choice.explored)
@@ -129,7 +143,7 @@ def chosen(ledger: Ledger, plan: Plan, one: Wanted, free: Sequence[int], agreed:
         deadline=ledger.now + agreed.window,
         terms=agreed.terms,
         ids=[each.id for each in asked.candidates],
-        propensities=plan.mixed(alone),
+        propensities=plan.mixed(alone) if shown is None else _spread([1.0], [at[shown]], len(asked.candidates)),
         chosen=at[choice.index],
         score=choice.score,
         seed=seed,
@@ -143,13 +157,21 @@ def chosen(ledger: Ledger, plan: Plan, one: Wanted, free: Sequence[int], agreed:
         name=one.name,
         slot=one.slot,
         slots=one.slots,
+        untaught=not agreed.teaches,
     )
     return made, choice
 
 
+def _floored(policies: Sequence[Policy], floor: float | None) -> Sequence[Policy]:
+    """The policies, with another floor if one is agreed."""
+    if floor is None:
+        return policies
+    return [msgspec.structs.replace(each, explorer=floored(each.explorer, floor)) for each in policies]
+
+
 def _spread(propensities: list[float], allowed: list[int], count: int) -> list[float]:
     """The propensities of all candidates; those that are excluded have none."""
-    if len(allowed) == count:
+    if allowed == [*range(count)]:
         return propensities
     spread = [0.0] * count
     for place, propensity in zip(allowed, propensities, strict=True):
@@ -162,7 +184,7 @@ def noted(ledger: Ledger, plan: Plan, asked: Asked, made: Record, choice: Choice
     served = plan.policies[int(made.by_canary)]
     if served.classic is None:
         return []
-    said: dict[str, Any] = {**asked.seen(made.chosen), **asked.context.moment}
+    said: dict[str, Any] = {**asked.candidates[made.chosen].features, **asked.context.moment}
     for name, (usual, least, most) in _TASK.items():
         found = number(said.get(name))
         said[name] = usual if found is None else int(min(max(found, least), most))
@@ -170,3 +192,33 @@ def noted(ledger: Ledger, plan: Plan, asked: Asked, made: Record, choice: Choice
     said["task_age_days"] = number(said.get("task_age_days")) or 0.0
     entry = entry_of(served, said, made.ids[made.chosen], choice, ledger.now // 1_000)
     return [Append(keys.history(asked.user_id), history.encode(entry))]
+
+
+def agrees(made: Record, alone: list[float]) -> bool:
+    """Whether a policy that gave these propensities `alone` would have chosen what was shown."""
+    most = alone[made.chosen]
+    return all(share < most for place, share in enumerate(alone) if place != made.chosen)
+
+
+def imitate(ledger: Ledger, plan: Plan, made: Record) -> None:
+    """Have each policy that would have chosen something else learn 1 for what was shown, and 0 for its own choice.
+
+    Those that agree learn nothing: so few updates are enough, and rewards outweigh them soon (Rosenblatt 1958). The log
+    has them as rewards without a decision.
+    """
+    kept = made.evidence
+    assert kept is not None  # noqa: S101  # the decision has just been made
+    rows = np.frombuffer(kept.base).reshape(len(kept.at), len(made.labels))
+    for policy, columns, alone in zip(plan.policies, plan.columns, made.by_policy, strict=True):
+        if agrees(made, alone.propensities):
+            continue
+        own = max((place for place in kept.at if place != made.chosen), key=lambda place: alone.propensities[place])
+        for place, reward in ((made.chosen, 1.0), (own, 0.0)):
+            row = kept.at.index(place)
+            [x] = columns.of(rows[row : row + 1])
+            _teach(ledger, policy, x, reward, nonzero(made.labels, rows[row].tolist()))
+
+
+def _teach(ledger: Ledger, policy: Policy, x: Vector, reward: float, said: dict[str, float]) -> None:
+    ledger.learn(policy, x, reward, ledger.now // 1_000)
+    ledger.tell(lambda name: first_reward(name, policy.id, said, reward, ledger.taken().get(policy.id)))

@@ -16,7 +16,7 @@ from app.ledger.rules import Rules
 from app.ledger.telling import first_score
 from app.ledger.transact import touch
 from state import keys
-from state.update.changes import Append, Change, List
+from state.update.changes import Append, Asking, Change, List
 from state.values import history
 from state.values.history import Entry
 
@@ -61,10 +61,11 @@ class Decider:
         seed = self._chance.getrandbits(SEED_BITS)
         now = int(self._clock())
 
-        def act(desk: Desk) -> Change[Decision]:
+        def act(desk: Desk) -> Asking[Change[Decision]]:
             model = desk.model(policy)
+            [solved] = yield [desk.solving(policy, model)]
             with naming(key):
-                choice = policy.decide(*desk.effective(policy, model), x, seed)
+                choice = policy.draw(policy.odds_of(solved, x, seed), seed)
             chosen = candidates[choice.index]
             at = desk.seconds(now)
             desk.count(policy, model, model.meta.decided(at, explored=choice.explored))

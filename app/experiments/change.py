@@ -21,7 +21,7 @@ from state.errors import CorruptState
 from state.loops import Changed, Loops
 from state.values.loop import MOST_FORMER, Canary, Change, Stage, Standing
 
-__all__ = ["Changer", "Wanted"]
+__all__ = ["Changer", "Wanted", "against"]
 
 _log: Final = logging.getLogger("oo.loops")
 
@@ -114,6 +114,11 @@ class Changer:
         )
 
 
+def against(plan: Plan, now: Stage, to: Stage, known: Known) -> list[str]:
+    """What is against the step of a loop from one stage to another; nothing if the rule of its rung holds."""
+    return objections(now, to, known, [policy.id for policy in plan.policies if is_certain(policy)])
+
+
 def _stage(plan: Plan, standing: Standing, wanted: Wanted) -> Stage:
     """The stage that is wanted. Raises BadChange."""
     number, now = standing.number + 1, standing.now
@@ -134,8 +139,7 @@ def _stage(plan: Plan, standing: Standing, wanted: Wanted) -> Stage:
 
 def _check(plan: Plan, standing: Standing, to: Stage, known: Known) -> None:
     """Raise NotYet unless the rule of the rung holds."""
-    floorless = [policy.id for policy in plan.policies if is_certain(policy)]
-    reasons = objections(standing.now, to, known, floorless)
+    reasons = against(plan, standing.now, to, known)
     if reasons:
         raise NotYet(reasons, standing.number, known.verdict)
 

@@ -7,7 +7,7 @@ serves a loop. If no keys are set, the service is open to everyone.
 import asyncio
 import hmac
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from litestar.connection import ASGIConnection
@@ -57,6 +57,11 @@ class Access:
     def is_open(self) -> bool:
         return not self._setting
 
+    @property
+    def keys(self) -> Sequence[Key]:
+        """The keys there are now."""
+        return self._keys
+
     def warn_if_locked(self) -> None:
         """Log a warning if API_KEYS is set but has no key, so that every request is refused."""
         if not self._keys and not self.is_open:
@@ -77,25 +82,28 @@ class Access:
         wanted: Role | None = handler.opt.get("role")
         if wanted is None or self.is_open:
             return
-        key = self._find(connection.headers.get("authorization", ""))
+        key = self.find(bearer_digest(connection.headers.get("authorization", "")))
         if key is None:
             raise NotAuthorizedException("an API key is needed as a bearer token", headers=CHALLENGE)
         connection.scope["state"][KEY_NAME] = key.name
         if key.role != wanted:
             raise PermissionDeniedException(f"this needs a key with the role {wanted}")
-        if self._per_second and await self._is_too_often(key):
-            raise TooManyRequestsException(
-                f"this key may send {self._per_second} requests per second", headers={"Retry-After": "1"}
-            )
+        await self.limit(key)
 
-    def _find(self, header: str) -> Key | None:
-        """The key of a request. All known keys are compared, so that the time it takes reveals nothing."""
-        digest = bearer_digest(header)
+    def find(self, digest: bytes) -> Key | None:
+        """The key with this SHA-256. All known keys are compared, so that the time it takes reveals nothing."""
         match = None
         for key in self._keys:
             if hmac.compare_digest(key.digest, digest):
                 match = key
         return match
+
+    async def limit(self, key: Key) -> None:
+        """Count a request with `key`. Raises TooManyRequestsException for one too many in this second."""
+        if self._per_second and await self._is_too_often(key):
+            raise TooManyRequestsException(
+                f"this key may send {self._per_second} requests per second", headers={"Retry-After": "1"}
+            )
 
     async def _is_too_often(self, key: Key) -> bool:
         """Whether the key has used up this second, over all replicas. False if Redis cannot tell."""

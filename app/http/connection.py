@@ -195,9 +195,8 @@ class Connection(asyncio.Protocol):
         self.head = head
         cycle = self.cycle = Cycle(self, scope, keep_alive=head.keep_alive, expects=head.expects)
         tasks = self._server_state.tasks
-        task = self.loop.create_task(cycle.run(self._app))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        cycle.task = self.loop.create_task(cycle.run(self._app, tasks))
+        tasks.add(cycle.task)
         return cycle
 
     def _abandon(self) -> None:

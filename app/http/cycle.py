@@ -49,30 +49,27 @@ class Cycle:
     calls `tell`.
     """
 
-    __slots__ = (
-        "_body", "_chunked", "_expects", "_left", "_news", "_start", "_waiter", "_wire",
-        "complete", "disconnected", "keep_alive", "more_body", "scope", "started",
-    )  # fmt: skip
+    task: asyncio.Task[None]
+    # Of the request.
+    _body: bytes | bytearray = b""
+    more_body = True
+    disconnected = False
+    _news = False  # there is something that `receive` has not told
+    _waiter: asyncio.Future[None] | None = None
+    # Of the answer.
+    _start: Any = None
+    started = complete = False
+    _chunked = False
+    _left = 0
 
     def __init__(self, wire: Wire, scope: Any, *, keep_alive: bool, expects: bool) -> None:
         self._wire = wire
         self.scope = scope
         self.keep_alive = keep_alive
         self._expects = expects
-        # Of the request.
-        self._body: bytes | bytearray = b""
-        self.more_body = True
-        self.disconnected = False
-        self._news = False  # there is something that `receive` has not told
-        self._waiter: asyncio.Future[None] | None = None
-        # Of the answer.
-        self._start: Any = None
-        self.started = self.complete = False
-        self._chunked = False
-        self._left = 0
 
-    async def run(self, app: ASGIApp) -> None:
-        """Have `app` answer. What it fails to answer is answered 500, or the connection ends."""
+    async def run(self, app: ASGIApp, running: set[asyncio.Task[None]]) -> None:
+        """Have `app` answer, as `task`, one of those `running`. What it fails to answer is answered 500, or cut off."""
         if not self.more_body:
             self.scope[WHOLE] = bytes(self._body)
         try:
@@ -85,9 +82,11 @@ class Cycle:
             else:
                 self._start = {"status": 500, "headers": _DEFECT_HEADERS}
                 self._write(_DEFECT, more=False)
-        # The connection keeps this until the next request, which may be long.
+        # The connection keeps this cycle until the next request, which may be long.
         self.scope = self._start = None
         self._body = b""
+        # A callback of the task would be a turn of the event loop.
+        running.discard(self.task)
 
     # The request
 

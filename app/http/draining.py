@@ -9,7 +9,7 @@ __all__ = ["Draining"]
 
 
 class Draining:
-    """Whether the service is shutting down, and how much time is left.
+    """Whether the service is shutting down (`begun`), and how much time is left.
 
     It is "not ready" for `drain_seconds`, and then has `shutdown_seconds` for the requests and events in flight.
     """
@@ -18,13 +18,11 @@ class Draining:
         self._drain_seconds = drain_seconds
         self._shutdown_seconds = shutdown_seconds
         self._deadline: float | None = None
-
-    @property
-    def begun(self) -> bool:
-        return self._deadline is not None
+        self.begun = False
 
     def begin(self, drain_seconds: float = 0.0) -> None:
         """Be "not ready" from now on."""
+        self.begun = True
         self._deadline = asyncio.get_running_loop().time() + drain_seconds + self._shutdown_seconds
 
     def seconds_left(self) -> float:

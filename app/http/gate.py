@@ -6,6 +6,7 @@ import logging
 import re
 import secrets
 import time
+from collections.abc import Awaitable
 from typing import Any, Final, Literal
 
 import msgspec
@@ -16,15 +17,16 @@ from app.http.access import KEY_NAME
 from app.http.draining import Draining
 from app.http.errors import RETRY_SECONDS
 from app.messages.basics import ErrorAnswer
+from app.messages.personalizer import PREFIX, problem
 from app.observe.logs import REQUEST_ID
 from app.observe.metrics import Metrics
 
 __all__ = ["Gate"]
 
 _log: Final = logging.getLogger("oo.access")
-_BUSY: Final = msgspec.json.encode(ErrorAnswer("too many requests at once"))
-_STOPPED: Final = msgspec.json.encode(ErrorAnswer("the service is shutting down"))
-_NO_ROUTE: Final = msgspec.json.encode(ErrorAnswer("Not Found"))
+_BUSY: Final = "too many requests at once"
+_STOPPED: Final = "the service is shutting down"
+_NO_ROUTE: Final = "Not Found"
 _ALWAYS: Final = ("/health", "/metrics")
 _REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 
@@ -51,35 +53,36 @@ class Gate:
             await self._app(scope, receive, send)
             return
         # Undecoded: an id with a slash in it stays one part of the path, and the handler sees bytes that are not UTF-8.
-        scope["path"] = scope["raw_path"].decode("latin-1")
+        path = scope["path"] = scope["raw_path"].decode("latin-1")
         request_id = self._request_id(scope)
         REQUEST_ID.set(request_id.decode())
         started = time.perf_counter()
         status = 0
 
-        async def send_named(event: Message) -> None:
+        def send_named(event: Message) -> Awaitable[None]:
             nonlocal status
             if event["type"] == "http.response.start":
                 status = event["status"]
                 event["headers"] = headers = [*event["headers"], (b"x-request-id", request_id)]
                 if self._draining.begun:  # or a client's next request would meet a closed connection
                     headers.append((b"connection", b"close"))
-            await send(event)
+            return send(event)
 
         metrics = self._metrics
-        takes_place = not scope["path"].startswith(_ALWAYS)
+        takes_place = not path.startswith(_ALWAYS)
         admitted = metrics.inside < metrics.most or not takes_place
         metrics.inside += takes_place
         try:
             if not admitted:
-                await _refuse(send_named, _BUSY)
+                await _refuse(send_named, scope["path"], _BUSY)
             else:
-                await (_misspelt(scope["path"]) or self._app)(scope, receive, send_named)
+                app = _misspelt(path) if "//" in path or path[-1] == "/" else None
+                await (app or self._app)(scope, receive, send_named)
         except asyncio.CancelledError:
             # uvicorn cancels requests when a stop has waited long enough for them, and would answer 500.
             if status:
                 raise
-            await _refuse(send_named, _STOPPED)
+            await _refuse(send_named, scope["path"], _STOPPED)
         finally:
             status = status or 500
             metrics.inside -= takes_place
@@ -112,8 +115,8 @@ def _log_request(scope: HTTPScope, route: str, status: int, seconds: float) -> N
     _log.log(logging.WARNING if status >= 500 else logging.INFO, "request", extra=line)
 
 
-async def _refuse(send: Send, body: bytes) -> None:
-    await _answer(send, 503, body, (b"retry-after", b"%d" % RETRY_SECONDS))
+async def _refuse(send: Send, path: str, detail: str) -> None:
+    await _answer(send, 503, _told(path, "ServiceUnavailable", detail), (b"retry-after", b"%d" % RETRY_SECONDS))
 
 
 def _misspelt(path: str) -> ASGIApp | None:
@@ -123,8 +126,13 @@ def _misspelt(path: str) -> ASGIApp | None:
     return _without_slash if path[-1] == "/" and path != "/" else None
 
 
-async def _no_route(_: Scope, __: Receive, send: Send) -> None:
-    await _answer(send, 404, _NO_ROUTE)
+async def _no_route(scope: Scope, __: Receive, send: Send) -> None:
+    await _answer(send, 404, _told(scope["path"], "ResourceNotFound", _NO_ROUTE))
+
+
+def _told(path: str, code: str, detail: str) -> bytes:
+    """The body of an error; Azure Personalizer's clients read another than others do."""
+    return problem(code, detail) if path.startswith(PREFIX) else msgspec.json.encode(ErrorAnswer(detail))
 
 
 async def _without_slash(scope: Scope, __: Receive, send: Send) -> None:

@@ -14,7 +14,7 @@ from app.learning.models import Model
 from app.ledger.rules import Rules
 from app.ledger.telling import Name, base
 from state import keys
-from state.update.changes import Change, Fields, Hash, More, Values, Write
+from state.update.changes import Change, Fields, Hash, More, Values, Work, Write
 from state.values import record
 from state.values.decision import Learned, Record, Shadow
 from state.values.record import Meta
@@ -60,6 +60,10 @@ class Desk:
         """A and b by which a policy decides."""
         return self._rules.priors.effective(policy, model.a, model.b)
 
+    def solving(self, policy: Policy, model: Model) -> Work:
+        """What is computed of a model before the policy chooses, for `Policy.odds_of`."""
+        return Work(policy.explorer.solver, self.effective(policy, model))
+
     def count(self, policy: Policy, model: Model, meta: Meta) -> None:
         """Keep the counters of a model, and all of it if it is new."""
         if model.stored is None:
@@ -92,9 +96,10 @@ class Desk:
             )
 
     def teach(self, made: Record, reward: float, now: int) -> tuple[Record, list[str]]:
-        """The record after every policy of the decision has learned `reward`, and the policies that are gone."""
+        """The record after every policy of the decision has learned `reward`, unless none shall, and the policies that
+        are gone."""
         learned, skipped = [], []
-        for each in made.by_policy:
+        for each in () if made.untaught else made.by_policy:
             policy = self._rules.policies.get(each.policy)
             if policy is None:
                 skipped.append(each.policy)

@@ -12,7 +12,7 @@ from app.ledger.desk import Desk
 from app.ledger.ledger import Ledger
 from app.ledger.rules import Rules, reads
 from state import keys
-from state.update.changes import Change, Hash, Once, Read, Values
+from state.update.changes import Asking, Change, Hash, Once, Read, Values
 from state.values import record
 
 __all__ = ["touch", "transact"]
@@ -34,7 +34,7 @@ async def transact(
     rules: Rules,
     user_id: str,
     wanted: tuple[Read, ...],
-    act: Callable[[Ledger], Change[T]],
+    act: Callable[[Ledger], Change[T] | Asking[Change[T]]],
     *,
     once: Once[T] | None = None,
 ) -> T:
@@ -44,10 +44,11 @@ async def transact(
     """
     epoch = secrets.token_hex(8).encode()
 
-    def step(values: Values) -> Change[tuple[T, _Passed | None]]:
+    def step(values: Values) -> Asking[Change[tuple[T, _Passed | None]]]:
         ledger = Ledger(rules, user_id, values, epoch)
         ledger.settle()
-        change = act(ledger)
+        made = act(ledger)
+        change = made if isinstance(made, Change) else (yield from made)
         passed = _Passed(ledger.clock, ledger.ended, ledger.damaged) if change.writes else None
         return Change((change.result, passed), change.writes)
 
@@ -68,7 +69,7 @@ async def touch(
     rules: Rules,
     user_id: str,
     policy: Policy,
-    act: Callable[[Desk], Change[T]],
+    act: Callable[[Desk], Change[T] | Asking[Change[T]]],
     *,
     more: tuple[Read, ...] = (),
     once: Once[T] | None = None,

@@ -23,6 +23,11 @@ class DecisionMetrics(LoopMetrics):
         epsilon = series.EPSILON.made(registry)
         self._outcomes = series.DECISION_OUTCOMES.made(registry)
         self._entered = series.LOOP_DECISIONS.made(registry)
+        self._personalizer = series.PERSONALIZER.made(registry)
+        for outcome in ("applied", "unknown"):
+            self._personalizer.labels(outcome)
+        matches = series.MATCHES.made(registry)
+        self._matches = {matched: matches.labels(str(matched).lower()) for matched in (False, True)}
         self._ended = series.DECISIONS_ENDED.made(registry)
         self._every_decision = decisions
         self._skew = series.CLOCK_SKEW.made(registry)
@@ -90,6 +95,14 @@ class DecisionMetrics(LoopMetrics):
     def became(self, loop: str, outcome: str) -> None:
         """Count what became of what was told of a decision."""
         self._outcomes.labels(loop, outcome).inc()
+
+    def personalizer_told(self, outcome: str) -> None:
+        """Count what Azure Personalizer's clients told of an event."""
+        self._personalizer.labels(outcome).inc()
+
+    def personalizer_matched(self, *, matched: bool) -> None:
+        """Count a decision of an apprentice."""
+        self._matches[matched].inc()
 
     def rewarded(self, policy: str, reward: float, *, replayed: bool) -> None:
         """Count a reward (-1..1) that was learned, or replayed."""

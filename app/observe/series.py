@@ -33,10 +33,12 @@ __all__ = [
     "LOG_LINES",
     "LOG_LOST",
     "LOOP_DECISIONS",
+    "MATCHES",
     "METHODS",
     "MOST",
     "OUTCOMES",
     "PENDING",
+    "PERSONALIZER",
     "REDIS_MEMORY",
     "REFUSED",
     "REPLAYED",
@@ -128,6 +130,16 @@ TWICE: Final = Count(
 )
 LACKED: Final = Count(
     "oo_features_unread", "Decisions in which a feature had no value that can be read", ("loop", "feature")
+)
+PERSONALIZER: Final = Count(
+    "oo_personalizer_told",
+    "Rewards and activations of Azure Personalizer's clients, by what became of them",
+    ("outcome",),
+)
+MATCHES: Final = Count(
+    "oo_personalizer_matches",
+    "Decisions of an apprentice of Azure Personalizer's clients, by whether it would have made the same",
+    ("matched",),
 )
 EPSILON: Final = Level("oo_policy_epsilon", "Probability with which a policy explores", "max", ("policy",))
 

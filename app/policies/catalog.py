@@ -17,7 +17,17 @@ from app.policies.definitions import definitions
 from app.policies.expand import MOST_COLUMNS, columns_of
 from app.policies.loop import Loop, made_loop
 from app.policies.reading import BadPolicies, parse
-from app.policies.rows import AlignmentRow, AnyFeature, ByEpsilon, ByExplorer, ByLinucb, ByThompson, File, PolicyRow
+from app.policies.rows import (
+    AlignmentRow,
+    AnyFeature,
+    ByEpsilon,
+    ByExplorer,
+    ByLinucb,
+    ByThompson,
+    File,
+    NestedRow,
+    PolicyRow,
+)
 from app.policies.words import shown
 from state import keys
 
@@ -92,7 +102,8 @@ def _feature(name: str, row: AnyFeature) -> Feature:
         kind = row.made()
     except ValueError as error:
         raise BadPolicies(f"[features] {name}: {error}") from None
-    compared, told = row.compared if isinstance(row, AlignmentRow) else "", shown(row.default)
+    compared = row.compared or "" if isinstance(row, AlignmentRow | NestedRow) else ""
+    told = shown(row.default)
     feature = Feature(name, row.of, row.field or name, kind, row.default, row.missing == "column", compared)
     if isinstance(kind, kinds.Alignment):
         if not isinstance(row.default or 0.0, float) or not 0.0 <= float(feature.instead()[0]) <= 1.0:

@@ -9,7 +9,8 @@ import numpy as np
 from app.bandit.columns import TIMES
 from app.bandit.explore import InverseGap
 from app.bandit.features import CONSTANT, Feature
-from app.bandit.kinds import Hash
+from app.bandit.kinds import Alignment, Hash
+from app.bandit.nested import Nested
 from app.bandit.policy import Policy
 from app.bandit.ridge import Matrix
 from app.policies.loop import Loop
@@ -60,7 +61,7 @@ def lint_features(features: Mapping[str, Feature], policies: Iterable[Policy]) -
             found.append(f"{name}: the field {feature.field!r} is nearly {alike[0]!r}, which {there[alike[0]]} reads")
         there.setdefault(feature.field, name)
     for name, feature in features.items():
-        if feature.compared and feature.compared not in fields["context"]:
+        if isinstance(feature.kind, Alignment) and feature.compared not in fields["context"]:
             found.append(f"{name}: with = {feature.compared!r}: no feature of the context reads this field")
     return found
 
@@ -88,7 +89,7 @@ def is_certain(policy: Policy) -> bool:
 
 def _size(policy: Policy, rewards: float | None) -> Iterator[str]:
     for feature in policy.encoder.features:
-        if isinstance(feature.kind, Hash) and feature.kind.buckets < _FEW_BUCKETS:
+        if isinstance(feature.kind, Hash | Nested) and feature.kind.buckets < _FEW_BUCKETS:
             yield (
                 f"{feature.name}: {feature.kind.buckets} buckets are few: texts that share one are taken for each "
                 "other; take 4 for each text that a request has"

@@ -9,6 +9,7 @@ from app.bandit import kinds
 from app.bandit.context import Context
 from app.bandit.features import Feature
 from app.bandit.kinds import Kind
+from app.bandit.nested import Nested
 from app.bandit.policy import Policy
 from app.bandit.ridge import Matrix
 
@@ -77,6 +78,10 @@ def _vector(kind: kinds.Vector, numbers: np.random.Generator) -> object:
     return numbers.uniform(-1.0, 1.0, kind.size).tolist()
 
 
+def _object(_: Nested, numbers: np.random.Generator) -> object:
+    return {"number": float(numbers.random()), "texts": _texts(kinds.Hash(2), numbers)}
+
+
 def _flag(_: kinds.Flag, numbers: np.random.Generator) -> object:
     return bool(numbers.random() < 0.5)
 
@@ -91,4 +96,5 @@ _MAKERS: Final[Mapping[type, Callable[[Any, np.random.Generator], object]]] = {
     kinds.Category: _category,
     kinds.Hash: _texts,
     kinds.Vector: _vector,
+    Nested: _object,
 }

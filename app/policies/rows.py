@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 from app.bandit import kinds
 from app.bandit.columns import TIMES
 from app.bandit.kinds import Kind
+from app.bandit.nested import Nested
 from app.policies.words import shown
 
 __all__ = ["AnyFeature", "ByExplorer", "ClassicRow", "File", "LoopRow", "PolicyRow", "Range"]
@@ -105,7 +106,17 @@ class VectorRow(FeatureRow, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return kinds.Vector(self.size)
 
 
-AnyFeature = NumberRow | FlagRow | MemberRow | CycleRow | AlignmentRow | BinsRow | CategoryRow | HashRow | VectorRow
+class NestedRow(FeatureRow, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="nested"):
+    buckets: Annotated[int, Meta(ge=2, le=256)]
+    compared: Text | None = msgspec.field(name="with", default=None)
+
+    def made(self) -> Kind:
+        return Nested(self.buckets)
+
+
+AnyFeature = (
+    NumberRow | FlagRow | MemberRow | CycleRow | AlignmentRow | BinsRow | CategoryRow | HashRow | VectorRow | NestedRow
+)
 
 
 class Explore(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="by"):

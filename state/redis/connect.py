@@ -6,7 +6,7 @@ command that it sends again may be applied twice.
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote
@@ -24,7 +24,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from state.redis.addresses import addresses, split
 from state.redis.cluster import Cluster
 from state.redis.exchange import exchange
-from state.redis.servers import Lend, Servers, fresh_connection
+from state.redis.servers import Lend, Servers, freshen, give_up
 
 __all__ = ["open_servers", "place"]
 
@@ -48,17 +48,26 @@ class _Single:
         # Made now, so that unknown options are refused at the start.
         self._idle: list[AbstractConnection] = [self._make()]
 
-    @asynccontextmanager
-    async def connection(self, key: str, *, insist: bool = False) -> AsyncIterator[AbstractConnection]:
-        async with self._free:
-            connection = self._idle.pop() if self._idle else self._make()
-            if self._sentinels and not connection.is_connected:
-                connection.host = ""  # the sentinels set it again; until then an error must not name the old one
-            try:
-                async with fresh_connection(connection):
-                    yield connection
-            finally:
-                self._idle.append(connection)
+    def connection(self, key: str, *, insist: bool = False) -> AbstractAsyncContextManager[AbstractConnection]:
+        return _Loan(self)
+
+    async def take(self) -> AbstractConnection:
+        """A live connection, after waiting for one if all are in use."""
+        await self._free.acquire()
+        connection = self._idle.pop() if self._idle else self._make()
+        if self._sentinels and not connection.is_connected:
+            connection.host = ""  # the sentinels set it again; until then an error must not name the old one
+        try:
+            await freshen(connection)
+        except BaseException:
+            self.give_back(connection)
+            raise
+        return connection
+
+    def give_back(self, connection: AbstractConnection) -> None:
+        """Let others have a connection that was taken."""
+        self._idle.append(connection)
+        self._free.release()
 
     @property
     def replicated(self) -> bool:
@@ -87,6 +96,24 @@ class _Single:
     def _make(self) -> AbstractConnection:
         connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py
         return connection
+
+
+class _Loan(AbstractAsyncContextManager[AbstractConnection]):
+    """A connection for the time of a block; a generator would cost each exchange four times as much."""
+
+    def __init__(self, servers: _Single) -> None:
+        self._servers = servers
+
+    async def __aenter__(self) -> AbstractConnection:
+        self._connection = await self._servers.take()
+        return self._connection
+
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        try:
+            if error is not None:
+                await give_up(self._connection, error)
+        finally:
+            self._servers.give_back(self._connection)
 
 
 class _Embedded(_Single):

@@ -5,7 +5,7 @@ only. Neither tries again: that is up to callers, who know whether a command may
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from itertools import islice
 from types import NoneType
@@ -31,7 +31,7 @@ _READ: Final = 65_536
 _pack: Final[Callable[[Command], bytes]] = pack_command  # type: ignore[assignment]  # its stub allows one argument only
 
 
-async def exchange(connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
+def exchange(connection: AbstractConnection, commands: Sequence[Command]) -> Awaitable[list[Any]]:
     """The replies to all `commands`, error replies included. Raises RedisError and OSError for a failed connection."""
     if not connection.is_connected:
         # redis-py would connect again, and silently lose what was watched or begun on the old connection.
@@ -39,12 +39,9 @@ async def exchange(connection: AbstractConnection, commands: Sequence[Command]) 
     sent = b"".join(map(_pack, commands))
     stream = getattr(connection, "_reader", None)
     reader = getattr(getattr(connection, "_parser", None), "_reader", None)
-    try:
-        if isinstance(stream, asyncio.StreamReader) and isinstance(reader, Reader) and NOT_ENOUGH_DATA is not None:
-            return await _straight(connection, stream, reader, sent, len(commands))
-        return await _in_public(connection, sent, len(commands))
-    except (OSError, RuntimeError) as error:  # RuntimeError is what uvloop raises for a closed transport
-        raise ConnectionError("the connection was closed meanwhile") from error
+    if isinstance(stream, asyncio.StreamReader) and isinstance(reader, Reader) and NOT_ENOUGH_DATA is not None:
+        return _straight(connection, stream, reader, sent, len(commands))
+    return _in_public(connection, sent, len(commands))
 
 
 async def _straight(
@@ -53,21 +50,22 @@ async def _straight(
     """Past redis-py 8.1, by private fields of it: its streams, and the parser that reads all replies of a batch in C.
 
     It has no public way to write but `send_packed_command`, nor to replies but `read_response`, one at a time, at many
-    times the cost.
+    times the cost. Nothing waits until Redis takes what is written, for who writes waits for the replies.
     """
-    writer = connection._writer  # noqa: SLF001  # see above
-    writer.write(sent)
-    await writer.drain()
     replies: list[Any] = []
-    while len(replies) < wanted:
-        arrived = iter(partial(reader.gets, False), NOT_ENOUGH_DATA)  # noqa: FBT003  # bytes stay bytes
-        found = [*islice(arrived, wanted - len(replies))]
-        if not found:
-            data = await stream.read(_READ)
-            if not data:
-                raise ConnectionError("the server closed the connection")
-            reader.feed(data)
-        replies += found if _ORDINARY.issuperset(map(type, found)) else _examined(found)
+    try:
+        connection._writer.write(sent)  # noqa: SLF001  # see above
+        while len(replies) < wanted:
+            arrived = iter(partial(reader.gets, False), NOT_ENOUGH_DATA)  # noqa: FBT003  # bytes stay bytes
+            found = [*islice(arrived, wanted - len(replies))]
+            if not found:
+                data = await stream.read(_READ)
+                if not data:
+                    raise ConnectionError("the server closed the connection")
+                reader.feed(data)
+            replies += found if _ORDINARY.issuperset(map(type, found)) else _examined(found)
+    except (OSError, RuntimeError) as error:  # RuntimeError is what uvloop raises for a closed transport
+        raise ConnectionError("the connection was closed meanwhile") from error
     return replies
 
 
@@ -82,12 +80,15 @@ def _examined(replies: Sequence[Any]) -> list[Any]:
 async def _in_public(connection: AbstractConnection, sent: bytes, wanted: int) -> list[Any]:
     """In redis-py's public way: for fakeredis, and for a redis-py without those fields."""
     replies: list[Any] = []
-    await connection.send_packed_command(sent, check_health=False)
-    while len(replies) < wanted:
-        try:
-            replies.append(await connection.read_response(disable_decoding=True))
-        except ResponseError as error:
-            replies.append(error)
+    try:
+        await connection.send_packed_command(sent, check_health=False)
+        while len(replies) < wanted:
+            try:
+                replies.append(await connection.read_response(disable_decoding=True))
+            except ResponseError as error:
+                replies.append(error)
+    except RuntimeError as error:  # as above; redis-py does not expect it
+        raise ConnectionError("the connection was closed meanwhile") from error
     return replies
 
 

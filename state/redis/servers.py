@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from redis.asyncio.connection import AbstractConnection, SSLConnection
 from redis.exceptions import ConnectionError, RedisError  # noqa: A004  # redis-py's name
 
-__all__ = ["Lend", "Servers", "Where", "borrow", "fresh_connection"]
+__all__ = ["Lend", "Servers", "Where", "borrow", "fresh_connection", "freshen", "give_up"]
 
 Lend = Callable[[], AbstractAsyncContextManager[AbstractConnection]]
 
@@ -70,28 +70,40 @@ def _where(connection: AbstractConnection, *, connected: bool) -> Where:
 
 @asynccontextmanager
 async def fresh_connection(connection: AbstractConnection) -> AsyncIterator[None]:
-    """Connect, or reconnect if the server has closed an idle connection; disconnect after any failure.
+    """Connect, or reconnect if the server has closed an idle connection; disconnect after any failure."""
+    await freshen(connection)
+    try:
+        yield
+    except BaseException as error:
+        await give_up(connection, error)
+        raise
 
-    After a failure a connection may still watch keys, hold an open MULTI or owe replies, so it is never used again. The
-    error gets the server's address as a note.
-    """
-    connected = False
+
+async def freshen(connection: AbstractConnection) -> None:
+    """Connect, or reconnect if the server has closed an idle connection. Its user calls `give_up` after a failure."""
     try:
         try:
-            await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
+            if not connection.is_connected:
+                await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
             if await connection.can_read():
                 await connection.disconnect(nowait=True)
                 await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
         except (AttributeError, RuntimeError) as error:
             # redis-py stumbles when the server, or its own cluster client, closes the connection at this moment.
             raise ConnectionError("the connection was closed while it was opened") from error
-        connected = True
-        yield
     except BaseException as error:
-        if isinstance(error, _FAILURES):
-            error.add_note(_where(connection, connected=connected))
-        await connection.disconnect(nowait=True)
+        await give_up(connection, error, connected=False)
         raise
+
+
+async def give_up(connection: AbstractConnection, error: BaseException, *, connected: bool = True) -> None:
+    """Disconnect after a failure, which gets the server's address as a note.
+
+    The connection may still watch keys, hold an open MULTI or owe replies, so it is never used again.
+    """
+    if isinstance(error, _FAILURES):
+        error.add_note(_where(connection, connected=connected))
+    await connection.disconnect(nowait=True)
 
 
 @asynccontextmanager

@@ -27,7 +27,7 @@ ALONE = (Hash(KEY, N),)
 BOTH = (Hash(KEY, N), List(keys.history("u")))
 
 
-def count(amount: int = 1, entry: bytes | None = None, key: str = KEY) -> Step[int]:
+def count(amount: int = 1, entry: bytes | None = None, key: str = KEY) -> Callable[[Values], Change[int]]:
     """A step that adds to the counter `n` of a hash, and an entry to the history, and answers what it has come to."""
 
     def step(values: Values) -> Change[int]:

@@ -44,7 +44,7 @@ def test_help_names_every_verb(words: list[str]) -> None:
     """Help, or no verb at all, lists the verbs and says what each does."""
     done = dev(*words)
     assert done.returncode == 0
-    for verb in ("run", "test", "check", "e2e", "clients", "chaos", "bench", "image", "setup", "lock"):
+    for verb in ("run", "test", "check", "e2e", "clients", "personalizer", "chaos", "bench", "image", "setup", "lock"):
         assert re.search(rf"^  \./dev {verb} ", done.stdout, re.MULTILINE)
 
 

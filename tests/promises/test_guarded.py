@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from app.http.access import Access
-from app.http.api_keys import make_key
+from app.http.api_keys import bearer_digest, make_key
 from app.settings import Secret
 from app.tips import chat as llm
 from state.redis.connect import open_servers
@@ -138,11 +138,11 @@ async def test_every_known_key_is_compared_in_constant_time(monkeypatch: pytest.
     access = Access("\n".join(line for _, line in made), store, 0, lambda: None)
     for key, line in made:
         compared.clear()
-        found = access._find(f"Bearer {key}")
+        found = access.find(bearer_digest(f"Bearer {key}"))
         assert found is not None
         assert found.digest.hex() in line
         assert len(compared) == len(set(compared)) == 3
     compared.clear()
-    assert access._find("Bearer unknown") is None
+    assert access.find(bearer_digest("Bearer unknown")) is None
     assert len(set(compared)) == 3
     await store.close()

@@ -73,6 +73,21 @@ def test_the_page_is_found_and_leads_on(published: Server, path: str) -> None:
     assert f"http://localhost:8000{PREFIX}/score" in page.text
 
 
+@pytest.mark.parametrize("path", ["/console", "/console/", "/console/loops/tips"])
+def test_the_console_stays_within_the_prefix(published: Server, path: str) -> None:
+    """What its pages lead to and load is there, and a form that a page sends is known as its own."""
+    page = follow(published, f"{PREFIX}{path}")
+    assert page.status_code == 200
+    links = {urljoin(str(page.url), link) for link in re.findall(r'(?:href|src|action)="([^"#]+)"', page.text)}
+    assert {link.partition("/console")[0] for link in links} == {f"{published.url}{PREFIX}"}
+    with httpx.Client(timeout=PATIENCE_SECONDS) as client:
+        assert {client.get(link).status_code for link in links} == {200}
+        origin = {"Origin": published.url, "Sec-Fetch-Site": "same-origin"}
+        form = {"state": "7", "step": "back"}
+        asked = client.post(f"{published.url}{PREFIX}/console/loops/tips", data=form, headers=origin)
+        assert (asked.status_code, "somebody has changed the loop" in asked.text) == (412, True)
+
+
 def test_the_document_names_the_prefix(published: Server) -> None:
     """A client made from it asks the proxy."""
     document = follow(published, f"{PREFIX}/schema/openapi.json").json()

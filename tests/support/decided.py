@@ -13,7 +13,7 @@ from app.ledger.rules import Rules
 from app.policies.catalog import catalog
 from state.redis.connect import open_servers
 from state.store import Store
-from state.update.changes import MOMENT, Change, Read, Step, Values
+from state.update.changes import MOMENT, Asking, Change, Read, Step, Values
 
 __all__ = ["DEFAULT", "GRACE_MS", "LOOPS", "WINDOW_MS", "Shifted", "asked", "made", "rules", "settler", "shifted"]
 
@@ -40,7 +40,7 @@ class Shifted(Store):
     ago = 0
 
     async def update(self, user_id: str, reads: tuple[Read, ...], step: Step[Any], **more: Any) -> Any:
-        def earlier(values: Values) -> Change[Any]:
+        def earlier(values: Values) -> Change[Any] | Asking[Change[Any]]:
             if MOMENT not in values:
                 return step(values)
             seconds, micros = values[MOMENT]

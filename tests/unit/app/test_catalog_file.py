@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from app.catalog_file import read_catalog
+from app.catalog_file import read_catalog, served_catalog
 from app.policies.catalog import catalog
-from app.settings import Settings, SettingsError
+from app.settings import Secret, Settings, SettingsError
 from tests.unit.app.policies.samples import PUSH
 
 
@@ -23,8 +23,18 @@ def test_a_file(start: bytes, tmp_path: Path) -> None:
     path = tmp_path / "policies.toml"
     path.write_bytes(start + PUSH.encode())
     found = read_catalog(Settings(policies=str(path)))
-    assert list(found.loops) == ["tips", "push"]
+    assert list(found.loops) == ["tips", "personalizer", "push"]
     assert "push" in found.policies
+
+
+def test_the_loop_of_personalizer_s_clients() -> None:
+    """Is served where they have a key; analysts and jobs know it anywhere. Then users outlive its longest window."""
+    key = Secret("k")
+    assert list(served_catalog(Settings()).loops) == ["tips"]
+    assert list(served_catalog(Settings(personalizer_key=key)).loops) == ["tips", "personalizer"]
+    served_catalog(Settings(idle_user_days=2))
+    with pytest.raises(SettingsError, match=r"loop 'personalizer' .* at least 7, not 6"):
+        served_catalog(Settings(personalizer_key=key, idle_user_days=6))
 
 
 def test_users_expire_after_their_decisions(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def test_another_file_replaces_all(caplog: pytest.LogCaptureFixture) -> None:
         return catalog(text)
 
     serving = Serving(read)
-    assert len(serving) == len(list(serving)) == 4
+    assert len(serving) == len(list(serving)) == 5
     serving.read_again()
     assert "push" not in serving
     assert not serving.changed.is_set()
@@ -30,7 +30,7 @@ def test_another_file_replaces_all(caplog: pytest.LogCaptureFixture) -> None:
     serving.read_again()
     assert serving["push"].d == serving.catalog.policies["push"].d
     assert serving.changed.is_set()
-    assert caplog.messages[1:] == ["POLICIES read again: 5 policies, 2 loops"]
+    assert caplog.messages[1:] == ["POLICIES read again: 6 policies, 3 loops"]
 
 
 def test_a_bad_file_at_the_start() -> None:

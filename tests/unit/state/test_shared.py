@@ -85,3 +85,11 @@ async def test_priors() -> None:
     wire.on("MULTI", lambda: wire.ask(("HSET", keys.PRIORS, "p", b"8")))
     await shared(wire).write_prior("p", lambda old: (old or b"") + b"+")
     assert await shared(wire).priors() == {"p": b"8+", "q": b"2"}
+
+
+async def test_the_secret_of_the_console() -> None:
+    """The first one that is offered stays."""
+    wire = Wire()
+    assert await shared(wire).console_secret(b"first") == b"first"
+    assert await shared(wire).console_secret(b"second") == b"first"
+    assert await wire.ask(("GET", keys.CONSOLE)) == [b"first"]

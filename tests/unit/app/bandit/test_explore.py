@@ -15,6 +15,7 @@ from app.bandit.explore import (
     Normals,
     Thompson,
     UpperConfidence,
+    floored,
     over_distinct,
 )
 from app.bandit.ridge import Matrix, Singular, Vector, theta
@@ -192,9 +193,9 @@ def test_draws_match_propensities(explorer: Explorer, equal: bool) -> None:
     x, _ = history(3, 5, 4)
     x = x[[0, 1, 0, 2, 3, 1]] if equal else x
     if isinstance(explorer, Thompson):  # whose propensities differ from seed to seed: those of one, drawn from anew
-        [propensities] = [over_distinct(explorer, a, b, x, draws(1)).propensities]
+        [propensities] = [over_distinct(explorer, explorer.solved(a, b), x, draws(1)).propensities]
     else:
-        propensities = over_distinct(explorer, a, b, x, no_draws).propensities
+        propensities = over_distinct(explorer, explorer.solved(a, b), x, no_draws).propensities
     counts = [0] * len(x)
     for seed in range(3_000):
         counts[sample(propensities, uniform(seed, "p", "sample"))[0]] += 1
@@ -206,11 +207,11 @@ def test_equal_rows_share_what_one_would_have(explorer: Explorer) -> None:
     """To the last bit of their sums, wherever they stand; the number of rows is that of those that differ."""
     a, b = learned(*history(2, 5, 12))
     x, _ = history(3, 5, 3)
-    alone = over_distinct(explorer, a, b, x, draws(1))
+    alone = over_distinct(explorer, explorer.solved(a, b), x, draws(1))
     for order in ([0, 1, 2, 0, 0], [2, 1, 0, 1], [1, 1, 1, 0, 2, 2]):
         rows = list(dict.fromkeys(order))
         distinct = explorer.odds(a, b, x[rows], draws(1))
-        odds = over_distinct(explorer, a, b, x[order], draws(1))
+        odds = over_distinct(explorer, explorer.solved(a, b), x[order], draws(1))
         for place, row in enumerate(order):
             one = rows.index(row)
             assert odds.propensities[place] == distinct.propensities[one] / order.count(row)
@@ -225,7 +226,11 @@ def test_zeros_of_both_signs_are_equal() -> None:
     """And rows that differ in a bit are not: of these the first wins."""
     a, b = np.eye(2), np.array([1.0, 0.0])
     x = np.array([[0.5, 0.0], [0.5, -0.0], [0.5 + 1e-16 * 2, 0.0]])
-    assert over_distinct(UpperConfidence(0.0), a, b, x, no_draws).propensities == [0.5, 0.5, 0.0]
+    assert over_distinct(UpperConfidence(0.0), UpperConfidence(0.0).solved(a, b), x, no_draws).propensities == [
+        0.5,
+        0.5,
+        0.0,
+    ]
 
 
 def test_many_columns() -> None:
@@ -233,4 +238,15 @@ def test_many_columns() -> None:
     a, b = learned(*history(1, 256, 40))
     x, _ = history(2, 256, 10)
     for explorer in EXPLORERS:
-        assert sum(over_distinct(explorer, a, b, x, draws(1)).propensities) == pytest.approx(1.0, abs=1e-12)
+        assert sum(over_distinct(explorer, explorer.solved(a, b), x, draws(1)).propensities) == pytest.approx(
+            1.0, abs=1e-12
+        )
+
+
+@pytest.mark.parametrize("explorer", [UpperConfidence(0.2, 0.1), Thompson(0.5), EpsilonGreedy(0.3)])
+def test_another_floor(explorer: Explorer) -> None:
+    """And nothing else; inverse gap weighting has none."""
+    other = floored(explorer, 0.4)
+    assert other.floor == 0.4
+    assert floored(other, explorer.floor) == explorer
+    assert floored(InverseGap(3.0), 0.4) == InverseGap(3.0)

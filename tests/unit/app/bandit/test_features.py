@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from app.bandit.context import Context
 from app.bandit.features import Encoder, Feature
 from app.bandit.kinds import Alignment, Category, Cycle, Flag, Hash, Kind, Number, Vector
+from app.bandit.nested import Nested
 from tests.unit.app.bandit.values import VALUES, numbers
 
 AGE = Feature("age", "candidate", "days", Number(0.0, 30.0))
@@ -156,3 +157,16 @@ def test_any_request_gives_bounded_columns(shared: dict[str, Any], own: dict[str
     base, _ = Encoder(features).encode(Context(shared, own), [own, shared])
     assert base.shape == (2, len(Encoder(features).labels))
     assert (np.abs(base) <= 1.0).all()
+
+
+def test_nested_objects_are_crossed_with_the_context() -> None:
+    """As the kind alone does it; a context without the field, or an object that is none, is no error."""
+    feature = Feature("actions", "candidate", "features", Nested(8), compared="features")
+    day, one, other = ({"features": [{name: "x"}]} for name in ("day", "one", "other"))
+    base, missing = Encoder([feature]).encode(Context(day), [one, other, {"features": 3}])
+    assert [tuple(row[1:]) for row in base[:2]] == [
+        Nested(8).columns(each["features"], day["features"]) for each in (one, other)
+    ]
+    assert (base[2, 1:].tolist(), missing) == ([0.0] * 8, ["actions"])
+    base, _ = Encoder([feature]).encode(EMPTY, [one])
+    assert tuple(base[0, 1:]) == Nested(8).columns(one["features"])

@@ -2,15 +2,14 @@
 
 import math
 
-import msgspec
 import numpy as np
 import pytest
 
 from app.bandit.columns import Columns
-from app.bandit.explore import Normals, Odds
+from app.bandit.explore import EpsilonGreedy, Normals, Odds
 from app.bandit.features import Encoder
 from app.bandit.policy import Policy
-from app.bandit.ridge import Matrix, Singular, Vector, observe
+from app.bandit.ridge import Matrix, Singular, Solved, observe
 from app.policies.catalog import catalog, policies
 from tests.unit.app.bandit.samples import moment, task
 
@@ -67,14 +66,11 @@ def test_a_choice_is_a_function_of_its_seed() -> None:
     assert ours != [other.decide(*other.prior(), other.see(CONTEXT, many), seed).index for seed in range(20)]
 
 
-class Broken(msgspec.Struct, frozen=True):
+class Broken(EpsilonGreedy, frozen=True):
     """An explorer whose only candidate has no finite score."""
 
-    score: float
-    floor: float = 0.0
-
-    def odds(self, a: Matrix, b: Vector, x: Matrix, normals: Normals) -> Odds:
-        return Odds(np.array([self.score]), [1.0], [0.0], b)
+    def odds_of(self, solved: Solved, x: Matrix, normals: Normals) -> Odds:
+        return Odds(np.array([self.epsilon]), [1.0], [0.0], solved.theta)
 
 
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])

@@ -6,7 +6,21 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from app.bandit.ridge import Matrix, Singular, Vector, adjust, faded, observe, posterior, prior, solve, theta
+from app.bandit.ridge import (
+    Matrix,
+    Singular,
+    Vector,
+    adjust,
+    faded,
+    inverses,
+    observe,
+    parts,
+    prior,
+    roots,
+    solve,
+    theta,
+    thetas,
+)
 from tests.unit.app.bandit.samples import SHAPES, history, learned
 
 
@@ -67,8 +81,7 @@ def test_damaged_estimates_are_singular() -> None:
         theta(np.eye(2), np.array([math.nan, 0.0]))
     with pytest.raises(Singular):
         solve(-np.eye(2), np.zeros(2), np.ones((1, 2)))
-    with pytest.raises(Singular):
-        posterior(-np.eye(2), np.zeros(2), np.ones((1, 2)))
+    assert isinstance(roots([(-np.eye(2), np.zeros(2))])[0], Singular)
 
 
 @given(SHAPES)
@@ -76,10 +89,12 @@ def test_the_posterior_is_that_of_the_textbook(shape: tuple[int, int, int]) -> N
     """Its estimate is theta, and what normal numbers are multiplied by is a root of x A⁻¹ xᵀ."""
     a, b = learned(*history(*shape))
     x, _ = history(shape[0] + 1, shape[1], 9)
-    estimate, parts = posterior(a, b, x)
-    assert estimate == pytest.approx(theta(a, b), abs=1e-9)
-    assert parts.shape == x.shape
-    assert parts @ parts.T == pytest.approx(x @ np.linalg.inv(a) @ x.T, abs=1e-9)
+    [solved] = roots([(a, b)])
+    assert not isinstance(solved, Singular)
+    root = parts(solved, x)
+    assert solved.theta == pytest.approx(theta(a, b), abs=1e-9)
+    assert root.shape == x.shape
+    assert root @ root.T == pytest.approx(x @ np.linalg.inv(a) @ x.T, abs=1e-9)
 
 
 @pytest.mark.parametrize("forget", [0.5, 0.9, 0.998])
@@ -141,3 +156,20 @@ def test_a_correction_that_is_not_finite() -> None:
             adjust(a, b, np.ones(2), seen=-1.0, change=0.5)
     kept, moved = adjust(np.eye(2), np.zeros(2), np.ones(2), seen=0.0, change=0.5)
     assert (kept.tolist(), moved.tolist()) == ([[1.0, 0.0], [0.0, 1.0]], [0.5, 0.5])
+
+
+def test_models_solved_together_are_those_solved_alone() -> None:
+    """To the last bit, whatever their sizes; one that is damaged has an error for itself."""
+    models = [learned(*history(seed, d, 9)) for seed, d in enumerate((3, 5, 3, 16, 5, 3))]
+    damaged = -np.eye(3), np.array([math.nan, 0.0, 0.0])
+    for solver in (thetas, inverses, roots):
+        found = solver([*models, damaged])
+        assert isinstance(found[-1], Singular)
+        for model, together in zip(models, found, strict=False):
+            [alone] = solver([model])
+            assert not isinstance(alone, Singular)
+            assert not isinstance(together, Singular)
+            assert alone.theta.tobytes() == together.theta.tobytes()
+            assert (alone.spread is None) == (solver is thetas) == (together.spread is None)
+            if alone.spread is not None and together.spread is not None:
+                assert alone.spread.tobytes() == together.spread.tobytes()

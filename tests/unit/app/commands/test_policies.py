@@ -71,7 +71,7 @@ def test_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
         ([], "POLICIES: /nowhere: No such file or directory\n"),
         (["--policies", "/"], "POLICIES: /: Is a directory\n"),
         (["--policies", "{path}"], "POLICIES: {path}: is not TOML: "),
-        (["--policies", "{good}", "--loop", "x"], "--loop: there is no loop 'x'; there are tips, push\n"),
+        (["--policies", "{good}", "--loop", "x"], "--loop: there is no loop 'x'; there are tips, personalizer, push\n"),
     ],
 )
 def test_what_is_wrong_is_one_line(

@@ -28,8 +28,9 @@ def test_a_policy() -> None:
     assert "\n  → added: age\\x1b[2J\n" in text
     assert "\n  ! hour_sin, hour_cos, saturday: the same for all candidates: they take up noise" in text
     assert "\n  ! price: no policy uses it\n" in text
-    assert "\nloop  champion    shadows                         window  reward  silence" in text
-    assert "\npush  push        tips-v3                         1d      -1..1   learned as 0" in text
+    assert "candidate.features #63 of 64, crossed with context.features\n" in text
+    assert "\nloop          champion         shadows                         window  reward  silence" in text
+    assert "\npush          push             tips-v3                         1d      -1..1   learned as 0" in text
     assert "teaches nothing, counts as 0" in text
 
 

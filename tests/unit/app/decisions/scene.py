@@ -16,7 +16,8 @@ from app.policies.catalog import Catalog
 from state.redis.connect import open_servers
 from state.redis.exchange import exchange
 from state.store import Store
-from state.update.changes import Change, Read, Step, Values
+from state.update.changes import Asking, Change, Read, Step, Values
+from state.update.running import taken
 from tests.unit.app.bandit.samples import moment, task
 
 __all__ = ["CANDIDATES", "CONTEXT", "NOW", "Candidate", "Chance", "Noted", "Twice", "ask", "rules_of", "stored"]
@@ -93,9 +94,11 @@ class Twice(Store):
         self.changes: list[tuple[Change[Any], Change[Any]]] = []
 
     async def update(self, user_id: str, reads: tuple[Read, ...], step: Step[Any], **more: Any) -> Any:
-        def twice(values: Values) -> Change[Any]:
-            self.changes.append((step(values), step(values)))
-            return self.changes[-1][1]
+        def twice(values: Values) -> Asking[Change[Any]]:
+            first = yield from taken(step, values)
+            second = yield from taken(step, values)
+            self.changes.append((first, second))
+            return second
 
         return await super().update(user_id, reads, twice, **more)
 

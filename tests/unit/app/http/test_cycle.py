@@ -41,6 +41,15 @@ def made(wire: Wire, method: str = "POST", *, keep_alive: bool = True, expects: 
     return Cycle(wire, {"method": method}, keep_alive=keep_alive, expects=expects)
 
 
+async def ran(cycle: Cycle, app: Callable[..., Awaitable[None]]) -> None:
+    """The cycle is over, and is none of those that run any more."""
+    running: set[asyncio.Task[None]] = set()
+    cycle.task = asyncio.create_task(cycle.run(app, running))
+    running.add(cycle.task)
+    await cycle.task
+    assert running == set()
+
+
 @pytest.mark.parametrize(
     ("method", "events", "written"),
     [
@@ -110,7 +119,7 @@ async def _unstarted(_: Any, __: Any, send: Any) -> None:
 async def test_what_an_application_fails_to_answer(app: Callable[..., Awaitable[None]]) -> None:
     """The client gets 500 as long as nothing was written, and the connection ends."""
     wire = Wire()
-    await made(wire).run(app)
+    await ran(made(wire), app)
     assert (wire.transport.written, wire.transport.calls, wire.answers) == (DEFECT, ["close"], 1)
 
 
@@ -126,7 +135,7 @@ async def test_an_answer_that_has_begun(fault: str, caplog: pytest.LogCaptureFix
         if fault == "raises":
             raise ValueError("broken")
 
-    await made(wire).run(app)
+    await ran(made(wire), app)
     assert wire.transport.calls == ([] if fault == "twice" else ["close"])
     assert wire.transport.written == (ANSWER if fault == "twice" else ANSWER[:-1])
     assert [record.getMessage() for record in caplog.records] == ["a request failed"] * (fault != "stops")
@@ -165,7 +174,7 @@ async def test_a_body_that_is_there_is_in_the_scope() -> None:
     for more in (False, True):
         cycle = made(Wire())
         cycle.feed(b"ab", more=more)
-        await cycle.run(app)
+        await ran(cycle, app)
         assert (cycle.scope, cycle._body) == (None, b"")
     told = {"type": "http.request", "body": b"ab"}
     assert seen == [b"ab", {**told, "more_body": False}, None, {**told, "more_body": True}]

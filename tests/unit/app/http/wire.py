@@ -68,8 +68,7 @@ class Wire:
         """Until no request is being served, and what waited for that has been read."""
         for _ in range(3):
             await asyncio.sleep(0)
-        while self.state.tasks:
-            await asyncio.wait(self.state.tasks)
+        while self.state.tasks or self.protocol._turn is not None:  # noqa: ASYNC110  # turns of the loop, no time
             await asyncio.sleep(0)
 
     def refusal(self) -> tuple[int, str]:

@@ -1,5 +1,6 @@
 """The models of a user within a step: each change is seen by the next, and all of them are written."""
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -93,3 +94,13 @@ async def test_what_was_not_read_is_asked_for() -> None:
         found._save(ROW, {b"A": damaged, b"b": bytes(40), b"meta": bytes(40)})
         with pytest.raises(CorruptState, match=r"oo:\{u\}:linucb-v1: A or b is not finite"):
             found.teach(MADE, 1.0, 12)
+
+
+async def test_what_nobody_shall_learn() -> None:
+    """The reward stands, and no model changes, also when it is corrected."""
+    async with stored() as store:
+        found = desk(store)
+        kept, skipped = found.teach(msgspec.structs.replace(MADE, untaught=True), 0.5, 12)
+        assert (kept.reward, kept.learned, skipped) == (0.5, [], [])
+        assert found.correct(kept, 1.0)[0].reward == 1.0
+        assert found.change(None).writes == ()

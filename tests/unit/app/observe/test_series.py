@@ -31,6 +31,8 @@ def test_names() -> None:
         "oo_log_lines",
         "oo_log_lines_lost",
         "oo_loop_decisions",
+        "oo_personalizer_matches",
+        "oo_personalizer_told",
         "oo_policy_epsilon",
         "oo_rate_limit_unknown",
         "oo_redis_clock_skew_seconds",
@@ -58,6 +60,6 @@ def test_what_is_made_is_what_the_row_says() -> None:
             assert made._multiprocess_mode == row.together
         assert set(row.labels) <= {
             "method", "route", "status", "policy", "explored", "value",
-            "error", "consumer", "outcome", "kind", "version", "loop", "how", "feature",
+            "error", "consumer", "outcome", "kind", "version", "loop", "how", "feature", "matched",
         }  # fmt: skip
     assert {metric.name for metric in registry.collect()} == {row.name for row in ROWS}

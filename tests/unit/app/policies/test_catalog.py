@@ -77,7 +77,7 @@ def test_a_file_gives_its_columns_in_order() -> None:
     row = found.policies["push"]
     assert (row.explorer, row.forget, row.population, row.baseline) == (UpperConfidence(0.2, 0.02), 0.998, True, 0.0)
     assert found.loops["push"].champion == "push"
-    assert list(found.loops) == ["tips", "push"]
+    assert list(found.loops) == ["tips", "personalizer", "push"]
 
 
 @pytest.mark.parametrize(

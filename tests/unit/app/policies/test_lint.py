@@ -31,6 +31,7 @@ def notes(columns: str, explore: str = FLOOR, more: str = "", rewards: float | N
         ('["1", "channel", "channel=mail*channel=push"]', ["channel=mail*channel=push: can never vary"]),
         ('["1", "price", "late", "arm"]', ["arm=b: follows from the columns before it"]),
         ('["1", "topics", "late"]', ["topics: 4 buckets are few"]),
+        ('["1", "actions"]', ["has 65 columns: users with"]),
     ],
 )
 def test_columns(columns: str, said: list[str]) -> None:

@@ -10,6 +10,12 @@ ALL = ["hour", "saturday", "late", "age", "price", "pause", "channel", "arm", "t
 POLICY = f"{FEATURES}[policies.p]\ncolumns = {ALL}\nexplore = {{ by = 'igw', sharpness = 1 }}"
 
 
+def test_nested_objects_vary() -> None:
+    """In every bucket, and beside a context that varies too."""
+    rows = probe(catalog().policies["personalizer-v1"], 400)
+    assert np.ptp(rows, axis=0)[1:].min() > 0.1
+
+
 def test_every_column_varies() -> None:
     """Within -1..1, the same each time; a feature is missing now and then."""
     policy = catalog(POLICY).policies["p"]

@@ -21,7 +21,7 @@ def policy(text: str) -> str:
     return f"[policies.p]\n{text}"
 
 
-KINDS = "'number', 'flag', 'member', 'cycle', 'alignment', 'bins', 'category', 'hash' or 'vector'"
+KINDS = "'number', 'flag', 'member', 'cycle', 'alignment', 'bins', 'category', 'hash', 'vector' or 'nested'"
 EXPLORERS = "'epsilon', 'linucb', 'thompson' or 'igw'"
 SAME = "a name of 1 to 64 letters, digits"
 

@@ -17,7 +17,7 @@ SLOTS = 16_384
 
 
 class Line:
-    host, port = "h", 1
+    host, port, is_connected = "h", 1, True
 
     def __init__(self) -> None:
         self.socket_timeout: float | None = 9.0

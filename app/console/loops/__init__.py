@@ -1,0 +1,1 @@
+"""What the console shows of loops: their hours, their evidence, and the steps of the ladder."""

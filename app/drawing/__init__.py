@@ -1,0 +1,1 @@
+"""How pages write numbers, and draw plots."""

@@ -1,0 +1,1 @@
+"""Azure Personalizer's clients: what they say, in our words. Knows no HTTP."""

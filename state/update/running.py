@@ -1,0 +1,55 @@
+"""Runs steps of different users side by side, so that what they want computed is computed together. Pure."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from state.update.changes import Asking, Change, Step, Values, Work
+from state.update.operation import Failure, Operation
+
+__all__ = ["run", "taken", "waves"]
+
+T = TypeVar("T")
+
+
+def taken(step: Step[T], values: Values) -> Asking[Change[T]]:
+    """What a step of either kind returns."""
+    made = step(values)
+    return made if isinstance(made, Change) else (yield from made)
+
+
+def waves(operations: Sequence[Operation]) -> Iterator[list[int]]:
+    """The places of the operations: first those of different users, then each user's second one, and so on."""
+    left = list(range(len(operations)))
+    while left:
+        first: dict[str, int] = {}
+        for place in left:
+            first.setdefault(operations[place].user, place)
+        yield list(first.values())
+        left = [place for place in left if first[operations[place].user] != place]
+
+
+def run(steps: Mapping[int, Asking[T]]) -> Iterator[tuple[int, T | Failure]]:
+    """What each step returns, or raises, as soon as it does."""
+    waiting: list[tuple[int, Asking[T], Any]] = [(name, step, None) for name, step in steps.items()]
+    while waiting:
+        asked = []
+        for name, step, answer in waiting:
+            try:
+                asked.append((name, step, step.send(answer)))
+            except StopIteration as done:
+                yield name, done.value
+            except Exception as error:  # noqa: BLE001  # only this one fails
+                yield name, Failure(error)
+        answers = iter(_answers([work for _, _, works in asked for work in works]))
+        waiting = [(name, step, [next(answers) for _ in works]) for name, step, works in asked]
+
+
+def _answers(works: Sequence[Work]) -> list[Any]:
+    """The answer to each, computed together with all that are computed in the same way."""
+    alike: dict[Callable[..., Any], list[int]] = {}
+    for number, work in enumerate(works):
+        alike.setdefault(work.how, []).append(number)
+    found: dict[int, Any] = {}
+    for how, numbers in alike.items():
+        found.update(zip(numbers, how([works[number].what for number in numbers]), strict=True))
+    return [found[number] for number in range(len(works))]

@@ -1,0 +1,117 @@
+"""Paths, key and errors of Azure Personalizer's clients."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from app.settings import Secret
+from tests.unit.app.serving import serving
+
+pytestmark = pytest.mark.anyio
+KEY = {"Ocp-Apim-Subscription-Key": "old"}
+
+
+@asynccontextmanager
+async def facade(**settings: Any) -> AsyncIterator[httpx.AsyncClient]:
+    async with serving(personalizer_key=Secret("new, old"), **settings) as client:
+        client.headers.update(KEY)
+        yield client
+
+
+def code(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["error"]["code"]
+
+
+@pytest.mark.parametrize("version", ["", "/v1.0", *(f"/v1.1-preview{end}" for end in ("", ".1", ".2", ".3"))])
+async def test_versions(version: str) -> None:
+    """Every version has the same paths; the event id may have any character, escaped."""
+    async with facade() as client:
+        made = await client.post(f"/personalizer{version}/rank", json={"actions": [{"id": "a"}], "eventId": "ev 1/ü%"})
+        path = f"/personalizer{version}/events/ev%201%2F%C3%BC%25/reward?api-version=x"
+        told = await client.post(path, json={"value": 1})
+    assert (made.status_code, made.json()["eventId"]) == (201, "ev 1/ü%")
+    assert (told.status_code, told.content, told.headers["x-oo-outcome"]) == (204, b"", "applied")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Ocp-Apim-Subscription-Key": "new"}, 400),
+        ({"Ocp-Apim-Subscription-Key": "old"}, 400),
+        ({"Authorization": "Bearer old"}, 400),
+        ({"Ocp-Apim-Subscription-Key": "new,old"}, 401),
+        ({"Ocp-Apim-Subscription-Key": ""}, 401),
+        ({"Authorization": "Basic old"}, 401),
+        ({}, 401),
+    ],
+)
+async def test_the_key(headers: dict[str, str], status: int) -> None:
+    """One of those that the setting names, in either header; API keys have nothing to do with it."""
+    async with serving(personalizer_key=Secret("new, old"), api_keys=Secret("")) as client:
+        answer = await client.post("/personalizer/rank", headers=headers)
+        other = await client.get("/personalizer/nothing", headers=headers)
+    assert code(answer) == (status, "401" if status == 401 else "InvalidRankRequest")
+    assert other.status_code == (401 if status == 401 else 404)
+    assert "new" not in answer.text
+    assert "retry-after" not in answer.headers
+
+
+async def test_off() -> None:
+    """Without a key there is nothing."""
+    async with serving() as client:
+        assert (await client.post("/personalizer/rank", headers=KEY)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content", "status", "name"),
+    [
+        ("POST", "/rank", b"x", 400, "InvalidRankRequest"),
+        ("POST", "/rank", b'{"actions": []}', 400, "InvalidRankRequest"),
+        ("POST", "/rank", b'{"actions": [{"id": "a"}], "eventId": "%s"}' % (b"x" * 257), 400, "InvalidRankRequest"),
+        ("POST", "/rank", b'{"actions": [{"id": "a"}, {"id": "a"}]}', 400, "InvalidRankRequest"),
+        ("POST", "/rank", b" " * 3_000, 413, "PayloadSizeExceeded"),
+        ("POST", "/events/e/reward", b'{"value": 1.5}', 400, "InvalidRewardRequest"),
+        ("POST", "/events/e/reward", b'{"value": "NaN"}', 400, "InvalidRewardRequest"),
+        ("POST", "/events/%FF/reward", b'{"value": 1}', 400, "InvalidRewardRequest"),
+        ("POST", f"/events/{'x' * 257}/reward", b'{"value": 1}', 400, "InvalidRewardRequest"),
+        ("POST", f"/events/{'x' * 257}/activate", b"", 400, "InvalidEventIdToActivate"),
+        ("GET", "/rank", b"", 405, "OperationNotAllowed"),
+        ("POST", "/v2.0/rank", b"", 404, "ResourceNotFound"),
+        ("POST", "/events//reward", b"", 404, "ResourceNotFound"),
+        ("POST", "/x", b"", 404, "ResourceNotFound"),
+    ],
+)
+async def test_errors(method: str, path: str, content: bytes, status: int, name: str) -> None:
+    """In their shape, with their codes, and nothing that would have a client repeat what is refused for good."""
+    async with facade(max_body_bytes=2_048) as client:
+        answer = await client.request(method, f"/personalizer{path}", content=content)
+    assert code(answer) == (status, name)
+    assert "retry-after" not in answer.headers
+    assert (answer.headers.get("allow") == "POST") == (status == 405)
+
+
+async def test_another_request_under_the_same_event() -> None:
+    """Is refused: what was answered is what a reward will count for."""
+    async with facade() as client:
+        for ids, status in (("a", 201), ("a", 201), ("b", 400)):
+            sent = {"actions": [{"id": ids}], "eventId": "e"}
+            assert (await client.post("/personalizer/rank", json=sent)).status_code == status
+
+
+async def test_too_busy() -> None:
+    """The same shape, with the time after which to come again; and in the metrics a route has one name."""
+    async with facade(max_inflight=1) as client:
+        await client.post("/personalizer/v1.0/events/e%2F1/reward", json={"value": 1})
+        transport: Any = client._transport
+        gate = transport.app
+        gate._metrics.inside = 1
+        busy = await client.post("/personalizer/rank")
+        gate._metrics.inside = 0
+        text = (await client.get("/metrics")).text
+    assert code(busy) == (503, "ServiceUnavailable")
+    assert busy.headers["retry-after"] == "1"
+    assert 'route="/personalizer/events/{event_id}/reward",status="204"' in text
+    assert 'oo_personalizer_told_total{outcome="unknown"} 1.0' in text
