@@ -17,6 +17,7 @@ __all__ = ["Course", "Row", "courses", "delays", "estimates", "gates", "judged",
 
 # Below a plot there is room for so many.
 _TEXTS: Final = 7
+_MOST_COURSES: Final = 8
 _BASELINES: Final = {"uniform": "any candidate, each as often", "first": "always the first candidate"}
 
 
@@ -100,8 +101,9 @@ def gates(rows: Sequence[Row], width: float) -> tuple[Markup | None, list[str]]:
 
 
 def courses(health: LoopHealth) -> list[Course]:
-    """The gates of each challenger at the runs of `judge`."""
-    return [Course(name, points, _course(name, points)) for name, points in health.gates.items() if points]
+    """The gates of challengers at the runs of `judge`: of the first ones, for a page has an end."""
+    known = [(name, points) for name, points in health.gates.items() if points]
+    return [Course(name, points, _course(name, points)) for name, points in known[:_MOST_COURSES]]
 
 
 def _course(name: str, points: Sequence[GatePoint]) -> Markup:

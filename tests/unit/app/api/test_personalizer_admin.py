@@ -45,11 +45,13 @@ async def test_the_model() -> None:
         await client.post("/personalizer/events/e/reward", json={"value": 1})
         saved = await client.get("/personalizer/model?signed=true")
         assert (await client.delete("/personalizer/model")).status_code == 204
+        gone = await client.post("/personalizer/events/e/reward", json={"value": 1})
         assert (await client.get("/personalizer/model")).content != saved.content
         assert (await client.get("/personalizer/model/properties")).json() == {}
         assert (await client.put("/personalizer/model", content=saved.content)).status_code == 204
         assert (await client.get("/personalizer/model")).content == saved.content
         assert "lastModifiedTime" in (await client.get("/personalizer/model/properties")).json()
+    assert gone.headers["x-oo-outcome"] == "unknown"
     assert saved.headers["content-type"] == "application/octet-stream"
 
 

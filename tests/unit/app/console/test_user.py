@@ -26,8 +26,12 @@ async def test_a_user(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "What would be chosen, by hour_of_day" in page
         assert [each in page for each in made] == [False, True, True]
         assert page.count('<td class="num">4</td></tr>') + page.count('<td class="num">1</td></tr>') == 3
+        assert page.count("<details id=") == 4
         monkeypatch.setattr(module, "_RECORDS", 0)
-        assert "Open decisions <small>2</small>" in (await client.get(PATH)).text
+        monkeypatch.setattr(module, "_MODELS", 1)
+        page = (await client.get(PATH)).text
+        assert "Open decisions <small>2</small>" in page
+        assert page.count("<details id=") == 1
         found = (await client.get("/console/users", params={"user_id": " zoë/1 "})).text
         assert "<h1>User zoë/1</h1>" in found
 
