@@ -1,10 +1,13 @@
 """The use-cases, made of the store, the settings and the policies that serve."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from app.catalog_file import PERSONALIZER
+from app.console.choices.preview import Preview
+from app.console.pages import Sources
+from app.decisions.asked import Asked
 from app.decisions.decide import Decider
 from app.decisions.make import Maker
 from app.decisions.outcome import Outcomes
@@ -18,6 +21,8 @@ from app.experiments.watching import Watching
 from app.learning.models import Models
 from app.learning.priors import Priors
 from app.ledger.rules import Rules
+from app.messages.decisions import DecisionRequest
+from app.messages.health import HealthAnswer
 from app.observe.metrics import Metrics
 from app.personalizer.administration import Administration
 from app.personalizer.application import Application
@@ -44,6 +49,7 @@ class Cases(NamedTuple):
     learner: Learner
     maker: Maker
     outcomes: Outcomes
+    preview: Preview
     users: Users
     changer: Changer
     settler: Settler
@@ -51,6 +57,26 @@ class Cases(NamedTuple):
     application: Application
     administration: Administration
     keeper: Keeper
+
+    def sources(
+        self,
+        seen: Callable[[], Awaitable[HealthAnswer]],
+        asked_of: Callable[[DecisionRequest], Asked],
+        give_way: Callable[[], Awaitable[None]],
+    ) -> Sources:
+        """What the console's pages show."""
+        return Sources(
+            plans=self.rules.plans,
+            following=self.following,
+            changer=self.changer,
+            health_of=self.watching.health,
+            seen=seen,
+            users=self.users,
+            outcomes=self.outcomes,
+            preview=self.preview,
+            asked_of=asked_of,
+            give_way=give_way,
+        )
 
 
 def made_cases(
@@ -82,6 +108,7 @@ def made_cases(
         learner=Learner(rules, twice, clock=clock),
         maker=maker,
         outcomes=outcomes,
+        preview=Preview(rules),
         users=users,
         changer=Changer(store.loops, following, logs=rules.logs),
         settler=Settler(rules, store),

@@ -18,9 +18,7 @@ from app import __version__
 from app import settings as environment
 from app.api.azure import Facade
 from app.api.classic import classic_routes
-from app.api.console import console_routes
-from app.api.console_session import Doors
-from app.api.decisions import decision_routes
+from app.api.decisions import asked_of, decision_routes
 from app.api.health import Health, health_routes
 from app.api.loops import loop_routes
 from app.api.metrics import metrics_routes
@@ -32,9 +30,8 @@ from app.api.users import user_routes
 from app.bandit.explore import EpsilonGreedy
 from app.cases import Cases, made_cases
 from app.catalog_file import served_catalog
-from app.console.frame import Frame
-from app.console.pages import Sources
-from app.console.site import made_pages
+from app.console.doors import Doors
+from app.console.routes import console_routes
 from app.events.consumers import Consumers
 from app.events.counts import untraced
 from app.events.handlers import Uses
@@ -160,8 +157,8 @@ def _with_personalizer(app: ASGIApp, cases: Cases, settings: Settings, precedenc
 
 def _console(cases: Cases, health: Health, precedence: Precedence, doors: Doors) -> list[HTTPRouteHandler]:
     """The routes of the pages for people."""
-    pages = made_pages(Sources(cases.rules.plans, cases.following, cases.changer, cases.watching.health, health.seen))
-    return console_routes(pages, Frame(pages, health.version, precedence.give_way), doors)
+    sources = cases.sources(health.seen, asked_of, precedence.give_way)
+    return console_routes(sources, doors, health.version, precedence.give_way)
 
 
 def from_environment() -> ASGIApp:

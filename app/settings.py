@@ -97,7 +97,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 0
 
     personalizer_key: Annotated[
-        Secret, says("key of Azure Personalizer's clients, which /personalizer serves; empty turns it off")
+        Secret,
+        says("keys of Azure Personalizer's clients, separated by commas, which /personalizer serves; empty: off"),
     ] = Secret("")
     personalizer_app: Annotated[
         str,

@@ -1,5 +1,6 @@
 -- The load, for wrk. The environment chooses it:
 --   MODE    score | egreedy | egreedy2 (with a profile) | big (200 candidates) | reward | hot (rewards of one user) | mixed
+--           | large (decisions with ids of clients in the loop "large", every fifth request the reward of an earlier one)
 --           | decide (decisions with ids) | outcome (rewards by id: of each user's decision k1, then of each one's k2, ...)
 --   USERS   number of users, 5000 unless told
 --   PREFIX  start of their names, "u" unless told
@@ -14,7 +15,7 @@ local n = tonumber(os.getenv("SEED") or "0")
 local pace = tonumber(os.getenv("PACE") or "0")
 
 local paths = { egreedy = "/score/egreedy", egreedy2 = "/score/egreedy/v2", reward = "/reward", hot = "/reward",
-  decide = "/decisions" }
+  decide = "/decisions", large = "/decisions" }
 local headers = { ["content-type"] = "application/json" }
 local candidate = '{"id":"t%d","content":"do thing %d","source":"todoist","features":'
   .. '{"hour_of_day":9,"is_overdue":%s,"task_age_days":%d,"priority":%d}}'
@@ -28,7 +29,7 @@ for step = 0, period - 1 do
   local list = {}
   for i = 1, mode == "big" and 200 or 10 do
     list[i] = candidate:format(i, i, tostring(i % 3 == 0), (i * 7 + step) % 31, (i + step) % 4 + 1)
-    if mode == "decide" then
+    if mode == "decide" or mode == "large" then
       list[i] = list[i]:gsub('"content".-"features":{"hour_of_day":9,', '"features":{')
     end
   end
@@ -57,12 +58,14 @@ local function base64(text)
   return (bits:gsub("......", function(six) local at = tonumber(six, 2) + 1; return digits:sub(at, at) end))
 end
 local names = {}
-if mode == "outcome" then
+if mode == "outcome" or mode == "large" then
   for user = 0, users - 1 do names[user] = base64(prefix .. user) end
 end
 
+local first, lag = n, 200
 local function decide(user)
-  return '{"user_id":"' .. user .. '","candidates":[' .. lists[n % period] .. '],"context":{"hour_of_day":' .. n % 24
+  local id = mode == "large" and '"loop":"large","id":"k' .. n .. '",' or ""
+  return "{" .. id .. '"user_id":"' .. user .. '","candidates":[' .. lists[n % period] .. '],"context":{"hour_of_day":' .. n % 24
     .. ',"day_of_week":' .. n % 7 .. "}" .. profile:gsub("profile_features", "user") .. "}"
 end
 
@@ -72,12 +75,16 @@ function request()
     local path = "/decisions/k" .. math.floor(n / users) + 1 .. "." .. names[n % users] .. "/reward"
     return wrk.format("POST", path, headers, '{"reward":0.5}')
   end
+  if mode == "large" and n % 5 == 0 and n > first + lag then
+    local path = "/decisions/k" .. n - lag + 1 .. "." .. names[0] .. "/reward"
+    return wrk.format("POST", path, headers, '{"reward":0.5}')
+  end
   local user = prefix .. (mode == "hot" and "hot" or (n * 7919) % users)
   local path = paths[mode] or "/score"
   if mode == "mixed" and n % 3 == 0 then
     path = "/reward"
   end
-  local body = path == "/reward" and reward(user) or mode == "decide" and decide(user) or score(user)
+  local body = path == "/reward" and reward(user) or (mode == "decide" or mode == "large") and decide(user) or score(user)
   return wrk.format("POST", path, headers, body)
 end
 

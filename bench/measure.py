@@ -17,7 +17,19 @@ import msgspec
 from tests.support.processes import program
 from tests.support.waiting import ServerError
 
-__all__ = ["Load", "Run", "Target", "again", "hardware", "machine", "measure", "require", "sampled_memory", "warm"]
+__all__ = [
+    "Load",
+    "Run",
+    "Target",
+    "again",
+    "cpu_seconds",
+    "hardware",
+    "machine",
+    "measure",
+    "require",
+    "sampled_memory",
+    "warm",
+]
 
 HERE = Path(__file__).parent
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -90,7 +102,7 @@ def _tree(pid: int) -> Iterator[int]:
                 yield from _tree(int(child))
 
 
-def _cpu(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     """Seconds of processor, user and system, that a process tree has used."""
     total = 0
     for each in _tree(pid):
@@ -129,11 +141,11 @@ def _wrk(url: str, load: Load) -> _Result:
 def measure(target: Target, load: Load) -> Run:
     """Put `load` on `target` once."""
     pids = (target.pid, target.redis_pid)
-    before = [None if pid is None else _cpu(pid) for pid in pids]
+    before = [None if pid is None else cpu_seconds(pid) for pid in pids]
     result = _wrk(target.url, load)
     count = max(result.requests, 1)
     cpu, redis_cpu = (
-        None if pid is None or start is None else (_cpu(pid) - start) / count * 1e6
+        None if pid is None or start is None else (cpu_seconds(pid) - start) / count * 1e6
         for pid, start in zip(pids, before, strict=True)
     )
     return Run(

@@ -8,12 +8,12 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
 from state import keys, parts
-from state.errors import CorruptState
+from state.errors import CorruptState, StoreUnavailable
 from state.redis.exchange import Command, exchange, raise_for
-from state.redis.failure import TROUBLE, Outage, pause_or_give_up
+from state.redis.failure import TROUBLE, Outage, pause_or_give_up, reason
 from state.redis.servers import Servers
 
-__all__ = ["Asker", "decisions"]
+__all__ = ["Asker", "counted", "decisions"]
 
 _OTHER_TYPE: Final = "holds a value of another type"
 # Decisions of a user that are read, who may have some hundred thousand.
@@ -93,6 +93,26 @@ async def _all(connection: AbstractConnection, commands: list[Command]) -> list[
     replies = await exchange(connection, commands)
     raise_for(replies)
     return replies
+
+
+async def counted(servers: Servers, key: str, seconds: int, *, patience: float) -> int:
+    """Add 1 to the counter `key`, which expires `seconds` after its first count; its new value.
+
+    One round trip of at most `patience` seconds, never tried again: a count whose reply is lost may have been made.
+    Raises StoreUnavailable, and CorruptState.
+    """
+    commands: list[Command] = [("MULTI",), ("SET", key, 0, "EX", seconds, "NX"), ("INCR", key), ("EXEC",)]
+    try:
+        async with asyncio.timeout(patience), servers.connection(key) as connection:
+            replies = await exchange(connection, commands)
+            raise_for(replies)
+    except TROUBLE as error:
+        await servers.refresh()
+        raise StoreUnavailable(reason(error)) from error
+    found: int | ResponseError = replies[-1][-1]
+    if isinstance(found, ResponseError):
+        raise CorruptState(key, "is not a counter")
+    return found
 
 
 async def decisions(asker: Asker, user_id: str) -> dict[bytes, bytes]:

@@ -95,7 +95,6 @@ _KEY: Final = re.compile(r"oo:\{(?P<user>[^{}]+)\}:(?P<kind>[\x21-\x7e]+)")
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,128}")
 _ONCE: Final = ":once:"
 _FLIGHT: Final = "flight:"
-_DUE: Final = "oo:due"
 _OUTBOX: Final = "oo:outbox"
 _POLICY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # As the last part of a key these words have another meaning.
@@ -115,10 +114,8 @@ def of(user_id: str, kind: str) -> str:
 def parse(key: str) -> tuple[str, str] | None:
     """The user id and the last part of a key, the inverse of `of`; None if the key belongs to no user."""
     found = _KEY.fullmatch(key)
-    if found is None:
-        return None
-    user_id = unquote(found["user"], errors="replace")
-    return (user_id, found["kind"]) if of(user_id, found["kind"]) == key else None
+    user_id = unquote(found["user"], errors="replace") if found else ""
+    return (user_id, found["kind"]) if found and of(user_id, found["kind"]) == key else None
 
 
 def models(policy_id: str) -> str:
@@ -150,13 +147,12 @@ def marker_parts(kind: str) -> tuple[str, str] | None:
     """The policy and the idempotency key in the last part of a marker; None if `marker` does not make such a part."""
     policy, found, quoted = kind.partition(_ONCE)
     key = unquote(quoted, errors="replace")
-    if not found or not _IDEMPOTENCY_KEY.fullmatch(key) or quote(key, safe=_LEFT_ALONE) != quoted:
-        return None
-    return policy, key
+    fits = found and _IDEMPOTENCY_KEY.fullmatch(key) and quote(key, safe=_LEFT_ALONE) == quoted
+    return (policy, key) if fits else None
 
 
 def is_passing(kind: str) -> bool:
-    """Whether only the replica that wrote a key with this last part uses it. Version 0.1.0 wrote some."""
+    """Whether a key with this last part serves a transaction alone. Version 0.1.0 wrote some."""
     return kind.startswith(_FLIGHT)
 
 
@@ -207,9 +203,7 @@ def index(user_id: str) -> str:
 
 def flight(lane: str, user_id: str | None) -> str:
     """String that expires: the last operation id of one lane of one replica, in the slot of `user_id` if one is given.
-
-    It does not name the user, so an erasure does not have to find it, and all users of a slot share it.
-    """
+    It names no user: no erasure has to find it, and all users of a slot share it."""
     return _part(f"oo:flight:{lane}", user_id)
 
 
@@ -218,7 +212,7 @@ def due(user_id: str | None) -> str:
 
     One set for all users, or of those in the slot of `user_id` if one is given.
     """
-    return _part(_DUE, user_id)
+    return _part("oo:due", user_id)
 
 
 def outbox(user_id: str | None) -> str:

@@ -13,15 +13,12 @@ from contextlib import suppress
 from contextvars import Context
 from typing import Final, TypeVar
 
-from redis.exceptions import ResponseError
-
 from state import keys
-from state.asking import Asker, decisions
+from state.asking import Asker, counted, decisions
 from state.erasure import Eraser, Last, removal
 from state.errors import CorruptState, StoreUnavailable
 from state.loops import Loops
-from state.redis.exchange import Command, exchange, raise_for
-from state.redis.failure import TROUBLE, Outage, reason
+from state.redis.failure import Outage
 from state.redis.servers import Servers
 from state.shared import Shared
 from state.slots.due import Due
@@ -168,19 +165,8 @@ class Store:
 
         One round trip, never tried again: a count whose reply is lost may have been made.
         """
-        commands: list[Command] = [("MULTI",), ("SET", key, 0, "EX", seconds, "NX"), ("INCR", key), ("EXEC",)]
         with self._outage.watch():
-            try:
-                async with asyncio.timeout(self._timeout), self._servers.connection(key) as connection:
-                    replies = await exchange(connection, commands)
-                    raise_for(replies)
-            except TROUBLE as error:
-                await self._servers.refresh()
-                raise StoreUnavailable(reason(error)) from error
-        counted: int | ResponseError = replies[-1][-1]
-        if isinstance(counted, ResponseError):
-            raise CorruptState(key, "is not a counter")
-        return counted
+            return await counted(self._servers, key, seconds, patience=self._timeout)
 
     async def ping(self) -> None:
         """Check that Redis answers; of a cluster, that one of its masters does."""
@@ -207,7 +193,8 @@ class Store:
         """The next batch: the operations that wait longest, without those of users that are in a flush already."""
         taken: list[Operation] = []
         kept: list[Operation] = []
-        waiting, busy, together = self._waiting, self._busy, self._servers.spans_users
+        waiting, busy = self._waiting, self._busy
+        some_apart = not self._servers.spans_users or self._transactions.turns.some_wanted()
         reserve = self._timeout * RESERVE
         soon = latest = asyncio.get_running_loop().time() + reserve
         while waiting and len(taken) < _BATCH:
@@ -219,7 +206,7 @@ class Store:
                 continue
             if operation.deadline <= soon:  # it would make its whole batch fail
                 fail([operation], StoreUnavailable("Redis did not answer in time"))
-            elif operation.user in busy or (taken and not together and operation.user != taken[0].user):
+            elif operation.user in busy or (some_apart and taken and self._apart(operation.user, taken[0].user)):
                 kept.append(operation)
             else:
                 taken.append(operation)
@@ -227,8 +214,28 @@ class Store:
         self._waiting.extendleft(reversed(kept))
         return taken
 
+    def _apart(self, one: str, other: str) -> bool:
+        """Whether two users cannot share a batch: on a cluster, or where one of them is changed by other replicas."""
+        turns = self._transactions.turns
+        return one != other and (not self._servers.spans_users or turns.wanted(one) or turns.wanted(other))
+
+    async def _in_turn(self, lane: Lane, operations: list[Operation]) -> None:
+        """Make the changes of a user whom others change too, with those that came while they were waited for."""
+        user, reserve = operations[0].user, self._timeout * RESERVE
+        in_turn = await self._transactions.turn(operations)
+        soon, last = asyncio.get_running_loop().time() + reserve, operations[0].deadline + reserve
+        kept: deque[Operation] = deque()
+        for each in self._waiting:
+            fits = each.user == user and len(operations) < _BATCH and soon < each.deadline <= last
+            (operations if fits else kept).append(each)
+        self._waiting = kept
+        await self._transactions.commit(lane, operations, alone=True, in_turn=in_turn)
+
     async def _fly(self, lane: Lane, operations: list[Operation], users: set[str]) -> None:
         try:
+            if len(users) == 1 and self._transactions.turns.wanted(operations[0].user):
+                await self._in_turn(lane, operations)
+                return
             if len(users) > 1 and await self._transactions.commit(lane, operations):
                 return
             for user in users:

@@ -13,6 +13,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table as Shown
 from rich.text import Text
 
+from app.bandit.features import Feature
+from app.bandit.nested import Nested
 from app.bandit.policy import Policy
 from app.policies.catalog import Catalog, catalog
 from app.policies.reading import BadPolicies
@@ -116,7 +118,13 @@ def _owners(arguments: argparse.Namespace, own: Catalog) -> _Place:
     world = Owners(arguments.users or Owners().users, arguments.decisions or Owners().decisions)
     users = f"{world.users:,} users" if world.users > 1 else "1 user"
     about = f"simulated owners of tasks: {users}, {world.decisions:,} decisions each"
-    return _Place(world, dict(own.policies), about)
+    # Owners of tasks send no objects of any shape, so a policy for them has nothing to see.
+    seeing = {name: one for name, one in own.policies.items() if not any(map(_is_nested, one.encoder.features))}
+    return _Place(world, seeing, about)
+
+
+def _is_nested(feature: Feature) -> bool:
+    return isinstance(feature.kind, Nested)
 
 
 def _labels(arguments: argparse.Namespace, found: Delimited, own: Catalog) -> _Place:

@@ -47,7 +47,7 @@ from app.messages.reading import Reader, read_query
 from app.precedence import Precedence
 from state.values.decision import Record
 
-__all__ = ["decision_routes"]
+__all__ = ["asked_of", "decision_routes"]
 
 T = TypeVar("T")
 AnyRequest = Request[Any, Any, Any]
@@ -68,7 +68,7 @@ def decision_routes(
     async def decide(request: AnyRequest) -> Answer:
         body = await read_body(request, max_body_bytes)
         with precedence:
-            made = await maker.make(_asked(_read_decision(body), idempotency_key(request)))
+            made = await maker.make(asked_of(_read_decision(body), idempotency_key(request)))
             return Answer(_decision(made), REPLAYED if made.repeated else ())
 
     @post("/decisions/batch", status_code=200, opt=CLIENT)
@@ -78,7 +78,7 @@ def decision_routes(
             asked = _read_decisions(body).decisions
 
             async def one(each: DecisionRequest) -> DecisionAnswer:
-                return _decision(await maker.make(_asked(each, None)))
+                return _decision(await maker.make(asked_of(each)))
 
             return Answer(DecisionsAnswer([await _tried(one(each)) for each in asked]))
 
@@ -143,7 +143,8 @@ async def _tried(work: Awaitable[T]) -> T | Failed:
         return Failed(Problem(status, str(error)))
 
 
-def _asked(sent: DecisionRequest, key: str | None) -> Asked:
+def asked_of(sent: DecisionRequest, key: str | None = None) -> Asked:
+    """The decision that a message wants; without an id the idempotency `key` stands in."""
     local = sent.id
     if local is None and key is not None:
         # A key may have characters that an id cannot have.

@@ -11,7 +11,7 @@ import numpy as np
 
 from app.bandit.context import Context, Fields
 from app.bandit.kinds import Alignment, Flag, Kind, Number
-from app.bandit.nested import Nested, tokens
+from app.bandit.nested import Nested
 from app.bandit.ridge import Matrix
 
 __all__ = ["CONSTANT", "Encoder", "Feature"]
@@ -107,8 +107,11 @@ class _Source:
 
     def all(self, candidates: Sequence[Fields], moment: Fields, missing: list[str]) -> list[tuple[float, ...]]:
         """The columns of each of the candidates."""
-        if isinstance(self._feature.kind, Nested):  # what it is crossed with is read once, and not for each of them
-            moment = {self._compared: tokens(moment.get(self._compared))}
+        kind = self._feature.kind
+        if isinstance(kind, Nested):
+            found = kind.rows([fields.get(self._field) for fields in candidates], moment.get(self._compared))
+            missing += [self._feature.name for each in found if each is None]
+            return [self._instead if each is None else each + self._known for each in found]
         return [self.columns(fields, moment, missing) for fields in candidates]
 
     def columns(self, fields: Fields, moment: Fields, missing: list[str]) -> tuple[float, ...]:

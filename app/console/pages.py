@@ -3,8 +3,13 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
+from app.console.choices.preview import Preview
+from app.decisions.asked import Asked
+from app.decisions.outcome import Outcomes
+from app.decisions.users import Users
 from app.experiments.change import Changer
 from app.experiments.following import Following
+from app.messages.decisions import DecisionRequest
 from app.messages.health import HealthAnswer
 from app.messages.pipeline import LoopHealth
 from app.policies.plan import Plan
@@ -66,6 +71,7 @@ class Sources(NamedTuple):
     """The use-cases and what else pages show.
 
     `plans` are those of the loops, `health_of` is what `judge` has counted of one, and the replica's health is `seen`.
+    `asked_of` is the decision that a message wants. Long work awaits `give_way` between its steps.
     """
 
     plans: Mapping[str, Plan]
@@ -73,3 +79,8 @@ class Sources(NamedTuple):
     changer: Changer
     health_of: Callable[[str], LoopHealth | None]
     seen: Callable[[], Awaitable[HealthAnswer]]
+    users: Users
+    outcomes: Outcomes
+    preview: Preview
+    asked_of: Callable[[DecisionRequest], Asked]
+    give_way: Callable[[], Awaitable[None]]

@@ -43,12 +43,24 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     def allowed(self) -> list[int]:
         """The places of the candidates that may be chosen."""
+        if not self.excluded:
+            return list(range(len(self.candidates)))
         excluded = set(self.excluded)
         return [place for place, each in enumerate(self.candidates) if each.id not in excluded]
 
-    def seen(self, place: int) -> Fields:
-        """The fields of a candidate, of which its id is one."""
-        return {**self.candidates[place].features, "id": self.candidates[place].id}
+    def seen(self, places: Sequence[int], plan: Plan) -> list[Fields]:
+        """The fields of the candidates at these places; the id of each is one, if a feature of the loop reads it."""
+        some = [self.candidates[place] for place in places]
+        if "id" not in plan.known["candidate"]:
+            return [each.features for each in some]
+        return [{**each.features, "id": each.id} for each in some]
+
+    def plan(self, plans: Mapping[str, Plan]) -> Plan:
+        """How its loop decides. Raises BadDecision if there is no such loop."""
+        found = plans.get(self.loop)
+        if found is None:
+            raise BadDecision(f"loop: there is no {self.loop!r}, there are {', '.join(plans)}")
+        return found
 
     def of_slot(self, slot: "Slot") -> Self:
         """The decision that is wanted for one slot, apart from the others."""
@@ -70,11 +82,13 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         names = {each.id for each in self.candidates}
         if len(names) < len(self.candidates):
             raise BadDecision("candidates: two have the same id")
-        if odd := sorted(set(self.excluded) - names):
+        if self.excluded and (odd := sorted(set(self.excluded) - names)):
             raise BadDecision(f"exclude: {odd[0]!r} is not the id of a candidate")
         if names <= set(self.excluded):
             raise BadDecision("exclude: no candidate is left")
         unread: set[Name] = set()
+        if plan.reads_all(self.context, [each.features for each in self.candidates]):
+            return unread
 
         def rest(of: Of, fields: Fields) -> dict[str, object]:
             found = plan.unknown(of, fields)

@@ -115,13 +115,12 @@ def chosen(
     alone: list[list[float]] = []
     choice: Choice | None = None
     evidence: Evidence | None = None
-    policies = _floored(plan.policies, agreed.floor)
-    models = [ledger.model(policy) for policy in policies]
-    solutions = yield [ledger.solving(policy, model) for policy, model in zip(policies, models, strict=True)]
-    for place, (policy, columns) in enumerate(zip(policies, plan.columns, strict=True)):
+    models = [ledger.model(policy) for policy in plan.policies]
+    solutions = yield [ledger.solving(policy, model) for policy, model in zip(plan.policies, models, strict=True)]
+    for place, (policy, columns) in enumerate(zip(plan.policies, plan.columns, strict=True)):
         model = models[place]
         with naming(keys.record(asked.user_id, policy.id)):
-            odds = policy.odds_of(solutions[place], columns.of(base), seed)
+            odds = _floored(policy, agreed.floor).odds_of(solutions[place], columns.of(base), seed)
             if place == serving:
                 choice = policy.draw(odds, seed)
                 if shown is not None:
@@ -162,11 +161,11 @@ def chosen(
     return made, choice
 
 
-def _floored(policies: Sequence[Policy], floor: float | None) -> Sequence[Policy]:
-    """The policies, with another floor if one is agreed."""
+def _floored(policy: Policy, floor: float | None) -> Policy:
+    """The policy, with another floor if one is agreed. Models do not know it: they remember what a policy is."""
     if floor is None:
-        return policies
-    return [msgspec.structs.replace(each, explorer=floored(each.explorer, floor)) for each in policies]
+        return policy
+    return msgspec.structs.replace(policy, explorer=floored(policy.explorer, floor))
 
 
 def _spread(propensities: list[float], allowed: list[int], count: int) -> list[float]:
@@ -184,7 +183,7 @@ def noted(ledger: Ledger, plan: Plan, asked: Asked, made: Record, choice: Choice
     served = plan.policies[int(made.by_canary)]
     if served.classic is None:
         return []
-    said: dict[str, Any] = {**asked.seen(made.chosen), **asked.context.moment}
+    said: dict[str, Any] = {**asked.candidates[made.chosen].features, **asked.context.moment}
     for name, (usual, least, most) in _TASK.items():
         found = number(said.get(name))
         said[name] = usual if found is None else int(min(max(found, least), most))

@@ -10,8 +10,8 @@ from app.bandit.policy import Choice
 from app.bandit.sample import SEED_BITS
 from app.decision_log.lines import Line
 from app.decisions.asked import Asked, Conditions, Slot
-from app.decisions.choose import Free, Wanted, chosen, imitate, noted
-from app.decisions.errors import BadDecision, Gone
+from app.decisions.choose import Free, Wanted, agrees, chosen, imitate, noted
+from app.decisions.errors import Gone
 from app.ledger.ledger import Ledger
 from app.ledger.room import make_room
 from app.ledger.rules import Rules, reads
@@ -22,7 +22,7 @@ from app.policies.plan import Plan
 from app.policies.unread import Name as Unknown
 from state import keys
 from state.errors import KeyReused
-from state.update.changes import Asking, Change, List
+from state.update.changes import AGENDA, FEW, Asking, Change, List
 from state.values.decision import Record
 
 __all__ = ["Made", "Maker"]
@@ -34,6 +34,10 @@ class Made(msgspec.Struct, frozen=True):
     id: str
     record: Record
     repeated: bool
+
+
+# Named once: an annotation of a function within a function is made anew with each request.
+_Done = Asking[Change[list[tuple[Made, Choice | None]]]]
 
 
 class Maker:
@@ -64,9 +68,7 @@ class Maker:
         return await self._make(asked, slots, conditions, name)
 
     async def _make(self, asked: Asked, slots: Sequence[Slot], conditions: Conditions | None, name: str) -> list[Made]:
-        plan = self._rules.plans.get(asked.loop)
-        if plan is None:
-            raise BadDecision(f"loop: there is no {asked.loop!r}, there are {', '.join(self._rules.plans)}")
+        plan = asked.plan(self._rules.plans)
         agreed = conditions or Conditions.of(plan.loop)
         digest = asked.digest(slots)
         unread: set[Unknown] = set()
@@ -75,7 +77,7 @@ class Maker:
             """One decision of the request, checked, and seen by the loop's features."""
             unread.update(one.check(plan))
             allowed = one.allowed()
-            base, missing = plan.encoder.encode(one.context, [one.seen(place) for place in allowed])
+            base, missing = plan.encoder.encode(one.context, one.seen(allowed, plan))
             return Wanted(
                 asked=one,
                 allowed=allowed,
@@ -97,9 +99,7 @@ class Maker:
         salt = self._chance.getrandbits(SEED_BITS)
         user_id = asked.user_id
 
-        def act(
-            ledger: Ledger,
-        ) -> "Asking[Change[list[tuple[Made, Choice | None]]]]":  # quoted, or each call evaluates it
+        def act(ledger: Ledger) -> _Done:
             locals_ = _local_ids(asked.local or ids.made(ledger.now, salt), slots)
             if asked.local and (before := _made_before(ledger, user_id, locals_, digest)):
                 return ledger.change([(made, None) for made in before])
@@ -117,7 +117,10 @@ class Maker:
             return ledger.change(done, *told)
 
         policies = [policy.id for policy in plan.policies]
-        reading = reads(self._rules, user_id, _local_ids(asked.local or ids.made(0, salt), slots), policies)
+        locals_ = _local_ids(asked.local or ids.made(0, salt), slots)
+        # In a large loop something is mostly due.
+        agenda = AGENDA if plan.loop.is_large else FEW
+        reading = reads(self._rules, user_id, locals_, policies, agenda=agenda)
         made = await transact(self._rules, user_id, (*reading, List(keys.history(user_id))), act)
         for (done, choice), one in zip(made, wanted, strict=True):
             if choice is not None:
@@ -126,6 +129,9 @@ class Maker:
                 lacking = set(one.missing)
                 plan.unread.note(unread, lacking)
                 self._rules.observer.lacked(plan.loop.name, lacking)
+                if one.slot in agreed.shown:
+                    alone = done.record.by_policy[0].propensities
+                    plan.unread.note_shown(matched=agrees(done.record, alone))
         return [done for done, _ in made]
 
     def _line(self, local: str, made: Record, asked: Asked, plan: Plan, name: Name, *, explored: bool) -> Line:

@@ -49,6 +49,10 @@ _Act = Callable[[Ledger, Record], Became]
 _Telling = tuple[str, _Act, Told]
 
 
+# Named once: an annotation of a function within a function is made anew with each request.
+_Done = Change[tuple[int, list[Outcome | Problem | None]]]
+
+
 class Outcomes:
     """Changes decisions by `rules`, and has `twice` notice who taught.
 
@@ -142,9 +146,7 @@ class Outcomes:
     ) -> list[Outcome | Problem]:
         """Do what `acts` makes of the decision `local` in one transaction, each on its own; `others` are read too."""
 
-        def do(
-            ledger: Ledger,
-        ) -> "Change[tuple[int, list[Outcome | Problem | None]]]":  # quoted, or each call evaluates it
+        def do(ledger: Ledger) -> _Done:
             first = ledger.current(local)
             tellings = [] if first is None else acts(first)
             result = (ledger.now, [self._one(ledger, user_id, telling, look=only_look) for telling in tellings])

@@ -1,6 +1,5 @@
 """Notices users who teach a policy in both ways: by the first system's rewards and by ids. One of them must stop."""
 
-import hashlib
 from collections import OrderedDict
 from typing import Final, Literal
 
@@ -17,12 +16,12 @@ class Twice:
     """Remembers which policies a user taught by which way, and when. It only knows what came to this process."""
 
     def __init__(self) -> None:
-        self._taught: OrderedDict[bytes, tuple[Way, int]] = OrderedDict()
+        self._taught: OrderedDict[int, tuple[Way, int]] = OrderedDict()
 
     def note(self, user_id: str, policy: str, way: Way, now: int) -> bool:
         """Note that a user taught a policy at `now` (Unix seconds); True if the same was taught in the other way within
         a day before."""
-        name = hashlib.blake2b(f"{policy} {user_id}".encode(), digest_size=8).digest()
+        name = hash((policy, user_id))  # 64 bits that nobody outside this process can foresee
         before = self._taught.pop(name, None)
         self._taught[name] = (way, now)
         if len(self._taught) > _REMEMBERED:

@@ -1,15 +1,18 @@
 """Numbers, times and spans as the console writes them."""
 
 import math
+import re
 import time
 from datetime import datetime
 from typing import Final
 
 from markupsafe import Markup
 
-__all__ = ["FILTERS", "ago", "count", "minute", "moment", "number", "share", "signed", "span", "unix"]
+__all__ = ["FILTERS", "ago", "breaking", "count", "minute", "moment", "number", "share", "signed", "span", "unix"]
 
 _NONE: Final = "\N{EN DASH}"
+# A name up to a mark, or to its end.
+_PARTS: Final = re.compile(r"[^_=*/.\-]*[_=*/.\-]|[^_=*/.\-]+")
 _SPANS: Final = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"))
 
 
@@ -41,15 +44,19 @@ def share(value: float | None) -> str:
 
 
 def span(seconds: float | None) -> str:
-    """A time that passes: 24 h, 5 min, 30 s, 12 ms."""
+    """A time that passes: 24 h, 5.2 min, 30 s, 12 ms."""
     if seconds is None or not math.isfinite(seconds):
         return _NONE
     for size, unit in _SPANS:
         if seconds >= 2 * size or (seconds >= size and seconds % size == 0):
-            return f"{seconds / size:.3g}\N{NO-BREAK SPACE}{unit}"
+            return f"{_short(seconds / size)}\N{NO-BREAK SPACE}{unit}"
     if seconds >= 1 or seconds == 0:
-        return f"{seconds:.3g}\N{NO-BREAK SPACE}s"
-    return f"{1_000 * seconds:.3g}\N{NO-BREAK SPACE}ms"
+        return f"{_short(seconds)}\N{NO-BREAK SPACE}s"
+    return f"{_short(1_000 * seconds)}\N{NO-BREAK SPACE}ms"
+
+
+def _short(value: float) -> str:
+    return f"{value:.{1 if value < 9.95 else 0}f}".removesuffix(".0")
 
 
 def ago(seconds: float) -> str:
@@ -76,8 +83,14 @@ def unix(text: str) -> int:
     return int(datetime.fromisoformat(text).timestamp())
 
 
+def breaking(text: str) -> Markup:
+    """A name of columns or policies, which may go on in the next line after a mark."""
+    return Markup("<wbr>").join(_PARTS.findall(text))
+
+
 FILTERS: Final = {
     "ago": ago,
+    "breaking": breaking,
     "count": count,
     "moment": moment,
     "number": number,

@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from typing import Final
 
-import msgspec
-
 from app.decision_log import lines
 from app.decision_log.lines import LONGEST, Line, LongLine, Snapshot
 from app.ledger.desk import Desk
@@ -29,6 +27,7 @@ class Journal(Desk):
         self._shared = keys.shared(user_id)
         self.user = decision.decode_user(self._shared, list(values[self._shared]), epoch)
         self._is_new = values[self._shared][0] is None
+        self._kept = self.user.logged, self.user.parts
         # What Redis's clock says (ms). It may jump back, a user's time does not.
         self.clock = milliseconds(values[MOMENT])
         self.now = min(max(self.clock, self.user.last), _FOREVER)
@@ -63,28 +62,28 @@ class Journal(Desk):
                     lacking.append(policy)
                 else:
                     there[policy] = Snapshot(a, b, meta, own.decode())
-        self.user = msgspec.structs.replace(self.user, logged=self.user.seq + 1)
+        self.user.logged = self.user.seq + 1
         if there or lacking or self.user.seq:
             self.tell(lambda name: begun(name, there, lacking))
 
     def _changed(self, *, opened: int = 0, records: int = 0, size: int = 0, seq: int = 0) -> None:
         user = self.user
-        self.user = msgspec.structs.replace(
-            user,
-            seq=user.seq + seq,
-            last=self.now,
-            open=max(user.open + opened, 0),
-            records=max(user.records + records, 0),
-            bytes=max(user.bytes + size, 0),
-        )
+        user.seq += seq
+        user.open = max(user.open + opened, 0)
+        user.records = max(user.records + records, 0)
+        user.bytes = max(user.bytes + size, 0)
 
     def _written(self) -> list[Write]:
         """The writes of what the changes share, and of the lines."""
-        logged = self.user.logged if self._rules.logs else 0
-        self.user = msgspec.structs.replace(self.user, last=self.now, logged=logged)
-        outbox = self._rules.models.outbox(self._user_id)
-        told = [Emit(outbox, loop, _encoded(line)) for loop, line in self._lines]
-        return [Fields(self._shared, decision.encode_user(self.user)), *told]
+        user = self.user
+        user.last = self.now
+        user.logged = user.logged if self._rules.logs else 0
+        moved = not self._is_new and self._kept == (user.logged, user.parts)
+        written: list[Write] = [Fields(self._shared, decision.encode_user(user, moved=moved))]
+        if self._lines:
+            outbox = self._rules.models.outbox(self._user_id)
+            written += [Emit(outbox, loop, _encoded(line)) for loop, line in self._lines]
+        return written
 
 
 def _encoded(line: Line) -> bytes:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -47,17 +47,22 @@ class Ledger(Journal):
         self._decisions = keys.decisions(user_id)
         # Whose window is over without an outcome, or had to make room: the loop, and how it ended.
         self.ended: list[tuple[str, str]] = []
-        self.settled = 0
-        self.damaged: list[str] = []
+        self.settled, self.damaged = 0, list[str]()
         self._blobs: dict[bytes, bytes | None] = {}
+        self._records: dict[bytes, Record] = {}  # those that were read or made, as they are in their blobs
         self._home: dict[bytes, str] = {}  # the hash in which a decision is
         self._scores: dict[bytes, int | None] = {}
 
     def record(self, local: str) -> Record | None:
         """A decision; None if there is none. Raises More for one that was not read, and CorruptState."""
         name = local.encode()
+        if name in self._records:
+            return self._records[name]
         blob = self._blob(name)
-        return None if blob is None else decision.decode(f"{self._home[name]} {local}", blob)
+        if blob is None:
+            return None
+        found = self._records[name] = decision.decode(f"{self._home[name]} {local}", blob)
+        return found
 
     def _blob(self, name: bytes) -> bytes | None:
         if name not in self._blobs:
@@ -66,8 +71,7 @@ class Ledger(Journal):
             if not there:
                 return None
             self._home[name] = there[0]
-            blob: bytes = self._values[entry(there[0], name)]
-            return blob
+            return cast("bytes", self._values[entry(there[0], name)])
         return self._blobs[name]
 
     def _places(self, name: bytes) -> tuple[str, ...]:
@@ -87,27 +91,25 @@ class Ledger(Journal):
         self._blobs[name], self._home[name] = None, self._decisions
         if large:
             self._home[name] = home = parts.of(self._decisions, name)
-            self.user = msgspec.structs.replace(self.user, parts=parts.COUNT)
+            self.user.parts = parts.COUNT
             if not {entry(home, name), entry(home, parts.stand_in(name))} & self._values.keys():
                 raise More((Entry(home, name),))
-        self._changed(opened=1, records=1)
-        self._keep(local, new)
+        self._keep(local, new, opened=1, records=1)
 
     def put(
         self, local: str, old: Record, new: Record, what: What | None, *, reward: float | None = None, part: str = ""
     ) -> None:
         """Keep what became of a decision, and tell of it, unless nothing is to be told yet."""
-        self._changed(opened=new.is_open - old.is_open)
-        self._keep(local, new)
+        self._keep(local, new, opened=new.is_open - old.is_open)
         if what is not None:
             event, taught = Became(old, new, what, reward, part), self.taken()
             whole = old.born < self.user.logged
             self.tell(lambda name: outcome(name, local, event, taught, whole=whole), old.loop)
 
-    def _keep(self, local: str, new: Record) -> None:
+    def _keep(self, local: str, new: Record, *, opened: int, records: int = 0) -> None:
         name, blob = local.encode(), decision.encode(new)
-        self._changed(size=len(blob) - len(self._blob(name) or b""))
-        self._blobs[name] = blob
+        self._changed(opened=opened, records=records, size=len(blob) - len(self._blob(name) or b""))
+        self._blobs[name], self._records[name] = blob, new
         self._scores[name] = self._next(new)
 
     def _next(self, kept: Record) -> int:
@@ -127,12 +129,19 @@ class Ledger(Journal):
         name = local.encode()
         self._changed(opened=-old.is_open, records=-1, size=-len(self._blob(name) or b""))
         self._blobs[name] = self._scores[name] = None
+        self._records.pop(name, None)
 
     def settle(self) -> None:
         """Do what is due by now, in order: book default rewards, let old records go; `settled` counts the decisions.
 
-        What is damaged is left for later, and named in `damaged`. Raises More for decisions that were not read.
+        What is damaged is left for later, and named in `damaged`. Raises More for what was not read.
         """
+        try:
+            self._settle()
+        except More as more:
+            raise More(more.reads, for_all=True) from None
+
+    def _settle(self) -> None:
         due = [name for name, at in self._agenda() if at <= self.now]
         if due:
             self._see_all()
@@ -151,7 +160,8 @@ class Ledger(Journal):
     def _put_off_if_damaged(self, name: bytes) -> Iterator[None]:
         """Undo what was done within if something is damaged: the record, or a model that has to learn."""
         models = {policy: dict(fields) for policy, fields in self._models.items()}
-        user, writes, ended, told = self.user, len(self._writes), len(self.ended), len(self._lines)
+        user, writes = msgspec.structs.replace(self.user), len(self._writes)
+        ended, told = len(self.ended), len(self._lines)
         try:
             yield
         except CorruptState as error:
@@ -159,6 +169,7 @@ class Ledger(Journal):
             self._models, self.user, self._taught = models, user, {}
             del self._writes[writes:], self.ended[ended:], self._lines[told:]
             self._blobs.pop(name, None)
+            self._records.pop(name, None)
             self._scores[name] = self.now + LATER_MS
 
     def _see_all(self) -> None:

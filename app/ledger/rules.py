@@ -12,7 +12,7 @@ from app.policies.catalog import Catalog
 from app.policies.plan import Plans
 from state import keys, parts
 from state.store import Store
-from state.update.changes import Agenda, Backlog, Entry, Hash, Moment, Read, Score
+from state.update.changes import FEW, Agenda, Backlog, Entry, Hash, Moment, Read, Score
 from state.values import record
 from state.values.decision import SHARED
 
@@ -95,14 +95,16 @@ class Rules(msgspec.Struct, frozen=True):
         return Score(self.models.due(user_id), user_id.encode())
 
 
-def reads(rules: Rules, user_id: str, local: Iterable[str], policies: Sequence[str]) -> tuple[Read, ...]:
-    """What a ledger needs for decisions of a user, and the models of `policies`."""
+def reads(
+    rules: Rules, user_id: str, local: Iterable[str], policies: Sequence[str], *, agenda: int = FEW
+) -> tuple[Read, ...]:
+    """What a ledger needs for decisions of a user, and the models of `policies`; of the `agenda` so many entries."""
     models = (Hash(keys.record(user_id, policy), record.FIELDS) for policy in policies)
     names = [each.encode() for each in local]
     whole = keys.decisions(user_id)
     own = [Entry(whole, name) for name in names]
     if rules.plans.spreads:  # which of both places it is in is not known yet
         own += [Entry(parts.of(whole, name), name) for name in names]
-    shared, agenda = Hash(keys.shared(user_id), SHARED), Agenda(keys.agenda(user_id))
+    shared, first = Hash(keys.shared(user_id), SHARED), Agenda(keys.agenda(user_id), agenda)
     outbox = (Backlog(rules.models.outbox(user_id)),) if rules.logs else ()
-    return (shared, *own, agenda, rules.due(user_id), Moment(), *outbox, *models)
+    return (shared, *own, first, rules.due(user_id), Moment(), *outbox, *models)

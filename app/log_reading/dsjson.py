@@ -43,6 +43,8 @@ class _Example(msgspec.Struct, frozen=True, kw_only=True):
     oo: dict[str, Any]
 
 
+# Objects within one another, as deep as features see them.
+_MOST_DEPTH: Final = 8
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -87,21 +89,24 @@ def dsjson(told: Told) -> bytes | None:
     return _encode(example)
 
 
-def _features(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields as Vowpal Wabbit reads them: numbers, texts and truth; each of a list has a name of its own.
+def _features(fields: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Fields as Vowpal Wabbit reads them: numbers, texts and truth; each of a list, and each field of an object within,
+    has a name of its own.
 
-    Names that begin with "_" have a meaning of their own there, and other values none: they are left out.
+    Names that begin with "_" have a meaning of their own there, and null none: they are left out.
     """
     found: dict[str, Any] = {}
-    for name, value in fields.items():
-        if name.startswith("_"):
+    for key, value in fields.items():
+        name = f"{path}{key}"
+        if key.startswith("_"):
             continue
         if isinstance(value, bool | int | float | str):
             found[name] = value
-        elif isinstance(value, list):
-            for place, each in enumerate(value):
-                if isinstance(each, str):
-                    found[f"{name}={each}"] = 1
-                elif isinstance(each, int | float):
-                    found[f"{name}[{place}]"] = each
+        for place, each in enumerate(value if isinstance(value, list) else [value]):
+            if isinstance(each, dict) and path.count(".") < _MOST_DEPTH:
+                found |= _features(each, f"{name}.")
+            elif isinstance(value, list) and isinstance(each, str):
+                found[f"{name}={each}"] = 1
+            elif isinstance(value, list) and isinstance(each, int | float):
+                found[f"{name}[{place}]"] = each
     return found

@@ -12,6 +12,7 @@ _WHOLE: Final = re.compile(rf"(?P<local>{LOCAL})\.(?P<user>[A-Za-z0-9_-]{{2,1400
 _LONGEST_USER: Final = 256
 # Crockford's alphabet, in the order of its values: ids sort by the time at which they were made.
 _DIGITS: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS: Final = [one + other for one in _DIGITS for other in _DIGITS]
 _TIME_DIGITS: Final = 10
 _CHANCE_DIGITS: Final = 13
 _MADE: Final = re.compile(f"[{_DIGITS}]{{{_TIME_DIGITS + _CHANCE_DIGITS}}}")
@@ -58,4 +59,5 @@ def made_at(local: str) -> int | None:
 
 
 def _digits(number: int, count: int) -> str:
-    return "".join(_DIGITS[number >> 5 * place & 31] for place in reversed(range(count)))
+    pairs = [_PAIRS[number >> 10 * place & 1023] for place in reversed(range((count + 1) // 2))]
+    return "".join(pairs)[-count:]

@@ -24,6 +24,8 @@ class DecisionMetrics(LoopMetrics):
         self._outcomes = series.DECISION_OUTCOMES.made(registry)
         self._entered = series.LOOP_DECISIONS.made(registry)
         self._personalizer = series.PERSONALIZER.made(registry)
+        for outcome in ("applied", "unknown"):
+            self._personalizer.labels(outcome)
         matches = series.MATCHES.made(registry)
         self._matches = {matched: matches.labels(str(matched).lower()) for matched in (False, True)}
         self._ended = series.DECISIONS_ENDED.made(registry)

@@ -1,11 +1,12 @@
 """How a loop decides: its policies, and the base columns that they share."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from app.bandit.columns import Columns
+from app.bandit.context import Context, Fields
 from app.bandit.features import Encoder, Feature
 from app.bandit.policy import Policy
 from app.bandit.sample import uniform
@@ -46,6 +47,12 @@ class Plan(msgspec.Struct, frozen=True):
             return alone[0]
         rest = 1.0 - canary.share
         return [rest * own + canary.share * other for own, other in zip(alone[0], alone[1], strict=True)]
+
+    def reads_all(self, context: Context, candidates: Iterable[Fields]) -> bool:
+        """Whether features read all fields of the context, the user and the candidates, as is usual."""
+        known = self.known
+        shared = known["context"].issuperset(context.moment) and known["user"].issuperset(context.user)
+        return shared and all(map(known["candidate"].issuperset, candidates))
 
     def unknown(self, of: str, fields: Mapping[str, object]) -> list[str]:
         """The names of fields of the context, the user or a candidate that no feature reads."""

@@ -1,11 +1,10 @@
 """A batch: the changes that one transaction makes, from the values read to the commands that write. Pure.
 
-Operations of a user are applied in order of arrival, each to what the one before it left; those of several users side
-by side, so that what they want computed is computed together. One that raises, or whose key is of the wrong type, fails
-alone.
+Operations of a user are applied in order of arrival, each to what the one before it left; those of different users
+side by side. One that raises, or whose key is of the wrong type, fails alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from redis.exceptions import ResponseError
@@ -17,12 +16,10 @@ from state.update.changes import (
     MOMENT,
     NOTHING,
     Agenda,
-    Append,
     Asking,
     Backlog,
     Change,
     Drop,
-    Emit,
     Entry,
     Fields,
     Hash,
@@ -30,6 +27,7 @@ from state.update.changes import (
     Moment,
     More,
     Read,
+    Remove,
     Schedule,
     Score,
     Watched,
@@ -63,11 +61,8 @@ class Batch:
         now: int,
         idle: Idle | None = None,
     ) -> None:
-        self._idle = idle or Idle()
-        self._operations = operations
-        self._history_size = history_size
-        self._marker_seconds = marker_seconds
-        self._now = now
+        self._idle, self._operations = idle or Idle(), operations
+        self._history_size, self._marker_seconds, self._now = history_size, marker_seconds, now
         self.restart()
 
     def restart(self) -> None:
@@ -98,9 +93,7 @@ class Batch:
         self._values: dict[str, Any] = {}
         self._odd = set[str]()  # keys of the wrong type
         self._pending = Pending(self._history_size)
-        self._remembered: dict[str, bytes] = {}
-        self._added: dict[str, list[str]] = {}
-        self._results: list[Any] = []
+        self._remembered, self._added = dict[str, bytes](), dict[str, list[str]]()
         # A step asked for more values, which its operation names now: nothing may be written.
         self.lacks = False
 
@@ -135,16 +128,15 @@ class Batch:
         """
         reads: list[Command] = [("WATCH", flight, *self._hashes, *self._markers, *self._watched, *self._seen.values())]
         reads += [("HMGET", key, *fields) for key, fields in self._hashes.items()]
-        reads += [("LLEN", key) for key in self._lists]
-        reads += [("GET", key) for key in self._markers]
+        reads += [*(("LLEN", key) for key in self._lists), *(("GET", key) for key in self._markers)]
         reads += [index.read() for index in self._indexes.values()]
         reads += self._plain.values()
         return reads
 
     def apply(self, replies: Sequence[Any]) -> list[Command]:
         """Apply the operations to the replies to `reads`; the commands that write the changes, if there are any."""
-        names = (*self._hashes, *self._lists, *self._markers, *self._indexes, *self._plain)
-        self._values = dict(zip(names, replies[1:], strict=True))
+        read = (*self._hashes, *self._lists, *self._markers, *self._indexes, *self._plain)
+        self._values = dict(zip(read, replies[1:], strict=True))
         for key, most in self._agendas.items():
             if not isinstance(self._values[key], ResponseError):
                 self._values[key] = first_members(self._values[key], most)
@@ -154,19 +146,22 @@ class Batch:
         self._odd = {key for key, value in self._values.items() if isinstance(value, ResponseError)}
         if self._seen:
             self._there = present(self._values)
-        self._results = [None] * len(self._operations)
+        self._results: list[Any] = [None] * len(self._operations)
+        held = set[str]()  # users whose other steps would ask for the same
+        self._last = {operation.user: operation for operation in self._operations}
         for places in waves(self._operations):
-            for at, result in run({at: self._step(self._operations[at]) for at in places}):
+            for at, result in run({at: self._step(self._operations[at], held) for at in places}):
                 self._results[at] = result
                 if isinstance(result, Failure) and isinstance(result.error, More):
                     self._operations[at].reads += result.error.reads
                     self.lacks = True
+                    held |= {self._operations[at].user} if result.error.for_all else set()
         return self._writes()
 
     def emitted(self, replies: Sequence[Any]) -> list[Emitted]:
         """What was added to streams, by the replies to `apply`'s commands."""
-        told = zip(self._pending.emitted, replies, strict=False)
-        return [Emitted(one.key, name, one.group, one.line) for one, name in told]
+        pairs = zip(self._pending.emitted, replies, strict=False)
+        return [Emitted(one.key, name, one.group, one.line) for one, name in pairs]
 
     def settle(self) -> None:
         """Give every caller its result; callers that no longer wait are skipped."""
@@ -176,7 +171,9 @@ class Batch:
             elif not operation.done.done():
                 operation.done.set_result(result)
 
-    def _step(self, operation: Operation) -> Asking[Any]:
+    def _step(self, operation: Operation, held: Container[str]) -> Asking[Any]:
+        if operation.user in held:
+            return None
         if self._odd:
             for read in operation.reads:
                 if not isinstance(read, Watched):  # a key of the wrong type can still be removed
@@ -204,16 +201,18 @@ class Batch:
             if write.key not in self._values and write.key not in self._watched and write.key not in self._parts:
                 raise LookupError(f"a step writes {write.key} without reading it")
         for write in change.writes:
-            self._write(write)
+            self._pending.note(write)
+            # Unless nobody looks; what was removed matters to what expires, too.
+            if type(write) is Remove or self._last[operation.user] is not operation:
+                self._show_write(write)
         return change
 
     def _check(self, key: str, name: str = "") -> None:
         if (name or key) in self._odd:
             raise CorruptState(key, "holds a value of another type")
 
-    def _write(self, write: Write) -> None:
-        """Note a write, and let the steps after this one see it."""
-        self._pending.note(write)
+    def _show_write(self, write: Write) -> None:
+        """Let the steps after this one see a write."""
         key = write.key
         if type(write) is Fields:
             new = write.values
@@ -230,7 +229,7 @@ class Batch:
                 self._values[key] = moved(self._values[key], write.scores)
             else:
                 self._show({entry(key, member): score for member, score in write.scores.items()})
-        elif type(write) not in (Append, Emit):
+        elif type(write) is Remove:
             self._there.discard(key)
             self._values[key] = NOTHING if key in self._agendas else (None,) * len(self._hashes.get(key, ()))
             fields = [name for name in self._plain if name.startswith(f"{key} ")]

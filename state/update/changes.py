@@ -1,7 +1,6 @@
 """A change: what a step reads of one user, and what it writes.
 
-A step is a pure function from values to a `Change`, or a generator that returns one. It may run several times, each
-time on newer values.
+A step is a pure function from values to a `Change`, or a generator of one. It may run several times, on newer values.
 """
 
 import math
@@ -50,8 +49,7 @@ T = TypeVar("T")
 
 # Where the values have Redis's clock.
 MOMENT: Final = "TIME"
-# Members of a sorted set that are read at once, and that are read to see whether more are needed: each costs Redis a
-# microsecond.
+# Members of a sorted set that are read at once, and to see whether more are needed: each costs Redis a microsecond.
 AGENDA: Final = 32
 FEW: Final = 2
 
@@ -62,18 +60,15 @@ def entry(key: str, field: bytes) -> str:
 
 
 class More(Exception):  # not an error: a step asks for what it lacks
-    """Raised by a step: it needs these values too, and runs again when they are read."""
+    """Raised by a step: it needs these values too, as the user's others do if `for_all`, and runs again with them."""
 
-    def __init__(self, reads: "tuple[Read, ...]") -> None:
+    def __init__(self, reads: "tuple[Read, ...]", *, for_all: bool = False) -> None:
         super().__init__("more values are needed")
-        self.reads = reads
+        self.reads, self.for_all = reads, for_all
 
 
 class Hash(msgspec.Struct, frozen=True):
-    """Read `fields` of a hash: their values in this order, None for a missing one.
-
-    All steps that read a hash name the same fields.
-    """
+    """Read `fields` of a hash, in this order, None for a missing one. All steps that read a hash name the same ones."""
 
     key: str
     fields: tuple[bytes, ...]
@@ -92,10 +87,9 @@ class Watched(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """Read one `field` of a hash: its value, or None, under `entry(key, field)`; its other fields may be any number.
+    """Read one `field` of a hash of any size: its value, or None, under `entry(key, field)`.
 
-    Only its user's other keys are watched: whoever writes such a field writes one of these too.
-    """
+    Only its user's other keys are watched: whoever writes such a field writes one of these too."""
 
     key: str
     field: bytes
@@ -109,8 +103,7 @@ class Agenda(msgspec.Struct, frozen=True):
 
 
 class Score(msgspec.Struct, frozen=True):
-    """Read the score of one `member` of a sorted set that many users share, under `entry(key, member)`; None if it is
-    not there. It is not watched either."""
+    """Read the score or None of a `member` of a set that many users share, under `entry(key, member)`; not watched."""
 
     key: str
     member: bytes
@@ -200,8 +193,7 @@ class Work(msgspec.Struct, frozen=True):
     what: Any
 
 
-# A step that wants answers yields for what, and is sent them. All steps of a batch that wait have theirs computed
-# together, which costs less than one by one.
+# A step that wants answers yields for what, and is sent them: all that a batch's steps wait for is computed together.
 Asking = Generator[Sequence[Work], Sequence[Any], T]
 Step = Callable[[Values], Change[T] | Asking[Change[T]]]
 

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -22,6 +22,7 @@ from state.redis.servers import Servers
 from state.update.batch import Batch
 from state.update.idle import Idle
 from state.update.operation import Emitted, Flush, Operation, fail
+from state.update.turns import Turns
 
 __all__ = ["RESERVE", "Lane", "Transactions"]
 
@@ -92,15 +93,23 @@ class Transactions:
         # Gets what was added to streams, unless the reply that says so is lost.
         self.emitted: Callable[[list[Emitted]], None] = lambda _: None
         self._random = random.Random()  # noqa: S311  # jitter
+        self.turns = Turns(servers)
 
-    async def commit(self, lane: Lane, operations: list[Operation], *, alone: bool = False) -> bool:
+    async def turn(self, operations: Sequence[Operation]) -> bool:
+        """Wait for a turn with the user of `operations`, for a part of their time; False if there is none."""
+        until = min(operation.deadline for operation in operations) - self._timeout / 2
+        return await self.turns.take(operations[0].user, until)
+
+    async def commit(
+        self, lane: Lane, operations: list[Operation], *, alone: bool = False, in_turn: bool = False
+    ) -> bool:
         """Make the changes of `operations` in Redis, and give their callers the results or errors.
 
         False after too many lost races, without telling the callers; with `alone`, for operations of one user, they get
-        ConflictError instead.
+        ConflictError instead. What is made `in_turn` ends it.
         """
         started = asyncio.get_running_loop().time()
-        outcome = await self._apply(lane, operations, _TRIES_ALONE if alone else _TRIES_TOGETHER)
+        outcome = await self._apply(lane, operations, alone=alone, in_turn=in_turn)
         error = outcome.error
         if alone and outcome.undecided:
             error = ConflictError("too many others change this user at once")
@@ -118,15 +127,17 @@ class Transactions:
         )
         return alone or not outcome.undecided
 
-    async def _apply(self, lane: Lane, operations: list[Operation], tries: int) -> _Outcome:
-        """Apply the operations exactly once and give their callers the results, in at most `tries` lost races."""
+    async def _apply(self, lane: Lane, operations: list[Operation], *, alone: bool, in_turn: bool) -> _Outcome:
+        """Apply the operations exactly once and give their callers the results, unless too many races are lost."""
+        tries, user = _TRIES_ALONE if alone else _TRIES_TOGETHER, operations[0].user
         deadline = min(operation.deadline for operation in operations)
-        flight = keys.flight(lane.name, None if self._servers.spans_users else operations[0].user)
+        flight = keys.flight(lane.name, None if self._servers.spans_users else user)
         conflicts = failures = 0
         try:
             while conflicts < tries:
                 batch = self._batch(operations, now=int(time.time()))
-                attempt = await self._attempt(lane, flight, batch, deadline - self._timeout * RESERVE)
+                turn = self.turns.end(user) if in_turn else None
+                attempt = await self._attempt(lane, flight, batch, deadline - self._timeout * RESERVE, turn)
                 doubtful = isinstance(attempt, _Failure) and attempt.in_doubt
                 if doubtful and await self._was_applied(lane, flight, deadline):
                     attempt = True
@@ -138,7 +149,11 @@ class Transactions:
                     return _Outcome(conflicts, failures)
                 else:
                     conflicts += 1
-                    if conflicts < tries:
+                    if alone:
+                        self.turns.note(user)
+                    if alone and not in_turn:
+                        in_turn = await self.turn(operations)
+                    elif conflicts < tries:
                         await asyncio.sleep(self._random.uniform(0, min(_PAUSE * 2**conflicts, _LONGEST_PAUSE)))
         except StoreError as error:
             return _Outcome(conflicts, failures, error)
@@ -147,8 +162,11 @@ class Transactions:
             return _Outcome(conflicts, failures, error)
         return _Outcome(conflicts, failures, undecided=True)
 
-    async def _attempt(self, lane: Lane, flight: str, batch: Batch, deadline: float) -> bool | _Failure:
-        """One WATCH ... EXEC; False if another writer changed a watched key, so that nothing was applied."""
+    async def _attempt(
+        self, lane: Lane, flight: str, batch: Batch, deadline: float, turn: Command | None
+    ) -> bool | _Failure:
+        """One WATCH ... EXEC, which ends a `turn`; False if another writer was first, so that nothing was applied."""
+        ending = [] if turn is None else [turn]
         in_doubt = False
         try:
             async with asyncio.timeout_at(deadline), self._servers.connection(flight) as connection:
@@ -162,11 +180,11 @@ class Transactions:
                     raise_for(replies)
                     writes = batch.apply(replies[1:-1])
                 if not writes:
-                    await exchange(connection, [("DISCARD",)])
+                    await exchange(connection, [("DISCARD",), *ending])
                     await self._replicated(connection, flight, deadline)
                     return True
                 lane.number += 1
-                writes += [("SET", flight, b"%d|" % lane.number, "EX", _FLIGHT_SECONDS), ("EXEC",)]
+                writes += [*ending, ("SET", flight, b"%d|" % lane.number, "EX", _FLIGHT_SECONDS), ("EXEC",)]
                 in_doubt = True
                 replies = await exchange(connection, writes)
                 in_doubt = False

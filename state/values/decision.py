@@ -140,7 +140,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
         return self.status in OPEN and not self.early
 
 
-class User(msgspec.Struct, frozen=True):
+class User(msgspec.Struct):
     """What the decisions of a user share: a random `epoch`, new after a reset; `seq`, one more with each change; the
     `last` moment (ms) by which its time never runs back; how many decisions are `open`, how many there are, and how
     many `bytes` they have; whether each change so far in this epoch, or since a line that says what was there
@@ -169,16 +169,18 @@ def decode(key: str, blob: bytes) -> Record:
         found = _decode(blob)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CorruptState(key, f"is not a decision: {error}") from None
-    alone = [len(each.propensities) for each in found.by_policy if each.propensities]
-    sizes = {len(found.ids), len(found.propensities), *alone}
-    if len(sizes) > 1 or found.chosen >= len(found.ids) or len(found.labels) != len(found.x):
+    size = len(found.ids)
+    fits = len(found.propensities) == size > found.chosen and len(found.labels) == len(found.x)
+    for each in found.by_policy:
+        fits = fits and len(each.propensities) in (0, size)
+    if not fits:
         raise CorruptState(key, "is not a decision: its lists do not fit together")
     told = found.evidence
     if told is not None:
         count = len(told.at)
         wanted = (8 * count * len(found.x), 8 * len(told.labels))
         fits = (len(told.base), len(told.theta)) == wanted and len(told.bonus) in (0, 8 * count)
-        if not fits or any(not 0 <= place < len(found.ids) for place in told.at):
+        if not (fits and min(told.at, default=0) >= 0 and max(told.at, default=0) < size):
             raise CorruptState(key, "is not a decision: its evidence does not fit it")
     return found
 
@@ -199,8 +201,19 @@ def unlogged(values: Sequence[bytes | None]) -> dict[bytes, bytes]:
     return {} if values[0] is None else {b"logged": b"0"}
 
 
-def encode_user(user: User) -> dict[bytes, bytes]:
-    """All fields of the hash; most users have no parts, and no field for them."""
-    counts = (user.seq, user.last, user.open, user.records, user.bytes, user.logged)
-    fields = {b"epoch": user.epoch} | {name: b"%d" % count for name, count in zip(SHARED[1:-1], counts, strict=True)}
-    return fields | {parts.FIELD: b"%d" % user.parts} if user.parts else fields
+def encode_user(user: User, *, moved: bool = False) -> dict[bytes, bytes]:
+    """All fields of the hash, or of one that is there only those that every change moves.
+
+    Most users have no parts, and no field for them.
+    """
+    fields = {
+        b"seq": b"%d" % user.seq,
+        b"last": b"%d" % user.last,
+        b"open": b"%d" % user.open,
+        b"records": b"%d" % user.records,
+        b"bytes": b"%d" % user.bytes,
+    }
+    if moved:
+        return fields
+    spread = {parts.FIELD: b"%d" % user.parts} if user.parts else {}
+    return {b"epoch": user.epoch, **fields, b"logged": b"%d" % user.logged, **spread}

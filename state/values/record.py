@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 import numpy as np
+from msgspec.structs import astuple
 from numpy.typing import NDArray
 
 from state.errors import CorruptState
@@ -33,6 +34,7 @@ META: Final = np.dtype(
 _meta: Final = struct.Struct("<QQQdq")
 _updates: Final = struct.Struct("<Q")
 _moments: Final = struct.Struct("<dd")
+_whole: Final = struct.Struct("<QQQdqQdd")
 # No real count comes near this limit, and a count plus 1 must still fit.
 _COUNTS: Final = 2**63
 _YEAR_10000: Final = 253_402_300_800
@@ -141,21 +143,17 @@ def decode(key: str, d: int, blobs: Sequence[bytes | None]) -> Record | None:
 
 def decode_meta(key: str, meta: bytes) -> Meta:
     """The counters in the field `meta` of the hash `key`. Raises CorruptState."""
-    if not meta or (len(meta) < META.itemsize and len(meta) % 8):
-        raise CorruptState(key, f"meta has {len(meta)} bytes, in which a field is cut off")
-    if len(meta) < _meta.size:
-        counters = _meta.unpack(meta.ljust(_meta.size, b"\0"))
+    weight: float | None
+    if len(meta) >= _whole.size:
+        whole = _whole.unpack_from(meta)
+        pulls, explore_count, reward_count, cumulative_reward, last_updated, updates, weight, squares = whole
     else:
-        counters = _meta.unpack_from(meta)
-    pulls, explore_count, reward_count, cumulative_reward, last_updated = counters
-    [updates] = _updates.unpack_from(meta, _meta.size) if len(meta) > _meta.size else (0,)
-    # A model of a version that did not count them is left out for good, unless it has no rewards yet.
-    weight, squares = (None, 0.0) if reward_count else (0.0, 0.0)
-    if len(meta) >= META.itemsize:
-        weight, squares = _moments.unpack_from(meta, _meta.size + _updates.size)
-    if max(pulls, explore_count, reward_count, updates) >= _COUNTS:
+        pulls, explore_count, reward_count, cumulative_reward, last_updated, updates = _older(key, meta)
+        # A model of a version that did not count them is left out for good, unless it has no rewards yet.
+        weight, squares = None if reward_count else 0.0, 0.0
+    if (pulls | explore_count | reward_count | updates) >= _COUNTS:
         raise CorruptState(key, "meta has a count of 2^63 or more")
-    if not math.isfinite(cumulative_reward) or not 0 <= last_updated < _YEAR_10000:
+    if not (-math.inf < cumulative_reward < math.inf and 0 <= last_updated < _YEAR_10000):
         raise CorruptState(key, "meta: invalid cumulative_reward or last_updated")
     if not (0.0 <= (weight or 0.0) < math.inf and 0.0 <= squares < math.inf):
         raise CorruptState(key, "meta: invalid weight or squares")
@@ -168,8 +166,17 @@ def decode_meta(key: str, meta: bytes) -> Meta:
         updates,
         weight,
         squares,
-        meta[META.itemsize :],
+        meta[_whole.size :],
     )
+
+
+def _older(key: str, meta: bytes) -> tuple[int, int, int, float, int, int]:
+    """The counters that an older version wrote. Raises CorruptState."""
+    if not meta or len(meta) % 8:
+        raise CorruptState(key, f"meta has {len(meta)} bytes, in which a field is cut off")
+    pulls, explored, rewards, total, at = _meta.unpack_from(meta.ljust(_meta.size, b"\0"))
+    [updates] = _updates.unpack_from(meta, _meta.size) if len(meta) > _meta.size else (0,)
+    return pulls, explored, rewards, total, at, updates
 
 
 def flaw(record: Record) -> str | None:
@@ -224,11 +231,10 @@ def _almost_identity(d: int) -> NDArray[np.float64]:
 
 def encode_meta(meta: Meta) -> dict[bytes, bytes]:
     """The hash field that changes when a decision is counted."""
-    counters = _meta.pack(meta.pulls, meta.explore_count, meta.reward_count, meta.cumulative_reward, meta.last_updated)
-    counters += _updates.pack(meta.updates)
-    if meta.weight is not None:
-        counters += _moments.pack(meta.weight, meta.squares)
-    return {b"meta": counters + meta.later}
+    pulls, explored, rewards, total, at, updates, weight, squares, later = astuple(meta)
+    if weight is not None:
+        return {b"meta": _whole.pack(pulls, explored, rewards, total, at, updates, weight, squares) + later}
+    return {b"meta": _meta.pack(pulls, explored, rewards, total, at) + _updates.pack(updates) + later}
 
 
 def encode(record: Record) -> dict[bytes, bytes]:

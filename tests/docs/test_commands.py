@@ -136,6 +136,8 @@ def shell(page: Path, folder: Path) -> Iterator[tuple[dict[str, str], dict[str, 
             nats = stack.enter_context(nats_server())
             environ |= {"NATS_URL": nats.url, "NATS_CREATE_STREAMS": "1"}
             named["localhost:4222"] = f"localhost:{nats.port}"
+        if page.name == "personalizer.md":
+            environ["PERSONALIZER_KEY"] = "KEY"
         if page.name == "tips.md":
             environ["LITELLM_URL"] = stack.enter_context(language_model(tips_of(page)))
             environ["LITELLM_MASTER_KEY"] = "sk-of-the-page"

@@ -228,6 +228,7 @@ def test_keys_are_tabled() -> None:
         keys.PRIORS,
         keys.LOOPS,
         keys.EVIDENCE,
+        keys.PERSONALIZER,
         keys.record("<id>", "<policy>"),
         f"{keys.of('<id>', '<policy>')}:once:<key>",
         "oo:flight:...",

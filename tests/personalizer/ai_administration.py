@@ -1,11 +1,12 @@
 """The administration client of azure-ai-personalizer 1.0.0b1, and whether an application learns.
 
-Prints what each part did.
+Prints what each part did, and last that nothing was counted.
 """
 
 import io
 import random
 from typing import Any
+from unittest.mock import ANY
 
 from ai_python import CONTEXT, TWO, admin, client, probabilities, refused
 from azure.core.exceptions import ResourceNotFoundError
@@ -28,6 +29,8 @@ def administration() -> str:
     assert policy["arguments"], policy
     refused(lambda: admin.update_policy({"name": "p", "arguments": "x" * 1025}), 400, "InvalidPolicyConfiguration")
     assert admin.reset_policy() == policy
+    assert "lastModifiedTime" not in admin.get_model_properties()
+    client.rank({"actions": TWO})
     assert admin.get_model_properties()["lastModifiedTime"]
     assert admin.get_log_properties() == {}  # the log is kept elsewhere, with dates of its own
 
@@ -52,15 +55,19 @@ def administration() -> str:
 
 
 def modes() -> str:
-    """Apprentice serves the first action, as the application did before, and Online goes on from there."""
+    """Apprentice serves the first action, as the application did before; Online explores as much as it is told to."""
     online = admin.get_service_configuration()
     assert admin.update_service_configuration({**online, "learningMode": "Apprentice"})["learningMode"] == "Apprentice"
     for number in range(20):
         answer = client.rank({"actions": TWO, "contextFeatures": CONTEXT, "eventId": f"apprentice-{number}"})
         assert answer["rewardActionId"] == "news", answer
         client.reward(answer["eventId"], {"value": 1.0})
-    assert admin.update_service_configuration(online)["learningMode"] == "Online"
-    return "the baseline was served while an apprentice learned"
+    for share, least in ((1.0, 0.5), (0.0, 0.0)):
+        admin.update_service_configuration({**online, "explorationPercentage": share})
+        found = probabilities(client.rank({"actions": TWO, "contextFeatures": CONTEXT}))
+        assert min(found.values()) == least, found
+    assert admin.update_service_configuration(online) == {**online, "lastConfigurationEditDate": ANY}
+    return "the baseline was served while an apprentice learned, and exploration is what it is set to"
 
 
 def asked_at(when: str, number: int | str) -> dict[str, Any]:
@@ -103,3 +110,4 @@ def learning() -> str:
 if __name__ == "__main__":
     for part in (administration, modes, learning):
         print(f"{part.__name__}: {part()}", flush=True)
+    print("{}")

@@ -6,6 +6,7 @@ Prints what each part did, and last as JSON what the service must have counted.
 import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from azure.ai.personalizer import PersonalizerAdministrationClient, PersonalizerClient
@@ -85,6 +86,10 @@ def single() -> str:
     client.reward("never-shown", {"value": 1.0})  # learned if the application activates it, and it does not
     count(ranks=1)
     client.reward("nobody-asked", {"value": 1.0})  # Azure raised nothing either
+
+    own = {"x-oo-user": "ann-1"}  # is counted for another user
+    client.rank({"actions": TWO, "eventId": "own"}, headers=own)
+    client.reward("own", {"value": 1.0}, headers=own)
     return "ranked, rewarded, activated"
 
 
@@ -127,6 +132,20 @@ def retries() -> str:
     again(lambda: client.reward(event, {"value": 1.0}))
     count(ranks=1, rewards=(1.0,))
     return "503 before and after, and cut connections: each was counted once"
+
+
+def storm() -> str:
+    """Many events at once, of which most are sent again, to another replica: each counts once."""
+
+    def event(number: int) -> None:
+        name = f"{('plain', 'refuse', 'lose')[number % 3]}-of-{number}"
+        client.rank({"actions": TWO, "contextFeatures": CONTEXT, "eventId": name})
+        client.reward(name, {"value": 0.5})
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(event, range(96)))
+    count(ranks=96, rewards=(0.5,) * 96)
+    return "96 events from 8 threads"
 
 
 def slots() -> str:
@@ -177,6 +196,6 @@ def sums() -> str:
 
 
 if __name__ == "__main__":
-    for part in (single, errors, retries, slots, sums):
+    for part in (single, errors, retries, storm, slots, sums):
         print(f"{part.__name__}: {part()}", flush=True)
     print(json.dumps(counted))

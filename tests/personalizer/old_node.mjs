@@ -51,6 +51,9 @@ const parts = {
     const least = await client.rank({ actions: [{ id: "only", features: [] }] });
     await client.events.reward(least.eventId, { value: -1 });
     count(1, -1);
+    const own = { customHeaders: { "x-oo-user": "ann-4" } }; // is counted for another user
+    await client.rank({ actions: two, eventId: "own" }, own);
+    await client.events.reward("own", { value: 1 }, own);
     return "ranked, rewarded, activated";
   },
 

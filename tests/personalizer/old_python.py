@@ -51,6 +51,9 @@ def single() -> str:
     assert least.event_id, least.as_dict()
     client.events.reward(least.event_id, value=-1.0)
     count(ranks=1, rewards=(-1.0,))
+    own = {"x-oo-user": "ann-2"}  # is counted for another user
+    client.rank(RankRequest(actions=TWO, event_id="own"), custom_headers=own)
+    client.events.reward("own", 1.0, custom_headers=own)
     return "ranked, rewarded, activated"
 
 

@@ -1,5 +1,6 @@
 // Forms with data-live are sent while they are edited, and the part of the page that data-live names is replaced by the
-// answer's. Without this script their button does the same.
+// answer's. What has data-whole changes the form itself: the whole page is asked for. Without this script their button
+// does the same.
 "use strict";
 
 const WAIT_MS = 300;
@@ -19,8 +20,9 @@ for (const form of document.querySelectorAll("form[data-live]")) {
     else if (answer.redirected) window.location.assign(answer.url); // the session is over
   };
 
-  form.addEventListener("input", () => {
+  form.addEventListener("input", (event) => {
     clearTimeout(timer);
+    if ("whole" in event.target.dataset) return form.submit();
     timer = setTimeout(() => send().catch(() => {}), WAIT_MS);
   });
 }

@@ -12,6 +12,7 @@ from state.errors import CorruptState, StoreUnavailable
 from state.store import Store
 from state.update.changes import Append, Change, Fields, Hash, List, Values
 from state.update.operation import Flush, Operation
+from state.update.turns import KIND
 from tests.unit.state.wire import CUT, LOSE, Wire
 
 pytestmark = pytest.mark.anyio
@@ -229,3 +230,22 @@ async def test_close_waits(wire: Wire) -> None:
     await asyncio.sleep(0)
     await store.close()
     assert [task.result() for task in tasks] == [1] * 100
+
+
+async def test_a_user_whom_others_change_too(wire: Wire) -> None:
+    """A replica that lost a race waits for its turn, alone with that user; what comes meanwhile goes with it."""
+    flushes: list[Flush] = []
+    store = opened(wire, flushes)
+    store._transactions.turns.note("u")
+    await wire.ask(("SET", keys.of("u", KIND), "", "PX", 60_000))
+    first = [asyncio.create_task(add(store)), asyncio.create_task(add(store, "v"))]
+    assert await first[1] == 1
+    later = [asyncio.create_task(add(store)) for _ in range(3)]
+    while len(store._waiting) < 3:  # noqa: ASYNC110  # it tells nobody when it has more
+        await asyncio.sleep(0)
+    await wire.ask(("DEL", keys.of("u", KIND)))
+    assert [await each for each in (first[0], *later)] == [1, 2, 3, 4]
+    assert [flush.operations for flush in flushes] == [1, 4]
+    assert wire.sent[-2:] == [["WATCH", "HMGET", "MULTI"], ["HSET", "DEL", "SET", "EXEC"]]
+    assert await wire.ask(("EXISTS", keys.of("u", KIND))) == [0]
+    await store.close()

@@ -30,9 +30,11 @@ async def test_an_apprentice_tells_whether_it_agrees() -> None:
         await client.put("/personalizer/configurations/service", json={"learningMode": "Apprentice"})
         answers = [await client.post("/personalizer/rank", json={"actions": ACTIONS}) for _ in range(10)]
         text = (await client.get("/metrics")).text
+        loop = (await client.get("/loops/personalizer")).json()
     assert {each.json()["rewardActionId"] for each in answers} == {"a"}
     found = [each.headers["x-oo-matched"] for each in answers]
     assert (found[0], found[-1]) == ("false", "true")
+    assert (loop["imitated"], loop["matched"]) == (10, found.count("true"))
     assert f'oo_personalizer_matches_total{{matched="true"}} {found.count("true")}.0' in text
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from app.bandit.context import Context
@@ -53,7 +54,11 @@ def test_all_else_does(change: dict[str, Any]) -> None:
 def test_what_is_allowed_and_seen() -> None:
     """Places stay as they were; the id is a field that a feature may read, whatever the client calls so."""
     assert asked(excluded=["a"]).allowed() == [1]
-    assert asked(candidates=[Candidate("a", {"id": "z"})]).seen(0) == {"id": "a"}
+    one = asked(candidates=[Candidate("a", {"id": "z"}), Candidate("b")])
+    plan = PLANS["plain"]
+    assert one.seen([1, 0], plan) == [{}, {"id": "z"}]
+    named = msgspec.structs.replace(plan, known={**plan.known, "candidate": frozenset({"id"})})
+    assert one.seen([0], named) == [{"id": "a"}]
 
 
 @pytest.mark.parametrize(

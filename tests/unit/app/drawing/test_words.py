@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.drawing.words import ago, count, minute, moment, number, share, signed, span, unix
+from app.drawing.words import ago, breaking, count, minute, moment, number, share, signed, span, unix
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,9 @@ from app.drawing.words import ago, count, minute, moment, number, share, signed,
         (share(1.0), "100\xa0%"),
         (share(None), "\N{EN DASH}"),
         (span(0), "0\xa0s"),
-        (span(0.0123), "12.3\xa0ms"),
+        (span(0.0123), "12\xa0ms"),
+        (span(371.4), "6.2\xa0min"),
+        (span(598), "10\xa0min"),
         (span(90), "90\xa0s"),
         (span(3_600), "1\xa0h"),
         (span(5_400), "90\xa0min"),
@@ -39,6 +41,8 @@ from app.drawing.words import ago, count, minute, moment, number, share, signed,
         (ago(7_300 * 24), "2\xa0d ago"),
         (unix("1970-01-02T00:00:00Z"), "86400"),
         (minute(90), "1970-01-01 00:01"),
+        (breaking("a_b=<c>*d"), "a_<wbr>b=<wbr>&lt;c&gt;*<wbr>d"),
+        (breaking(""), ""),
         (moment(None), "\N{EN DASH}"),
         (moment(0), '<time datetime="1970-01-01T00:00:00Z">1970-01-01 00:00</time>'),
     ],

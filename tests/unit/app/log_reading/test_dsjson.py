@@ -1,7 +1,7 @@
 """dsjson: the exact form from which Vowpal Wabbit was seen to learn, as many labels as lines with a finite loss."""
 
 from app.decision_log.lines import Candidate
-from app.log_reading.dsjson import dsjson
+from app.log_reading.dsjson import _features, dsjson
 from app.log_reading.joined import Told
 from tests.unit.app.decision_log.samples import decision, outcome
 
@@ -44,9 +44,19 @@ def test_silence_and_what_was_never_shown() -> None:
 
 
 def test_features() -> None:
-    """What Vowpal Wabbit cannot read is left out, and a name that means something else there too."""
-    odd = {"_multi": [1], "none": None, "deep": {"a": 1}, "tags": ["a", "b"], "taste": [0.5, None, 1], "t": "x"}
+    """What Vowpal Wabbit cannot read is left out, also a name that means something else there; what is within objects
+    is named by the path."""
+    odd = {
+        "_multi": [1],
+        "none": None,
+        "deep": {"a": 1, "_b": 2},
+        "tags": ["a", "b"],
+        "taste": [0.5, None, 1],
+        "t": "x",
+    }
     found = dsjson(Told(decision(context=odd, candidates=[Candidate("a", odd), Candidate("b", {})]), [outcome()]))
-    told = b'{"tags=a":1,"tags=b":1,"taste[0]":0.5,"taste[2]":1,"t":"x"}'
+    told = b'{"deep.a":1,"tags=a":1,"tags=b":1,"taste[0]":0.5,"taste[2]":1,"t":"x"}'
     assert found is not None
+    nested = _features({"features": [{"day": {"name": "monday"}}, {"cart": [2, {"of": "x"}]}]})
+    assert nested == {"features.day.name": "monday", "features.cart[0]": 2, "features.cart.of": "x"}
     assert b'"c":{"Context":' + told + b',"User":{},"_multi":[{"Id":{"id":"a"},"Action":' + told in found

@@ -72,9 +72,9 @@ H = Hash("h", (b"n", b"m"))
 L = List("l")
 
 
-def operation(step: Step[Any], *reads: Read, once: Once[Any] | None = None) -> Operation:
+def operation(step: Step[Any], *reads: Read, once: Once[Any] | None = None, user: str = "u") -> Operation:
     future = asyncio.get_running_loop().create_future()
-    return Operation(user="u", deadline=0.0, done=future, reads=reads or (H,), step=step, once=once)
+    return Operation(user=user, deadline=0.0, done=future, reads=reads or (H,), step=step, once=once)
 
 
 def batch(*operations: Operation) -> Batch:
@@ -325,3 +325,24 @@ async def test_decisions_of_the_wrong_type() -> None:
     ]
     found.settle()
     assert [await outcome(one) for one in operations] == [CorruptState, CorruptState, 3, None, (None, NOTHING)]
+
+
+async def test_what_all_steps_of_a_user_ask_for() -> None:
+    """When the first one has asked, the user's others wait; those of other users run."""
+    ran: list[str] = []
+
+    def asks(name: str) -> Step[Any]:
+        def step(values: Values) -> Change[str]:
+            ran.append(name)
+            if "z" not in values and name != "other":
+                raise More((Z,), for_all=True)
+            return Change(name)
+
+        return step
+
+    found = batch(operation(asks("one"), H), operation(asks("two"), H), operation(asks("other"), H, user="v"))
+    assert found.apply([b"OK", [b"1", b"2"]]) == []
+    assert (ran, found.lacks) == (["one", "other"], True)
+    found.restart()
+    assert found.apply([b"OK", [b"1", b"2"], []]) == []
+    assert (ran[2:], found.lacks) == (["one", "other", "two"], False)

@@ -30,6 +30,7 @@ from state.update.changes import (
 )
 from state.update.operation import Emitted, Flush, Operation, fail
 from state.update.transaction import RESERVE, Lane, Transactions
+from state.update.turns import KIND
 from tests.unit.state.wire import CUT, LOSE, Wire
 
 pytestmark = pytest.mark.anyio
@@ -94,6 +95,29 @@ async def test_two_round_trips() -> None:
     ]
     [flush] = update.flushes
     assert (flush.operations, flush.conflicts, flush.failures, flush.error) == (1, 0, 0, None)
+
+
+async def test_a_lost_race_is_followed_by_a_turn() -> None:
+    """The change waits for it, and ends it with the transaction that makes it; or with one that writes nothing."""
+    update = Update()
+    update.wire.on("EXEC", update.rival)
+    assert await update.make() == 101
+    assert update.transactions.turns.wanted("u")
+    assert update.wire.sent[2:] == [
+        ["SET"],
+        ["WATCH", "HMGET", "LLEN", "MULTI"],
+        ["HSET", "RPUSH", "LTRIM", "DEL", "SET", "EXEC"],
+    ]
+    update.wire.on("EXEC", update.rival)
+    seen: list[int] = []
+
+    def once(values: Values) -> Change[int]:
+        seen.append(1)
+        return add(values) if len(seen) == 1 else Change(0)
+
+    assert await update.make(once) == 0
+    assert update.wire.sent[-1] == ["DISCARD", "DEL"]
+    assert await update.wire.ask(("EXISTS", keys.of("u", KIND))) == [0]
 
 
 async def test_the_operation_id_expires_after_a_day() -> None:

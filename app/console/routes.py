@@ -1,7 +1,7 @@
 """The console: its pages for whoever has signed in, the form that signs people in, and the files that pages load."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, unquote
 
@@ -10,9 +10,10 @@ from litestar.exceptions import HTTPException, NotFoundException, PermissionDeni
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
-from app.api.console_session import Doors, check_origin
+from app.console.doors import Doors, check_origin
 from app.console.frame import ASSETS, POLICY, Frame
-from app.console.pages import Moved, Page, Shown, Visit
+from app.console.pages import Moved, Page, Shown, Sources, Visit
+from app.console.site import made_pages
 from app.http.api_keys import Key
 from app.http.body import read_body
 from app.http.errors import answer_to
@@ -37,9 +38,13 @@ _LONGEST_FORM: Final = 262_144
 _MOST_FIELDS: Final = 256
 
 
-def console_routes(pages: Sequence[Page], frame: Frame, doors: Doors) -> list[HTTPRouteHandler]:
-    """The routes of these pages, made by `frame` for those whom `doors` let in."""
-    console = _Console(frame, doors)
+def console_routes(
+    sources: Sources, doors: Doors, version: str, give_way: Callable[[], Awaitable[None]]
+) -> list[HTTPRouteHandler]:
+    """The routes of the pages that are made from `sources`, for those whom `doors` let in, in a service of this
+    `version`. Work on a page awaits `give_way`."""
+    pages = made_pages(sources)
+    console = _Console(Frame(pages, version, give_way), doors)
 
     @route(_ROOT + _SIGN_IN, http_method=_ASKED)
     async def sign_in(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -88,6 +93,7 @@ class _Console:
             if key is None and not self._doors.is_open:
                 return _moved(f"{_base(request)}{_SIGN_IN}?to={quote(visit.path, safe='')}")
             visit = self._visit(request, key)
+            await self._frame.give_way()
             if request.method != "POST" or page.act is None:
                 return await self._answer(await page.show(visit), visit)
             check_origin(request)

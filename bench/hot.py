@@ -1,0 +1,153 @@
+"""One user with tens of thousands of open decisions, whom four replicas serve at once: a busy application.
+
+Windows end while others begin, so that as many decisions are settled as are made, and the number of open ones stands.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import fmean, median
+from tempfile import TemporaryDirectory
+from threading import Event, Thread
+from typing import Final
+
+import msgspec
+
+from bench.measure import Load, Run, Target, again, cpu_seconds, measure
+from bench.report import Check, Section, failures
+from bench.servers import kept_redis, serving
+from state import keys
+from tests.support.redis_servers import RedisServer
+
+__all__ = ["large_loop"]
+
+_REPLICAS: Final = 4
+_USER: Final = "hot0"  # as load.lua names it
+_POLICIES: Final = """
+[loops.large]
+champion = "egreedy-v1"
+window = "{window}s"
+default_reward = 0.0
+late = "discard"
+open_max = 200_000
+"""
+# Seconds for which a decision waits for its reward: few are open, or many.
+_WINDOWS: Final = (2, 60)
+_GRACE: Final = 10
+_RATE: Final = 1_000  # decisions a second that are wanted
+_DECISIONS: Final = 0.8  # of the requests: every fifth one is a reward
+_CONNECTIONS: Final = 16  # of each replica
+_FLAT: Final = 1.15
+
+
+class _Seen(msgspec.Struct, frozen=True):
+    """The user at one moment: open decisions, records, their bytes, and decisions that should have been settled."""
+
+    opened: int
+    records: int
+    bytes: int
+    overdue: int
+
+
+def large_loop(seconds: int) -> list[Section]:
+    """Load the user for so many seconds after as many windows began as ended, with few open ones and with many."""
+    found = [_measured(window, seconds) for window in _WINDOWS]
+    header = [
+        "",
+        "decisions/s",
+        "p50 ms",
+        "p99 ms",
+        "errors",
+        "CPU µs",
+        "Redis CPU µs",
+        "open",
+        "records",
+        "MB",
+        "overdue",
+    ]
+    rows, checks = [], []
+    for window, (runs, redis_cpu, seen) in zip(_WINDOWS, found, strict=True):
+        rows.append(_row(f"window {window} s", runs, redis_cpu, seen))
+        checks.append(Check(f"errors: window {window} s", float(failures(runs)), 0, ""))
+    (few, few_redis, _), (many, many_redis, seen) = found
+    checks.append(Check("decisions/s short of 1,000", max(0.0, _RATE - _decisions(many)), _RATE * 0.02, ""))
+    checks.append(Check("CPU with many open", _cpu(many) / _cpu(few), _FLAT, "of it with few"))
+    checks.append(Check("Redis's CPU with many open", many_redis / few_redis, _FLAT, "of it with few"))
+    checks.append(Check("settled late, of the open", max(one.overdue for one in seen) / _RATE, 5, "s of decisions"))
+    how = (
+        f"{_REPLICAS} replicas, {_CONNECTIONS} connections each, {seconds} s; every fifth request is a reward,"
+        " processor time is per request"
+    )
+    return [Section("One user, a large loop", how, header, rows, checks)]
+
+
+def _measured(window: int, seconds: int) -> tuple[list[Run], float, list[_Seen]]:
+    """The runs of the replicas, Redis's processor time per request (µs), and how the user was meanwhile."""
+    pause = _CONNECTIONS * _REPLICAS / (_RATE / _DECISIONS) * 1e3
+    load = Load(mode="large", users=1, connections=_CONNECTIONS, seconds=seconds, pace=pause, prefix="hot")
+    with TemporaryDirectory() as directory, kept_redis() as server, ExitStack() as stack:
+        file = Path(directory) / "policies.toml"
+        file.write_text(_POLICIES.format(window=window))
+        settings = {"POLICIES": str(file), "DECISION_GRACE_SECONDS": str(_GRACE)}
+        replicas = [stack.enter_context(serving(server, **settings)) for _ in range(_REPLICAS)]
+        _together(replicas, again(load, seconds=window + _GRACE + 2))
+        before = cpu_seconds(server.pid)
+        with _watched(server) as seen:
+            runs = _together(replicas, again(load, seed=50_000_000))
+        spent = cpu_seconds(server.pid) - before
+    return runs, spent / sum(run.requests for run in runs) * 1e6, seen
+
+
+def _together(replicas: Sequence[Target], load: Load) -> list[Run]:
+    """The runs of all replicas at once; each makes decisions of its own."""
+    loads = [again(load, seed=load.seed + number * 10_000_000) for number in range(len(replicas))]
+    with ThreadPoolExecutor(len(replicas)) as pool:
+        return list(pool.map(measure, replicas, loads))
+
+
+@contextmanager
+def _watched(server: RedisServer) -> Iterator[list[_Seen]]:
+    """How the user is, once a second while the block runs."""
+    seen: list[_Seen] = []
+    stop = Event()
+
+    def look() -> None:
+        while not stop.wait(1.0):
+            opened, records, size = map(int, server.command("HMGET", keys.shared(_USER), "open", "records", "bytes"))
+            now = round(time.time() * 1e3)
+            overdue = server.command("ZCOUNT", keys.agenda(_USER), "-inf", now)
+            seen.append(_Seen(opened, records, size, int(overdue)))
+
+    thread = Thread(target=look)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _decisions(runs: Sequence[Run]) -> float:
+    return sum(run.throughput for run in runs) * _DECISIONS
+
+
+def _cpu(runs: Sequence[Run]) -> float:
+    return sum((run.cpu or 0.0) * run.requests for run in runs) / sum(run.requests for run in runs)
+
+
+def _row(name: str, runs: Sequence[Run], redis_cpu: float, seen: Sequence[_Seen]) -> list[str]:
+    return [
+        name,
+        f"{_decisions(runs):,.0f}",
+        f"{median(run.p50 for run in runs):.1f}",
+        f"{max(run.p99 for run in runs):.1f}",
+        failures(runs),
+        f"{_cpu(runs):,.0f}",
+        f"{redis_cpu:,.0f}",
+        f"{fmean(one.opened for one in seen):,.0f}",
+        f"{fmean(one.records for one in seen):,.0f}",
+        f"{fmean(one.bytes for one in seen) / 1e6:,.0f}",
+        f"{max(one.overdue for one in seen):,}",
+    ]
