@@ -194,6 +194,7 @@ class Store:
         taken: list[Operation] = []
         kept: list[Operation] = []
         waiting, reserve = self._waiting, self._timeout * RESERVE
+        some_wait = not self._servers.spans_users or bool(self._transactions.turns.raced)
         soon = latest = asyncio.get_running_loop().time() + reserve
         while waiting and len(taken) < _BATCH:
             operation = waiting[0]
@@ -204,7 +205,7 @@ class Store:
                 continue
             if operation.deadline <= soon:  # it would make its whole batch fail
                 fail([operation], StoreUnavailable("Redis did not answer in time"))
-            elif self._must_wait(operation.user, taken):
+            elif operation.user in self._busy or (some_wait and self._must_wait(operation.user, taken)):
                 kept.append(operation)
             else:
                 taken.append(operation)
@@ -214,8 +215,6 @@ class Store:
 
     def _must_wait(self, user: str, taken: Sequence[Operation]) -> bool:
         """Whether a user must not be in a batch with those `taken`: on a cluster, and when in turn, each is alone."""
-        if user in self._busy:
-            return True
         turns, first = self._transactions.turns, taken[0].user if taken else user
         if user != first and not self._servers.spans_users:
             return True
