@@ -119,7 +119,9 @@ which keeps all the old ones. What Kubernetes does not let change is
 - `prometheusRule.dashboardUrl` has alerts link to the panel that shows them. Without it, and without `runbookUrl`,
   they have the annotations `dashboard` and `runbook` with a path, and no link.
 - `config.ROOT_PATH` and `config.TRUSTED_PROXIES` take the place of such an `extraEnv`, which goes on working.
-- There are four more alerts, and a row of the dashboard for the log.
+- A third CronJob, `…-judge`, runs every hour where the log is in a directory that pods share. It mounts the claim to
+  read, so the claim must be `ReadWriteMany`, or the pods be on one node; `judge.enabled=false` takes it away.
+- There are seven more alerts, and rows of the dashboard for the log and for the evidence of loops.
 
 ### To 0.2.0
 

@@ -11,6 +11,7 @@ from state import keys, parts
 from state.errors import CorruptState, StoreUnavailable
 from state.redis.exchange import Command, exchange, raise_for
 from state.redis.failure import TROUBLE, Outage, pause_or_give_up, reason
+from state.redis.replicas import Replicas
 from state.redis.servers import Servers
 
 __all__ = ["Asker", "counted", "decisions"]
@@ -21,17 +22,21 @@ _MOST: Final = 1_000
 
 
 class Asker:
-    """Asks `servers` until they answer, for at most `timeout` seconds."""
+    """Asks `servers` until they answer, for at most `timeout` seconds.
 
-    def __init__(self, servers: Servers, *, timeout: float, outage: Outage) -> None:
+    `wait_replicas` replicas must have a change before it is acknowledged, as for a store.
+    """
+
+    def __init__(self, servers: Servers, *, timeout: float, outage: Outage, wait_replicas: int | None = 0) -> None:
         self._servers = servers
         self._timeout = timeout
         self._outage = outage
+        self._replicas = Replicas(servers, wait_replicas)
 
     async def ask(self, key: str, command: Command) -> Any:
         """The reply to a command about `key`. Raises StoreUnavailable, and CorruptState for a key of another type."""
 
-        return await self._insist(key, lambda connection: _first(connection, command))
+        return await self._insist(key, lambda connection, _: _first(connection, command))
 
     async def replace(self, key: str, field: str, make: Callable[[bytes | None], bytes | None]) -> None:
         """Replace a field of the hash `key` by what `make` makes of its value, or leave it if that is None.
@@ -52,17 +57,21 @@ class Asker:
         """The same by the commands that `make` makes of several fields and of Redis's clock (ms): one transaction, of
         keys in the slot of `key`."""
 
-        async def attempt(connection: AbstractConnection) -> Any:
+        async def attempt(connection: AbstractConnection, deadline: float) -> Any:
             _, found, moment = await _all(connection, [("WATCH", key), ("HMGET", key, *fields), ("TIME",)])
             if isinstance(found, ResponseError):
                 raise CorruptState(key, _OTHER_TYPE)  # which closes the connection, and so ends the WATCH
             write = make(found, int(moment[0]) * 1_000 + int(moment[1]) // 1_000)
-            return (await _all(connection, [("MULTI",), *write, ("EXEC",)]))[-1]
+            done = (await _all(connection, [("MULTI",), *write, ("EXEC",)]))[-1]
+            if done is not None:
+                # Also if nothing is left to write: it may be a change whose reply was lost.
+                await self._replicas.have_it(connection, keys.flight_beside(key), deadline)
+            return done
 
         while await self._insist(key, attempt) is None:
             pass
 
-    async def _insist(self, key: str, attempt: Callable[[AbstractConnection], Awaitable[Any]]) -> Any:
+    async def _insist(self, key: str, attempt: Callable[[AbstractConnection, float], Awaitable[Any]]) -> Any:
         deadline = asyncio.get_running_loop().time() + self._timeout
         failures = 0
         with self._outage.watch():
@@ -70,7 +79,7 @@ class Asker:
                 problem: Exception
                 try:
                     async with asyncio.timeout_at(deadline), self._servers.connection(key) as connection:
-                        reply = await attempt(connection)
+                        reply = await attempt(connection, deadline)
                 except TROUBLE as error:
                     problem = error
                 else:

@@ -39,6 +39,7 @@ __all__ = [
     "due",
     "fixed",
     "flight",
+    "flight_beside",
     "history",
     "index",
     "is_marker",
@@ -207,11 +208,13 @@ def flight(lane: str, user_id: str | None) -> str:
     return _part(f"oo:flight:{lane}", user_id)
 
 
-def due(user_id: str | None) -> str:
-    """Sorted set: users, each with the moment (ms) at which the first of the user's decisions must be looked at.
+def flight_beside(key: str) -> str:
+    """String that expires, in the slot of a `key` of all users."""
+    return f"oo:flight:{{{key}}}"
 
-    One set for all users, or of those in the slot of `user_id` if one is given.
-    """
+
+def due(user_id: str | None) -> str:
+    """Sorted set: users, and when (ms) each has a decision that is due; all, or those in the slot of `user_id`."""
     return _part("oo:due", user_id)
 
 

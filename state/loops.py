@@ -31,12 +31,13 @@ class Changed(msgspec.Struct, frozen=True):
 class Loops:
     """Reads and changes the states of loops behind `servers`; `timeout` (seconds) limits every call.
 
-    All methods raise StoreUnavailable, and CorruptState for what is damaged or a key of another type.
+    `wait_replicas` is as for a store. All methods raise StoreUnavailable, and CorruptState for what is damaged or a key
+    of another type.
     """
 
-    def __init__(self, servers: Servers, *, timeout: float, outage: Outage) -> None:
+    def __init__(self, servers: Servers, *, timeout: float, outage: Outage, wait_replicas: int | None = 0) -> None:
         self._servers = servers
-        self._asker = Asker(servers, timeout=timeout, outage=outage)
+        self._asker = Asker(servers, timeout=timeout, outage=outage, wait_replicas=wait_replicas)
 
     async def states(self, names: Iterable[str]) -> dict[str, bytes]:
         """The states of those of these loops that have one, as they are stored."""

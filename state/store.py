@@ -79,7 +79,7 @@ class Store:
         self.shared = Shared(servers, timeout=timeout, outage=self._outage)
         self.due = Due(servers, timeout=timeout, outage=self._outage)
         self.outbox = Outbox(servers, timeout=timeout, outage=self._outage)
-        self.loops = Loops(servers, timeout=timeout, outage=self._outage)
+        self.loops = Loops(servers, timeout=timeout, outage=self._outage, wait_replicas=wait_replicas)
         replica = secrets.token_hex(8)
         if not servers.spans_users:
             keys.flight("", "")  # computes a table once, in a tenth of a second, for which a request would wait
@@ -196,32 +196,32 @@ class Store:
         """The next batch: the operations that wait longest, without those of users that are in a flush already."""
         taken: list[Operation] = []
         kept: list[Operation] = []
+        waiting, busy = self._waiting, self._busy
         reserve = self._timeout * RESERVE
-        soon = asyncio.get_running_loop().time() + reserve
-        while self._waiting and len(taken) < _BATCH:
-            if taken and self._waiting[0].deadline > taken[0].deadline + reserve:
+        soon = latest = asyncio.get_running_loop().time() + reserve
+        while waiting and len(taken) < _BATCH:
+            operation = waiting[0]
+            if taken and operation.deadline > latest:
                 break  # a batch has the time of its oldest: younger ones go apart
-            operation = self._waiting.popleft()
+            waiting.popleft()
             if operation.done.done():
                 continue
             if operation.deadline <= soon:  # it would make its whole batch fail
                 fail([operation], StoreUnavailable("Redis did not answer in time"))
-            elif self._must_wait(operation.user, taken):
+            elif (user := operation.user) in busy or self._is_apart(user, taken[0].user if taken else user):
                 kept.append(operation)
             else:
                 taken.append(operation)
+                latest = taken[0].deadline + reserve
         self._waiting.extendleft(reversed(kept))
         return taken
 
-    def _must_wait(self, user: str, taken: Sequence[Operation]) -> bool:
-        """Whether a user must not be in a batch with those `taken`: on a cluster, and when in turn, each is alone."""
-        if user in self._busy:
-            return True
-        wanted = self._transactions.turns.wanted
-        if not taken:
-            return not self._lanes_in_turn and wanted(user)
-        first = taken[0].user
-        return user != first and (not self._servers.spans_users or wanted(user) or wanted(first))
+    def _is_apart(self, user: str, first: str) -> bool:
+        """Whether a user cannot be in a batch with the `first`: on a cluster, and in turn, each is alone."""
+        turns = self._transactions.turns
+        if user != first:
+            return not self._servers.spans_users or (bool(turns.raced) and turns.concern(user, first))
+        return bool(turns.raced) and not self._lanes_in_turn and turns.wanted(user)
 
     async def _in_turn(self, lane: Lane, operations: list[Operation]) -> None:
         """Make the changes of a user whom others change too, with those that came while they were waited for."""

@@ -13,10 +13,12 @@ from app.decision_log.place import PlaceError
 from app.evaluation.evidence import Evidence, evidence
 from app.experiments import health as healths
 from app.experiments.verdict import Verdict, encode
-from app.judging.collect import BadRewards, NoSuchLoop, collect
+from app.judging.collect import BadRewards, Collected, NoSuchLoop, collect
+from app.judging.summed import Summed, summed
 from app.log_reading.parts import MissingExtra
 from app.messages.pipeline import LoopHealth
 from app.policies.catalog import Catalog
+from app.policies.loop import Loop
 from app.settings import Settings
 from app.terminal import FAILED, PATIENCE, USAGE, complain, connected, say
 from state.errors import CorruptState
@@ -29,7 +31,9 @@ def add_judge(judging: argparse.ArgumentParser) -> None:
     """What the command takes."""
     judging.add_argument("log", type=Path, metavar="LOG", help="the directory of the log: lines, parts or both")
     judging.add_argument("--loop", metavar="NAME", help="only this loop; default: all of POLICIES")
-    judging.add_argument(
+    how = judging.add_mutually_exclusive_group()
+    how.add_argument("--sums", action="store_true", help="from the sums of log compact, however long the log is")
+    how.add_argument(
         "--as-of", type=moment_of, metavar="TIME", help="as if it were then: now, or a time in UTC; default: the newest"
     )
 
@@ -58,7 +62,11 @@ async def judge(arguments: argparse.Namespace, settings: Settings) -> int:
             for problem in healths.problems(health):
                 complain(f"loop {name}: {problem}")
     if not kept:
-        return complain(f"{arguments.log}: has no decisions of {', '.join(names)}")
+        what = "sums" if arguments.sums else "decisions"
+        nothing = f"{arguments.log}: has no {what} of {', '.join(names)}"
+        if arguments.loop is not None:
+            return complain(nothing)
+        say(nothing)  # nobody has decided yet
     return FAILED if bad.count else 0
 
 
@@ -66,15 +74,22 @@ def _judged(
     arguments: argparse.Namespace, catalog: Catalog, name: str, bad: Complaints
 ) -> tuple[Evidence, LoopHealth] | None:
     """The evidence of a loop, and how its rewards find decisions; None if the log has none of its decisions."""
+    if arguments.sums:
+        found = summed(arguments.log, bad, catalog, name)
+        return None if found is None else (found.evidence, _health(found, found.evidence, catalog.loops[name]))
     try:
-        found = collect(arguments.log, bad, catalog, loop=name, as_of=arguments.as_of, new={}, advance=lambda: None)
+        read = collect(arguments.log, bad, catalog, loop=name, as_of=arguments.as_of, new={}, advance=lambda: None)
     except NoSuchLoop:
         return None
-    if found is None:
+    if read is None:
         return None
-    known, now = evidence(found.logged, found.loop), int(time.time() * 1_000)
-    missing = catalog.loops[name].missing
-    return known, found.joining.health(found.as_of, at=now, champion=known.champion, missing=missing)
+    known = evidence(read.logged, read.loop)
+    return known, _health(read, known, catalog.loops[name])
+
+
+def _health(found: Collected | Summed, known: Evidence, loop: Loop) -> LoopHealth:
+    now = int(time.time() * 1_000)
+    return found.joining.health(found.as_of, at=now, champion=known.champion, missing=loop.missing)
 
 
 def _continued(name: str, health: LoopHealth, known: Evidence, text: bytes | None) -> bytes:

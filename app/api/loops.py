@@ -133,6 +133,8 @@ def _loop(
         unknown_fields=[UnknownField(of, field, count) for (of, field), count in unknown],
         other_unknown_fields=counts.others,
         lacked_features=[LackedFeature(name, features[name].of, features[name].field, count) for name, count in lacked],
+        imitated=counts.imitated,
+        matched=counts.matched,
     )
 
 

@@ -52,7 +52,7 @@ class Frame:
     def __init__(self, pages: Sequence[Page], version: str, give_way: Callable[[], Awaitable[None]]) -> None:
         self._pages = [page for page in pages if page.name]
         self._version = version
-        self._give_way = give_way
+        self.give_way = give_way
         self._templates = Environment(
             loader=FileSystemLoader(_HERE / "templates"),
             autoescape=True,
@@ -72,14 +72,14 @@ class Frame:
         if not self._is_compiled:
             # Not at the start, of which most replicas never show a page, and not here, where decisions would wait.
             await asyncio.to_thread(self._compile)
-        await self._give_way()
+        await self.give_way()
         pieces, clock = [], asyncio.get_running_loop().time
         until = clock() + _SLICE
         template = self._templates.get_template(shown.template)
         for piece in template.generate({**given, "pages": self._pages, **shown.values}):
             pieces.append(piece)
             if clock() >= until:
-                await self._give_way()
+                await self.give_way()
                 until = clock() + _SLICE
         return "".join(pieces).encode()
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from app.console.loops.evidence import courses, delays, estimates, gates, judged
+from app.console.loops.evidence import courses, delays, estimates, gates, judged, said
 from app.console.loops.hours import day, hours, interval, joined, plots
 from app.console.loops.rungs import challengers, former, wanted
 from app.console.pages import Moved, Page, Shown, Sources, Visit
@@ -84,7 +84,7 @@ def _evidence(plan: Plan, verdict: Verdict | None) -> dict[str, Any]:
     rows = judged(plan, verdict)
     bounds, unbound = gates(rows, plan.loop.high - plan.loop.low)
     shown = {"estimates": estimates(rows, verdict), "gates": bounds, "unbound": unbound}
-    return {"verdict": verdict, "rows": rows, **shown}
+    return {"verdict": verdict, "rows": rows, "said": said(rows), **shown}
 
 
 def _health(health: LoopHealth | None) -> dict[str, Any]:

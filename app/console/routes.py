@@ -93,6 +93,7 @@ class _Console:
             if key is None and not self._doors.is_open:
                 return _moved(f"{_base(request)}{_SIGN_IN}?to={quote(visit.path, safe='')}")
             visit = self._visit(request, key)
+            await self._frame.give_way()
             if request.method != "POST" or page.act is None:
                 return await self._answer(await page.show(visit), visit)
             check_origin(request)

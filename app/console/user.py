@@ -20,6 +20,11 @@ _LONGEST: Final = 256
 _ENTRIES: Final = 20
 _OPEN: Final = 20
 _RECORDS: Final = 256
+# Of one model, of all of them, and of each however many there are; and models whose columns are shown.
+_COLUMNS: Final = 48
+_COLUMNS_IN_ALL: Final = 240
+_COLUMNS_AT_LEAST: Final = 8
+_MODELS: Final = 24
 _SEED: Final = 1
 
 
@@ -105,13 +110,17 @@ def _wanted(visit: Visit, plans: Mapping[str, Plan], known: Sequence[str]) -> di
 
 
 def _models(learned: Sequence[Learned], plans: Mapping[str, Plan]) -> list[Model]:
-    """What policies have learned: first those that serve a loop."""
+    """What policies have learned: first those that serve a loop. The more there are, the fewer columns has each."""
+    most = max(_COLUMNS_AT_LEAST, min(_COLUMNS, _COLUMNS_IN_ALL // max(1, len(learned))))
+    serving = {
+        each.policy.id: [name for name, plan in plans.items() if each.policy.id in _serving(plan)] for each in learned
+    }
     models = []
-    for each in learned:
+    for place, each in enumerate(sorted(learned, key=lambda each: not serving[each.policy.id])):
         name, labels = each.policy.id, each.policy.labels
-        serving = [loop for loop, plan in plans.items() if name in _serving(plan)]
-        models.append(Model(name, serving, each.meta, *weights(labels, each.theta, each.errors)))
-    return sorted(models, key=lambda model: not model.serves)
+        found = weights(labels, each.theta, each.errors, most=most if place < _MODELS else 0)
+        models.append(Model(name, serving[name], each.meta, *found))
+    return models
 
 
 def _serving(plan: Plan) -> set[str]:

@@ -37,7 +37,9 @@ class Free:
 
     def __init__(self, allowed: Sequence[Sequence[int]]) -> None:
         # Where a slot allows as many candidates as there are slots, the others always leave it one.
-        self._tight = [slot for slot, places in enumerate(allowed) if len(places) < len(allowed)]
+        self._tight = (
+            [] if len(allowed) == 1 else [slot for slot, places in enumerate(allowed) if len(places) < len(allowed)]
+        )
         self._allowed = {slot: set(allowed[slot]) for slot in self._tight}
         self._order = allowed
         self._every = set().union(*allowed) if self._tight else set()
@@ -49,6 +51,8 @@ class Free:
 
     def of(self, slot: int) -> list[int]:
         """What the next `slot` may take, so that each one after it still gets one."""
+        if len(self._order) == 1:
+            return list(self._order[0])
         self._slot_of = {place: one for place, one in self._slot_of.items() if one != slot}
         left = [place for place in self._order[slot] if place not in self._taken]
         later = [one for one in self._tight if one > slot]
@@ -115,13 +119,12 @@ def chosen(
     alone: list[list[float]] = []
     choice: Choice | None = None
     evidence: Evidence | None = None
-    policies = _floored(plan.policies, agreed.floor)
-    models = [ledger.model(policy) for policy in policies]
-    solutions = yield [ledger.solving(policy, model) for policy, model in zip(policies, models, strict=True)]
-    for place, (policy, columns) in enumerate(zip(policies, plan.columns, strict=True)):
+    models = [ledger.model(policy) for policy in plan.policies]
+    solutions = yield [ledger.solving(policy, model) for policy, model in zip(plan.policies, models, strict=True)]
+    for place, (policy, columns) in enumerate(zip(plan.policies, plan.columns, strict=True)):
         model = models[place]
         with naming(keys.record(asked.user_id, policy.id)):
-            odds = policy.odds_of(solutions[place], columns.of(base), seed)
+            odds = _floored(policy, agreed.floor).odds_of(solutions[place], columns.of(base), seed)
             if place == serving:
                 choice = policy.draw(odds, seed)
                 if shown is not None:
@@ -162,11 +165,11 @@ def chosen(
     return made, choice
 
 
-def _floored(policies: Sequence[Policy], floor: float | None) -> Sequence[Policy]:
-    """The policies, with another floor if one is agreed."""
+def _floored(policy: Policy, floor: float | None) -> Policy:
+    """The policy, with another floor if one is agreed. Models do not know it: they remember what a policy is."""
     if floor is None:
-        return policies
-    return [msgspec.structs.replace(each, explorer=floored(each.explorer, floor)) for each in policies]
+        return policy
+    return msgspec.structs.replace(policy, explorer=floored(policy.explorer, floor))
 
 
 def _spread(propensities: list[float], allowed: list[int], count: int) -> list[float]:

@@ -72,9 +72,10 @@ class Users:
 
     async def learned(self, user_id: str) -> list[Learned]:
         """What each policy that has a model of the user has learned."""
-        models = [(policy, await self._models.read(policy, user_id)) for policy in self._policies.values()]
         found = []
-        for policy, model in models:
+        for policy in list(self._policies.values()):
+            # One after the other, so that others are served between two that are solved.
+            model = await self._models.read(policy, user_id)
             if model.stored is None:
                 continue
             with naming(keys.record(user_id, policy.id)):

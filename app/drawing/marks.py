@@ -191,7 +191,7 @@ def _hints(axis: Axis) -> Iterable[str]:
 def _texts(texts: Iterable[tuple[float, str]], y: float) -> Iterable[str]:
     """Texts below an axis: those at its ends do not leave the picture."""
     for place, text in texts:
-        anchor = "end" if place > 0.94 else "middle"
+        anchor = "start" if place < 0.06 else "end" if place > 0.94 else "middle"
         yield f'<text x="{_percent(place)}" y="{y}" text-anchor="{anchor}">{escape(text)}</text>'
 
 

@@ -25,14 +25,15 @@ def number(value: float | None, digits: int = 3) -> str:
     """A mean or an estimate, with a minus sign as wide as a plus."""
     if value is None or not math.isfinite(value):
         return _NONE
-    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    # Rounded first: what is written as 0 has no sign.
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def signed(value: float | None, digits: int = 3) -> str:
     """A difference."""
     if value is None or not math.isfinite(value):
         return _NONE
-    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def share(value: float | None) -> str:
@@ -44,15 +45,19 @@ def share(value: float | None) -> str:
 
 
 def span(seconds: float | None) -> str:
-    """A time that passes: 24 h, 5 min, 30 s, 12 ms."""
+    """A time that passes: 24 h, 5.2 min, 30 s, 12 ms."""
     if seconds is None or not math.isfinite(seconds):
         return _NONE
     for size, unit in _SPANS:
         if seconds >= 2 * size or (seconds >= size and seconds % size == 0):
-            return f"{seconds / size:.3g}\N{NO-BREAK SPACE}{unit}"
+            return f"{_short(seconds / size)}\N{NO-BREAK SPACE}{unit}"
     if seconds >= 1 or seconds == 0:
-        return f"{seconds:.3g}\N{NO-BREAK SPACE}s"
-    return f"{1_000 * seconds:.3g}\N{NO-BREAK SPACE}ms"
+        return f"{_short(seconds)}\N{NO-BREAK SPACE}s"
+    return f"{_short(1_000 * seconds)}\N{NO-BREAK SPACE}ms"
+
+
+def _short(value: float) -> str:
+    return f"{value:.{1 if value < 9.95 else 0}f}".removesuffix(".0")
 
 
 def ago(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -18,6 +19,7 @@ __all__ = ["MOST_POINTS", "continued", "decode", "encode", "problems"]
 MOST_POINTS: Final = 100
 # A share of so few decisions may be anything.
 _FEWEST: Final = 100
+_LONGEST_QUIET: Final = 24.0
 # The join rate has fallen if it is below this part of what it was, and chance would do so once in 30,000 days.
 _LEAST_JOINED: Final = 0.8
 _FARTHEST_Z: Final = 4.0
@@ -39,8 +41,12 @@ def decode(loop: str, text: bytes) -> LoopHealth:
 def problems(health: LoopHealth) -> Iterator[str]:
     """Why nobody should decide by this log now; nothing if it is healthy."""
     day, before = health.day, health.before
+    hours = (_seconds(health.at) - _seconds(health.as_of)) / 3_600.0
+    if hours > _LONGEST_QUIET:
+        yield f"the log ends {hours:.0f} hours before it was judged: is it still written?"
+        return
     if not day.matured:
-        yield "no window has closed in the last day of the log: is it still written?"
+        yield "no window has closed in the last day of the log"
         return
     if not day.rewarded + before.rewarded:
         yield "no decision has found a reward: are they told with the decision's id?"
@@ -58,6 +64,10 @@ def problems(health: LoopHealth) -> Iterator[str]:
             if each.day - each.before > _MOST_LACKING:
                 shares = f"{each.day:.0%} of the last day's decisions, and in {each.before:.0%} of the week's before"
                 yield f"the feature {each.feature} had no value in {shares}"
+
+
+def _seconds(time: str) -> float:
+    return datetime.fromisoformat(time).timestamp()
 
 
 def continued(health: LoopHealth, evidence: Evidence, before: LoopHealth | None) -> LoopHealth:

@@ -12,6 +12,7 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
+from app.messages.personalizer import PREFIX
 from app.messages.reading import Unreadable
 from app.settings import ROOT_PATH, Settings, SettingsError
 
@@ -69,7 +70,8 @@ class Prefixed:
         self._trusted = tuple(_network(text) for text in settings.trusted_proxies.split(",") if text.strip())
         if len(self._trusted) > _MOST_PROXIES:
             raise SettingsError(f"TRUSTED_PROXIES: takes at most {_MOST_PROXIES} addresses and networks")
-        if self._root and self._root.split("/")[1] in {path.split("/")[1] for route in routes for path in route.paths}:
+        taken = {path.split("/")[1] for path in (PREFIX, *(path for route in routes for path in route.paths))}
+        if self._root and self._root.split("/")[1] in taken:
             raise SettingsError(f"ROOT_PATH: {self._root} begins like a path of the service; take another")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

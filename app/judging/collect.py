@@ -18,7 +18,7 @@ from app.log_reading.order import Key, by_decision
 from app.log_reading.reading import Complain, read
 from app.policies.catalog import Catalog
 
-__all__ = ["BadRewards", "Collected", "NoSuchLoop", "collect"]
+__all__ = ["BadRewards", "Collected", "NoSuchLoop", "collect", "regressors"]
 
 _USUAL: Final = "tips"
 _NAMED: Final = 16
@@ -104,12 +104,12 @@ def collect(
     Raises NoSuchLoop, BadRewards, PlaceError, MissingExtra and OSError.
     """
     log, wanted = _Log(directory, complain, as_of), loop or _USUAL
-    found, joining = log.gathered(wanted, _regressors(catalog, wanted, new), advance)
+    found, joining = log.gathered(wanted, regressors(catalog, wanted, new), advance)
     if not log.loops:
         return None
     if not len(found):
         wanted = _only(loop, log.loops)
-        found, joining = log.gathered(wanted, _regressors(catalog, wanted, new), advance)
+        found, joining = log.gathered(wanted, regressors(catalog, wanted, new), advance)
     # Lines may come while the log is read again, but what is gathered is as of now.
     moment_read, names = log.as_of, found.names()
     runs = {f"{name} (new)" if name in found.policies else name: Rerun(policy) for name, policy in new.items()}
@@ -146,7 +146,8 @@ def _only(loop: str | None, loops: set[str]) -> str:
     return next(iter(loops))
 
 
-def _regressors(catalog: Catalog, loop: str, new: Mapping[str, Policy]) -> Regressors:
+def regressors(catalog: Catalog, loop: str, new: Mapping[str, Policy]) -> Regressors:
+    """The columns of a loop's policies, if the catalog has it, and of new ones."""
     known = catalog.loops.get(loop)
     own = [] if known is None else [catalog.policies[name] for name in (known.champion, *known.shadows)]
     return Regressors([*own, *new.values()])

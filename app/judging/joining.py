@@ -14,14 +14,16 @@ from app.judging.regressors import Seen
 from app.log_reading.joined import Told
 from app.messages.pipeline import HealthColumn, HealthFeature, HealthHour, Joined, LoopHealth
 
-__all__ = ["DELAYS", "HOURS", "Joining"]
+__all__ = ["DAYS", "DELAYS", "HOURS", "Joining"]
 
 HOURS: Final = 72
 # Seconds from a decision to its first outcome, each about three times the one before.
 DELAYS: Final = (1, 3, 10, 30, 60, 180, 600, 1_800, 3_600, 10_800, 21_600, 43_200, 86_400, 259_200, 604_800, 2_592_000)
 _HOUR: Final = 3_600_000
+# The last day, and the days before it.
+DAYS: Final = 8
 _DAY: Final = 24
-_BEFORE: Final = 7 * _DAY
+_BEFORE: Final = (DAYS - 1) * _DAY
 _MOST: Final = 32
 _ROUNDING: Final = 1e-9
 # Outcomes that nobody told.

@@ -44,7 +44,7 @@ async def transact(
     """
     epoch = secrets.token_hex(8).encode()
 
-    def step(values: Values) -> Asking[Change[tuple[T, _Passed | None]]]:
+    def step(values: Values) -> "Asking[Change[tuple[T, _Passed | None]]]":  # quoted, or each call evaluates it
         ledger = Ledger(rules, user_id, values, epoch)
         ledger.settle()
         made = act(ledger)

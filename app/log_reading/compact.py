@@ -30,6 +30,8 @@ __all__ = ["Compacted", "compact"]
 _NOTES: Final = "compacted.json"
 _ASIDE: Final = ".compact"
 _STALE: Final = ".stale"
+# Before 1, sums lacked what was drawn from.
+_FORM: Final = 1
 # Rows whose columns are gathered in memory: few, since their lines are long.
 _GROUP: Final = 8_192
 _GONE: Final = """
@@ -50,10 +52,11 @@ class Compacted(msgspec.Struct):
 
 class _Notes(msgspec.Struct):
     """How far each file was read: the offset, and the number of lines before it; and of each hour with open windows
-    when the last one closes (ms since 1970)."""
+    when the last one closes (ms since 1970). Sums of another `form` are made anew."""
 
     files: dict[str, tuple[int, int]] = {}
     closes: dict[str, int] | None = None
+    form: int = 0
 
 
 def compact(
@@ -101,7 +104,7 @@ def compact(
                 progress(2 * whole + whole * number // len(due), 3 * whole)
             done.sums = len(due)
         open_hours = {hour: last for hour, last in closes.items() if last > now}
-        put(directory / _NOTES, msgspec.json.encode(_Notes(files, open_hours)))
+        put(directory / _NOTES, msgspec.json.encode(_Notes(files, open_hours, _FORM)))
         shutil.rmtree(aside)
         progress(3 * whole, 3 * whole)
     return done
@@ -109,7 +112,8 @@ def compact(
 
 def _noted(directory: Path) -> _Notes:
     try:
-        return msgspec.json.decode((directory / _NOTES).read_bytes(), type=_Notes)
+        found = msgspec.json.decode((directory / _NOTES).read_bytes(), type=_Notes)
+        return found if found.form == _FORM else _Notes(found.files)
     except (FileNotFoundError, msgspec.DecodeError):
         return _Notes()  # everything is read again, and changes nothing
 

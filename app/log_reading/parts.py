@@ -137,9 +137,17 @@ def staged(kind: str, lines: Path) -> str:
     )
 
 
-def part_lines(directory: Path) -> Iterator[tuple[str, bytes]]:
-    """The lines in the parts, each with its file's name. Raises PlaceError, and MissingExtra if there are parts."""
-    found = [path for kind in KINDS for path in parts(directory, kind)]
+def part_lines(directory: Path, since: str = "") -> Iterator[tuple[str, bytes]]:
+    """The lines in the parts from the hour of a moment on, each with its file's name.
+
+    Raises PlaceError, and MissingExtra if there are parts.
+    """
+    found = [
+        path
+        for kind in KINDS
+        for path in parts(directory, kind)
+        if str(path.parent.relative_to(directory)) >= (folder_of(kind, since) if since else "")
+    ]
     if not found:
         return
     with engine() as base, told():

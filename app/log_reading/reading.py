@@ -14,6 +14,8 @@ from app.log_reading.parts import part_lines
 __all__ = ["Complain", "Erased", "Placed", "file_lines", "lines", "read"]
 
 _SKIPPED: Final = 1024 * 1024
+# Characters of an hour, such as `2026-11-28T09`.
+_HOUR: Final = 13
 
 # Gets what is wrong with a line: the file, the line's number and the reason.
 Complain = Callable[[str], None]
@@ -29,14 +31,25 @@ class Placed(NamedTuple):
 
 
 def read(
-    directory: Path, complain: Complain, key: Callable[[Line], Key] = by_seq, user: str | None = None
+    directory: Path,
+    complain: Complain,
+    key: Callable[[Line], Key] = by_seq,
+    user: str | None = None,
+    *,
+    since: str = "",
 ) -> Iterator[Line]:
     """The lines of a log, or of one `user`, each once, in the order of `key`, without those of erased users.
+
+    Those before the moment `since` are left out.
 
     Memory does not grow with the log; a temporary file holds it. Raises PlaceError and OSError.
     """
     erased = Erased()
-    wanted = (line for line in lines(directory, complain) if user is None or line.user in ("", user))
+    wanted = (
+        line
+        for line in lines(directory, complain, since)
+        if line.ts >= since and (user is None or line.user in ("", user))
+    )
     for line in ordered(wanted, key):
         # They come first, for they name no user.
         if isinstance(line, State) and line.what == "erased":
@@ -45,18 +58,23 @@ def read(
             yield line
 
 
-def lines(directory: Path, complain: Complain) -> Iterator[Line]:
-    """The lines of a log in any order, some perhaps more than once. Raises PlaceError and OSError."""
+def lines(directory: Path, complain: Complain, since: str = "") -> Iterator[Line]:
+    """The lines of a log in any order, some perhaps more than once: all from `since` on, and perhaps earlier ones.
+
+    Raises PlaceError and OSError.
+    """
     if not directory.is_dir():
         raise PlaceError(f"{directory}: is not a directory")
     for path in line_files(directory):
+        if path.name[:_HOUR] < since[:_HOUR]:
+            continue  # no line is written before its moment
         try:
             with path.open("rb") as file:
                 for read_line in file_lines(file, str(path), complain):
                     yield read_line.line
         except FileNotFoundError:
             continue  # it was too old, and its process has removed it
-    yield from _decoded(part_lines(directory), complain)
+    yield from _decoded(part_lines(directory, since), complain)
 
 
 def file_lines(file: BinaryIO, name: str, complain: Complain, *, offset: int = 0, number: int = 0) -> Iterator[Placed]:

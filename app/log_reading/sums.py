@@ -16,7 +16,10 @@ from app.policies.loop import Loop
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-__all__ = ["KEYS", "stored", "summed"]
+__all__ = ["DRAWN", "KEYS", "beside", "stored", "summed"]
+
+# The name, in place of a policy, of what was drawn from: with a canary it is no policy alone.
+DRAWN: Final = ""
 
 # What a row of sums is about, before its `COLUMNS`.
 KEYS: Final = {
@@ -97,13 +100,16 @@ def _add(base: "DuckDBPyConnection", group: Mapping[str, Any], loops: Mapping[st
         "SELECT DISTINCT policy, coalesce(versions[list_position(versioned, policy)], '') AS version "
         "FROM (SELECT unnest(policies) AS policy, versions, versioned FROM part) ORDER BY ALL"
     ).fetchall()
-    found: dict[tuple[str, str], list[Sums]] = {pair: [] for pair in policies}
+    found: dict[tuple[str, str], list[Sums]] = {pair: [] for pair in [(DRAWN, ""), *policies]}
     closed = True  # whether no decision so far is open
     for logged, versions in _logged(base, group, loops.get(group["loop"]), now):
         opened = False
         for (policy, version), parts in found.items():
-            of_version = np.repeat(versions[policy] == version, np.diff(logged.starts))
-            sums = reduced(logged, np.where(of_version, logged.by_policy[policy], np.nan), by="bucket")
+            target = logged.propensities
+            if policy != DRAWN:
+                of_version = np.repeat(versions[policy] == version, np.diff(logged.starts))
+                target = np.where(of_version, logged.by_policy[policy], np.nan)
+            sums = reduced(logged, target, by="bucket")
             opened = opened or bool(sums.cells[:, _OPEN].any())
             if not closed:
                 sums.cells[:, _GATE] = 0.0
@@ -182,8 +188,25 @@ def _none(count: int) -> Matrix:
     return np.zeros((count, 0))
 
 
+def beside(directory: Path, base: "DuckDBPyConnection", loop: str) -> tuple[str, list[str]] | None:
+    """The champion that served a loop last, and the policies that were ever scored beside it, `DRAWN` among them if its
+    sums are there; None without sums."""
+    if not any(directory.glob(f"sums/date=*/hour=*/{NAME}")):
+        return None
+    read = (
+        f"FROM read_parquet({text(directory / 'sums/*/*' / NAME)}, hive_partitioning = true, "
+        "hive_types_autocast = false) WHERE loop = $loop"
+    )
+    last = base.execute(f"SELECT champion {read} ORDER BY date DESC, hour DESC, state DESC LIMIT 1", {"loop": loop})
+    if (row := last.fetchone()) is None:
+        return None
+    asked = {"loop": loop, "champion": row[0]}
+    names = base.execute(f"SELECT DISTINCT policy {read} AND champion = $champion ORDER BY policy", asked).fetchall()
+    return row[0], [name for (name,) in names]
+
+
 def stored(directory: Path, base: "DuckDBPyConnection", loop: str, champion: str, policy: str) -> Sums | None:
-    """The sums of a policy beside a champion in all hours; None if there are none.
+    """The sums of a policy, or of `DRAWN`, beside a champion in all hours; None if there are none.
 
     A new era begins with another state of the loop, another version of either, or another share of the canary, in the
     order of the states.

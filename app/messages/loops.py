@@ -145,7 +145,8 @@ class LoopChange(msgspec.Struct, frozen=True):
 class LoopAnswer(LoopState, frozen=True):
     """A loop: the evidence about its policies, the health of the pipeline that led to it, its last changes, the newest
     first, and what its decisions brought that nothing reads, and lacked: most often first, counted by the process that
-    answers, since it read its policies. `other_unknown_fields` counts fields beyond the first 64 names."""
+    answers, since it read its policies. `other_unknown_fields` counts fields beyond the first 64 names. An apprentice
+    was shown `imitated` decisions, of which its champion would have made `matched` too."""
 
     missing: float | None
     evidence: LoopEvidence | None
@@ -156,6 +157,8 @@ class LoopAnswer(LoopState, frozen=True):
     unknown_fields: list[UnknownField]
     other_unknown_fields: int
     lacked_features: list[LackedFeature]
+    imitated: int
+    matched: int
 
 
 class CanaryWanted(msgspec.Struct, frozen=True):

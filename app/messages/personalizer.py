@@ -30,6 +30,8 @@ __all__ = [
 
 # Everything below it is theirs: their paths, and their shape of errors.
 PREFIX = "/personalizer/"
+# Each sees all actions anew.
+_MOST_SLOTS = 20
 
 _Id = Annotated[str, Meta(min_length=1, max_length=256)]
 _EventId = Annotated[str, Meta(max_length=256)] | None
@@ -96,7 +98,7 @@ class MultiSlotRank(_Camel, frozen=True, kw_only=True):
     """A decision for several places."""
 
     actions: _Actions
-    slots: Annotated[list[BaselineSlot], Meta(min_length=1, max_length=50)]
+    slots: Annotated[list[BaselineSlot], Meta(min_length=1, max_length=_MOST_SLOTS)]
     context_features: _Objects = None
     event_id: _EventId = None
     defer_activation: bool | None = None

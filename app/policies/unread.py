@@ -1,4 +1,5 @@
-"""What decisions brought that no feature reads, and what features had to do without. Counts in memory, bounded."""
+"""What decisions brought that no feature reads, what features had to do without, and how often an apprentice agreed.
+Counts in memory, bounded."""
 
 from collections.abc import Iterable
 from typing import Final, Literal
@@ -17,7 +18,8 @@ class Unread:
     """The counts of one loop: of `decisions`, how many brought each of `fields`, and how many had no value for each of
     `features`.
 
-    The first 64 names of fields are kept; `others` counts the fields of later names.
+    The first 64 names of fields are kept; `others` counts the fields of later names. In `imitated` decisions something
+    was shown whatever the policies would have chosen, and in `matched` of these the champion would have chosen it too.
     """
 
     def __init__(self) -> None:
@@ -25,6 +27,8 @@ class Unread:
         self.fields: dict[Name, int] = {}
         self.features: dict[str, int] = {}
         self.others = 0
+        self.imitated = 0
+        self.matched = 0
 
     def note(self, fields: Iterable[Name], features: Iterable[str]) -> None:
         """Count a decision that brought these `fields`, which no feature reads, and lacked a value for these
@@ -38,3 +42,8 @@ class Unread:
                 self.fields[name] = self.fields.get(name, 0) + 1
         for feature in features:
             self.features[feature] = self.features.get(feature, 0) + 1
+
+    def note_shown(self, *, matched: bool) -> None:
+        """Count a decision in which something was shown whatever the policies would have chosen."""
+        self.imitated += 1
+        self.matched += matched

@@ -58,6 +58,8 @@ _DETAILS: Final[Mapping[str, Any]] = {
     "lacked_features": [
         LackedFeature(each.name, each.of, each.field, _DECISIONS) for each in _FEATURES if each.field in _LACKED
     ],
+    "imitated": 0,
+    "matched": 0,
 }
 _CHALLENGER: Final = LOOP.shadows[-1]
 _BECAUSE: Final = "it did well in the simulation"

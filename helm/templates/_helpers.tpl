@@ -102,8 +102,8 @@ namespace nor release, so no two pairs give one name; what is cut ends with a ha
 {{/* The jobs that run, as a JSON list: what each is called is also its command. State in memory is out of their reach. */}}
 {{- define "oo.jobs" -}}
 {{- $jobs := list }}
-{{- range list "prior" "settle" }}
-{{- if and (index $.Values .).enabled (not (include "oo.memory" $)) }}
+{{- range list "prior" "settle" "judge" }}
+{{- if and (index $.Values .).enabled (not (include "oo.memory" $)) (or (ne . "judge") (include "oo.logShared" $)) }}
 {{- $jobs = append $jobs . }}
 {{- end }}
 {{- end }}
@@ -348,9 +348,12 @@ no cluster to ask it is not.
 {{- end }}
 {{- end }}
 
+{{/* Of the values (0) and the size of /tmp (1). */}}
 {{- define "oo.volumes" -}}
+{{- $size := index . 1 }}
+{{- with index . 0 }}
 - name: tmp
-  emptyDir: {sizeLimit: 64Mi}
+  emptyDir: {sizeLimit: {{ $size }}}
 {{- if .Values.ca.existingSecret }}
 - name: ca
   secret: {secretName: {{ .Values.ca.existingSecret | quote }}, items: [{key: {{ .Values.ca.key | quote }}, path: {{ .Values.ca.key | quote }}}]}
@@ -372,6 +375,7 @@ no cluster to ask it is not.
 {{ toYaml . }}
 {{- end }}
 {{- end }}
+{{- end }}
 
 {{/* The volume of the log of decisions, as a list of one; nothing if there is none. */}}
 {{- define "oo.logVolume" -}}
@@ -384,6 +388,11 @@ no cluster to ask it is not.
 {{ toYaml .volume | indent 2 }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{/* "true" if the log of decisions is in a directory that other pods may read. */}}
+{{- define "oo.logShared" -}}
+{{- if and (hasPrefix "file://" .Values.config.DECISION_LOG) (not .Values.decisionLog.volume.ephemeral) }}true{{ end }}
 {{- end }}
 
 {{/* "true" if the state is in the memory of one pod. */}}

@@ -12,9 +12,9 @@ from redis.exceptions import ResponseError
 from state import keys, parts
 from state.errors import CorruptState, KeyReused
 from state.redis.exchange import Command
+from state.update.agenda import NOTHING, first_members, moved
 from state.update.changes import (
     MOMENT,
-    NOTHING,
     Agenda,
     Asking,
     Backlog,
@@ -33,8 +33,6 @@ from state.update.changes import (
     Watched,
     Write,
     entry,
-    first_members,
-    moved,
     place,
 )
 from state.update.idle import Idle, present, spread
@@ -212,7 +210,7 @@ class Batch:
             raise CorruptState(key, "holds a value of another type")
 
     def _show_write(self, write: Write) -> None:
-        """Let the steps after this one see a write."""
+        """Let the steps after this one see a write; what was removed matters to what expires, too."""
         key = write.key
         if type(write) is Fields:
             new = write.values

@@ -12,12 +12,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
-from redis.asyncio.connection import AbstractConnection
-
 from state import keys
-from state.errors import ConflictError, StoreError, StoreUnavailable
+from state.errors import ConflictError, StoreError
 from state.redis.exchange import Command, errors_in, exchange, raise_for
-from state.redis.failure import TROUBLE, Outage, pause_or_give_up, reason
+from state.redis.failure import TROUBLE, Outage, pause_or_give_up
+from state.redis.replicas import Replicas
 from state.redis.servers import Servers
 from state.update.batch import Batch
 from state.update.idle import Idle
@@ -87,7 +86,7 @@ class Transactions:
         self._servers = servers
         self._timeout = timeout
         self._batch = partial(Batch, history_size=history_size, marker_seconds=marker_seconds, idle=idle)
-        self._wait_replicas = wait_replicas
+        self._replicas = Replicas(servers, wait_replicas)
         self._observe = observe
         self._outage = outage
         # Gets what was added to streams, unless the reply that says so is lost.
@@ -181,7 +180,7 @@ class Transactions:
                     writes = batch.apply(replies[1:-1])
                 if not writes:
                     await exchange(connection, [("DISCARD",), *ending])
-                    await self._replicated(connection, flight, deadline)
+                    await self._replicas.have_it(connection, flight, deadline)
                     return True
                 lane.number += 1
                 writes += [*ending, ("SET", flight, b"%d|" % lane.number, "EX", _FLIGHT_SECONDS), ("EXEC",)]
@@ -194,36 +193,13 @@ class Transactions:
                 for error in errors_in(replies[-1]):
                     _log.critical("a transaction was applied in part: %s", error)
                     raise StoreError("a part of the change was refused by Redis")
-                await self._replicated(connection, flight, deadline)
+                await self._replicas.have_it(connection, flight, deadline)
                 # Not before: a failover may still undo the change, and lines that were published stay.
                 if emitted := batch.emitted(replies[-1]):
                     self.emitted(emitted)
         except TROUBLE as error:
             return _Failure(error, in_doubt)
         return True
-
-    async def _replicated(self, connection: AbstractConnection, flight: str, deadline: float) -> None:
-        """Wait until enough Redis replicas have everything written so far to the server of `connection`.
-
-        It must be the connection on which the change was made or found: another one may lead to a new master, whose
-        replicas do not tell about the old one's writes. WAIT is about the connection's own last write, hence the SET.
-        It overwrites the operation id, which is not needed any more.
-        """
-        wanted = self._wait_replicas if self._wait_replicas is not None else int(self._servers.replicated)
-        if not wanted:
-            return
-        milliseconds = max(1, int((deadline - asyncio.get_running_loop().time()) * 900))
-        try:
-            replies = await exchange(
-                connection,
-                [("SET", flight, "?", "EX", _FLIGHT_SECONDS), ("WAIT", wanted, milliseconds)],
-            )
-            raise_for(replies)
-        except TROUBLE as error:
-            # The change is made, so it must not be tried again.
-            raise StoreUnavailable(reason(error)) from error
-        if replies[1] < wanted:
-            raise StoreUnavailable("written, but too few Redis replicas have it")
 
     async def _was_applied(self, lane: Lane, flight: str, deadline: float) -> bool:
         """Whether the last transaction of the lane was applied; if not, it never will be.
@@ -242,7 +218,7 @@ class Transactions:
                     answer: bytes = replies[1]
                     applied = answer.startswith(b"%d|" % lane.number)
                     if applied:
-                        await self._replicated(connection, flight, deadline)
+                        await self._replicas.have_it(connection, flight, deadline)
                     return applied
             except TROUBLE as error:
                 await pause_or_give_up(self._servers, error, 0, deadline)

@@ -29,8 +29,8 @@ USERS: Final = ("ada", *(f"user-{number}" for number in range(1, 24)), "zoë/1 f
 _TASKS: Final = ("rent", "walk", "dentist", "report", "call-mum", "groceries", "backup", "plants")
 _DAY: Final = 86_400.0
 _SEED: Final = 7
-_OF_A_USER: Final = 56
-_MESSAGES: Final = 480
+_OF_A_USER: Final = 40
+_MESSAGES: Final = 300
 _BACKLOG: Final = 256 * 1024 * 1024
 _GRACE_MS: Final = 3_600_000
 

@@ -60,7 +60,8 @@ def main() -> int:
     with redis_server() as redis, temporary_directory() as log:
         decisions = asyncio.run(made_day(redis.url, log))
         environ = {"REDIS_URL": redis.url, "POLICIES": str(POLICIES), "DECISION_LOG": f"file://{log}"}
-        for hours in (8, 0):
+        # A picture of the gate over time takes more than one look at it.
+        for hours in (0,) if pictures is None else (16, 8, 0):
             as_of = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 3_600 * hours))
             judge = [sys.executable, "-m", "app", "judge", str(log), "--as-of", as_of]
             subprocess.run(judge, env=os.environ | environ, check=True, capture_output=True)

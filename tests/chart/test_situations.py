@@ -242,7 +242,8 @@ def annotated(rules: Manifest, key: str) -> list[str | None]:
 
 
 def test_a_log_in_files() -> None:
-    """The claim is mounted where the service writes, and in no job, which another node may run; or any other volume."""
+    """The claim is mounted where the service writes, and in the job that judges it, to read; or any other volume. A
+    volume of each pod's own cannot be judged elsewhere."""
     assert one(named("log"), "ConfigMap", "serving")["data"]["DECISION_LOG"] == "file:///var/log/oo"
     pod, container = serving("log")
     claim = {"name": "decision-log", "persistentVolumeClaim": {"claimName": "oo-log"}}
@@ -251,12 +252,20 @@ def test_a_log_in_files() -> None:
     for name in ("prior", "settle"):
         job = dict(pods(named("log")))[name]["spec"]
         assert "decision-log" not in str(job)
+    judge = dict(pods(named("log")))["judge"]["spec"]
+    assert claim in judge["volumes"]
+    mounted = {"name": "decision-log", "mountPath": "/var/log/oo", "readOnly": True}
+    assert mounted in judge["containers"][0]["volumeMounts"]
+    assert {"name": "tmp", "emptyDir": {"sizeLimit": "2Gi"}} in judge["volumes"]
     values = case_values(HELM / "ci" / "log-values.yaml")
     values["decisionLog"] = {"volume": {"nfs": {"server": "nfs.example", "path": "/log"}}}
     found = dict(pods(render(values)))["serving"]["spec"]["volumes"]
     assert {"name": "decision-log", "nfs": {"server": "nfs.example", "path": "/log"}} in found
     values["decisionLog"] = {"mountedElsewhere": True}
-    assert "decision-log" not in str(one(render(values), "Deployment"))
+    found = render(values)
+    assert "decision-log" not in str([one(found, "Deployment"), dict(pods(found))["judge"]])
+    values["decisionLog"] = {"volume": {"ephemeral": {"volumeClaimTemplate": {}}}}
+    assert "judge" not in dict(pods(render(values)))
 
 
 def test_all_there_is_at_once() -> None:

@@ -6,6 +6,7 @@ Prints what each part did, and last as JSON what the service must have counted.
 import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from azure.ai.personalizer import PersonalizerAdministrationClient, PersonalizerClient
@@ -133,6 +134,20 @@ def retries() -> str:
     return "503 before and after, and cut connections: each was counted once"
 
 
+def storm() -> str:
+    """Many events at once, of which most are sent again, to another replica: each counts once."""
+
+    def event(number: int) -> None:
+        name = f"{('plain', 'refuse', 'lose')[number % 3]}-of-{number}"
+        client.rank({"actions": TWO, "contextFeatures": CONTEXT, "eventId": name})
+        client.reward(name, {"value": 0.5})
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(event, range(96)))
+    count(ranks=96, rewards=(0.5,) * 96)
+    return "96 events from 8 threads"
+
+
 def slots() -> str:
     """Several slots: distinct actions, a reward for each."""
     asked = {
@@ -181,6 +196,6 @@ def sums() -> str:
 
 
 if __name__ == "__main__":
-    for part in (single, errors, retries, slots, sums):
+    for part in (single, errors, retries, storm, slots, sums):
         print(f"{part.__name__}: {part()}", flush=True)
     print(json.dumps(counted))

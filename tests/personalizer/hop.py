@@ -14,7 +14,7 @@ __all__ = ["Hop", "hop"]
 
 # The first request with one of these words, in its path or body, fails; what is sent again passes.
 # refuse: answered 503 and not passed on. lose: passed on, then answered 503. cut: passed on, then cut.
-FAULT = re.compile(rb"(refuse|lose|cut)-\w+")
+FAULT = re.compile(rb"(refuse|lose|cut)-[\w-]+")
 # An error that is not of Personalizer's shape would break the older SDKs.
 BUSY = b'{"error": {"code": "InternalServerError", "message": "try again"}}'
 # What belongs to one connection and is not passed on.

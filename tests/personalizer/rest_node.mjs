@@ -11,6 +11,7 @@ const two = [
   { id: "news", features: [{ kind: "article", minutes: 3 }, { about: { topic: "politics", tags: ["a", "b"] } }] },
   { id: "film", features: [{ kind: "movie", minutes: 90.5, new: true }] },
 ];
+const ann = { "x-oo-user": "ann-3" }; // with it, what is done is another user's
 const counted = { pulls: 0, reward_count: 0, cumulative_reward: 0 };
 
 function count(ranks, ...rewards) {
@@ -58,9 +59,8 @@ const parts = {
     const least = await expect(201, rank({ actions: [{ id: "only", features: [] }] }));
     await expect(204, reward(least.eventId, -1));
     count(1, -1);
-    const headers = { "x-oo-user": "ann-3" }; // is counted for another user
-    await expect(201, client.path("/rank").post({ body: { actions: two, eventId: "own" }, headers }));
-    await expect(204, client.path("/events/{eventId}/reward", "own").post({ body: { value: 1 }, headers }));
+    await expect(201, client.path("/rank").post({ body: { actions: two, eventId: "own" }, headers: ann }));
+    await expect(204, client.path("/events/{eventId}/reward", "own").post({ body: { value: 1 }, headers: ann }));
     return "ranked, rewarded, activated";
   },
 
@@ -121,6 +121,15 @@ const parts = {
     assert.deepEqual(await expect(200, client.path("/configurations/policy").delete()), policy);
     assert((await expect(200, client.path("/model/properties").get())).lastModifiedTime);
     assert.deepEqual(await expect(200, client.path("/logs/properties").get()), {});
+    // The models of ann-3, so that the log goes on telling what the application itself has learned.
+    const model = await expect(200, client.path("/model").get({ headers: ann }));
+    const contentType = "application/octet-stream";
+    await expect(204, client.path("/model").delete({ headers: ann }));
+    assert.notDeepEqual(await expect(200, client.path("/model").get({ headers: ann })), model);
+    await expect(204, client.path("/model").put({ body: model, contentType, headers: ann }));
+    assert.deepEqual(await expect(200, client.path("/model").get({ headers: ann })), model);
+    await expect(201, client.path("/rank").post({ body: { actions: two }, headers: ann })); // the log begins anew
+    await refused(400, "InvalidModelImportFormat", client.path("/model").put({ body: "abc", contentType }));
     const evaluation = { name: "e", startTime: "2026-11-01T00:00:00Z", endTime: "2026-11-02T00:00:00Z", policies: [] };
     await refused(400, undefined, client.path("/evaluations").post({ body: evaluation }));
     await refused(404, undefined, client.path("/evaluations/{evaluationId}", "ev1").delete());

@@ -88,7 +88,7 @@ def tried(sdk: Sdk, programs: Path, shared: Mapping[str, str]) -> str:
     """What an SDK's program says, run against an application of its own. Raises Failed or AssertionError."""
     user = sdk.program.split()[-1]
     reader, keys = make_key("reader", "reader")
-    settings = {**shared, "PERSONALIZER_KEY": KEY, "PERSONALIZER_APP": user, "API_KEYS": keys}
+    settings = {**shared, "PERSONALIZER_KEY": f"another-key,{KEY}", "PERSONALIZER_APP": user, "API_KEYS": keys}
     with ExitStack() as stack:
         replicas = [stack.enter_context(service(settings)) for _ in range(2)]
         proxy = stack.enter_context(hop(replicas))

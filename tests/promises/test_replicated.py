@@ -9,10 +9,13 @@ from redis.asyncio.connection import AbstractConnection
 
 from state import keys
 from state.errors import StoreUnavailable
+from state.loops import Changed
 from state.redis.connect import open_servers
 from state.redis.servers import Lend, Servers
 from state.store import Store
 from state.update.changes import Change, Fields, Hash, Once, Values
+from state.values.loop import Change as Entry
+from state.values.loop import Stage, Standing
 from tests.support.faults import Proxy, waits_in_vain
 from tests.support.redis_servers import RedisServer, redis_server
 from tests.support.waiting import PATIENCE_SECONDS, until
@@ -141,3 +144,22 @@ async def test_cut_while_waiting(followed: RedisServer) -> None:
             with pytest.raises(StoreUnavailable):
                 await store.update("ann", (Hash(KEY, (b"n",)),), add_one)
     assert followed.command("HGET", KEY, "n") == "1"
+
+
+async def test_who_serves_is_on_a_replica_too(alone: RedisServer, followed: RedisServer) -> None:
+    """A change of who serves a loop is acknowledged once a replica has it, and else says that it is written."""
+
+    def make(found: Standing | None, now: int) -> Changed | None:
+        after = Standing(1, "e", "n", Stage(1, "p"))
+        return None if found == after else Changed(after, Entry(1, now, "ops", after.now), None)
+
+    for server in (followed, alone):
+        async with store_on(open_one(server.url)) as store:
+            task = asyncio.create_task(store.loops.change("tips", make))
+            if server is followed:
+                await task
+            else:
+                await waits_in_vain(server)
+                with pytest.raises(StoreUnavailable, match="written, but too few Redis replicas have it"):
+                    await task
+            assert list(await store.loops.states(["tips"])) == ["tips"]

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from tests.support.decisions import replica
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import PATIENCE_SECONDS, until_async
-from tests.unit.app.judging.world import POLICIES, made, written
+from tests.unit.app.judging.world import POLICIES, made, moved, written
 
 pytestmark = pytest.mark.anyio
 
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.anyio
 def log(tmp_path: Path) -> Path:
     """The log of a loop whose shadow is better than its champion."""
     (tmp_path / "log").mkdir()
-    return written(tmp_path / "log", made().lines)
+    return written(tmp_path / "log", moved(made().lines, int(time.time() * 1_000)))
 
 
 async def test_a_better_challenger_climbs(tmp_path: Path, log: Path) -> None:

@@ -20,6 +20,8 @@ MOST_ROWS: Final = 12
 _FIELDS: Final = 200
 _LONGEST_SWEEP: Final = 48
 _ALL_VALUES: Final = 8
+# Values that a form lists.
+_CHOICES: Final = 32
 _OF: Final = ("context", "user")
 _read: Final = Reader(DecisionRequest, untyped=float)
 
@@ -202,8 +204,10 @@ def _asks(feature: Feature) -> tuple[str, tuple[str, ...]]:
             found = "text, or a list of texts"
         case kinds.Flag():
             return "", ("true", "false")
-        case kinds.Category(values=values):
+        case kinds.Category(values=values) if len(values) <= _CHOICES:
             return "", tuple(map(str, values))
+        case kinds.Category(values=values):
+            found = f"one of {len(values)} values"
         case _:
             found = "a number"
     return found, ()

@@ -8,7 +8,6 @@ from app.drawing.bars import Across, Bar, shade
 
 __all__ = ["Cell", "Heat", "Weight", "heat", "weights"]
 
-_COLUMNS: Final = 48
 # Candidates that a picture has room for.
 _LINES: Final = 12
 
@@ -45,9 +44,12 @@ class Heat(NamedTuple):
     choices: list[tuple[Any, str, float, float | None]]
 
 
-def weights(labels: Sequence[str], theta: Sequence[float], errors: Sequence[float]) -> tuple[list[Weight], int]:
-    """The columns as bars, each with the range of its standard error, and how many are left out: those nearest to 0."""
-    largest = sorted(range(len(labels)), key=lambda place: -abs(theta[place]))[:_COLUMNS]
+def weights(
+    labels: Sequence[str], theta: Sequence[float], errors: Sequence[float], *, most: int
+) -> tuple[list[Weight], int]:
+    """At most so many columns as bars, each with the range of its standard error, and how many are left out: those
+    nearest to 0."""
+    largest = sorted(range(len(labels)), key=lambda place: -abs(theta[place]))[:most]
     kept = sorted(largest)
     ends = [theta[place] + sign * errors[place] for place in kept for sign in (-1, 1)]
     scale = Across.over(ends)

@@ -1,5 +1,6 @@
 """The evidence of a loop as tables and plots: what its policies would have earned, and how challengers stand."""
 
+import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -12,8 +13,11 @@ from app.experiments.verdict import Verdict
 from app.messages.pipeline import GatePoint, LoopHealth
 from app.policies.plan import Plan
 
-__all__ = ["Course", "Row", "courses", "delays", "estimates", "gates", "judged"]
+__all__ = ["Course", "Row", "courses", "delays", "estimates", "gates", "judged", "role_of", "said"]
 
+# Below a plot there is room for so many.
+_TEXTS: Final = 7
+_MOST_COURSES: Final = 8
 _BASELINES: Final = {"uniform": "any candidate, each as often", "first": "always the first candidate"}
 
 
@@ -53,6 +57,18 @@ def role_of(plan: Plan, name: str) -> str:
     return "shadow" if any(policy.id == name for policy in plan.policies) else "gone"
 
 
+def said(rows: Sequence[Row]) -> list[tuple[str, list[str], list[str]]]:
+    """Of each policy of which there is something to say: why it is refused, and what to be careful about."""
+    found = []
+    for row in rows:
+        refused = [f"{each.why}: {each.help}" for each in row.found.refused]
+        if row.found.gate is not None and row.found.gate.refused:
+            refused.append(f"the gate has no bound: {row.found.gate.refused}")
+        if refused or row.found.warnings:
+            found.append((row.name, refused, row.found.warnings))
+    return found
+
+
 def estimates(rows: Sequence[Row], verdict: Verdict) -> Markup | None:
     """What the policies would have earned, beside what was served; None if every estimate is refused."""
     known = [
@@ -85,8 +101,9 @@ def gates(rows: Sequence[Row], width: float) -> tuple[Markup | None, list[str]]:
 
 
 def courses(health: LoopHealth) -> list[Course]:
-    """The gates of each challenger at the runs of `judge`."""
-    return [Course(name, points, _course(name, points)) for name, points in health.gates.items() if points]
+    """The gates of challengers at the runs of `judge`: of the first ones, for a page has an end."""
+    known = [(name, points) for name, points in health.gates.items() if points]
+    return [Course(name, points, _course(name, points)) for name, points in known[:_MOST_COURSES]]
 
 
 def _course(name: str, points: Sequence[GatePoint]) -> Markup:
@@ -111,11 +128,15 @@ def _course(name: str, points: Sequence[GatePoint]) -> Markup:
 
 
 def delays(health: LoopHealth) -> Markup | None:
-    """How long first outcomes took; None without any."""
+    """How long first outcomes took, up to the longest; None without any."""
     if not any(health.delays):
         return None
-    names = [f"up to {span(edge)}" for edge in health.delay_edges] + ["longer"]
-    places = [(n + 0.5) / len(names) for n in range(len(names))]
-    texts = [(place, name.removeprefix("up to ")) for place, name in zip(places, names, strict=True)]
-    hints = [f"{name}: {count(number)}" for name, number in zip(names, health.delays, strict=True)]
-    return columns([Series("rewards", health.delays)], Axis(places, texts, hints), "Rewards by how long they took")
+    names = [*(f"up to {span(edge)}" for edge in health.delay_edges), "longer"]
+    many = max(n for n, number in enumerate(health.delays) if number) + 1
+    places = [(n + 0.5) / many for n in range(many)]
+    every = math.ceil(many / _TEXTS)
+    texts = [(places[n], names[n].removeprefix("up to ")) for n in range(0, many, every)]
+    hints = [f"{name}: {count(number)}" for name, number in zip(names, health.delays[:many], strict=False)]
+    return columns(
+        [Series("rewards", health.delays[:many])], Axis(places, texts, hints), "Rewards by how long they took"
+    )

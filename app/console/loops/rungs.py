@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from app.console.loops.evidence import role_of
+from app.drawing.words import share
 from app.experiments.change import Wanted, against
 from app.experiments.ladder import FIRST_SHARE, MOST_SHARE, Known
 from app.messages.reading import Unreadable
@@ -49,10 +50,10 @@ def _rungs(plan: Plan, name: str, known: Known) -> list[Rung]:
     found = []
     for title, above, most in (
         ("smaller canary", 0.0, served),
-        (f"canary with at most {FIRST_SHARE:.0%}", served, FIRST_SHARE),
-        (f"canary with at most {MOST_SHARE:.0%}", max(served, FIRST_SHARE), MOST_SHARE),
+        (f"canary with at most {share(FIRST_SHARE)}", served, FIRST_SHARE),
+        (f"canary with at most {share(MOST_SHARE)}", max(served, FIRST_SHARE), MOST_SHARE),
     ):
-        shares = [share for share in _SHARES if above < share <= most and share != served]
+        shares = [each for each in _SHARES if above < each <= most and each != served]
         if shares:
             to = Stage(now.number, now.champion, Canary(name, shares[-1]))
             found.append(Rung(title, shares, against(plan, now, to, known)))
@@ -89,9 +90,9 @@ def _number(text: str) -> int:
 
 def _canary_share(form: Mapping[str, str]) -> float:
     try:
-        share = float(form.get("share", ""))
+        found = float(form.get("share", ""))
     except ValueError:
-        share = 0.0
-    if not 0.0 < share <= MOST_SHARE:
+        found = 0.0
+    if not 0.0 < found <= MOST_SHARE:
         raise Unreadable(f"share: takes a number above 0, at most {MOST_SHARE}")
-    return share
+    return found

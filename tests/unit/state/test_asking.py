@@ -91,6 +91,27 @@ async def test_a_key_that_cannot_be_replaced() -> None:
         await asker(wire).replace("k", "f", one_more)
 
 
+async def test_replicas_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a change, or when it is found to be made, but not for a race that was lost; too few are an error that says
+    that it is written."""
+    wire, asked, enough = Wire(), list[object](), True
+
+    async def answered(_: object, commands: list[tuple[object, ...]]) -> list[object]:
+        asked.append(commands[0][1])
+        return [b"OK", int(enough)]
+
+    monkeypatch.setattr("state.redis.replicas.exchange", answered)
+    waits = Asker(wire, timeout=100.0, outage=Outage(), wait_replicas=1)
+    wire.on("MULTI", another(wire, 5))
+    await waits.replace("k", "f", one_more)
+    await waits.replace("k", "f", lambda _: None)
+    assert asked == ["oo:flight:{k}"] * 2
+    enough = False
+    with pytest.raises(StoreUnavailable, match="written, but too few Redis replicas have it"):
+        await waits.replace("k", "f", one_more)
+    assert await wire.ask(("HGET", "k", "f")) == [b"7"]
+
+
 async def test_decisions_of_a_user() -> None:
     """All of one, and of one with parts as many as fit into an answer, wherever they are."""
     wire, whole = Wire(), keys.decisions("u")

@@ -43,6 +43,12 @@ def test_operation_ids_are_in_the_user_s_slot(user: str) -> None:
     assert key_slot(key.encode()) == key_slot(keys.history(user).encode())
 
 
+def test_a_string_beside_a_key() -> None:
+    """In the same slot, by redis-py's arithmetic."""
+    for key in (keys.LOOPS, keys.EVIDENCE):
+        assert key_slot(keys.flight_beside(key).encode()) == key_slot(key.encode())
+
+
 def of_user(user: str) -> list[str]:
     return [
         keys.record(user, "linucb-v1"),

@@ -30,9 +30,11 @@ async def test_an_apprentice_tells_whether_it_agrees() -> None:
         await client.put("/personalizer/configurations/service", json={"learningMode": "Apprentice"})
         answers = [await client.post("/personalizer/rank", json={"actions": ACTIONS}) for _ in range(10)]
         text = (await client.get("/metrics")).text
+        loop = (await client.get("/loops/personalizer")).json()
     assert {each.json()["rewardActionId"] for each in answers} == {"a"}
     found = [each.headers["x-oo-matched"] for each in answers]
     assert (found[0], found[-1]) == ("false", "true")
+    assert (loop["imitated"], loop["matched"]) == (10, found.count("true"))
     assert f'oo_personalizer_matches_total{{matched="true"}} {found.count("true")}.0' in text
 
 
@@ -43,11 +45,13 @@ async def test_the_model() -> None:
         await client.post("/personalizer/events/e/reward", json={"value": 1})
         saved = await client.get("/personalizer/model?signed=true")
         assert (await client.delete("/personalizer/model")).status_code == 204
+        gone = await client.post("/personalizer/events/e/reward", json={"value": 1})
         assert (await client.get("/personalizer/model")).content != saved.content
         assert (await client.get("/personalizer/model/properties")).json() == {}
         assert (await client.put("/personalizer/model", content=saved.content)).status_code == 204
         assert (await client.get("/personalizer/model")).content == saved.content
         assert "lastModifiedTime" in (await client.get("/personalizer/model/properties")).json()
+    assert gone.headers["x-oo-outcome"] == "unknown"
     assert saved.headers["content-type"] == "application/octet-stream"
 
 

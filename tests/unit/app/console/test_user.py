@@ -20,13 +20,18 @@ async def test_a_user(monkeypatch: pytest.MonkeyPatch) -> None:
         made = [(await client.post("/decisions", json=BODY)).json()["decision_id"] for _ in range(3)]
         await client.post(f"/decisions/{made[0]}/reward", json={"reward": 1})
         page = (await client.get(PATH)).text
+        assert 'aria-current="true">Users</a>' in page
         assert page.index("serves tips") < page.index(">linucb-v1</a>")
         assert "is_<wbr>overdue" in page
         assert "What would be chosen, by hour_of_day" in page
         assert [each in page for each in made] == [False, True, True]
         assert page.count('<td class="num">4</td></tr>') + page.count('<td class="num">1</td></tr>') == 3
+        assert page.count("<details id=") == 4
         monkeypatch.setattr(module, "_RECORDS", 0)
-        assert "Open decisions <small>2</small>" in (await client.get(PATH)).text
+        monkeypatch.setattr(module, "_MODELS", 1)
+        page = (await client.get(PATH)).text
+        assert "Open decisions <small>2</small>" in page
+        assert page.count("<details id=") == 1
         found = (await client.get("/console/users", params={"user_id": " zoë/1 "})).text
         assert "<h1>User zoë/1</h1>" in found
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import structs
 
 from app.bandit.context import Context
 from app.decision_log.files import Files
-from app.decision_log.lines import Line, decode, encode
+from app.decision_log.lines import Line, Outcome, decode, encode, milliseconds, moment
 from app.decisions.asked import Asked
 from app.decisions.decide import Candidate
 from app.decisions.make import Maker
@@ -22,7 +23,7 @@ from state.redis.connect import open_servers
 from state.store import Store
 from tests.support.decisions import Clock, clock
 
-__all__ = ["POLICIES", "SIGHTED", "World", "made", "written"]
+__all__ = ["POLICIES", "SIGHTED", "World", "made", "moved", "written"]
 
 # The champion sees what tells nothing; its shadow sees what a reward depends on.
 POLICIES = """
@@ -112,6 +113,20 @@ async def _lines(store: Store) -> list[Line]:
     while page := [one async for page in store.outbox.left(10**15) for one in page]:
         found += [decode(one.line) for one in page]
         await store.outbox.remove(page)
+    return found
+
+
+def moved(lines: list[Line], newest: int) -> list[Line]:
+    """The same lines at another time: the newest is then (ms since 1970)."""
+    by = newest - max(milliseconds(line.ts) for line in lines)
+
+    def then(ts: str) -> str:
+        return moment(milliseconds(ts) + by)
+
+    found: list[Line] = []
+    for line in lines:
+        more = {"decided": then(line.decided)} if isinstance(line, Outcome) and line.decided else {}
+        found.append(structs.replace(line, ts=then(line.ts), **more))
     return found
 
 

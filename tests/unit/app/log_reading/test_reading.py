@@ -38,6 +38,23 @@ def test_each_line_once(tmp_path: Path) -> None:
     assert list(read(tmp_path, refuse)) == lines
 
 
+def test_since(tmp_path: Path) -> None:
+    """Lines before a moment are left out, wherever they are; what is damaged before its hour is not read."""
+    lines: list[Line] = [decision(1), decision(2, ms=BEGIN + 1), decision(3, ms=BEGIN + 3_600_000)]
+    write(tmp_path, *lines[:2])
+    later = Files(tmp_path, clock=lambda: BEGIN / 1_000 + 3_600)
+    later.append([encode(lines[2])])
+    later.close()
+    for _ in ("lines", "parts"):
+        assert list(read(tmp_path, refuse, since="2026-11-28T09:00:00.124Z")) == lines[1:]
+        assert list(read(tmp_path, refuse, since="2026-11-28T09:00:00.123Z")) == lines
+        compact(tmp_path, refuse, lambda *_: None, loops={}, now=BEGIN)
+        for path in (tmp_path / FOLDER).iterdir():
+            path.unlink()
+    (tmp_path / "decisions/date=2026-11-28/hour=09/part-0.parquet").write_bytes(b"?")
+    assert list(read(tmp_path, refuse, since="2026-11-28T10:00:00.000Z")) == lines[2:]
+
+
 def test_one_user(tmp_path: Path) -> None:
     """Erasures are read with it, for they name no user."""
     end = state(9, user="", what="erased", user_hash=hashlib.sha256(b"ann").hexdigest())

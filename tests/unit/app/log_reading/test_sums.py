@@ -18,7 +18,7 @@ from app.log_reading.compact import compact
 from app.log_reading.joined import Told, joined
 from app.log_reading.order import by_decision
 from app.log_reading.parts import engine
-from app.log_reading.sums import stored
+from app.log_reading.sums import DRAWN, beside, stored
 from app.policies.catalog import catalog
 from tests.unit.app.decision_log.samples import BEGIN, decision, outcome
 
@@ -121,13 +121,15 @@ def _reduced(group: list[Told], policy: str, eras: dict[tuple[int, str], int]) -
         high=2.0,
         missing=0.5,
     )
+    if policy == DRAWN:
+        return reduced(logged, logged.propensities, np.array([each.state for each in made]), by="bucket")
     era = np.array([eras[each.state, each.versions[policy]] for each in made])
     return reduced(logged, logged.by_policy[policy], era, by="bucket")
 
 
 @pytest.mark.parametrize("chunk", [7, 50_000])
 def test_the_same_sums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
-    """Of champion and challenger, all columns, however many decisions are in memory at once."""
+    """Of champion, challenger and what was drawn from, all columns, however many decisions are in memory at once."""
     monkeypatch.setattr(module, "_CHUNK", chunk)
     lines = story(random.Random(3))
     files = Files(tmp_path, clock=lambda: BEGIN / 1_000)
@@ -135,8 +137,10 @@ def test_the_same_sums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: i
     files.close()
     compact(tmp_path, print, lambda *_: None, loops=LOOPS, now=NOW)
     with engine() as base:
+        assert beside(tmp_path, base, "mail") == ("egreedy-v1", [DRAWN, "egreedy-v1", "tips-v3"])
+        assert beside(tmp_path, base, "other") is None
         assert stored(tmp_path, base, "mail", "egreedy-v1", "nobody") is None
-        for policy in ("egreedy-v1", "tips-v3"):
+        for policy in (DRAWN, "egreedy-v1", "tips-v3"):
             found, wanted = stored(tmp_path, base, "mail", "egreedy-v1", policy), expected(lines, policy)
             assert found is not None
             wanted = wanted.within(wanted.era >= 0)

@@ -42,7 +42,7 @@ def test_as_they_are_sent() -> None:
         "changes": [],
         "unknown_features": "keep",
     }
-    more |= {"decisions": 1, "unknown_fields": [UnknownField("user", "x", 1)]}
+    more |= {"decisions": 1, "unknown_fields": [UnknownField("user", "x", 1)], "imitated": 0, "matched": 0}
     alone = LoopAnswer(**msgspec.structs.asdict(loop), **more, other_unknown_fields=0, lacked_features=[])
     assert list(msgspec.to_builtins(alone))[:13] == list(sent)
     learned = PolicyOfUser(1, 0, 0, 0.0, None, {"1": 0.5}, {"1": 1.0})

@@ -43,7 +43,7 @@ def test_names() -> None:
         (RewardRequest, {"value": float("nan")}),
         (RewardRequest, {}),
         (MultiSlotRank, {"actions": ONE, "slots": []}),
-        (MultiSlotRank, {"actions": ONE, "slots": [SLOT] * 51}),
+        (MultiSlotRank, {"actions": ONE, "slots": [SLOT] * 21}),
         (MultiSlotReward, {"reward": []}),
         (PolicyConfiguration, {"name": "p", "arguments": "x" * 1_025}),
     ],

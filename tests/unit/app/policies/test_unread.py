@@ -25,3 +25,11 @@ def test_memory_is_bounded() -> None:
     assert unread.others == 1_000 - 64
     assert max(len(name) for _, name in unread.fields) == 64
     assert unread.fields["candidate", "0000" + "x" * 60] == 2
+
+
+def test_how_often_an_apprentice_agrees() -> None:
+    """Of all decisions that it was shown."""
+    counts = Unread()
+    for matched in (True, False, True):
+        counts.note_shown(matched=matched)
+    assert (counts.imitated, counts.matched) == (3, 2)

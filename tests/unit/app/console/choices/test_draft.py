@@ -18,11 +18,12 @@ taste = { of = "candidate", kind = "vector", size = 2 }
 idle = { of = "user", kind = "bins", edges = [1, 6] }
 peak = { of = "user", kind = "alignment", with = "hour_of_day", period = 24 }
 place = { of = "context", kind = "category", values = ["home", "work"] }
+zone = { of = "user", kind = "category", values = [MANY] }
 wet = { of = "context", kind = "flag" }
 odd = { of = "context", field = "number", kind = "member", values = [1, 3] }
 
 [policies.all]
-columns = ["1", "size", "ready", "arm", "topics", "taste", "idle", "peak", "place", "wet", "odd"]
+columns = ["1", "size", "ready", "arm", "topics", "taste", "idle", "peak", "zone", "place", "wet", "odd"]
 explore = { by = "epsilon", epsilon = 0.5 }
 
 [policies.few]
@@ -38,7 +39,7 @@ all = { champion = "all" }
 few = { champion = "few" }
 flat = { champion = "flat" }
 """
-KNOWN = catalog(KINDS)
+KNOWN = catalog(KINDS.replace("MANY", ", ".join(f'"z{place}"' for place in range(40))))
 PLANS = Plans(lambda: KNOWN)
 
 
@@ -55,6 +56,8 @@ def test_an_example_has_what_the_features_read(loop: str) -> None:
     assert len({row.tobytes() for row in base}) == len(asked.candidates)
     form = {field.name: field.value for rows in fields_of(raw, plan).values() for row in rows for field in row}
     assert untyped(form) == raw
+    hints = {field.label: (field.hint, len(field.choices)) for field in fields_of(raw, plan)["user"][0]}
+    assert hints.get("zone", ("one of 40 values", 0)) == ("one of 40 values", 0)
     assert typed(as_text(raw)) == raw
 
 

@@ -6,7 +6,7 @@ from app.console.choices.preview import Row
 
 def test_weights() -> None:
     """On one scale with their ranges, in the policy's order; of very many those that are nearest to 0 are left out."""
-    found, hidden = weights(["a", "b"], [1.0, -0.5], [0.5, 0.25])
+    found, hidden = weights(["a", "b"], [1.0, -0.5], [0.5, 0.25], most=2)
     assert hidden == 0
     # From -0.75 to 1.5 across 1000.
     assert [(one.label, one.bar.tone, one.bar.x, one.bar.width) for one in found] == [
@@ -15,7 +15,7 @@ def test_weights() -> None:
     ]
     assert [(one.range.x, one.range.width) for one in found] == [(556, 444), (0, 222)]
     names = [f"c{place}" for place in range(100)]
-    found, hidden = weights(names, [place / 100 for place in range(100)], [0.0] * 100)
+    found, hidden = weights(names, [place / 100 for place in range(100)], [0.0] * 100, most=48)
     assert ([one.label for one in found], hidden) == (names[52:], 52)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from app.console.loops.evidence import courses, delays, estimates, gates, judged, role_of
+from app.console.loops.evidence import courses, delays, estimates, gates, judged, role_of, said
 from app.evaluation.estimators import Estimate
 from app.evaluation.evidence import Mean
 from app.experiments.verdict import Verdict
@@ -78,3 +78,21 @@ def test_delays() -> None:
     assert drawn is not None
     assert (drawn.count("<title>"), "up to 5\xa0min: 900" in drawn, "longer: 2" in drawn) == (7, True, True)
     assert delays(busy(delays=[0] * 7)) is None
+
+
+def test_what_is_said() -> None:
+    """Of whom there is something to say: refusals with their help, and warnings."""
+    rows = judged(plan(), seen(gate(-0.1, 0.2, refused="too few"), "ess"))
+    careful = msgspec.structs.replace(rows[0].found, warnings=["few users"])
+    assert said([rows[0]._replace(found=careful), *rows[1:]]) == [
+        ("egreedy-v1", [], ["few users"]),
+        ("tips-v3", ["ess is wrong: mend it", "the gate has no bound: too few"], []),
+    ]
+
+
+def test_many_delays() -> None:
+    """Only up to the longest that there was, and with few texts below."""
+    edges = [float(2**n) for n in range(20)]
+    drawn = delays(busy(delay_edges=edges, delays=[1] * 15 + [0] * 6))
+    assert drawn is not None
+    assert (drawn.count("<title>"), 4 <= drawn.count("text-anchor") <= 7, "longer" in drawn) == (15, True, False)

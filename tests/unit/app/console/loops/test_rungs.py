@@ -10,7 +10,7 @@ from state.values.loop import Canary, Stage, Standing
 from tests.unit.app.console.scene import busy, plan
 from tests.unit.app.experiments.scene import gate, verdict
 
-SMALL, LARGE = "canary with at most 10%", "canary with at most 50%"
+SMALL, LARGE = "canary with at most 10\xa0%", "canary with at most 50\xa0%"
 NOTHING = Known(None, None, 0)
 
 
