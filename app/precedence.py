@@ -12,8 +12,6 @@ T = TypeVar("T")
 
 # Of what comes at once, so many are done together: more would make a decision wait, fewer would share less.
 SLICE: Final = 16
-# While one slice waits for Redis, the other computes.
-_SLICES: Final = 2
 
 # Under constant load there is always a decision in hand, and other work must go on all the same.
 LONGEST_SECONDS: Final = 0.003
@@ -30,7 +28,7 @@ class Precedence:
         self._deciding = 0
         self._clear: asyncio.Event | None = None  # while somebody waits for it
         self._turn = asyncio.Lock()
-        self._slices = asyncio.Semaphore(_SLICES)
+        self._slices = asyncio.Lock()
 
     def __enter__(self) -> None:
         self._deciding += 1
@@ -61,7 +59,8 @@ class Precedence:
     async def in_slices(self, one: Callable[[A], Awaitable[T]], asked: Sequence[A]) -> list[T]:
         """What `one` makes of each that was `asked`, in their order: a slice at once, and each slice gives way.
 
-        Within a slice all are begun in their order, before any goes on.
+        Within a slice all are begun in their order, before any goes on. No two slices are in hand, whoever asked for
+        them: with two, a score beside batches had 2.5 times its p99 without them, and with one 1.9 times.
         """
         made: list[T] = []
         for first in range(0, len(asked), SLICE):
