@@ -32,8 +32,9 @@ __all__ = ["Store"]
 
 T = TypeVar("T")
 
-# While one flush waits for Redis, the other computes. On a cluster each is of one user only, so there are more.
+# While one flush waits for Redis, the other computes. On a cluster, and in turn, each is of one user only.
 _LANES: Final = 2
+_LANES_IN_TURN: Final = 4
 _LANES_ON_CLUSTER: Final = 16
 _BATCH: Final = 64
 
@@ -42,9 +43,9 @@ class Store:
     """The shared state behind `servers`.
 
     `timeout` (seconds) limits every call. `wait_replicas` Redis replicas must have a write before it is acknowledged;
-    None is 1 where a replica may become the master, and else 0. `observe` gets every flush.
-    `idle` says when users expire who do not return. All methods raise StoreUnavailable when Redis fails, ConflictError
-    when other writers always came first, and CorruptState for a key that holds something else.
+    None is 1 where a replica may become the master, and else 0. `observe` gets every flush. `idle` says when users
+    expire. All methods raise StoreUnavailable when Redis fails, ConflictError when other writers always came first, and
+    CorruptState for a key that holds something else.
     """
 
     def __init__(
@@ -83,8 +84,8 @@ class Store:
         if not servers.spans_users:
             keys.flight("", "")  # computes a table once, in a tenth of a second, for which a request would wait
         self._lanes = [Lane(f"{replica}:{n}") for n in range(_LANES if servers.spans_users else _LANES_ON_CLUSTER)]
-        self._waiting: deque[Operation] = deque()
-        self._busy: set[str] = set()
+        self._lanes_in_turn = [Lane(f"{replica}:turn{n}") for n in range(_LANES_IN_TURN)]
+        self._waiting, self._busy = deque[Operation](), set[str]()
         self._flights: set[asyncio.Task[None]] = set()
         self._called = False
 
@@ -147,14 +148,12 @@ class Store:
 
     async def read(self, key: str, fields: tuple[bytes, ...]) -> Sequence[bytes | None]:
         """The values of `fields` of the hash `key`, None for a missing one."""
-        values: Sequence[bytes | None] = await self._asker.ask(key, ("HMGET", key, *fields))
-        return values
+        return list(await self._asker.ask(key, ("HMGET", key, *fields)))
 
     async def history(self, user_id: str) -> list[bytes]:
         """The entries of a user's history, oldest first."""
         key = keys.history(user_id)
-        entries: list[bytes] = await self._asker.ask(key, ("LRANGE", key, -self._history_size, -1))
-        return entries
+        return list(await self._asker.ask(key, ("LRANGE", key, -self._history_size, -1)))
 
     async def decisions(self, user_id: str) -> dict[bytes, bytes]:
         """All decisions of a user by local id; of one with large loops, those that must be looked at next."""
@@ -181,11 +180,12 @@ class Store:
     def _launch(self) -> None:
         self._called = False
         while self._lanes and (operations := self._take()):
-            lane = self._lanes.pop()
-            users = {operation.user for operation in operations}
-            self._busy |= users
+            self._busy |= (users := {operation.user for operation in operations})
+            in_turn = len(users) == 1 and self._transactions.turns.wanted(operations[0].user)
+            lanes = self._lanes_in_turn if in_turn else self._lanes
+            flight = self._fly(lanes, lanes.pop(), operations, users)
             # In a context of its own: what it logs belongs to several requests, not to the first.
-            task = asyncio.get_running_loop().create_task(self._fly(lane, operations, users), context=Context())
+            task = asyncio.get_running_loop().create_task(flight, context=Context())
             self._flights.add(task)
             task.add_done_callback(self._flights.discard)
 
@@ -193,35 +193,40 @@ class Store:
         """The next batch: the operations that wait longest, without those of users that are in a flush already."""
         taken: list[Operation] = []
         kept: list[Operation] = []
-        reserve = self._timeout * RESERVE
-        soon = asyncio.get_running_loop().time() + reserve
-        while self._waiting and len(taken) < _BATCH:
-            if taken and self._waiting[0].deadline > taken[0].deadline + reserve:
+        waiting, busy, reserve = self._waiting, self._busy, self._timeout * RESERVE
+        some_wait = not self._servers.spans_users or bool(self._transactions.turns.raced)
+        soon = latest = asyncio.get_running_loop().time() + reserve
+        while waiting and len(taken) < _BATCH:
+            operation = waiting[0]
+            if taken and operation.deadline > latest:
                 break  # a batch has the time of its oldest: younger ones go apart
-            operation = self._waiting.popleft()
+            waiting.popleft()
             if operation.done.done():
                 continue
             if operation.deadline <= soon:  # it would make its whole batch fail
                 fail([operation], StoreUnavailable("Redis did not answer in time"))
-            elif operation.user in self._busy or (
-                taken and operation.user != taken[0].user and self._apart(operation.user, taken[0].user)
+            elif (user := operation.user) in busy or (
+                some_wait and self._is_apart(user, taken[0].user if taken else user)
             ):
                 kept.append(operation)
             else:
                 taken.append(operation)
+                latest = taken[0].deadline + reserve
         self._waiting.extendleft(reversed(kept))
         return taken
 
-    def _apart(self, one: str, other: str) -> bool:
-        """Whether two users cannot share a batch: on a cluster, or where one of them is changed by other replicas."""
+    def _is_apart(self, user: str, first: str) -> bool:
+        """Whether a user cannot be in a batch with the `first`: on a cluster, and in turn, each is alone."""
         turns = self._transactions.turns
-        return not self._servers.spans_users or turns.wanted(one) or turns.wanted(other)
+        if user != first:
+            return not self._servers.spans_users or turns.wanted(user) or turns.wanted(first)
+        return not self._lanes_in_turn and turns.wanted(user)
 
     async def _in_turn(self, lane: Lane, operations: list[Operation]) -> None:
         """Make the changes of a user whom others change too, with those that came while they were waited for."""
-        user, reserve = operations[0].user, self._timeout * RESERVE
+        user, last = operations[0].user, operations[0].deadline + self._timeout * RESERVE
         in_turn = await self._transactions.turn(operations)
-        soon, last = asyncio.get_running_loop().time() + reserve, operations[0].deadline + reserve
+        soon = asyncio.get_running_loop().time() + self._timeout * RESERVE
         kept: deque[Operation] = deque()
         for each in self._waiting:
             fits = each.user == user and len(operations) < _BATCH and soon < each.deadline <= last
@@ -229,19 +234,16 @@ class Store:
         self._waiting = kept
         await self._transactions.commit(lane, operations, alone=True, in_turn=in_turn)
 
-    async def _fly(self, lane: Lane, operations: list[Operation], users: set[str]) -> None:
+    async def _fly(self, lanes: list[Lane], lane: Lane, operations: list[Operation], users: set[str]) -> None:
         try:
-            if len(users) == 1 and self._transactions.turns.wanted(operations[0].user):
+            if lanes is self._lanes_in_turn:
                 await self._in_turn(lane, operations)
-                return
-            if len(users) > 1 and await self._transactions.commit(lane, operations):
-                return
-            for user in users:
-                await self._transactions.commit(
-                    lane, [operation for operation in operations if operation.user == user], alone=True
-                )
+            elif len(users) == 1 or not await self._transactions.commit(lane, operations):
+                for user in users:
+                    mine = [operation for operation in operations if operation.user == user]
+                    await self._transactions.commit(lane, mine, alone=True)
         finally:
             fail(operations, StoreUnavailable("the service is shutting down"))
             self._busy -= users
-            self._lanes.append(lane)
+            lanes.append(lane)
             self._launch()

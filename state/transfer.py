@@ -18,7 +18,7 @@ from state.redis.failure import as_unavailable
 from state.redis.scan import scan_all
 from state.redis.servers import Servers, borrow
 from state.sorter import Sorter
-from state.update.changes import members
+from state.update.agenda import members
 from state.update.idle import Idle, milliseconds
 from state.values.stored import Stored
 

@@ -14,7 +14,7 @@ from msgspec.structs import asdict
 
 from app.bandit.context import NOTHING, Context
 from app.bandit.policy import Policy
-from app.decisions.decide import Candidate, Decider
+from app.decisions.decide import Decider
 from app.decisions.reward import Learner
 from app.decisions.users import Statistics, Users
 from app.http.access import ADMIN, CLIENT, READER
@@ -91,8 +91,7 @@ def _score(
             if not asked.candidates:
                 raise Unreadable("No candidates")
             context = Context(asdict(asked.context), asked.profile_features or NOTHING)
-            candidates = [Candidate(each.id, asdict(each.features)) for each in asked.candidates]
-            decision = await decider.decide(policy_id, asked.user_id, context, candidates)
+            decision = await decider.decide(policy_id, asked.user_id, context, asked.candidates)
             return Answer(ScoreAnswer(decision.candidate_id, decision.score, policy_id))
 
     return score

@@ -1,21 +1,24 @@
 """From the fields of a request to base columns: the numbers that policies combine, one row for each candidate."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from operator import itemgetter
-from typing import Final, Literal
+from operator import attrgetter, itemgetter
+from typing import Any, Final, Literal
 
 import msgspec
 import numpy as np
+from msgspec.structs import asdict
 
 from app.bandit.context import Context, Fields
 from app.bandit.kinds import Alignment, Flag, Kind, Number
 from app.bandit.nested import Nested
 from app.bandit.ridge import Matrix
 
-__all__ = ["CONSTANT", "Encoder", "Feature"]
+__all__ = ["CONSTANT", "Encoder", "Feature", "Said", "fields_of"]
 
+# What is said of a candidate: its fields by name, or a message with them.
+Said = Fields | msgspec.Struct
 # The label of the column that is always 1; no feature can have this name.
 CONSTANT: Final = "1"
 _SIMPLE: Final = frozenset((int, float, bool))
@@ -70,10 +73,11 @@ class Encoder:
         self._simple = _Simple(simple) if simple else None
         self._own = [_Source(feature, at) for feature, at in own if not _is_simple(feature)]
 
-    def encode(self, context: Context, candidates: Sequence[Fields]) -> tuple[Matrix, list[str]]:
+    def encode(self, context: Context, candidates: Sequence[Said]) -> tuple[Matrix, list[str]]:
         """The base columns (k x n, all finite) of k `candidates` in `context`, and the features that could not be read.
 
-        A feature of candidates is named once for each of them that lacks it.
+        A feature of candidates is named once for each of them that lacks it. The candidates are mappings, or all are
+        messages of one type with their fields as attributes.
         """
         missing: list[str] = []
         row = [1.0] + [0.0] * (len(self.labels) - 1)
@@ -85,8 +89,9 @@ class Encoder:
         base[:] = row
         if self._simple is not None:
             self._simple.fill(base, candidates, missing)
+        named = [fields_of(each) for each in candidates] if self._own else []
         for source in self._own:
-            base[:, source.at] = source.all(candidates, moment, missing)
+            base[:, source.at] = source.all(named, moment, missing)
         base += 0.0  # -0.0 becomes 0.0: equal values have equal bits, whoever sent them
         return base, missing
 
@@ -139,7 +144,7 @@ class _Simple:
     def __init__(self, features: Sequence[tuple[Feature, slice]]) -> None:
         self._features = [feature for feature, _ in features]
         self._fields = [feature.field for feature in self._features]
-        self._get = itemgetter(*self._fields) if len(features) > 1 else None
+        self._item, self._attribute = _getters(self._fields)
         starts = [at.start for _, at in features]
         # As a slice they are written in place, without a copy.
         one_run = starts == list(range(starts[0], starts[0] + len(starts)))
@@ -151,18 +156,22 @@ class _Simple:
         self._span = self._high - self._low
         self._instead = np.array([feature.instead()[0] for feature in self._features])
 
-    def fill(self, base: Matrix, candidates: Sequence[Fields], missing: list[str]) -> None:
+    def fill(self, base: Matrix, candidates: Sequence[Said], missing: list[str]) -> None:
         """Write the columns of `candidates` into `base`."""
         count = len(self._fields)
         try:
-            get, [first] = self._get, self._fields[:1]
-            flat = list(chain.from_iterable(map(get, candidates)) if get else [fields[first] for fields in candidates])
+            get = self._attribute if isinstance(candidates[0], msgspec.Struct) else self._item
+            flat = list(chain.from_iterable(map(get, candidates)))
             plain = _SIMPLE.issuperset(map(type, flat)) and math.isfinite(sum(flat))
             x = np.fromiter(flat if plain else (), np.float64).reshape(-1, count)
-        except (KeyError, OverflowError):  # a field is missing, or a whole number is larger than any float
+        except (
+            KeyError,
+            AttributeError,
+            OverflowError,
+        ):  # one is missing, or larger than any float
             plain = False
         if not plain:
-            self._fill_each(base, candidates, missing)
+            self._fill_each(base, list(map(fields_of, candidates)), missing)
             return
         np.minimum(np.maximum(x, self._low, out=x), self._high, out=x)
         x -= self._low
@@ -178,6 +187,19 @@ class _Simple:
                     missing.append(feature.name)
                 values.append(instead if found is None else found[0])
             base[row, self._at] = values
+
+
+def fields_of(candidate: Said) -> Fields:
+    """The fields of a candidate by name."""
+    return asdict(candidate) if isinstance(candidate, msgspec.Struct) else candidate
+
+
+def _getters(names: Sequence[str]) -> tuple[Callable[[Any], Iterable[Any]], Callable[[Any], Iterable[Any]]]:
+    """What gets the values of these names from a mapping, and from a message."""
+    if len(names) > 1:
+        return itemgetter(*names), attrgetter(*names)
+    [name] = names
+    return (lambda fields: (fields[name],)), (lambda message: (getattr(message, name),))
 
 
 def _places(features: Iterable[Feature]) -> list[tuple[Feature, slice]]:

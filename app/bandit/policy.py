@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import msgspec
 
 from app.bandit.columns import Columns
-from app.bandit.context import Context, Fields
+from app.bandit.context import Context
 from app.bandit.explore import Explorer, Odds, over_distinct
-from app.bandit.features import Encoder
+from app.bandit.features import Encoder, Said
 from app.bandit.ridge import Matrix, Singular, Solved, Vector, observe, prior, theta
 from app.bandit.sample import normals, sample, uniform
 
@@ -74,7 +74,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         """A and b of a new user."""
         return prior(self.d)
 
-    def see(self, context: Context, candidates: Sequence[Fields]) -> Matrix:
+    def see(self, context: Context, candidates: Sequence[Said]) -> Matrix:
         """The columns (k x d, all finite) of k `candidates` in `context`."""
         base, _ = self.encoder.encode(context, candidates)
         return self.columns.of(base)

@@ -3,11 +3,12 @@
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from app.bandit.context import NOTHING, Context, Fields
+from app.bandit.features import Said, fields_of
 from app.bandit.policy import Choice, Policy
 from app.bandit.sample import SEED_BITS
 from app.learning.fit import naming
@@ -20,7 +21,17 @@ from state.update.changes import Append, Asking, Change, List
 from state.values import history
 from state.values.history import Entry
 
-__all__ = ["Candidate", "Decider", "Decision", "entry_of"]
+__all__ = ["Candidate", "Choosable", "Decider", "Decision", "entry_of"]
+
+
+class Choosable(Protocol):
+    """What can be chosen, as a client names and describes it."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def features(self) -> Said: ...
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -49,7 +60,7 @@ class Decider:
         self._clock = clock
         self._chance = chance or random.Random()  # noqa: S311  # exploration needs no secrecy
 
-    async def decide(self, policy_id: str, user_id: str, context: Context, candidates: Sequence[Candidate]) -> Decision:
+    async def decide(self, policy_id: str, user_id: str, context: Context, candidates: Sequence[Choosable]) -> Decision:
         """Choose one of `candidates` (at least one) for a user, count the decision and append it to the history.
 
         Raises the store's errors; CorruptState also for a model that cannot be solved.
@@ -61,7 +72,7 @@ class Decider:
         seed = self._chance.getrandbits(SEED_BITS)
         now = int(self._clock())
 
-        def act(desk: Desk) -> Asking[Change[Decision]]:
+        def act(desk: Desk) -> "Asking[Change[Decision]]":  # quoted, or each call evaluates it
             model = desk.model(policy)
             [solved] = yield [desk.solving(policy, model)]
             with naming(key):
@@ -70,7 +81,7 @@ class Decider:
             at = desk.seconds(now)
             desk.count(policy, model, model.meta.decided(at, explored=choice.explored))
             desk.tell(lambda name: first_score(name, policy_id, explored=choice.explored))
-            entry = entry_of(policy, {**chosen.features, **context.moment}, chosen.id, choice, at)
+            entry = entry_of(policy, {**fields_of(chosen.features), **context.moment}, chosen.id, choice, at)
             decision = Decision(chosen.id, choice.score, choice.propensity, choice.explored)
             return desk.change(decision, Append(past, history.encode(entry)))
 

@@ -13,7 +13,7 @@ from app.decisions.asked import Asked, Conditions, Slot
 from app.decisions.choose import Free, Wanted, agrees, chosen, imitate, noted
 from app.decisions.errors import Gone
 from app.ledger.ledger import Ledger
-from app.ledger.room import make_room
+from app.ledger.room import Crowds, leaves_next, make_room
 from app.ledger.rules import Rules, reads
 from app.ledger.telling import Name, decided
 from app.ledger.transact import transact
@@ -22,7 +22,7 @@ from app.policies.plan import Plan
 from app.policies.unread import Name as Unknown
 from state import keys
 from state.errors import KeyReused
-from state.update.changes import AGENDA, FEW, Asking, Change, List
+from state.update.changes import Asking, Change, List
 from state.values.decision import Record
 
 __all__ = ["Made", "Maker"]
@@ -37,7 +37,7 @@ class Made(msgspec.Struct, frozen=True):
 
 
 # Named once: an annotation of a function within a function is made anew with each request.
-_Done = Asking[Change[list[tuple[Made, Choice | None]]]]
+_Done = Asking[Change[tuple[list[tuple[Made, Choice | None]], bytes | None]]]
 
 
 class Maker:
@@ -46,6 +46,7 @@ class Maker:
     def __init__(self, rules: Rules, *, chance: random.Random | None = None) -> None:
         self._rules = rules
         self._chance = chance or random.Random()  # noqa: S311  # exploration needs no secrecy
+        self._crowds = Crowds()
 
     async def make(self, asked: Asked, *, conditions: Conditions | None = None, name: str = "") -> Made:
         """Choose one of the candidates for a user, and keep the decision.
@@ -70,7 +71,7 @@ class Maker:
     async def _make(self, asked: Asked, slots: Sequence[Slot], conditions: Conditions | None, name: str) -> list[Made]:
         plan = asked.plan(self._rules.plans)
         agreed = conditions or Conditions.of(plan.loop)
-        digest = asked.digest(slots)
+        digest = asked.digest(slots) if asked.local else b""  # an id that the service makes never comes again
         unread: set[Unknown] = set()
 
         def seen(one: Asked, slot: str = "", slots: Sequence[str] = ()) -> Wanted:
@@ -102,7 +103,7 @@ class Maker:
         def act(ledger: Ledger) -> _Done:
             locals_ = _local_ids(asked.local or ids.made(ledger.now, salt), slots)
             if asked.local and (before := _made_before(ledger, user_id, locals_, digest)):
-                return ledger.change([(made, None) for made in before])
+                return ledger.change(([(made, None) for made in before], None))
             free, done, told = Free(allowed), [], []
             for at, (local, one) in enumerate(zip(locals_, wanted, strict=True)):
                 make_room(ledger, plan.loop)
@@ -114,14 +115,14 @@ class Maker:
                     imitate(ledger, plan, made)
                 told += noted(ledger, plan, one.asked, made, choice)
                 done.append((Made(ids.decision_id(local, user_id), made, repeated=False), choice))
-            return ledger.change(done, *told)
+            return ledger.change((done, leaves_next(ledger, plan.loop)), *told)
 
         policies = [policy.id for policy in plan.policies]
         locals_ = _local_ids(asked.local or ids.made(0, salt), slots)
-        # In a large loop something is mostly due.
-        agenda = AGENDA if plan.loop.is_large else FEW
-        reading = reads(self._rules, user_id, locals_, policies, agenda=agenda)
-        made = await transact(self._rules, user_id, (*reading, List(keys.history(user_id))), act)
+        reading = reads(self._rules, user_id, locals_, policies, large=plan.loop.is_large)
+        along = self._crowds.reads(user_id)
+        made, first = await transact(self._rules, user_id, (*reading, *along, List(keys.history(user_id))), act)
+        self._crowds.note(user_id, first)
         for (done, choice), one in zip(made, wanted, strict=True):
             if choice is not None:
                 self._rules.observer.decided(done.record.policy, explored=choice.explored)

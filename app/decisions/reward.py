@@ -46,7 +46,7 @@ class Learner:
         def said() -> dict[str, float]:
             return dict(zip(policy.encoder.labels, base[0].tolist(), strict=True))
 
-        def act(desk: Desk) -> Change[bool]:
+        def act(desk: Desk) -> "Change[bool]":
             desk.learn(policy, x, reward, desk.seconds(now))
             desk.tell(lambda name: first_reward(name, policy_id, said(), reward, desk.taken().get(policy_id)))
             return desk.change(result=False)

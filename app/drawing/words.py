@@ -25,14 +25,15 @@ def number(value: float | None, digits: int = 3) -> str:
     """A mean or an estimate, with a minus sign as wide as a plus."""
     if value is None or not math.isfinite(value):
         return _NONE
-    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    # Rounded first: what is written as 0 has no sign.
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def signed(value: float | None, digits: int = 3) -> str:
     """A difference."""
     if value is None or not math.isfinite(value):
         return _NONE
-    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def share(value: float | None) -> str:

@@ -70,7 +70,7 @@ class Cycle:
 
     async def run(self, app: ASGIApp, running: set[asyncio.Task[None]]) -> None:
         """Have `app` answer, as `task`, one of those `running`. What it fails to answer is answered 500, or cut off."""
-        if not self.more_body:
+        if not self.more_body and not self._expects:
             self.scope[WHOLE] = bytes(self._body)
         try:
             await app(self.scope, self.receive, self.send)

@@ -27,6 +27,7 @@ _log: Final = logging.getLogger("oo.access")
 _BUSY: Final = "too many requests at once"
 _STOPPED: Final = "the service is shutting down"
 _NO_ROUTE: Final = "Not Found"
+_HTTP: Final = ScopeType.HTTP
 _ALWAYS: Final = ("/health", "/metrics")
 _REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 
@@ -49,7 +50,7 @@ class Gate:
         self._numbers = itertools.count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != ScopeType.HTTP:
+        if scope["type"] != _HTTP:
             await self._app(scope, receive, send)
             return
         # Undecoded: an id with a slash in it stays one part of the path, and the handler sees bytes that are not UTF-8.

@@ -6,7 +6,7 @@ from types import TracebackType
 import msgspec
 
 from app.bandit.policy import Policy
-from app.bandit.ridge import Singular
+from app.bandit.ridge import Matrix, Singular, Vector
 from state.errors import CorruptState
 from state.values.columns import MOST, Columns
 
@@ -28,13 +28,16 @@ class Fit(msgspec.Struct, frozen=True):
 
 class Own(msgspec.Struct, frozen=True):
     """A policy's columns, their fingerprint, and what its models name them: nothing, for policies of the first
-    version. The policy's `version` changes with all that decides or learns."""
+    version. The policy's `version` changes with all that decides or learns. `a` and `b` are those of a new user, and
+    cannot be written to."""
 
     policy: Policy
     columns: Columns
     whole: bytes
     fingerprint: bytes | None
     version: str
+    a: Matrix
+    b: Vector
 
 
 def own_of(policy: Policy) -> Own:
@@ -42,7 +45,9 @@ def own_of(policy: Policy) -> Own:
     fingerprint = columns.fingerprint
     settings = (policy.explorer, policy.forget, policy.population, policy.baseline, policy.classic is None)
     version = hashlib.blake2b(fingerprint + repr(settings).encode(), digest_size=8).hexdigest()
-    return Own(policy, columns, fingerprint, None if policy.classic else fingerprint, version)
+    a, b = policy.prior()
+    a.flags.writeable = b.flags.writeable = False
+    return Own(policy, columns, fingerprint, None if policy.classic else fingerprint, version, a, b)
 
 
 def fit_of(key: str, own: Columns, columns: Columns) -> Fit:

@@ -44,13 +44,14 @@ class _Unpublished(Exception):  # likewise
 
 
 class Model(msgspec.Struct, frozen=True):
-    """A user's model: what is stored, A and b of the policy's columns, the counters, and if the stored columns are not
-    just the policy's own, how these lie among them."""
+    """A user's model: what is stored, A and b of the policy's columns, the counters, the policy's `own` columns, and if
+    the stored ones are others, how these lie among them."""
 
     stored: Record | None
     a: Matrix
     b: Vector
     meta: Meta
+    own: Own
     fit: Fit | None = None
 
 
@@ -110,10 +111,10 @@ class Models:
         """The model in the values of the hash `key`, or that of a new user. Raises CorruptState."""
         own, fingerprint = self._own(policy), values[3]
         if fingerprint is None or fingerprint == own.fingerprint:
-            stored = record.decode(key, policy.d, values)
+            stored = record.decode(key, len(own.b), values)
             if stored is None:
-                return Model(None, *policy.prior(), Meta())
-            return Model(stored, stored.a, stored.b, stored.meta)
+                return Model(None, own.a, own.b, Meta(), own)
+            return Model(stored, stored.a, stored.b, stored.meta, own)
         columns = self._known.get(fingerprint)
         if columns is None:
             raise _Unknown(key, fingerprint)
@@ -126,11 +127,11 @@ class Models:
         a, b = policy.prior()
         a[np.ix_(fit.own, fit.own)] = stored.a[np.ix_(fit.there, fit.there)]
         b[fit.own] = stored.b[fit.there]
-        return Model(stored, a, b, stored.meta, fit)
+        return Model(stored, a, b, stored.meta, own, fit)
 
     def created(self, policy: Policy, model: Model, meta: Meta) -> dict[bytes, bytes]:
         """The fields of a model that did not exist, with the counters `meta`."""
-        return record.encode(Record(model.a, model.b, meta, self._name(policy)))
+        return record.encode(Record(model.a, model.b, meta, self._name(model.own)))
 
     def learned(self, policy: Policy, model: Model, x: Vector, reward: float, now: int) -> dict[bytes, bytes]:
         """The fields of a model that learned at `now` (Unix seconds) that columns `x` (d) earned `reward`.
@@ -138,7 +139,7 @@ class Models:
         Raises Singular.
         """
         meta = rewarded(model.meta, reward, now, baseline=policy.baseline, forget=policy.forget)
-        return self._changed(policy, model, x, meta, lambda a, b, x: policy.learn(a, b, x, reward))
+        return self._changed(model, x, meta, lambda a, b, x: policy.learn(a, b, x, reward))
 
     def corrected(
         self, policy: Policy, model: Model, x: Vector, learned: Learned, *, was: float, now: float | None
@@ -154,11 +155,11 @@ class Models:
         def change(a: Matrix, b: Vector, x: Vector) -> tuple[Matrix, Vector]:
             return adjust(a, b, x, seen=made.seen, change=made.change)
 
-        return self._changed(policy, model, x, made.meta, change)
+        return self._changed(model, x, made.meta, change)
 
-    def name(self, policy: Policy, model: Model) -> bytes:
+    def name(self, model: Model) -> bytes:
         """What names the columns of a model after its next reward; nothing for those of the first version."""
-        return model.fit.fingerprint if model.fit else self._own(policy).fingerprint or b""
+        return model.fit.fingerprint if model.fit else model.own.fingerprint or b""
 
     def version(self, policy: Policy) -> str:
         """What changes with all by which a policy decides or learns."""
@@ -180,7 +181,6 @@ class Models:
 
     def _changed(
         self,
-        policy: Policy,
         model: Model,
         x: Vector,
         meta: Meta,
@@ -189,7 +189,7 @@ class Models:
         """The fields of a model after `change`, which gets A, b and x of the stored columns."""
         if model.fit is None or model.stored is None:
             a, b = change(model.a, model.b, x)
-            return record.encode(Record(a, b, meta, self._name(policy)))
+            return record.encode(Record(a, b, meta, self._name(model.own)))
         a, b = grown(model.stored.a, model.stored.b, len(model.fit.columns.pairs))
         whole = np.zeros(len(b))
         whole[model.fit.at] = x
@@ -203,8 +203,7 @@ class Models:
             own = self._owns[policy.id] = own_of(policy)
         return own
 
-    def _name(self, policy: Policy) -> bytes | None:
-        own = self._own(policy)
+    def _name(self, own: Own) -> bytes | None:
         return None if own.fingerprint is None else self._named(own.columns, own.fingerprint)
 
     def _named(self, columns: Columns, fingerprint: bytes) -> bytes:

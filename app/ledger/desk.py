@@ -1,11 +1,13 @@
 """The models of a user while a step runs: as they were read and as the step leaves them, and what they learn. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from app.bandit.columns import Columns
 from app.bandit.policy import Policy
 from app.bandit.ridge import Matrix, Vector
 from app.decision_log.lines import Line, Taught
@@ -76,7 +78,7 @@ class Desk:
         model = self.model(policy)
         with naming(keys.record(self._user_id, policy.id)):
             fields = self._rules.models.learned(policy, model, x, reward, now)
-        learned = Learned(policy.id, model.meta.updates + 1, self._rules.models.name(policy, model))
+        learned = Learned(policy.id, model.meta.updates + 1, self._rules.models.name(model))
         self._save(policy, fields)
         self._note(policy, model, learned)
         return learned
@@ -98,25 +100,25 @@ class Desk:
     def teach(self, made: Record, reward: float, now: int) -> tuple[Record, list[str]]:
         """The record after every policy of the decision has learned `reward`, unless none shall, and the policies that
         are gone."""
-        learned, skipped = [], []
+        learned, skipped, seen = [], [], _Seen(made)
         for each in () if made.untaught else made.by_policy:
             policy = self._rules.policies.get(each.policy)
             if policy is None:
                 skipped.append(each.policy)
             else:
-                learned.append(self.learn(policy, _row(policy, made), reward, now))
+                learned.append(self.learn(policy, seen.row(policy), reward, now))
         return msgspec.structs.replace(_briefly(made), reward=reward, learned=learned), skipped
 
     def correct(self, made: Record, reward: float | None) -> tuple[Record, list[str]]:
         """The record after its reward has become `reward`, or was taken back, and the policies that are gone."""
         assert made.reward is not None  # noqa: S101  # only what was learned is corrected
-        skipped = []
+        skipped, seen = [], _Seen(made)
         for learned in made.learned:
             policy = self._rules.policies.get(learned.policy)
             if policy is None:
                 skipped.append(learned.policy)
                 continue
-            x, model = _row(policy, made), self.model(policy)
+            x, model = seen.row(policy), self.model(policy)
             with naming(keys.record(self._user_id, policy.id)):
                 fields = self._rules.models.corrected(policy, model, x, learned, was=made.reward, now=reward)
             self._save(policy, fields)
@@ -151,8 +153,25 @@ def _briefly(made: Record) -> Record:
     )
 
 
-def _row(policy: Policy, made: Record) -> Vector:
-    """The columns (d) of the chosen candidate; a base column that is not kept is 0."""
-    known = dict(zip(made.labels, made.x, strict=True))
-    row: Vector = policy.columns.of(np.array([[known.get(label, 0.0) for label in policy.encoder.labels]]))[0]
-    return row
+class _Seen:
+    """The base columns of the chosen candidate of a decision."""
+
+    def __init__(self, made: Record) -> None:
+        self._labels = tuple(made.labels)
+        self._base = np.array([made.x])
+
+    def row(self, policy: Policy) -> Vector:
+        """A policy's columns (d); a base column that is not kept is 0."""
+        columns = _columns(policy.columns, self._labels)
+        if columns is not None:
+            found: Vector = columns.of(self._base)[0]
+            return found
+        known = dict(zip(self._labels, self._base[0].tolist(), strict=True))
+        rest: Vector = policy.columns.of(np.array([[known.get(label, 0.0) for label in policy.columns.base]]))[0]
+        return rest
+
+
+@lru_cache(256)
+def _columns(columns: Columns, labels: tuple[str, ...]) -> Columns | None:
+    """A policy's columns, of base columns with these labels; None if some that it needs are not among them."""
+    return Columns(columns.labels, labels) if {*columns.base} <= {*labels} else None

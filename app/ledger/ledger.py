@@ -13,6 +13,7 @@ from app.ledger.rules import Rules
 from app.ledger.telling import Became, outcome
 from state import keys, parts
 from state.errors import CorruptState
+from state.update.agenda import Next, moved
 from state.update.changes import (
     AGENDA,
     FEW,
@@ -22,12 +23,10 @@ from state.update.changes import (
     Entry,
     Fields,
     More,
-    Next,
     Schedule,
     Values,
     Write,
     entry,
-    moved,
     place,
 )
 from state.values import decision
@@ -225,9 +224,9 @@ class Ledger(Journal):
         found = {name.decode(): self.record(name.decode()) for name in names}
         return {local: each for local, each in found.items() if each is not None}
 
-    def next_look(self) -> float | None:
-        """When the first decision must be looked at (ms), or a moment before; None if there are no decisions."""
-        return moved(self._values[keys.agenda(self._user_id)], self._scores).first
+    def ahead(self) -> Next:
+        """The decisions that must be looked at next, after all changes so far; `first`: when (ms), or earlier."""
+        return moved(self._values[keys.agenda(self._user_id)], self._scores)
 
     def change(self, result: Any, *more: Write) -> Change[Any]:
         """The result of the step, and all that must be written."""
@@ -243,7 +242,7 @@ class Ledger(Journal):
         # A user without decisions or a log has nothing to share.
         if writes and (self._blobs or self._lines or not self._is_new):
             writes += self._written()
-        due, look = self._rules.due(self._user_id), self.next_look()
+        due, look = self._rules.due(self._user_id), self.ahead().first
         # Always with a change of the agenda, and else only to mend the index: a change that was made meanwhile wins.
         if self._scores or look != self._values[place(due)]:
             writes.append(Schedule(due.key, {due.member: None if look is None else int(look)}))

@@ -55,14 +55,16 @@ async def _straight(
     replies: list[Any] = []
     try:
         connection._writer.write(sent)  # noqa: SLF001  # see above
+        is_there = reader.has_data()
         while len(replies) < wanted:
-            arrived = iter(partial(reader.gets, False), NOT_ENOUGH_DATA)  # noqa: FBT003  # bytes stay bytes
-            found = [*islice(arrived, wanted - len(replies))]
-            if not found:
+            if not is_there:
                 data = await stream.read(_READ)
                 if not data:
                     raise ConnectionError("the server closed the connection")
                 reader.feed(data)
+            arrived = iter(partial(reader.gets, False), NOT_ENOUGH_DATA)  # noqa: FBT003  # bytes stay bytes
+            found = [*islice(arrived, wanted - len(replies))]
+            is_there = bool(found)
             replies += found if _ORDINARY.issuperset(map(type, found)) else _examined(found)
     except (OSError, RuntimeError) as error:  # RuntimeError is what uvloop raises for a closed transport
         raise ConnectionError("the connection was closed meanwhile") from error

@@ -12,7 +12,7 @@ from state import keys
 from state.redis.failure import Outage
 from state.redis.servers import Servers
 from state.slots.slotted import Slotted
-from state.update.changes import members
+from state.update.agenda import members
 
 __all__ = ["Due", "Waiting"]
 

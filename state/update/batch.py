@@ -12,9 +12,9 @@ from redis.exceptions import ResponseError
 from state import keys, parts
 from state.errors import CorruptState, KeyReused
 from state.redis.exchange import Command
+from state.update.agenda import NOTHING, first_members, moved
 from state.update.changes import (
     MOMENT,
-    NOTHING,
     Agenda,
     Asking,
     Backlog,
@@ -33,8 +33,6 @@ from state.update.changes import (
     Watched,
     Write,
     entry,
-    first_members,
-    moved,
     place,
 )
 from state.update.idle import Idle, present, spread
@@ -202,7 +200,6 @@ class Batch:
                 raise LookupError(f"a step writes {write.key} without reading it")
         for write in change.writes:
             self._pending.note(write)
-            # Unless nobody looks; what was removed matters to what expires, too.
             if type(write) is Remove or self._last[operation.user] is not operation:
                 self._show_write(write)
         return change
@@ -212,7 +209,7 @@ class Batch:
             raise CorruptState(key, "holds a value of another type")
 
     def _show_write(self, write: Write) -> None:
-        """Let the steps after this one see a write."""
+        """Let the steps after this one see a write; what was removed matters to what expires, too."""
         key = write.key
         if type(write) is Fields:
             new = write.values

@@ -10,7 +10,8 @@ from zlib import crc32
 
 from state import keys, parts
 from state.redis.exchange import Command
-from state.update.changes import MOMENT, Next, entry
+from state.update.agenda import Next
+from state.update.changes import MOMENT, entry
 from state.update.pending import Pending
 
 __all__ = ["Idle", "milliseconds", "present", "spread"]

@@ -17,15 +17,16 @@ def taken(step: Step[T], values: Values) -> Asking[Change[T]]:
     return made if isinstance(made, Change) else (yield from made)
 
 
-def waves(operations: Sequence[Operation]) -> Iterator[list[int]]:
+def waves(operations: Sequence[Operation]) -> list[list[int]]:
     """The places of the operations: first those of different users, then each user's second one, and so on."""
-    left = list(range(len(operations)))
-    while left:
-        first: dict[str, int] = {}
-        for place in left:
-            first.setdefault(operations[place].user, place)
-        yield list(first.values())
-        left = [place for place in left if first[operations[place].user] != place]
+    made: list[list[int]] = []
+    before: dict[str, int] = {}
+    for place, operation in enumerate(operations):
+        number = before[operation.user] = before.get(operation.user, -1) + 1
+        if number == len(made):
+            made.append([])
+        made[number].append(place)
+    return made
 
 
 def run(steps: Mapping[int, Asking[T]]) -> Iterator[tuple[int, T | Failure]]:

@@ -31,24 +31,25 @@ class Turns:
 
     def __init__(self, servers: Servers) -> None:
         self._servers = servers
-        self._raced: OrderedDict[str, float] = OrderedDict()
+        # The users, each with the time of the event loop until which turns are taken with others.
+        self.raced: OrderedDict[str, float] = OrderedDict()
         self._random = random.Random()  # noqa: S311  # jitter
 
     def note(self, user_id: str) -> None:
         """Note that another replica changed a user at the same time."""
-        self._raced.pop(user_id, None)
-        self._raced[user_id] = asyncio.get_running_loop().time() + _LASTING
-        if len(self._raced) > _REMEMBERED:
-            self._raced.popitem(last=False)
+        self.raced.pop(user_id, None)
+        self.raced[user_id] = asyncio.get_running_loop().time() + _LASTING
+        if len(self.raced) > _REMEMBERED:
+            self.raced.popitem(last=False)
 
     def wanted(self, user_id: str) -> bool:
         """Whether others may be changing a user too."""
-        until = self._raced.get(user_id) if self._raced else None
+        until = self.raced.get(user_id)
         if until is None:
             return False
         if until > asyncio.get_running_loop().time():
             return True
-        del self._raced[user_id]
+        del self.raced[user_id]
         return False
 
     async def take(self, user_id: str, until: float) -> bool:

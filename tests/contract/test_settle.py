@@ -222,17 +222,19 @@ async def test_decisions_move_with_their_user(
     [three] = await made(store, "bob", "three")
     await Outcomes(rules(store)).reward(three.id, Told(reward=0.5))
     await Outcomes(rules(store)).correct(three.id, Told(reward=0.75))
-    before = [await everything(store, user) for user in ("ann", "bob")]
+    await made(store, "cy", *(f"x{number}" for number in range(5)), loop="vast")
+    before = [await everything(store, user) for user in ("ann", "bob", "cy")]
     assert await asyncio.to_thread(run, ["export", str(tmp_path / "f")]) == 0
-    for user in ("ann", "bob"):
+    for user in ("ann", "bob", "cy"):
         await Users(store, rules(store).models, rules(store).policies, rules(store).priors).erase(user)
     await made(store, "bob", "four")
+    await made(store, "cy", "x9", loop="vast")  # in a part of its own
     assert await asyncio.to_thread(run, ["restore", str(tmp_path / "f"), "--overwrite"]) == 0
     assert "left out: 0" in capsys.readouterr().out
-    after = [await everything(store, user) for user in ("ann", "bob")]
+    after = [await everything(store, user) for user in ("ann", "bob", "cy")]
     assert [rest for _, rest in after] == [rest for _, rest in before]
     assert {epoch for epoch, _ in before}.isdisjoint(epoch for epoch, _ in after)
-    for user in ("ann", "bob"):
+    for user in ("ann", "bob", "cy"):
         due, head = await indexed(store, user)
         assert due == head
         assert due is not None

@@ -25,6 +25,13 @@ window = "1h"
 default_reward = -0.25
 open_max = 1000
 
+[loops.vast]
+champion = "egreedy-v1"
+shadows = ["linucb-v1", "tips-v3"]
+window = "1h"
+default_reward = -0.25
+open_max = 5000
+
 [loops.patient]
 champion = "egreedy-v1"
 window = "1h"

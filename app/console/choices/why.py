@@ -1,5 +1,6 @@
 """Why a candidate was chosen, as a picture: what each column contributed, and what the runner-up was short of. Pure."""
 
+import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -18,7 +19,7 @@ _TONES: Final = 6
 _TURNS: Final = 12
 # What adds the same to every score moves no choice.
 _SAME: Final = 1e-12
-_SMALL: Final = 0.01
+_MOST_DIGITS: Final = 9
 _BONUS: Final = "bonus for what is not known"
 
 
@@ -72,8 +73,8 @@ class Why(NamedTuple):
 
     @property
     def digits(self) -> int:
-        """With how many digits the margin and what adds up to it are told: it may be small."""
-        return 3 if self.margin is None or abs(self.margin) >= _SMALL else 6
+        """With how many digits the margin and what adds up to it are told: three that count, if it is small."""
+        return 3 if not self.margin else min(max(3, 2 - math.floor(math.log10(abs(self.margin)))), _MOST_DIGITS)
 
 
 class Share(NamedTuple):

@@ -14,7 +14,7 @@ from redis import Redis, RedisCluster
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from state import keys
+from state import keys, parts
 from state.values import decision, history
 from tests.system.chaos.clients import USERS, Clients
 from tests.system.chaos.commands import settle
@@ -172,7 +172,9 @@ def holding(reader: "Redis | RedisCluster", users: Sequence[str] = USERS) -> Hol
         past = history.decode(key, entries)
         histories[user] = [(entry.tip_id, entry.policy, bool(entry.exploring)) for entry in past]
         key = keys.decisions(user)
-        blobs = reader.hgetall(key)
+        blobs = {}
+        for name in (key, *parts.every(key)):
+            blobs |= reader.hgetall(name)
         kept = {name.decode(): decision.decode(key, blob) for name, blob in blobs.items()}
         decisions[user] = {name: Kept(one.status, one.reward, one.n) for name, one in kept.items()}
         is_open, there = (int(count or 0) for count in reader.hmget(keys.shared(user), ["open", "records"]))

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.anyio
         ({"api_keys": Secret("nonsense")}, "API_KEYS: line 1"),
         ({"nats_url": Secret("http://x")}, "NATS_URL: "),
         ({"root_path": "/score"}, "ROOT_PATH: /score begins like a path of the service"),
+        ({"root_path": "/console"}, "ROOT_PATH: /console begins like a path of the service"),
         ({"root_path": "/personalizer"}, "ROOT_PATH: /personalizer begins like a path of the service"),
         ({"trusted_proxies": "ten"}, "TRUSTED_PROXIES: "),
     ],

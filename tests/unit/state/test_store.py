@@ -249,3 +249,18 @@ async def test_a_user_whom_others_change_too(wire: Wire) -> None:
     assert wire.sent[-2:] == [["WATCH", "HMGET", "MULTI"], ["HSET", "DEL", "SET", "EXEC"]]
     assert await wire.ask(("EXISTS", keys.of("u", KIND))) == [0]
     await store.close()
+
+
+async def test_turns_do_not_hold_up_others(wire: Wire) -> None:
+    """However many users are waited for, all others have their lanes; a fifth one waits for the first four."""
+    store = opened(wire)
+    hot = [f"hot{number}" for number in range(5)]
+    for user in hot:
+        store._transactions.turns.note(user)
+        await wire.ask(("SET", keys.of(user, KIND), "", "PX", 60_000))
+    waiting = [asyncio.create_task(add(store, user)) for user in hot]
+    assert await asyncio.gather(*(add(store, f"u{number}") for number in range(3))) == [1, 1, 1]
+    assert [operation.user for operation in store._waiting] == ["hot4"]
+    await wire.ask(*(("DEL", keys.of(user, KIND)) for user in hot))
+    assert await asyncio.gather(*waiting) == [1] * 5
+    await store.close()

@@ -9,7 +9,8 @@ from app.decisions import settle
 from app.ledger.ledger import Ledger
 from state import keys
 from state.errors import ConflictError
-from state.update.changes import MOMENT, NOTHING, Schedule, place
+from state.update.agenda import NOTHING
+from state.update.changes import MOMENT, Schedule, place
 from state.values import decision
 from tests.support.decided import Shifted, made, rules, settler, shifted
 from tests.unit.app.decisions.scene import ask

@@ -16,6 +16,8 @@ from app.drawing.words import ago, breaking, count, minute, moment, number, shar
         (number(-1.5, 1), "\N{MINUS SIGN}1.5"),
         (number(float("nan")), "\N{EN DASH}"),
         (number(None), "\N{EN DASH}"),
+        (number(-0.0001), "0.000"),
+        (signed(-0.0001), "+0.000"),
         (signed(0.02), "+0.020"),
         (signed(-0.02, 2), "\N{MINUS SIGN}0.02"),
         (signed(float("inf")), "\N{EN DASH}"),

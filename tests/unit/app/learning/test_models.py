@@ -221,7 +221,7 @@ class Told:
         if self.row.forget != 1.0:
             self.a, self.b = one + self.row.forget * (self.a - one), self.row.forget * self.b
         self.a, self.b = self.a + np.outer(x, x), self.b + (reward - self.row.baseline) * x
-        return Learned("p", model.meta.updates + 1, self.models.name(self.row, model))
+        return Learned("p", model.meta.updates + 1, self.models.name(model))
 
     def correct(self, x: Vector, learned: Learned, was: float, now: float | None, later: int) -> None:
         model = self.model()

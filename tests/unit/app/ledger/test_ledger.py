@@ -16,6 +16,7 @@ from app.policies.catalog import catalog
 from state import keys, parts
 from state.redis.connect import open_servers
 from state.store import Store
+from state.update.agenda import Next
 from state.update.changes import (
     AGENDA,
     MOMENT,
@@ -26,7 +27,6 @@ from state.update.changes import (
     Hash,
     Moment,
     More,
-    Next,
     Schedule,
     Score,
     entry,
@@ -106,7 +106,6 @@ def test_what_is_read() -> None:
     assert wanted == (
         Hash(keys.shared("u"), decision.SHARED),
         Entry(HASH, b"x"),
-        Entry(parts.of(HASH, b"x"), b"x"),  # the file has a large loop
         Agenda(keys.agenda("u")),
         Score(found.models.due("u"), b"u"),
         Moment(),
@@ -263,7 +262,7 @@ def test_more_is_read_only_when_something_is_due(due: bool) -> None:
         if not due:
             kept.settle()
             assert kept.settled == 0
-            assert kept.next_look() == DEADLINE
+            assert kept.ahead().first == DEADLINE
             kept.user = msgspec.structs.replace(kept.user, open=10_000)
             with pytest.raises(More) as asked:
                 make_room(kept, some.plans["plain"].loop)

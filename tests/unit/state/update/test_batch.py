@@ -10,10 +10,10 @@ from redis.exceptions import ResponseError
 
 from state import keys
 from state.errors import CorruptState, KeyReused
+from state.update.agenda import NOTHING, Next
 from state.update.batch import Batch
 from state.update.changes import (
     MOMENT,
-    NOTHING,
     Agenda,
     Append,
     Change,
@@ -24,7 +24,6 @@ from state.update.changes import (
     List,
     Moment,
     More,
-    Next,
     Once,
     Read,
     Remove,

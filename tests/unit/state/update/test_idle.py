@@ -8,7 +8,19 @@ from state import keys, parts
 from state.redis.exchange import Command
 from state.store import Store
 from state.update import idle as idle_module
-from state.update.changes import MOMENT, Append, Change, Fields, Hash, List, Next, Read, Remove, Values, Write
+from state.update.agenda import Next
+from state.update.changes import (
+    MOMENT,
+    Append,
+    Change,
+    Fields,
+    Hash,
+    List,
+    Read,
+    Remove,
+    Values,
+    Write,
+)
 from state.update.idle import Idle, milliseconds, present
 from state.update.pending import Pending
 from tests.unit.state.wire import Wire

@@ -63,7 +63,9 @@ def test_one_candidate_and_equal_ones() -> None:
     assert (alone.columns, alone.turns, alone.alike, alone.rows[0].bars) == ([], [], 3.0, [])
     same = why(record(["a", "b"], 1), explained({"a": [1, 1], "b": [1, 1]}, [1.0, 2.0], "a", 0.0))
     assert (same.turns, [row.is_chosen for row in same.rows]) == ([], [False, True])
-    assert (alone.digits, same.digits) == (3, 6)
+    assert (alone.digits, same.digits) == (3, 3)
+    told = [same._replace(margin=margin).digits for margin in (12.0, 0.02, -0.004319, 1e-12)]
+    assert told == [3, 4, 5, 9]
 
 
 def test_many_candidates_and_columns() -> None:
