@@ -194,10 +194,9 @@ class Store:
 
     def _take(self) -> list[Operation]:
         """The next batch: the operations that wait longest, without those of users that are in a flush already."""
-        taken: list[Operation] = []
-        kept: list[Operation] = []
-        waiting, busy, together = self._waiting, self._busy, self._servers.spans_users
-        turns = self._transactions.turns
+        taken, kept = list[Operation](), list[Operation]()
+        waiting, busy = self._waiting, self._busy
+        parted = self._transactions.turns.raced or not self._servers.spans_users
         reserve = self._timeout * RESERVE
         soon = latest = asyncio.get_running_loop().time() + reserve
         while waiting and len(taken) < _BATCH:
@@ -209,18 +208,20 @@ class Store:
                 continue
             if operation.deadline <= soon:  # it would make its whole batch fail
                 fail([operation], StoreUnavailable("Redis did not answer in time"))
-            elif operation.user in busy or (
-                taken
-                and operation.user != taken[0].user
-                # A user whom other replicas change too goes alone, in turn.
-                and (not together or (turns.raced and turns.concern(operation.user, taken[0].user)))
-            ):
+            elif operation.user in busy or (parted and self._must_wait(operation.user, taken)):
                 kept.append(operation)
             else:
                 taken.append(operation)
                 latest = taken[0].deadline + reserve
         self._waiting.extendleft(reversed(kept))
         return taken
+
+    def _must_wait(self, user: str, taken: Sequence[Operation]) -> bool:
+        """Whether a user must not be in a batch with those `taken`: on a cluster, and when in turn, each is alone."""
+        wanted, first = self._transactions.turns.wanted, taken[0].user if taken else None
+        if first is None:
+            return not self._lanes_in_turn and wanted(user)
+        return user != first and (not self._servers.spans_users or wanted(user) or wanted(first))
 
     async def _in_turn(self, lane: Lane, operations: list[Operation]) -> None:
         """Make the changes of a user whom others change too, with those that came while they were waited for."""
