@@ -93,6 +93,7 @@ class HttpProtocol(Connection):
         known = _heads.get(text)
         if known is not None and rest == known.length:
             self._stop_waiting()
+            self._size = 0
             self._begin(known).feed(data[end:], more=False)
             return len(data)
         if not self._parse(text):

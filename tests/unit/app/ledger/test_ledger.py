@@ -106,7 +106,6 @@ def test_what_is_read() -> None:
     assert wanted == (
         Hash(keys.shared("u"), decision.SHARED),
         Entry(HASH, b"x"),
-        Entry(parts.of(HASH, b"x"), b"x"),  # the file has a large loop
         Agenda(keys.agenda("u")),
         Score(found.models.due("u"), b"u"),
         Moment(),
