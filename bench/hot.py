@@ -85,7 +85,9 @@ def large_loop(seconds: int) -> list[Section]:
 def _measured(stock: int, seconds: int) -> tuple[list[Run], float, list[_Seen]]:
     """The runs of the replicas, Redis's processor time per request (µs), and how the user was meanwhile."""
     pause = _CONNECTIONS * _REPLICAS / (_SPARE * _RATE / _DECISIONS) * 1e3
-    load = Load(mode="large", users=1, connections=_CONNECTIONS, seconds=seconds, pace=pause, prefix="hot")
+    load = Load(
+        mode="large", users=1, connections=_CONNECTIONS, seconds=seconds, pace=pause, prefix="hot", loop="large"
+    )
     with TemporaryDirectory() as directory, kept_redis() as server, ExitStack() as stack:
         file = Path(directory) / "policies.toml"
         file.write_text(_POLICIES)

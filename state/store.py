@@ -85,8 +85,7 @@ class Store:
             keys.flight("", "")  # computes a table once, in a tenth of a second, for which a request would wait
         self._lanes = [Lane(f"{replica}:{n}") for n in range(_LANES if servers.spans_users else _LANES_ON_CLUSTER)]
         self._lanes_in_turn = [Lane(f"{replica}:turn{n}") for n in range(_LANES_IN_TURN)]
-        self._waiting: deque[Operation] = deque()
-        self._busy: set[str] = set()
+        self._waiting, self._busy = deque[Operation](), set[str]()
         self._flights: set[asyncio.Task[None]] = set()
         self._called = False
 
@@ -149,14 +148,12 @@ class Store:
 
     async def read(self, key: str, fields: tuple[bytes, ...]) -> Sequence[bytes | None]:
         """The values of `fields` of the hash `key`, None for a missing one."""
-        values: Sequence[bytes | None] = await self._asker.ask(key, ("HMGET", key, *fields))
-        return values
+        return list(await self._asker.ask(key, ("HMGET", key, *fields)))
 
     async def history(self, user_id: str) -> list[bytes]:
         """The entries of a user's history, oldest first."""
         key = keys.history(user_id)
-        entries: list[bytes] = await self._asker.ask(key, ("LRANGE", key, -self._history_size, -1))
-        return entries
+        return list(await self._asker.ask(key, ("LRANGE", key, -self._history_size, -1)))
 
     async def decisions(self, user_id: str) -> dict[bytes, bytes]:
         """All decisions of a user by local id; of one with large loops, those that must be looked at next."""
@@ -196,8 +193,8 @@ class Store:
         """The next batch: the operations that wait longest, without those of users that are in a flush already."""
         taken: list[Operation] = []
         kept: list[Operation] = []
-        waiting, busy = self._waiting, self._busy
-        reserve = self._timeout * RESERVE
+        waiting, busy, reserve = self._waiting, self._busy, self._timeout * RESERVE
+        some_wait = not self._servers.spans_users or bool(self._transactions.turns.raced)
         soon = latest = asyncio.get_running_loop().time() + reserve
         while waiting and len(taken) < _BATCH:
             operation = waiting[0]
@@ -208,7 +205,9 @@ class Store:
                 continue
             if operation.deadline <= soon:  # it would make its whole batch fail
                 fail([operation], StoreUnavailable("Redis did not answer in time"))
-            elif (user := operation.user) in busy or self._is_apart(user, taken[0].user if taken else user):
+            elif (user := operation.user) in busy or (
+                some_wait and self._is_apart(user, taken[0].user if taken else user)
+            ):
                 kept.append(operation)
             else:
                 taken.append(operation)
@@ -220,8 +219,8 @@ class Store:
         """Whether a user cannot be in a batch with the `first`: on a cluster, and in turn, each is alone."""
         turns = self._transactions.turns
         if user != first:
-            return not self._servers.spans_users or (bool(turns.raced) and turns.concern(user, first))
-        return bool(turns.raced) and not self._lanes_in_turn and turns.wanted(user)
+            return not self._servers.spans_users or turns.wanted(user) or turns.wanted(first)
+        return not self._lanes_in_turn and turns.wanted(user)
 
     async def _in_turn(self, lane: Lane, operations: list[Operation]) -> None:
         """Make the changes of a user whom others change too, with those that came while they were waited for."""

@@ -42,8 +42,7 @@ _PIECE: Final = 2_048
 _MOST_WORK: Final = 256
 _LINE_END: Final = b"\r\n"
 _BLANK_LINE: Final = _LINE_END * 2
-# Of all connections of this process.
-_heads: Final = Heads()
+_heads: Final = Heads()  # of all connections of this process
 
 
 class HttpProtocol(Connection):
@@ -93,6 +92,7 @@ class HttpProtocol(Connection):
         known = _heads.get(text)
         if known is not None and rest == known.length:
             self._stop_waiting()
+            self._size = 0
             self._begin(known).feed(data[end:], more=False)
             return len(data)
         if not self._parse(text):
@@ -239,6 +239,8 @@ class HttpProtocol(Connection):
         self._enter(BETWEEN)
         self._stop_waiting()
         self.cycle.feed(b"", more=False)
+        if self.cycle.complete and not self.cycle.keep_alive:
+            self._close()
 
     def on_answer(self) -> None:
         super().on_answer()

@@ -200,7 +200,6 @@ class Batch:
                 raise LookupError(f"a step writes {write.key} without reading it")
         for write in change.writes:
             self._pending.note(write)
-            # Unless nobody looks; what was removed matters to what expires, too.
             if type(write) is Remove or self._last[operation.user] is not operation:
                 self._show_write(write)
         return change

@@ -42,10 +42,6 @@ class Turns:
         if len(self.raced) > _REMEMBERED:
             self.raced.popitem(last=False)
 
-    def concern(self, one: str, other: str) -> bool:
-        """Whether others may be changing one of two users too."""
-        return self.wanted(one) or self.wanted(other)
-
     def wanted(self, user_id: str) -> bool:
         """Whether others may be changing a user too."""
         until = self.raced.get(user_id)

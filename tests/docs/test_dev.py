@@ -89,7 +89,7 @@ def test_one_version_in_both_lock_files() -> None:
 
 # What is run
 
-SIDE_BY_SIDE = ["-n", "2", "--dist", "loadfile"]
+SIDE_BY_SIDE = ["-n", "3", "--dist", "loadfile"]
 COVERED = ["tests/unit", "tests/contract"]
 REST = [f"--ignore={each}" for each in COVERED]
 JUDGED = [["coverage", "combine", "--quiet"], ["coverage", "report"]]
@@ -112,7 +112,7 @@ JUDGED = [["coverage", "combine", "--quiet"], ["coverage", "report"]]
 def test_quick_and_cover_choose_the_tests(
     script: ModuleType, monkeypatch: pytest.MonkeyPatch, words: list[str], commands: list[list[str]]
 ) -> None:
-    """--quick runs tests/unit and installs no server, --cover judges the coverage of both processes and measures only
+    """--quick runs tests/unit and installs no server, --cover judges the coverage of all processes and measures only
     tests that shall reach every branch, and what has words for pytest runs in one."""
     run: list[list[str]] = []
     installed: list[list[str]] = []

@@ -72,11 +72,11 @@ def allowed(case: schemathesis.Case[Any]) -> None:
 
 
 def ask(operation: Any, mode: GenerationMode, names: set[str]) -> None:
-    """Twenty requests of one operation. Raises FailureGroup unless all checks but these hold for every answer."""
+    """Ten requests of one operation. Raises FailureGroup unless all checks but these hold for every answer."""
     excluded: list[Any] = [check for check in CHECKS.get_all() if check.__name__ in names]
 
     @settings(
-        max_examples=20,
+        max_examples=10,
         derandomize=True,
         database=None,
         phases=[Phase.explicit, Phase.generate],

@@ -3,10 +3,12 @@
 import math
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import asdict
 
 from app.bandit.context import Context
 from app.bandit.features import Encoder, Feature
@@ -133,6 +135,32 @@ def test_both_ways_give_the_same_bits(candidates: list[dict[str, Any]]) -> None:
         assert together.tobytes() == slow[:-1].tobytes()
         assert sorted(missing) == sorted(name for _, names in apart for name in names)
         assert not np.signbit(together[together == 0.0]).any()
+
+
+class Task(msgspec.Struct):
+    """A candidate as a message."""
+
+    days: float = 0.0
+    is_late: bool = False
+    topics: list[str] = []
+
+
+def test_messages_are_seen_as_mappings_are() -> None:
+    """To the last bit, also where a field is missing, a number too large, or a feature is none of the simple ones."""
+    tasks = [Task(3.0, is_late=True, topics=["a", "b"]), Task(40.0), Task(1e308), Task(1e308)]
+    for features in (
+        (AGE,),
+        (AGE, LATE),
+        (AGE, LATE, TOPICS),
+        (AGE, PRICE),
+        (AGE, Feature("w", "candidate", "w", Flag())),
+    ):
+        for some in (tasks[:2], tasks):
+            encoder = Encoder(features)
+            base, missing = encoder.encode(EMPTY, some)
+            expected, lacking = encoder.encode(EMPTY, [asdict(task) for task in some])
+            assert base.tobytes() == expected.tobytes()
+            assert missing == lacking
 
 
 def test_whole_numbers_beyond_all_floats() -> None:

@@ -92,9 +92,11 @@ class Twice(Store):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.changes: list[tuple[Change[Any], Change[Any]]] = []
+        self.begun = 0  # also those that asked for more values
 
     async def update(self, user_id: str, reads: tuple[Read, ...], step: Step[Any], **more: Any) -> Any:
         def twice(values: Values) -> Asking[Change[Any]]:
+            self.begun += 1
             first = yield from taken(step, values)
             second = yield from taken(step, values)
             self.changes.append((first, second))

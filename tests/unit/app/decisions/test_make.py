@@ -229,3 +229,14 @@ async def test_the_history_of_a_canary() -> None:
     served = [policy for policy, _ in noted.decisions]
     assert set(served) == {"egreedy-v2", "tips-v3"}
     assert [entry.policy for entry in entries] == ["egreedy-v2"] * served.count("egreedy-v2")
+
+
+async def test_who_makes_room_is_read_with_all_else() -> None:
+    """A user who has as many open ones as may be costs no more round trips, but for the first time in a process."""
+    async with making() as (store, maker, _):
+        runs = []
+        for one in (*[maker] * 4, *[Maker(maker._rules, chance=random.Random(5))] * 2):
+            before = store.begun
+            await one.make(asked(loop="small"))
+            runs.append(store.begun - before)
+    assert runs[1:] == [1, 1, 1, 2, 1]  # the very first one has its columns published

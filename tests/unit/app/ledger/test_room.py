@@ -4,7 +4,8 @@ import msgspec
 import pytest
 
 from app.ledger import room
-from app.ledger.room import make_room
+from app.ledger.room import Crowds, leaves_next, make_room
+from state.update.changes import Entry
 from state.values import decision
 from tests.unit.app.ledger.test_ledger import BOOKS, CATALOG, OPEN, PLAIN, after, ledger, rules, values
 
@@ -58,3 +59,26 @@ def test_room_for_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
         assert [found.record(name) is None for name in "abc"] == [True, True, False]
         assert found.ended == [("books", "dropped"), ("books", "early"), ("books", "dropped")]
         assert (found.user.open, found.user.records, found.user.bytes) == (1, 1, sizes[0])
+
+
+def test_who_makes_room_next() -> None:
+    """Of a user with as many open ones as may be, the first that is left; of others none, nor where it is not known."""
+    there = {name: msgspec.structs.replace(OPEN, loop="small") for name in "abc"}
+    with rules() as known:
+        found = ledger(known, values(45_000, there))
+        make_room(found, CATALOG.loops["small"])
+        assert leaves_next(found, CATALOG.loops["small"]) is None
+        found.add("d", msgspec.structs.replace(OPEN, loop="small"))
+        assert leaves_next(found, CATALOG.loops["small"]) == b"c"
+
+
+def test_what_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last name of each user, of a bounded number of users."""
+    monkeypatch.setattr(room, "_REMEMBERED", 2)
+    crowds = Crowds()
+    for user, name in (("a", b"1"), ("b", b"2"), ("a", b"3"), ("c", b"4")):
+        crowds.note(user, name)
+    assert crowds.reads("b") == ()
+    assert crowds.reads("a") == (Entry("oo:{a}:d", b"3"),)
+    crowds.note("a", None)
+    assert crowds.reads("a") == ()

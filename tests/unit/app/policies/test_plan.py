@@ -40,6 +40,9 @@ def test_what_no_feature_reads() -> None:
     assert PLAN.unread.decisions == 0
     assert PLAN.unknown("candidate", fields) == ["a", "b", "mood"]
     assert PLAN.unknown("user", fields) == ["a", "b", "mood", "size"]
+    assert PLAN.reads_all(Context({"mood": 1}, {}), [{"size": 1}, {}])
+    for context, candidate in ((Context({"size": 1}), {}), (Context({}, {"mood": 1}), {}), (Context(), {"mood": 1})):
+        assert not PLAN.reads_all(context, [{}, candidate])
 
 
 def test_who_serves() -> None:
