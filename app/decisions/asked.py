@@ -25,7 +25,7 @@ _LONGEST_UNKNOWN: Final = 4_096
 _MOST_SLOTS: Final = 50
 _MOST_PAIRS: Final = 5_000
 # Candidates with nested features that are seen in one turn of the event loop: of the largest ones some milliseconds.
-_IN_A_TURN: Final = 16
+_IN_A_TURN: Final = 8
 _canonical: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
