@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.settings import Secret
+from app.settings import Secret, SettingsError
 from tests.unit.app.serving import serving
 
 pytestmark = pytest.mark.anyio
@@ -115,3 +115,10 @@ async def test_too_busy() -> None:
     assert busy.headers["retry-after"] == "1"
     assert 'route="/personalizer/events/{event_id}/reward",status="204"' in text
     assert 'oo_personalizer_told_total{outcome="unknown"} 1.0' in text
+
+
+async def test_keys_that_are_none() -> None:
+    """A setting that lets nobody in stops the start."""
+    with pytest.raises(SettingsError, match="PERSONALIZER_KEY: holds no key"):
+        async with serving(personalizer_key=Secret(" , ")):
+            pass
