@@ -22,6 +22,8 @@ __all__ = ["climbed", "sections"]
 _K: Final = 5
 _EPSILON: Final = 0.2
 _LOOK: Final = 50
+# At these even where it is plain that the next rung is not allowed: the ladder must see it, too.
+_ALL: Final = 1_000
 _FORGET: Final = np.array([0.95, 0.8])[:, None]
 _RUNGS: Final = (
     Stage(0, "serves"),
@@ -60,9 +62,8 @@ def climbed(loops: int, decisions: int, *, gain: float, seed: int) -> Ints:
         sums += (np.ones(loops), share, d, d * d, u, u * u)
         learned[:, every, chosen] += (1.0 - _FORGET) * (reward - learned[:, every, chosen])
         if t % _LOOK == 0:
-            up = np.array(
-                [place for place in _worth_asking(rung, sums) if _may_climb(int(rung[place]), sums[:, place])]
-            )
+            asking = _worth_asking(rung, sums, all_of_them=t % _ALL == 0)
+            up = np.array([place for place in asking if _may_climb(int(rung[place]), sums[:, place])])
             if len(up):
                 rung[up] += 1
                 sums[:, up] = 0.0  # the gate starts anew when the share changes
@@ -75,11 +76,11 @@ def _greedy(values: Matrix) -> Matrix:
     return p
 
 
-def _worth_asking(rung: Ints, sums: Matrix) -> list[int]:
+def _worth_asking(rung: Ints, sums: Matrix, *, all_of_them: bool) -> list[int]:
     """The loops whose bounds may allow the next rung: bounds take long, and this says as much of `low`."""
     n, _, d, d2, *_ = sums
     better = log_e(n, d, d2) >= math.log(2.0 / ALPHA) - 1e-6
-    return [int(place) for place in np.flatnonzero((rung == 0) | ((rung < len(_RUNGS) - 1) & better))]
+    return [int(place) for place in np.flatnonzero((rung < len(_RUNGS) - 1) & ((rung == 0) | better | all_of_them))]
 
 
 def _may_climb(rung: int, sums: Vector) -> bool:

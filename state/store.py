@@ -193,7 +193,8 @@ class Store:
         """The next batch: the operations that wait longest, without those of users that are in a flush already."""
         taken: list[Operation] = []
         kept: list[Operation] = []
-        waiting, reserve = self._waiting, self._timeout * RESERVE
+        waiting, busy, reserve = self._waiting, self._busy, self._timeout * RESERVE
+        some_wait = not self._servers.spans_users or bool(self._transactions.turns.raced)
         soon = latest = asyncio.get_running_loop().time() + reserve
         while waiting and len(taken) < _BATCH:
             operation = waiting[0]
@@ -204,7 +205,9 @@ class Store:
                 continue
             if operation.deadline <= soon:  # it would make its whole batch fail
                 fail([operation], StoreUnavailable("Redis did not answer in time"))
-            elif self._must_wait(operation.user, taken):
+            elif (user := operation.user) in busy or (
+                some_wait and self._is_apart(user, taken[0].user if taken else user)
+            ):
                 kept.append(operation)
             else:
                 taken.append(operation)
@@ -212,16 +215,12 @@ class Store:
         self._waiting.extendleft(reversed(kept))
         return taken
 
-    def _must_wait(self, user: str, taken: Sequence[Operation]) -> bool:
-        """Whether a user must not be in a batch with those `taken`: on a cluster, and when in turn, each is alone."""
-        if user in self._busy:
-            return True
-        turns, first = self._transactions.turns, taken[0].user if taken else user
-        if user != first and not self._servers.spans_users:
-            return True
-        if not turns.raced or (taken and user == first):
-            return False
-        return turns.wanted(user) or turns.wanted(first) if taken else not self._lanes_in_turn and turns.wanted(user)
+    def _is_apart(self, user: str, first: str) -> bool:
+        """Whether a user cannot be in a batch with the `first`: on a cluster, and in turn, each is alone."""
+        turns = self._transactions.turns
+        if user != first:
+            return not self._servers.spans_users or turns.wanted(user) or turns.wanted(first)
+        return not self._lanes_in_turn and turns.wanted(user)
 
     async def _in_turn(self, lane: Lane, operations: list[Operation]) -> None:
         """Make the changes of a user whom others change too, with those that came while they were waited for."""

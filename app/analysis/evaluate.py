@@ -20,12 +20,15 @@ from app.catalog_file import read_catalog
 from app.decision_log.lines import moment
 from app.decision_log.place import PlaceError
 from app.evaluation.evidence import Evidence, evidence
+from app.experiments.health import problems
 from app.judging.collect import BadRewards, Collected, NoSuchLoop, collect
 from app.log_reading.parts import MissingExtra
+from app.messages.pipeline import LoopHealth
 from app.policies.catalog import Catalog
 from app.report import plots
 from app.report.evidence import lead, notes, page, table, verdicts
 from app.report.page import html
+from app.report.pipeline import arrivals
 from app.settings import Settings, SettingsError
 from app.terminal import FAILED, USAGE, complain, new_file, plain, progress_bar, wide_console
 
@@ -86,7 +89,8 @@ async def evaluate(arguments: argparse.Namespace, settings: Settings) -> int:
     _print(judged, about, found, as_json=arguments.json)
     if arguments.html:
         command = shlex.join(["python", "-m", "app", *sys.argv[1:]])
-        arguments.html.write_text(html(page(judged, command, about)), encoding="utf-8")
+        made = page(judged, command, about, arrivals(_health(found, judged, catalog)))
+        arguments.html.write_text(html(made), encoding="utf-8")
     if judged.is_empty:
         return NOTHING_LEFT
     return FAILED if bad.count else 0
@@ -133,6 +137,14 @@ def _judged(found: Collected) -> Evidence:
         for name, each in judged.policies.items()
     }
     return msgspec.structs.replace(judged, policies=policies)
+
+
+def _health(found: Collected, judged: Evidence, catalog: Catalog) -> LoopHealth:
+    """Whether rewards arrive, as of the end of what was read."""
+    known = catalog.loops.get(found.loop)
+    missing = None if known is None else known.missing
+    health = found.joining.health(found.as_of, at=found.as_of, champion=judged.champion, missing=missing)
+    return msgspec.structs.replace(health, problems=[*problems(health)])
 
 
 def _print(judged: Evidence, about: str, found: Collected, *, as_json: bool) -> None:

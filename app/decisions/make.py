@@ -22,7 +22,7 @@ from app.policies.plan import Plan
 from app.policies.unread import Name as Unknown
 from state import keys
 from state.errors import KeyReused
-from state.update.changes import AGENDA, FEW, Asking, Change, List
+from state.update.changes import Asking, Change, List
 from state.values.decision import Record
 
 __all__ = ["Made", "Maker"]
@@ -118,10 +118,8 @@ class Maker:
             return ledger.change((done, leaves_next(ledger, plan.loop)), *told)
 
         policies = [policy.id for policy in plan.policies]
-        named = _local_ids(asked.local or ids.made(0, salt), slots)
-        # In a large loop something is mostly due.
-        agenda, small = (AGENDA, False) if plan.loop.is_large else (FEW, not asked.local)
-        reading = reads(self._rules, user_id, named, policies, agenda=agenda, small=small)
+        locals_ = _local_ids(asked.local or ids.made(0, salt), slots)
+        reading = reads(self._rules, user_id, locals_, policies, large=plan.loop.is_large)
         along = self._crowds.reads(user_id)
         made, first = await transact(self._rules, user_id, (*reading, *along, List(keys.history(user_id))), act)
         self._crowds.note(user_id, first)

@@ -55,8 +55,7 @@ class HttpProtocol(Connection):
     def __init__(self, *args: Any, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
         self._target, self._headers = b"", list[tuple[bytes, bytes]]()
-        self._unread = b""
-        self._at = 0  # the bytes of `_unread` before this are parsed
+        self._unread, self._at = b"", 0  # the bytes of `_unread` before `_at` are parsed
         self._size = 0  # bytes of empty lines before the head, of the head, or around chunks
         self._left = 0  # bytes of a body of known length that have not arrived
         self._end = b""  # the last bytes parsed of a head or a chunked body, where a blank line may have begun
@@ -92,6 +91,7 @@ class HttpProtocol(Connection):
         known = _heads.get(text)
         if known is not None and rest == known.length:
             self._stop_waiting()
+            self._size = 0
             self._begin(known).feed(data[end:], more=False)
             return len(data)
         if not self._parse(text):

@@ -49,7 +49,7 @@ class Joining:
         """One more decision."""
         made, at, total = told.decision, milliseconds(told.decision.ts), told.total
         first = next((each for each in told.outcomes if each.total is not None and each.what not in _SILENT), None)
-        answered = first is not None and total is not None and not told.defaulted
+        answered = first is not None and total is not None
         for kept, value in (
             (self._at, at),
             (self._deadline, told.deadline),

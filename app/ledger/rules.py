@@ -1,7 +1,8 @@
 """What decisions go by, who is told of them, and what a step about one of them must read."""
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 import msgspec
 
@@ -12,11 +13,11 @@ from app.policies.catalog import Catalog
 from app.policies.plan import Plans
 from state import keys, parts
 from state.store import Store
-from state.update.changes import FEW, Agenda, Backlog, Entry, Hash, Moment, Read, Score
+from state.update.changes import AGENDA, FEW, Agenda, Backlog, Entry, Hash, Moment, Read, Score
 from state.values import record
 from state.values.decision import SHARED
 
-__all__ = ["NOBODY", "Nobody", "Observer", "Rules", "reads"]
+__all__ = ["NOBODY", "Large", "Nobody", "Observer", "Rules", "reads"]
 
 
 class Observer(Protocol):
@@ -68,6 +69,24 @@ class Nobody:
 
 
 NOBODY = Nobody()
+_REMEMBERED: Final = 4_096
+
+
+class Large:
+    """Users of whom this process has seen that they have decisions of large loops: the last so many."""
+
+    def __init__(self) -> None:
+        self._seen: OrderedDict[str, None] = OrderedDict()
+
+    def note(self, user_id: str) -> None:
+        """Note one of them."""
+        self._seen[user_id] = None
+        self._seen.move_to_end(user_id)
+        if len(self._seen) > _REMEMBERED:
+            self._seen.popitem(last=False)
+
+    def __contains__(self, user_id: str) -> bool:
+        return user_id in self._seen
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -83,6 +102,7 @@ class Rules(msgspec.Struct, frozen=True):
     grace: int
     observer: Observer = NOBODY
     logs: bool = False
+    large: Large = msgspec.field(default_factory=Large)
 
     @classmethod
     def of(cls, store: Store, catalog: Catalog, grace: int, observer: Observer = NOBODY, *, logs: bool = False) -> Self:
@@ -96,24 +116,17 @@ class Rules(msgspec.Struct, frozen=True):
 
 
 def reads(
-    rules: Rules,
-    user_id: str,
-    local: Iterable[str],
-    policies: Sequence[str],
-    *,
-    agenda: int = FEW,
-    small: bool = False,
+    rules: Rules, user_id: str, local: Iterable[str], policies: Sequence[str], *, large: bool = False
 ) -> tuple[Read, ...]:
-    """What a ledger needs for decisions of a user, and the models of `policies`; of the `agenda` so many entries.
-
-    New decisions that are not of large loops are `small`.
-    """
+    """What a ledger needs for decisions of a user, of a `large` loop or perhaps not, and the models of `policies`."""
     models = (Hash(keys.record(user_id, policy), record.FIELDS) for policy in policies)
     names = [each.encode() for each in local]
     whole = keys.decisions(user_id)
     own = [Entry(whole, name) for name in names]
-    if rules.plans.spreads and not small:  # which of both places it is in is not known yet
+    large = large or user_id in rules.large
+    if large:  # which of both places it is in is not known yet
         own += [Entry(parts.of(whole, name), name) for name in names]
-    shared, first = Hash(keys.shared(user_id), SHARED), Agenda(keys.agenda(user_id), agenda)
+    # Of many decisions something is mostly due.
+    shared, agenda = Hash(keys.shared(user_id), SHARED), Agenda(keys.agenda(user_id), AGENDA if large else FEW)
     outbox = (Backlog(rules.models.outbox(user_id)),) if rules.logs else ()
-    return (shared, *own, first, rules.due(user_id), Moment(), *outbox, *models)
+    return (shared, *own, agenda, rules.due(user_id), Moment(), *outbox, *models)

@@ -23,11 +23,13 @@ _log: Final = logging.getLogger("oo.decisions")
 
 
 class _Passed(msgspec.Struct, frozen=True):
-    """What is told of a transaction: Redis's clock (ms), the loops of decisions that ended, and what is damaged."""
+    """What is told of a transaction: Redis's clock (ms), the loops of decisions that ended, what is damaged, and if the
+    user has decisions of large loops."""
 
     clock: int
     ended: list[tuple[str, str]]
     damaged: list[str]
+    large: bool
 
 
 async def transact(
@@ -49,7 +51,8 @@ async def transact(
         ledger.settle()
         made = act(ledger)
         change = made if isinstance(made, Change) else (yield from made)
-        passed = _Passed(ledger.clock, ledger.ended, ledger.damaged) if change.writes else None
+        large = ledger.user.parts > 0
+        passed = _Passed(ledger.clock, ledger.ended, ledger.damaged, large) if change.writes else None
         return Change((change.result, passed), change.writes)
 
     seen: Once[tuple[T, _Passed | None]] | None = None
@@ -58,6 +61,8 @@ async def transact(
     result, passed = await rules.models.update(user_id, wanted, step, once=seen)
     if passed is not None:
         rules.observer.clock(passed.clock)
+        if passed.large:
+            rules.large.note(user_id)
         for loop, how in passed.ended:
             rules.observer.ended(loop, how)
         for problem in passed.damaged:

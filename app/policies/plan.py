@@ -72,7 +72,7 @@ class Plans(Mapping[str, Plan]):
         self._standings = standings
         self._made_of: tuple[Catalog | None, Mapping[str, Standing]] = None, _NONE
         self._plans: dict[str, Plan] = {}
-        self._books = self._spreads = False
+        self._books = False
 
     def _current(self) -> dict[str, Plan]:
         catalog, standings = self._catalog(), self._standings()
@@ -84,7 +84,6 @@ class Plans(Mapping[str, Plan]):
                 for name, loop in catalog.loops.items()
             }
             self._books = any(loop.default_reward is not None for loop in catalog.loops.values())
-            self._spreads = any(loop.is_large for loop in catalog.loops.values())
             self._made_of = catalog, standings
         return self._plans
 
@@ -93,12 +92,6 @@ class Plans(Mapping[str, Plan]):
         """Whether silence is a reward in any of the loops, so that time alone can change a model."""
         self._current()
         return self._books
-
-    @property
-    def spreads(self) -> bool:
-        """Whether any of the loops is large, so that its decisions are spread over several hashes of a user."""
-        self._current()
-        return self._spreads
 
     def __getitem__(self, name: str) -> Plan:
         return self._current()[name]

@@ -1,7 +1,7 @@
 """The evidence of a log for people: a table, sentences about what was refused, and a page with plots."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Final
 
@@ -91,14 +91,14 @@ def notes(evidence: Evidence) -> Iterator[tuple[str, str]]:
             yield name, f"{warning[0].upper()}{warning[1:]}."
 
 
-def page(evidence: Evidence, command: str, about: str = "") -> Page:
-    """Verdicts, the table, the notes, and plots of intervals, of the gate, of rewards and of weights."""
+def page(evidence: Evidence, command: str, about: str = "", more: Iterable[Grid | Figure | Notes] = ()) -> Page:
+    """Verdicts, the table, the notes, and plots of intervals, of the gate, of rewards and of weights; and `more`."""
     parts: list[Grid | Figure | Notes] = []
     for title, found in (("Verdicts", [*verdicts(evidence)]), ("Refused, and what to know", [*notes(evidence)])):
         parts += [Notes(title, found)] if found else []
     parts.insert(1 if any(verdicts(evidence)) else 0, table(evidence))
     title = f"Evidence: {evidence.loop}"
-    return Page(title, lead(evidence, about), [*parts, *_figures(evidence)], [], f"Made by: {command}")
+    return Page(title, lead(evidence, about), [*parts, *_figures(evidence), *more], [], f"Made by: {command}")
 
 
 def _figures(evidence: Evidence) -> Iterator[Figure]:

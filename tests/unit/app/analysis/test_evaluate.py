@@ -182,11 +182,12 @@ def test_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_page(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """One file that loads nothing; without what draws plots, nothing is begun."""
     written(folder, log(EVEN, (0.7, 0.1, 0.1, 0.1)))
-    assert said(capsys, ".", "--html", "report.html")[0] == 0
+    assert said(capsys, ".", "--html", "report.html", "--as-of", "2026-12-01")[0] == 0
     text = Path("report.html").read_text()
     assert "400 decisions of the loop push from 2026-11-28 09:00 to " in text
     assert "<script" not in text
     assert "src=" not in text
+    assert "windows closed" in text
     monkeypatch.setattr(plots, "find_spec", lambda _: None)
     code, out, err = said(capsys, "missing", "--html", "report.html")
     assert (code, out) == (2, "")

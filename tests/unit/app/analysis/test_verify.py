@@ -11,7 +11,6 @@ from app.decision_log.lines import Line, encode
 from app.decisions.told import Told
 from state import keys
 from state.values import decision as held
-from state.values.decision import SHARED
 from tests.support.decisions import clock
 from tests.unit.app.decision_log.samples import decision, state
 from tests.unit.app.decisions.scene import Twice, ask
@@ -56,7 +55,7 @@ async def test_verdicts(tmp_path: Path) -> None:
         await ask(store, "HSET", key, "b", b)
         await scene.outcomes.correct(whole, Told(reward=1.0))
         assert await found() == ("u", "unknown", "it changed when there was no log")
-        assert (await store.read(keys.shared("u"), SHARED))[-1] == b"0"
+        assert await store.read(keys.shared("u"), (b"logged",)) == [b"0"]
         await ask(store, "DEL", keys.shared("u"))
         await ask(store, "SET", keys.shared("u"), "x")
         assert await found() == ("u", "unknown", f"{keys.shared('u')}: holds a value of another type")

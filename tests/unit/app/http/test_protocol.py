@@ -137,6 +137,22 @@ async def test_empty_lines_are_counted_before_each_request(size: int) -> None:
         assert wire.transport.written.endswith(EMPTY.encode() + b'"}')
 
 
+async def test_a_head_that_came_before() -> None:
+    """It is not parsed again, says the same, and ends the count of empty lines like any other."""
+    data = POST.replace(b"host: x", b"host: again") + b"abc"
+    async with wired() as wire:
+        for _ in range(5):
+            wire.send(b"\r\n" * 200)
+            wire.send(data)
+            await wire.settle()
+        assert wire.seen == [("POST", "/a", b"abc")] * 5
+        assert not wire.transport.is_closing()
+        wire.protocol.parser = None  # type: ignore[assignment]  # nothing asks it
+        wire.send(data)
+        await wire.settle()
+        assert len(wire.seen) == 6
+
+
 async def test_empty_lines_wait_behind_an_answer() -> None:
     """What comes meanwhile is kept within the bound of what waits, and refused when the answer is complete."""
     async with wired() as wire:

@@ -2,10 +2,10 @@
 
 import pytest
 
-from app.ledger.rules import Rules, reads
+from app.ledger.rules import Large, Rules, reads
 from app.policies.catalog import catalog
-from state import keys
-from state.update.changes import Agenda, Entry, Hash, Moment, Score
+from state import keys, parts
+from state.update.changes import AGENDA, Agenda, Entry, Hash, Moment, Score
 from state.values.decision import SHARED
 from state.values.record import FIELDS
 from tests.unit.app.decisions.scene import stored
@@ -33,10 +33,34 @@ async def test_what_is_read() -> None:
     assert wanted == (
         Hash(keys.shared("ann"), SHARED),
         Entry(keys.decisions("ann"), b"one"),
-        Entry(f"{keys.decisions('ann')}:241", b"one"),  # a loop is large
         Agenda(keys.agenda("ann")),
         Score(keys.due(None), b"ann"),
         Moment(),
         Hash(keys.record("ann", "p"), FIELDS),
         Hash(keys.record("ann", "q"), FIELDS),
     )
+
+
+async def test_what_is_read_of_large_loops() -> None:
+    """Both places, and as much of the agenda as is read at once; of users who are known to have such decisions too."""
+    whole = keys.decisions("ann")
+    async with stored() as store:
+        rules = Rules.of(store, catalog(), 5)
+        wanted = reads(rules, "ann", ["one"], [], large=True)
+        assert wanted[1:4] == (
+            Entry(whole, b"one"),
+            Entry(parts.of(whole, b"one"), b"one"),
+            Agenda(keys.agenda("ann"), AGENDA),
+        )
+        assert reads(rules, "ann", ["one"], []) != wanted
+        rules.large.note("ann")
+        assert reads(rules, "ann", ["one"], []) == wanted
+
+
+def test_large_users_are_a_bounded_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was seen last stays."""
+    monkeypatch.setattr("app.ledger.rules._REMEMBERED", 2)
+    found = Large()
+    for user in ("a", "b", "a", "c"):
+        found.note(user)
+    assert [user in found for user in "abc"] == [True, False, True]
