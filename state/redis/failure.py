@@ -16,6 +16,7 @@ from redis.exceptions import (
     AskError,
     AuthenticationError,
     ClusterDownError,
+    InvalidResponse,
     MovedError,
     RedisError,
     ResponseError,
@@ -91,6 +92,12 @@ def cause(error: BaseException | None) -> str:
 def _words(error: BaseException) -> str:
     """What failed in the connection. Texts of exceptions that may quote credentials are not used."""
     match error:
+        case AuthenticationError():
+            return "it wants another name or password, or one at all"
+        case ResponseError() if "DB index" in str(error):
+            return "it has no database of this number"
+        case InvalidResponse():
+            return "what answers there is not Redis"
         case MasterNotFoundError():
             return "no sentinel that answers knows a master"
         case ssl.SSLCertVerificationError():
