@@ -19,9 +19,9 @@ _LONGEST_PAUSE: Final = 30.0
 
 
 def warnings(info: Mapping[str, str], *, wait_replicas: int) -> list[str]:
-    """One line for each setting that can lose state or refuses it, from the fields of INFO; a missing field gives no warning.
+    """One line for each setting that can lose state, or refuses it, from the fields of INFO.
 
-    `wait_replicas` is how many replicas must have a write before it is acknowledged.
+    A missing field gives no warning. `wait_replicas` is how many replicas must have a write before it is acknowledged.
     https://redis.io/docs/latest/develop/reference/eviction/ and .../operate/oss_and_stack/management/persistence/
     """
     found = []

@@ -89,7 +89,7 @@ def cause(error: BaseException | None) -> str:
     return said and f" ({said})"
 
 
-def _words(error: BaseException) -> str:
+def _words(error: BaseException) -> str:  # noqa: PLR0911  # one line for each
     """What failed in the connection. Texts of exceptions that may quote credentials are not used."""
     match error:
         case AuthenticationError():
