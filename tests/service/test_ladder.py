@@ -157,7 +157,8 @@ async def test_a_better_challenger_climbs_and_a_worse_one_does_not(
     first, second = ({"policy": "better", "share": share} for share in (0.1, 0.5))
     assert (await operator.refused(canary=first))[1] is None
     each = len(USERS) * len(clients) * ROUNDS
-    for rung, wanted in enumerate(({"canary": first}, {"canary": second}, {"champion": "better"}), 1):
+    rungs: list[dict[str, object]] = [{"canary": first}, {"canary": second}, {"champion": "better"}]
+    for rung, wanted in enumerate(rungs, 1):
         await traffic.run()
         await operator.judge(rung * each)
         why, evidence = await operator.refused(canary={"policy": "worse", "share": 0.1})
