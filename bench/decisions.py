@@ -19,17 +19,18 @@ from bench.servers import kept_redis, serving, the_floor
 from state import keys
 from tests.support.redis_servers import RedisServer
 
-__all__ = ["beside_floor"]
+__all__ = ["DecidedUsers", "Mode", "beside_floor"]
 
 _TAUGHT: Final = 5  # rewarded decisions that each user's models have learned from
 _AT_ONCE: Final = 250
-_FASTEST: Final = 4_000  # requests a second that one run is expected to make at most, roughly
+_FASTEST: Final = 4_000  # decisions a second that one run is expected to make at most, roughly
+_FASTEST_AT_ONCE: Final = 15_000  # and in batches
 
 
-class _Mode(msgspec.Struct, frozen=True):
+class Mode(msgspec.Struct, frozen=True):
     """A row: what wrk sends, and for decisions the open ones of each user, the number of users, by how many a user's
     may change before the users are copied anew, and the most that a request may cost, in units of the floor's processor
-    time."""
+    time. The decisions are of `loop`, and a request has `at_once` of them."""
 
     work: str
     sends: str
@@ -37,16 +38,18 @@ class _Mode(msgspec.Struct, frozen=True):
     users: int = 0
     drift: int = 0
     limit: float = 0.0
+    loop: str = "tips"
+    at_once: int = 1
 
 
 # A user of the built-in loop has at most 256 open decisions: one more settles the oldest.
 _MODES: Final = {
-    "score": _Mode("score, 10 candidates, d=5", "score"),
-    "one": _Mode("decision, 1 to 6 open", "decide", 1, 5_000, 5, 1.9),
-    "some": _Mode("decision, 32 to 48 open", "decide", 32, 1_000, 16, 1.9),
-    "many": _Mode("decision, 192 to 255 open", "decide", 192, 500, 63, 1.9),
-    "full": _Mode("decision, 256 open: the oldest is settled early", "decide", 256, 500, 128, 1.9),
-    "reward": _Mode("reward by id, 32 to 1 open", "outcome", 32, 2_000, 31, 1.4),
+    "score": Mode("score, 10 candidates, d=5", "score"),
+    "one": Mode("decision, 1 to 6 open", "decide", 1, 5_000, 5, 1.9),
+    "some": Mode("decision, 32 to 48 open", "decide", 32, 1_000, 16, 1.9),
+    "many": Mode("decision, 192 to 255 open", "decide", 192, 500, 63, 1.9),
+    "full": Mode("decision, 256 open: the oldest is settled early", "decide", 256, 500, 128, 1.9),
+    "reward": Mode("reward by id, 32 to 1 open", "outcome", 32, 2_000, 31, 1.4),
 }
 _OF_A_SCORE: Final = 3.5  # Redis's processor time
 _FLAT: Final = 1.1  # what a decision costs with many open ones, in units of one with few
@@ -58,7 +61,7 @@ def _post(target: Target, path: str, body: Mapping[str, Any]) -> Any:
         return msgspec.json.decode(answer.read())
 
 
-def _decision(user: str, local: str, step: int) -> dict[str, Any]:
+def _decision(user: str, local: str, step: int, loop: str) -> dict[str, Any]:
     """What load.lua sends, with an id."""
     candidates = [
         {
@@ -79,14 +82,21 @@ def _decision(user: str, local: str, step: int) -> dict[str, Any]:
         "tip_volume_30d": 31,
     }
     context = {"hour_of_day": step % 24, "day_of_week": step % 7}
-    return {"user_id": user, "id": local, "candidates": candidates, "context": context, "user": profile}
+    return {
+        "user_id": user,
+        "id": local,
+        "loop": loop,
+        "candidates": candidates,
+        "context": context,
+        "user": profile,
+    }
 
 
-def _decide(target: Target, user: str, name: str, count: int) -> list[str]:
+def _decide(target: Target, user: str, name: str, count: int, loop: str = "tips") -> list[str]:
     """Make so many decisions; their ids."""
     made: list[str] = []
     for first in range(0, count, 100):
-        asked = [_decision(user, f"{name}{step + 1}", step) for step in range(first, min(first + 100, count))]
+        asked = [_decision(user, f"{name}{step + 1}", step, loop) for step in range(first, min(first + 100, count))]
         made += [result["decision_id"] for result in _post(target, "/decisions/batch", {"decisions": asked})["results"]]
     return made
 
@@ -99,18 +109,18 @@ def _reward(target: Target, ids: Sequence[str]) -> None:
             raise SystemExit(f"a reward was not applied: {results}")
 
 
-class _Users:
-    """The users of one mode: copies of one, as the service left it, in its Redis."""
+class DecidedUsers:
+    """The users of a mode with decisions: copies of one, as the service left it, in its Redis."""
 
-    def __init__(self, server: RedisServer, client: "redis.Redis", target: Target, name: str) -> None:
+    def __init__(self, server: RedisServer, client: "redis.Redis", target: Target, name: str, mode: Mode) -> None:
         self.prefix = f"{name}-"
         self._client = client
-        self._mode = _MODES[name]
+        self._mode = mode
         self._parts: dict[str, bytes] = {}
         self._changed = 0
-        if self._mode.opened:
-            _reward(target, _decide(target, name, "t", _TAUGHT))
-            _decide(target, name, "k", self._mode.opened)
+        if mode.opened:
+            _reward(target, _decide(target, name, "t", _TAUGHT, mode.loop))
+            _decide(target, name, "k", mode.opened, mode.loop)
             for key in server.command("KEYS", keys.of(name, "*")):
                 self._parts[keys.kind_of(key)] = client.dump(key) or b""
             self._due = float(server.command("ZSCORE", keys.due(None), name))
@@ -131,16 +141,17 @@ class _Users:
     def run(self, target: Target, load: Load) -> tuple[Run, float]:
         """Load these users once; also the µs per request that Redis spent in commands."""
         mode = self._mode
-        load = again(load, mode=mode.sends, prefix=self.prefix)
+        load = again(load, mode=mode.sends, prefix=self.prefix, loop=mode.loop)
         if mode.opened:
-            expected = load.seconds * _FASTEST
+            expected = load.seconds * (_FASTEST if mode.at_once == 1 else _FASTEST_AT_ONCE)
             if self._changed and self._changed + expected > mode.drift * mode.users:
                 self._copy()
             # A reward is told once, so each run goes on where the one before stopped.
-            load = again(load, users=mode.users, seed=self._changed if mode.sends == "outcome" else load.seed)
+            goes_on = mode.sends.startswith("outcome")
+            load = again(load, users=mode.users, seed=self._changed // mode.at_once if goes_on else load.seed)
         before = _in_commands(self._client)
         run = measure(target, load)
-        self._changed += run.requests + 2 * load.connections
+        self._changed += (run.requests + 2 * load.connections) * mode.at_once
         return run, (_in_commands(self._client) - before) / max(run.requests, 1)
 
 
@@ -155,7 +166,7 @@ def beside_floor(rounds: int, load: Load) -> list[Section]:
     """Each mode beside the floor, in turn, and then the bytes of a user's decisions."""
     runs: dict[str, list[tuple[Run, Run, float]]] = {name: [] for name in _MODES}
     with kept_redis() as server, the_floor(server) as floor, serving(server) as served, server.client() as client:
-        users = {name: _Users(server, client, served, name) for name in _MODES}
+        users = {name: DecidedUsers(server, client, served, name, mode) for name, mode in _MODES.items()}
         for each in users.values():
             each.run(served, again(load, seconds=1))
         measure(floor, again(load, seconds=1))

@@ -47,8 +47,9 @@ _GRACE: Final = 10
 _RATE: Final = 1_000  # decisions a second that are wanted
 _DECISIONS: Final = 0.8  # of the requests: every fifth one is a reward
 _CONNECTIONS: Final = 64  # of each replica; each pauses before a request, and waits for the answer
-_SPARE: Final = 1.2  # pauses are so much shorter, for the time of the answers
+_SPARE: Final = 1.35  # pauses are so much shorter, for the time of the answers
 _FLAT: Final = 1.15
+_FLAT_REDIS: Final = 1.3  # a larger sorted set takes more steps, and more misses of the processor's caches
 
 
 class _Seen(msgspec.Struct, frozen=True):
@@ -72,7 +73,7 @@ def large_loop(seconds: int) -> list[Section]:
     (few, few_redis, _), (many, many_redis, seen) = found
     checks.append(Check("decisions/s short of 1,000", max(0.0, _RATE - _decisions(many)), _RATE * 0.02, ""))
     checks.append(Check("CPU with many open", _cpu(many) / _cpu(few), _FLAT, "of it with few"))
-    checks.append(Check("Redis's CPU with many open", many_redis / few_redis, _FLAT, "of it with few"))
+    checks.append(Check("Redis's CPU with many open", many_redis / few_redis, _FLAT_REDIS, "of it with few"))
     checks.append(Check("settled late, of the open", max(one.overdue for one in seen) / _RATE, 5, "s of decisions"))
     how = (
         f"{_REPLICAS} replicas, {_CONNECTIONS} connections each, {seconds} s; every fifth request is a reward, and"
@@ -84,7 +85,9 @@ def large_loop(seconds: int) -> list[Section]:
 def _measured(stock: int, seconds: int) -> tuple[list[Run], float, list[_Seen]]:
     """The runs of the replicas, Redis's processor time per request (µs), and how the user was meanwhile."""
     pause = _CONNECTIONS * _REPLICAS / (_SPARE * _RATE / _DECISIONS) * 1e3
-    load = Load(mode="large", users=1, connections=_CONNECTIONS, seconds=seconds, pace=pause, prefix="hot")
+    load = Load(
+        mode="large", users=1, connections=_CONNECTIONS, seconds=seconds, pace=pause, prefix="hot", loop="large"
+    )
     with TemporaryDirectory() as directory, kept_redis() as server, ExitStack() as stack:
         file = Path(directory) / "policies.toml"
         file.write_text(_POLICIES)

@@ -5,6 +5,7 @@
 --   USERS   number of users, 5000 unless told
 --   PREFIX  start of their names, "u" unless told
 --   SEED    the request to begin with, so that runs do not all begin with the same users
+--   LOOP    of decisions, "tips" unless told
 --   PACE    mean pause in ms of each connection before a request, exponentially distributed; none unless told
 -- At the end one line "RESULT {...}" as JSON: latencies in microseconds, without the pauses.
 
@@ -12,10 +13,11 @@ local mode = os.getenv("MODE") or "score"
 local users = tonumber(os.getenv("USERS") or "5000")
 local prefix = os.getenv("PREFIX") or "u"
 local n = tonumber(os.getenv("SEED") or "0")
+local loop = os.getenv("LOOP") or "tips"
 local pace = tonumber(os.getenv("PACE") or "0")
 
 local paths = { egreedy = "/score/egreedy", egreedy2 = "/score/egreedy/v2", reward = "/reward", hot = "/reward",
-  decide = "/decisions", large = "/decisions" }
+  decide = "/decisions", large = "/decisions", decides = "/decisions/batch", outcomes = "/rewards/batch" }
 local headers = { ["content-type"] = "application/json" }
 local candidate = '{"id":"t%d","content":"do thing %d","source":"todoist","features":'
   .. '{"hour_of_day":9,"is_overdue":%s,"task_age_days":%d,"priority":%d}}'
@@ -29,7 +31,7 @@ for step = 0, period - 1 do
   local list = {}
   for i = 1, mode == "big" and 200 or 10 do
     list[i] = candidate:format(i, i, tostring(i % 3 == 0), (i * 7 + step) % 31, (i + step) % 4 + 1)
-    if mode == "decide" or mode == "large" then
+    if mode == "decide" or mode == "decides" or mode == "large" then
       list[i] = list[i]:gsub('"content".-"features":{"hour_of_day":9,', '"features":{')
     end
   end
@@ -58,19 +60,48 @@ local function base64(text)
   return (bits:gsub("......", function(six) local at = tonumber(six, 2) + 1; return digits:sub(at, at) end))
 end
 local names = {}
-if mode == "outcome" or mode == "large" then
+if mode == "outcome" or mode == "outcomes" or mode == "large" then
   for user = 0, users - 1 do names[user] = base64(prefix .. user) end
 end
 
 local first, lag = n, 200
 local function decide(user)
-  local id = mode == "large" and '"loop":"large","id":"k' .. n .. '",' or ""
-  return "{" .. id .. '"user_id":"' .. user .. '","candidates":[' .. lists[n % period] .. '],"context":{"hour_of_day":' .. n % 24
+  local id = mode == "large" and '"id":"k' .. n .. '",' or ""
+  return '{"loop":"' .. loop .. '",' .. id .. '"user_id":"' .. user .. '","candidates":[' .. lists[n % period] .. '],"context":{"hour_of_day":' .. n % 24
     .. ',"day_of_week":' .. n % 7 .. "}" .. profile:gsub("profile_features", "user") .. "}"
+end
+
+-- Each batch of decisions is written once.
+local at_once, batches = 100, {}
+local function decides(number)
+  local now, each = n, {}
+  for place = 1, at_once do
+    n = number * at_once + place
+    each[place] = decide(prefix .. n % users)
+  end
+  n = now
+  return wrk.format("POST", paths[mode], headers, '{"decisions":[' .. table.concat(each, ",") .. "]}")
+end
+
+local function outcomes()
+  local each = {}
+  for place = 1, at_once do
+    local at = n * at_once + place
+    each[place] = '{"decision_id":"k' .. math.floor(at / users) + 1 .. "." .. names[at % users] .. '","reward":0.5}'
+  end
+  return wrk.format("POST", paths[mode], headers, '{"rewards":[' .. table.concat(each, ",") .. "]}")
 end
 
 function request()
   n = n + 1
+  if mode == "decides" then
+    local number = n % math.floor(users / at_once)
+    batches[number] = batches[number] or decides(number)
+    return batches[number]
+  end
+  if mode == "outcomes" then
+    return outcomes()
+  end
   if mode == "outcome" then
     local path = "/decisions/k" .. math.floor(n / users) + 1 .. "." .. names[n % users] .. "/reward"
     return wrk.format("POST", path, headers, '{"reward":0.5}')

@@ -47,7 +47,8 @@ class Target(msgspec.Struct, frozen=True):
 
 class Load(msgspec.Struct, frozen=True):
     """What load.lua sends: its mode, from how many users, over how many connections, for how many seconds. `pace` is
-    the mean pause in ms of a connection before each request, 0 for none; the users' names begin with `prefix`."""
+    the mean pause in ms of a connection before each request, 0 for none; the users' names begin with `prefix`, and
+    decisions are of `loop`."""
 
     mode: str = "score"
     users: int = 5_000
@@ -56,6 +57,7 @@ class Load(msgspec.Struct, frozen=True):
     pace: float = 0.0
     seed: int = 0
     prefix: str = "u"
+    loop: str = "tips"
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -124,7 +126,7 @@ def _memory(pid: int) -> float:
 def _wrk(url: str, load: Load) -> _Result:
     command = [program("wrk"), "-t1", f"-c{load.connections}", f"-d{load.seconds}s", "--latency", "--timeout", "10s"]
     environ = {"MODE": load.mode, "USERS": str(load.users), "SEED": str(load.seed), "PACE": f"{load.pace:.3f}"}
-    environ["PREFIX"] = load.prefix
+    environ |= {"PREFIX": load.prefix, "LOOP": load.loop}
     done = subprocess.run(
         [*command, "-s", str(HERE / "load.lua"), url],
         env=os.environ | environ,

@@ -3,6 +3,7 @@
   ./dev bench                          the service beside the floor, and the pure decision
   ./dev bench --all                    everything down to --peers too (about half an hour)
   ./dev bench --decisions              decisions and rewards by id beside the floor and a score, and their bytes
+  ./dev bench --batches                decisions and rewards in batches beside single ones, and single ones beside them
   ./dev bench --hot 60                 one user with a large loop, on four replicas, for so many seconds
   ./dev bench --half                   latency at half of the highest throughput
   ./dev bench --soak 300               memory under so many seconds of full load
@@ -31,7 +32,20 @@ from pathlib import Path
 
 import msgspec
 
-from bench import calls, comparisons, decide, decisions, events, evidence, generate, hot, ladder, learning, report
+from bench import (
+    batches,
+    calls,
+    comparisons,
+    decide,
+    decisions,
+    events,
+    evidence,
+    generate,
+    hot,
+    ladder,
+    learning,
+    report,
+)
 from bench.measure import Load, Target, hardware, machine, require
 
 
@@ -45,6 +59,7 @@ def _arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--connections", type=int, default=32, help="that wrk keeps busy (32)")
     parser.add_argument("--users", type=int, default=5_000, help="whom the requests name (5000)")
     parser.add_argument("--decisions", action="store_true")
+    parser.add_argument("--batches", action="store_true")
     parser.add_argument("--hot", type=int, metavar="SECONDS")
     parser.add_argument("--half", action="store_true")
     parser.add_argument("--soak", type=int, metavar="SECONDS")
@@ -86,6 +101,7 @@ def _plan(options: argparse.Namespace) -> list[Callable[[], list[report.Section]
         return [lambda: comparisons.one_server(target, modes, rounds, load)]
     wishes: list[tuple[object, Callable[[], list[report.Section]]]] = [
         (options.decisions, lambda: decisions.beside_floor(rounds, load)),
+        (options.batches, lambda: batches.beside_singles(rounds, load)),
         (options.hot, lambda: hot.large_loop(options.hot)),
         (options.half, lambda: comparisons.half_load(rounds, load)),
         (options.workers, lambda: comparisons.workers([int(n) for n in options.workers.split(",")], rounds, load)),

@@ -49,6 +49,7 @@ from state.values.decision import Record
 
 __all__ = ["asked_of", "decision_routes"]
 
+A = TypeVar("A")
 T = TypeVar("T")
 AnyRequest = Request[Any, Any, Any]
 _read_decision: Final = Reader(DecisionRequest, untyped=float)
@@ -74,24 +75,22 @@ def decision_routes(
     @post("/decisions/batch", status_code=200, opt=CLIENT)
     async def decide_all(request: AnyRequest) -> Answer:
         body = await read_body(request, max_body_bytes)
-        with precedence:
-            asked = _read_decisions(body).decisions
 
-            async def one(each: DecisionRequest) -> DecisionAnswer:
-                return _decision(await maker.make(asked_of(each)))
+        @_tried
+        async def one(each: DecisionRequest) -> DecisionAnswer:
+            return _decision(await maker.make(asked_of(each)))
 
-            return Answer(DecisionsAnswer([await _tried(one(each)) for each in asked]))
+        return Answer(DecisionsAnswer(await precedence.in_slices(one, _read_decisions(body).decisions)))
 
     @post("/rewards/batch", status_code=200, opt=CLIENT)
     async def reward_all(request: AnyRequest) -> Answer:
         body = await read_body(request, max_body_bytes)
-        with precedence:
-            told = _read_rewards(body).rewards
 
-            async def one(each: RewardOf) -> OutcomeAnswer:
-                return _outcome(await outcomes.reward(each.decision_id, Told(reward=each.reward, part=each.part)))
+        @_tried
+        async def one(each: RewardOf) -> OutcomeAnswer:
+            return _outcome(await outcomes.reward(each.decision_id, Told(reward=each.reward, part=each.part)))
 
-            return Answer(RewardsAnswer([await _tried(one(each)) for each in told]))
+        return Answer(RewardsAnswer(await precedence.in_slices(one, _read_rewards(body).rewards)))
 
     @get("/decisions/{decision_id:str}", opt=READER)
     async def show(decision_id: FromPath[str]) -> Answer:
@@ -132,15 +131,19 @@ def _outcome_routes(outcomes: Outcomes, max_body_bytes: int, precedence: Precede
     return [reward, correct, retract, activate, cancel]
 
 
-async def _tried(work: Awaitable[T]) -> T | Failed:
+def _tried(work: Callable[[A], Awaitable[T]]) -> Callable[[A], Awaitable[T | Failed]]:
     """The answer to one of several requests, or its error."""
-    try:
-        return await work
-    except Exception as error:
-        status = status_of(error)
-        if status is None:
-            raise
-        return Failed(Problem(status, str(error)))
+
+    async def tried(asked: A) -> T | Failed:
+        try:
+            return await work(asked)
+        except Exception as error:
+            status = status_of(error)
+            if status is None:
+                raise
+            return Failed(Problem(status, str(error)))
+
+    return tried
 
 
 def asked_of(sent: DecisionRequest, key: str | None = None) -> Asked:

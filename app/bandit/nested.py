@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from app.bandit.kinds import Kind
 
-__all__ = ["MOST_DEPTH", "MOST_TOKENS", "Nested", "Tokens", "tokens"]
+__all__ = ["MOST_CROSSED", "MOST_DEPTH", "MOST_TOKENS", "Nested", "Tokens", "tokens"]
 
 # What is beyond is left out: a stranger's JSON costs bounded work.
 MOST_TOKENS: Final = 128
+# Of an object so many of the first parts are crossed.
+MOST_CROSSED: Final = 64
 MOST_DEPTH: Final = 8
 _MOST_SEEN: Final = 1_024
 _LONGEST_NAME: Final = 128
@@ -59,7 +61,8 @@ class Nested(Kind, frozen=True):
 
     def rows(self, values: Sequence[object], other: object = None) -> list[tuple[float, ...] | None]:
         """The columns of each of `values`, crossed with the object `other`, to the bit as each alone, at less cost."""
-        found, beside = [tokens(value) for value in values], tokens(other) or _NONE
+        found, whole = [tokens(value) for value in values], tokens(other) or _NONE
+        beside = Tokens(whole.words[:MOST_CROSSED], whole.values[:MOST_CROSSED])
         read = [each for each in found if each is not None]
         most = max((len(each.words) for each in read), default=0) * (1 + len(beside.words))
         step = max(_AT_ONCE // max(most, 1), 1)
@@ -74,15 +77,18 @@ class Nested(Kind, frozen=True):
         # Where the row of each part begins.
         begin = np.repeat(np.arange(0, len(read) * self.buckets, self.buckets), counts)
         if len(beside.words):
-            crossed = _mixed(words[:, None] * _FIRST + beside.words[None, :])
+            first = [np.arange(count) < MOST_CROSSED for count in counts]
+            own = np.concatenate(first)
+            crossed = _mixed(words[own][:, None] * _FIRST + beside.words[None, :])
             words = np.concatenate([words, crossed.ravel()])
-            parts = np.concatenate([parts, np.outer(parts, beside.values).ravel()])
-            begin = np.concatenate([begin, np.repeat(begin, len(beside.words))])
+            parts = np.concatenate([parts, np.outer(parts[own], beside.values).ravel()])
+            begin = np.concatenate([begin, np.repeat(begin[own], len(beside.words))])
+            counts = counts + np.minimum(counts, MOST_CROSSED) * len(beside.words)
         signed = np.where(words >> _SIGN, parts, -parts)
         at = ((words & _REST) % np.uint64(self.buckets)).astype(np.intp)
         at += begin
         sums = np.bincount(at, signed, len(read) * self.buckets).reshape(len(read), self.buckets)
-        rows = sums / np.sqrt(np.maximum(counts * (1 + len(beside.words)), 1))[:, None]
+        rows = sums / np.sqrt(np.maximum(counts, 1))[:, None]
         return map(tuple, np.clip(rows, -1.0, 1.0).tolist())
 
 

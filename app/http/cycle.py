@@ -164,7 +164,8 @@ class Cycle:
         if not more:
             self.complete = True
             self.tell()
-            if not self.keep_alive:
+            # A client that is cut off while it sends may never see the answer: the connection ends after the body.
+            if not self.keep_alive and not self.more_body:
                 transport.close()
             self._wire.on_answer()
 

@@ -90,22 +90,23 @@ def read_head(
     if b"#" in target:
         raise Refusal(BAD, "the request target has a fragment")
     parsed = parse_url(target)
-    path = parsed.path.decode("ascii")
+    raw_path = parsed.path or b"/"  # an absolute target may have none
+    path = raw_path.decode("ascii")
     return Head(
         method=method.decode("ascii"),
         version=version,
         path=unquote(path) if "%" in path else path,
-        raw_path=parsed.path,
+        raw_path=raw_path,
         query=parsed.query or b"",
         headers=headers,
         length=length,
         keep_alive=keep_alive and version != "1.0",
-        expects=b"expect" in names and any(pair == (b"expect", b"100-continue") for pair in _lower(headers)),
+        expects=b"expect" in names and version != "1.0" and _waits(headers),
     )
 
 
-def _lower(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    return [(name, value.lower()) for name, value in headers]
+def _waits(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    return any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
 
 
 class Heads:

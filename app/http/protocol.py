@@ -42,8 +42,7 @@ _PIECE: Final = 2_048
 _MOST_WORK: Final = 256
 _LINE_END: Final = b"\r\n"
 _BLANK_LINE: Final = _LINE_END * 2
-# Of all connections of this process.
-_heads: Final = Heads()
+_heads: Final = Heads()  # of all connections of this process
 
 
 class HttpProtocol(Connection):
@@ -56,8 +55,7 @@ class HttpProtocol(Connection):
     def __init__(self, *args: Any, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
         self._target, self._headers = b"", list[tuple[bytes, bytes]]()
-        self._unread = b""
-        self._at = 0  # the bytes of `_unread` before this are parsed
+        self._unread, self._at = b"", 0  # the bytes of `_unread` before `_at` are parsed
         self._size = 0  # bytes of empty lines before the head, of the head, or around chunks
         self._left = 0  # bytes of a body of known length that have not arrived
         self._end = b""  # the last bytes parsed of a head or a chunked body, where a blank line may have begun
@@ -240,6 +238,8 @@ class HttpProtocol(Connection):
         self._enter(BETWEEN)
         self._stop_waiting()
         self.cycle.feed(b"", more=False)
+        if self.cycle.complete and not self.cycle.keep_alive:
+            self._close()
 
     def on_answer(self) -> None:
         super().on_answer()

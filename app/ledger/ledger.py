@@ -36,6 +36,7 @@ __all__ = ["LATER_MS", "Ledger"]
 
 # What is damaged must not be looked at again and again, nor keep the rest of a user from being changed.
 LATER_MS: Final = 3_600_000
+_MANY: Final = 128  # of large loops are settled at once, where more than usual are due
 
 
 class Ledger(Journal):
@@ -143,7 +144,7 @@ class Ledger(Journal):
     def _settle(self) -> None:
         due = [name for name, at in self._agenda() if at <= self.now]
         if due:
-            self._see_all()
+            self._see(_MANY if self.user.parts and len(due) >= AGENDA else AGENDA)
         self._need(due)
         for name in due:
             with self._put_off_if_damaged(name):
@@ -171,11 +172,11 @@ class Ledger(Journal):
             self._records.pop(name, None)
             self._scores[name] = self.now + LATER_MS
 
-    def _see_all(self) -> None:
-        """Raise More if only the first decisions were read."""
+    def _see(self, most: int) -> None:
+        """Raise More if fewer of the first decisions were read, and there may be others."""
         found: Next = self._values[keys.agenda(self._user_id)]
-        if found.asked < AGENDA and found.end < math.inf:
-            raise More((Agenda(keys.agenda(self._user_id), AGENDA),))
+        if found.asked < most and found.end < math.inf:
+            raise More((Agenda(keys.agenda(self._user_id), most),))
 
     def _need(self, names: Sequence[bytes]) -> None:
         """Raise More for decisions that were not read."""
@@ -218,7 +219,7 @@ class Ledger(Journal):
     def first(self, most: int) -> dict[str, Record]:
         """At most so many of the decisions that must be looked at next, in order. Raises More and CorruptState."""
         if most > FEW:
-            self._see_all()
+            self._see(AGENDA)
         names = [name for name, _ in self._agenda()][:most]
         self._need(names)
         found = {name.decode(): self.record(name.decode()) for name in names}

@@ -14,7 +14,7 @@ from app.policies.plan import Plan
 from state import keys
 from state.errors import CorruptState
 from state.store import Store
-from state.update.changes import Change, Fields, Hash, Values
+from state.update.changes import Change, Drop, Fields, Hash, Values, Write
 from state.values import record
 from state.values.columns import Columns
 from state.values.decision import SHARED, unlogged
@@ -81,12 +81,13 @@ class Keeper:
         shared = Hash(keys.shared(user), SHARED)
 
         def step(values: Values) -> Change[None]:
-            writes = [Fields(keys.record(user, policy), fields) for policy, (fields, _) in models.items()]
+            writes: list[Write] = [Fields(keys.record(user, name), fields) for name, (fields, _) in models.items()]
+            writes += [Drop(keys.record(user, name), record.FIELDS) for name in every if name not in models]
             # Models have changed past the log, which begins anew with them.
             begun = unlogged(values[shared.key])
             return Change(None, (*writes, *([Fields(shared.key, begun)] if begun else ())))
 
-        reads = [Hash(keys.record(user, policy), record.FIELDS) for policy in models]
+        reads = [Hash(keys.record(user, name), record.FIELDS) for name in every]
         await self._store.update(user, (shared, *reads), step)
 
     async def reset(self, user: str) -> None:

@@ -83,8 +83,7 @@ async def freshen(connection: AbstractConnection) -> None:
     """Connect, or reconnect if the server has closed an idle connection. Its user calls `give_up` after a failure."""
     try:
         try:
-            if not connection.is_connected:
-                await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
+            await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
             if await connection.can_read():
                 await connection.disconnect(nowait=True)
                 await connection.connect()  # type: ignore[no-untyped-call]  # redis-py

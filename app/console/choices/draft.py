@@ -1,6 +1,6 @@
 """A request to try: an example for a loop, its fields as a form has them, and back. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -19,6 +19,8 @@ _CANDIDATES: Final = 4
 MOST_ROWS: Final = 12
 _FIELDS: Final = 200
 _LONGEST_SWEEP: Final = 48
+# Levels of a request that stand in lines of their own: each indents all that is in it.
+_LEVELS: Final = 8
 _ALL_VALUES: Final = 8
 # Values that a form lists.
 _CHOICES: Final = 32
@@ -51,8 +53,16 @@ def typed(text: str) -> dict[str, Any]:
 
 
 def as_text(raw: Mapping[str, Any]) -> str:
-    """A request as JSON that people can edit."""
-    return msgspec.json.format(msgspec.json.encode(raw), indent=2).decode()
+    """A request as JSON that people can edit; one that is nested deeply stays in one line."""
+    text = msgspec.json.encode(raw)
+    return (msgspec.json.format(text, indent=2) if _is_flat(raw, _LEVELS) else text).decode()
+
+
+def _is_flat(value: object, levels: int) -> bool:
+    within: Iterable[object] = ()
+    if isinstance(value, Mapping | list):
+        within = value.values() if isinstance(value, Mapping) else value
+    return levels > 0 and all(_is_flat(each, levels - 1) for each in within)
 
 
 # An example
@@ -140,7 +150,8 @@ def fits(raw: Mapping[str, Any], plan: Plan) -> bool:
     if not raw.keys() <= {*_OF, "candidates"} or not isinstance(found := raw.get("candidates"), list):
         return False
     each = max(1, sum(feature.of == "candidate" for feature in plan.encoder.features))
-    return len(found) <= min(MOST_ROWS, _FIELDS // each)
+    sent = [_object(raw.get(of)) for of in _OF] + [_object(_object(one).get("features")) for one in found]
+    return len(found) <= min(MOST_ROWS, _FIELDS // each) and sum(map(len, sent)) <= _FIELDS
 
 
 def fields_of(raw: Mapping[str, Any], plan: Plan) -> dict[str, list[list[Field]]]:

@@ -5,9 +5,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
+from app.api.azure import _failed
+from app.decision_log.lines import LongLine
+from app.personalizer.errors import Refusal
 from app.settings import Secret
+from state.errors import ConflictError, CorruptState, StoreUnavailable
 from tests.unit.app.serving import serving
 
 pytestmark = pytest.mark.anyio
@@ -115,3 +120,23 @@ async def test_too_busy() -> None:
     assert busy.headers["retry-after"] == "1"
     assert 'route="/personalizer/events/{event_id}/reward",status="204"' in text
     assert 'oo_personalizer_told_total{outcome="unknown"} 1.0' in text
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "name", "again"),
+    [
+        (StoreUnavailable("Redis cannot be reached"), 503, "ServiceUnavailable", True),
+        (ConflictError("others were first"), 503, "ServiceUnavailable", True),
+        (LongLine("its line would be long"), 413, "PayloadSizeExceeded", False),
+        (CorruptState("oo:{app}:u", "is damaged"), 500, "InternalServerError", False),
+        (RuntimeError("a secret"), 500, "InternalServerError", False),
+        (Refusal("EvaluationNotFound", "none", status=404), 404, "EvaluationNotFound", False),
+    ],
+)
+def test_failures(error: Exception, status: int, name: str, again: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """Only what may succeed later says when; what nobody expected is logged, and not told."""
+    reply = _failed({"method": "POST", "path_template": "/x"}, error, "InvalidRankRequest")  # type: ignore[typeddict-item]
+    told = msgspec.json.decode(reply.message)["error"]
+    assert (reply.status, told["code"], "secret" in told["message"]) == (status, name, False)
+    assert (b"retry-after" in dict(reply.headers)) == again
+    assert bool(caplog.records) == (status == 500)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.bandit.nested import MOST_TOKENS, Nested, tokens
+from app.bandit.nested import MOST_CROSSED, MOST_TOKENS, Nested, tokens
 from tests.unit.app.bandit.values import VALUES
 
 KIND = Nested(64)
@@ -114,3 +114,14 @@ def test_many_at_once_are_as_each_alone(values: list[Any], other: Any) -> None:
     beside = {"c": other}
     assert KIND.rows(sent, beside) == [KIND.columns(each, beside) for each in sent]
     assert KIND.rows([], beside) == []
+
+
+def test_products_are_bounded() -> None:
+    """Beyond the first 64 parts of each object they are left out, the parts themselves are not."""
+    own, beside = ({f"{name}{n}": True for n in range(MOST_TOKENS)} for name in "ab")
+    short = dict(list(beside.items())[:MOST_CROSSED])
+    assert KIND.columns(own, beside) == KIND.columns(own, short) != KIND.columns(own, {})
+    alone = {**dict(list(own.items())[:MOST_CROSSED])}
+    assert KIND.columns(own, beside) != KIND.columns(alone, beside)
+    count = MOST_TOKENS + MOST_CROSSED**2
+    assert sum(map(abs, KIND.columns(own, beside) or ())) <= count / math.sqrt(count)

@@ -79,6 +79,7 @@ async def test_a_connection_that_is_not_kept_ends_with_the_answer(header: list[A
     """The client is told, once."""
     wire = Wire()
     cycle = made(wire, keep_alive=bool(header))
+    cycle.feed(b"", more=False)
     await cycle.send({**START, "headers": [*START["headers"], *header], "body": b"ok"})  # type: ignore[misc]  # a list
     assert wire.transport.calls == ["close"]
     head = wire.transport.written.partition(b"\r\n\r\n")[0]
@@ -119,7 +120,9 @@ async def _unstarted(_: Any, __: Any, send: Any) -> None:
 async def test_what_an_application_fails_to_answer(app: Callable[..., Awaitable[None]]) -> None:
     """The client gets 500 as long as nothing was written, and the connection ends."""
     wire = Wire()
-    await ran(made(wire), app)
+    cycle = made(wire)
+    cycle.feed(b"", more=False)
+    await ran(cycle, app)
     assert (wire.transport.written, wire.transport.calls, wire.answers) == (DEFECT, ["close"], 1)
 
 

@@ -59,6 +59,7 @@ def test_what_is_refused(
         (b"/a%2Fb?x=1&y", "/a/b", b"/a%2Fb", b"x=1&y"),
         (b"/", "/", b"/", b""),
         (b"http://there:1/a?b", "/a", b"/a", b"b"),  # as to a proxy
+        (b"http://there?b", "/", b"/", b"b"),
     ],
 )
 def test_the_target_is_a_path_and_a_query(target: bytes, path: str, raw: bytes, query: bytes) -> None:
@@ -75,9 +76,10 @@ def test_a_connection_is_kept_from_http_1_1_on() -> None:
 
 @pytest.mark.parametrize("value", [b"100-continue", b"100-Continue"])
 def test_a_client_may_wait_for_100(value: bytes) -> None:
-    """In any case of letters."""
+    """In any case of letters, from HTTP/1.1 on."""
     assert read([HOST, (b"expect", value)]).expects
     assert not read([HOST, (b"expect", b"tea")]).expects
+    assert not read([HOST, (b"expect", value)], "1.0").expects
 
 
 def test_heads_that_come_twice_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,21 @@ async def test_one_turn_does_a_bounded_amount_of_work() -> None:
         assert not wire.protocol.held
 
 
+@pytest.mark.parametrize("cut", [1, 3])
+async def test_an_early_answer_is_not_lost(cut: int) -> None:
+    """Whoever sends a body that is too large and then reads the answer would find the connection reset."""
+    async with wired() as wire:
+        data = POST.replace(b"host", b"connection: close\r\nhost") + b"abc"
+        wire.send(data[:-cut])
+        cycle = wire.protocol.cycle
+        await cycle.send({"type": "http.response.start", "status": 413, "headers": [(b"content-length", b"0")]})
+        await cycle.send({"type": "http.response.body"})
+        assert b"413" in wire.transport.written
+        assert not wire.transport.is_closing()
+        wire.send(data[-cut:])
+        assert wire.transport.is_closing()
+
+
 async def test_an_offered_upgrade_is_ignored() -> None:
     """The body belongs to the request that offers it, and is not the next request."""
     upgrade = POST.replace(b"host", b"connection: upgrade\r\nupgrade: h2c\r\nhost")

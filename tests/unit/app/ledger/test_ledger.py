@@ -299,3 +299,17 @@ def test_decisions_of_a_large_loop() -> None:
         assert one.record("x") == OPEN
         one.drop("x", OPEN)
         assert Drop(HASH, (b"x",)) in one.change(None).writes
+
+
+def test_more_are_settled_at_once_of_large_loops() -> None:
+    """Where all that was read is due, others may be: of a user with parts they are read too."""
+    found = values(DEADLINE, {f"x{number}": OPEN for number in range(AGENDA + 5)})
+    with rules() as known:
+        found[keys.shared("u")][-1] = b"256"
+        with pytest.raises(More) as more:
+            ledger(known, found).settle()
+        assert (more.value.reads, more.value.for_all) == ((Agenda(keys.agenda("u"), 128),), True)
+        found[keys.shared("u")][-1] = None
+        one = ledger(known, found)
+        one.settle()
+        assert one.settled == AGENDA

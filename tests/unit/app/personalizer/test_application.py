@@ -127,7 +127,7 @@ async def test_exploration_and_logging() -> None:
 
 async def test_an_apprentice() -> None:
     """Shows the first action that is not excluded with certainty, learns nothing from rewards, and comes to choose the
-    same itself; who is online then begins with that."""
+    same itself; who is online then begins with that, and soon learns what is better."""
     actions = [{"id": name, "features": [{"kind": name}]} for name in "abc"]
     async with application() as (app, followed, seen):
         await followed.change(setting(mode="Apprentice"))
@@ -144,6 +144,13 @@ async def test_an_apprentice() -> None:
         online = await app.rank("app", rank(actions=actions, eventId="online"), "")
         assert isinstance(online.answer, RankAnswer)
         assert max(online.answer.ranking, key=lambda each: each.probability).id == "b"
+        for n in range(200):
+            made = await app.rank("app", rank(actions=actions, eventId=f"online {n}"), "")
+            assert isinstance(made.answer, RankAnswer)
+            await app.reward("app", f"online {n}", {"a": 0.6, "b": 0.3, "c": 0.0}[made.answer.reward_action_id], "")
+        last = await app.rank("app", rank(actions=actions, eventId="last"), "")
+        assert isinstance(last.answer, RankAnswer)
+        assert max(last.answer.ranking, key=lambda each: each.probability).id == "a"
     assert len(seen.matches) == 60
 
 

@@ -71,7 +71,9 @@ async def test_a_new_application() -> None:
         await keeper.reset("u")
         assert await keeper.export("u") == empty
         assert await store.read(keys.shared("u"), (b"epoch",)) == [None]
+        await teach(rules, "u")
         await keeper.restore("u", empty)
+        assert await keeper.export("u") == empty
 
 
 @pytest.mark.parametrize(

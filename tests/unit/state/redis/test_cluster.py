@@ -17,7 +17,7 @@ SLOTS = 16_384
 
 
 class Line:
-    host, port, is_connected = "h", 1, True
+    host, port = "h", 1
 
     def __init__(self) -> None:
         self.socket_timeout: float | None = 9.0

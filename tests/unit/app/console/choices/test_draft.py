@@ -92,6 +92,19 @@ def test_what_no_feature_reads_has_a_field_too() -> None:
     assert not fits({"candidates": [{"id": str(place)} for place in range(MOST_ROWS + 1)]}, PLANS["flat"])
     assert not fits({"candidates": "none", "context": []}, PLANS["flat"])
 
+    assert not fits({"candidates": [], "user": {str(place): place for place in range(201)}}, PLANS["flat"])
+
+
+def test_a_request_that_is_nested_deeply_stays_short() -> None:
+    """Each level indents all that is in it: 160 kB would become 74 MB."""
+    deep: object = [1] * 1_000
+    for _ in range(500):
+        deep = [deep]
+    raw = {"context": {"at": deep}}
+    assert len(as_text(raw)) < 4_000
+    assert typed(as_text(raw)) == raw
+    assert as_text({"a": [1]}).count("\n") == 4
+
 
 @pytest.mark.parametrize(
     ("loop", "wanted"),
