@@ -1,5 +1,7 @@
 # The service as an image. docs/run/kubernetes.md tells how to build it and how to pin the base:
 #   docker build --build-arg PYTHON_DIGEST=sha256:… --tag oo-serving .
+#   docker build --build-arg PYTHON_DIGEST=sha256:… --target tools --tag oo-serving:tools .
+# The second has the extras too, DuckDB and the plots: for `log compact`, `judge --sums` and `evaluate --html`.
 # buildah and podman need --format docker, or they drop HEALTHCHECK.
 # Another PYTHON_IMAGE must have a Python under /usr/local, as the official ones do, that pip may install into. Debian's own
 # python3 refuses that (PEP 668: externally managed).
@@ -31,7 +33,14 @@ RUN python -m pip wheel --no-cache-dir --no-deps --no-build-isolation --no-index
 # compile again. The order of sets in it follows from the seed.
 RUN PYTHONHASHSEED=0 /opt/oo/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/oo/lib
 
-FROM ${PYTHON_IMAGE}${PYTHON_DIGEST:+@${PYTHON_DIGEST}}
+FROM build AS build-tools
+COPY requirements-tools.lock ./
+RUN python -m pip --python /opt/oo/bin/python install --no-cache-dir --no-compile --no-deps --require-hashes \
+    --only-binary :all: --requirement requirements-tools.lock \
+    && PYTHONHASHSEED=0 /opt/oo/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/oo/lib
+
+# What both images have in common: all but what is installed.
+FROM ${PYTHON_IMAGE}${PYTHON_DIGEST:+@${PYTHON_DIGEST}} AS bare
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="oo-serving" \
@@ -41,8 +50,6 @@ LABEL org.opencontainers.image.title="oo-serving" \
 # Nothing is installed into a running container, so nothing that could install is left in it.
 RUN python -m pip uninstall --yes --root-user-action=ignore setuptools wheel pip \
     && rm -r "$(dirname "$(python -c 'import ensurepip; print(ensurepip.__file__)')")"
-# Owned by root and written by nobody: the root file system can be read-only.
-COPY --from=build /opt/oo /opt/oo
 # PYTHONSAFEPATH: only what was installed is imported, never what lies in the working directory.
 # OPENBLAS_NUM_THREADS: the matrices are 12 by 12 at most; threads for them only cost memory.
 ENV PATH=/opt/oo/bin:$PATH \
@@ -59,3 +66,11 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import http.client as h, os; n = os.environ['HOST']; c = h.HTTPConnection({'::': 'localhost', '0.0.0.0': '127.0.0.1'}.get(n, n), int(os.environ['PORT']), timeout=4); c.request('GET', '/health/live'); raise SystemExit(c.getresponse().status != 200)"]
 CMD ["python", "-m", "app"]
+
+# What is copied is owned by root and written by nobody: the root file system can be read-only.
+FROM bare AS tools
+COPY --from=build-tools /opt/oo /opt/oo
+
+# The last stage is what is built unless another is asked for.
+FROM bare AS serving
+COPY --from=build /opt/oo /opt/oo

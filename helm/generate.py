@@ -121,6 +121,8 @@ which keeps all the old ones. What Kubernetes does not let change is
 - `config.ROOT_PATH` and `config.TRUSTED_PROXIES` take the place of such an `extraEnv`, which goes on working.
 - A third CronJob, `…-judge`, runs every hour where the log is in a directory that pods share. It mounts the claim to
   read, so the claim must be `ReadWriteMany`, or the pods be on one node; `judge.enabled=false` takes it away.
+- A fourth, `…-compact`, makes tables of that log: `compact.enabled=true`, with an image of the Dockerfile's target
+  `tools` in the same repository (`image.toolsTag`). `judge` then has that image too, and reads the tables.
 - There are seven more alerts, and rows of the dashboard for the log and for the evidence of loops.
 
 ### To 0.2.0

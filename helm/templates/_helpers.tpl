@@ -73,6 +73,13 @@ is if it has a dot or a port. Takes (list image tag).
 {{- end }}
 {{- end }}
 
+{{/* The image's target `tools`, which has what the log's tables need. Takes the root. */}}
+{{- define "oo.image.tools" -}}
+{{- $image := .Values.image }}
+{{- $tag := default (printf "%s-tools" (default .Chart.AppVersion $image.tag)) $image.toolsTag }}
+{{- include "oo.image" (list (dict "registry" $image.registry "repository" $image.repository "tag" $tag "digest" $image.toolsDigest) "") }}
+{{- end }}
+
 {{/* A value as the text of an environment variable: toJson, since toString makes 2097152 "2.097152e+06". */}}
 {{- define "oo.text" -}}
 {{- if kindIs "string" . }}{{ . }}{{ else }}{{ toJson . }}{{ end }}
@@ -97,13 +104,13 @@ namespace nor release, so no two pairs give one name; what is cut ends with a ha
 {{- define "oo.redis.name" -}}{{ include "oo.fullname" . | trunc 46 | trimSuffix "-" }}-redis{{- end }}
 
 {{/* The name of a CronJob has 52 characters at most. Takes (list root job). */}}
-{{- define "oo.job.name" -}}{{ include "oo.fullname" (index . 0) | trunc 45 | trimSuffix "-" }}-{{ index . 1 }}{{- end }}
+{{- define "oo.job.name" -}}{{ include "oo.fullname" (index . 0) | trunc (min 45 (sub 51 (len (index . 1))) | int) | trimSuffix "-" }}-{{ index . 1 }}{{- end }}
 
-{{/* The jobs that run, as a JSON list: what each is called is also its command. State in memory is out of their reach. */}}
+{{/* The jobs that run, as a JSON list. State in memory is out of their reach; the log must be where they reach it. */}}
 {{- define "oo.jobs" -}}
 {{- $jobs := list }}
-{{- range list "prior" "settle" "judge" }}
-{{- if and (index $.Values .).enabled (not (include "oo.memory" $)) (or (ne . "judge") (include "oo.logShared" $)) }}
+{{- range list "prior" "settle" "judge" "compact" }}
+{{- if and (index $.Values .).enabled (not (include "oo.memory" $)) (or (not (has . (list "judge" "compact"))) (include "oo.logShared" $)) }}
 {{- $jobs = append $jobs . }}
 {{- end }}
 {{- end }}

@@ -576,8 +576,10 @@ def test_spread_constraints_find_the_pods() -> None:
 JOBS = {
     "prior": ["python", "-m", "app", "prior"],
     "settle": ["python", "-m", "app", "settle", "--once"],
-    "judge": ["python", "-m", "app", "judge", "/var/log/oo"],
+    "judge": ["python", "-m", "app", "judge", "/var/log/oo", "--sums"],
+    "compact": ["python", "-m", "app", "log", "compact", "/var/log/oo"],
 }
+ON_THE_LOG = {"judge", "compact"}
 
 
 def without_log(value: Any) -> Any:
@@ -590,19 +592,21 @@ def without_log(value: Any) -> Any:
 @each_case
 @pytest.mark.parametrize("name", JOBS)
 def test_jobs_run_like_the_service(path: Path, name: str) -> None:
-    """By the same image with the same environment, files and rights, and with what they need of the network."""
+    """By the same image, or its target `tools`, with the same environment, files and rights, and with what they need of
+    the network."""
     manifests = case(path)
     if "CronJob" not in {item["kind"] for item in manifests}:
         assert path.name == "single-values.yaml", "only state in memory is out of reach"
         return
     found = dict(pods(manifests))
-    assert ("judge" in found) == (path.name == "log-values.yaml")
+    assert ON_THE_LOG & found.keys() == (ON_THE_LOG if path.name == "log-values.yaml" else set())
     if name not in found:
         return
     job, serving = found[name]["spec"], found["serving"]["spec"]
     own, other = job["containers"][0], serving["containers"][0]
     assert own["command"] == JOBS[name]
-    for key in ("image", "envFrom", "env", "volumeMounts", "securityContext"):
+    assert own["image"] == other["image"] + "-tools" * (name in ON_THE_LOG)
+    for key in ("envFrom", "env", "volumeMounts", "securityContext"):
         assert without_log(own.get(key)) == without_log(other.get(key)), key
     for key in (
         *("volumes", "serviceAccountName", "initContainers", "nodeSelector", "tolerations", "imagePullSecrets"),
@@ -621,7 +625,8 @@ def test_jobs_run_like_the_service(path: Path, name: str) -> None:
 def test_when_jobs_run() -> None:
     """Priors every night and what is due every hour, one run at a time, or as the values say; or never, and then
     nothing of the job is left."""
-    for name, schedule in (("prior", "17 3 * * *"), ("settle", "37 * * * *"), ("judge", "7 * * * *")):
+    schedules = {"prior": "17 3 * * *", "settle": "37 * * * *", "judge": "7 * * * *", "compact": "47 * * * *"}
+    for name, schedule in schedules.items():
         spec = one(named("log"), "CronJob", f"-{name}")["spec"]
         assert (spec["schedule"], spec["concurrencyPolicy"]) == (schedule, "Forbid")
         log = case_values(HELM / "ci" / "log-values.yaml")

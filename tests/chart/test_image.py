@@ -29,31 +29,31 @@ from tests.support.waiting import PATIENCE_SECONDS, until
 
 USER = 65_532
 VENV_BIN = Path(sys.executable).parent
+BUILDING = ("build", "build-tools")
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One instruction of a Dockerfile, with the number of its stage."""
+    """One instruction of a Dockerfile, with the name of its stage."""
 
-    stage: int
+    stage: str
     word: str
     rest: str
 
 
 def dockerfile() -> list[Step]:
     text = re.sub(r"^#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE).replace("\\\n", " ")
-    found, stage = [], -1
+    found, stage = [], ""
     for line in text.splitlines():
         if line.strip():
             word, _, rest = line.strip().partition(" ")
-            stage += word == "FROM"
+            stage = rest.split(" AS ")[1] if word == "FROM" else stage
             found.append(Step(stage, word, " ".join(rest.split())))
     return found
 
 
-def final(word: str) -> list[str]:
-    """The operands of an instruction in the last stage."""
-    steps = dockerfile()
-    return [step.rest for step in steps if step.word == word and step.stage == steps[-1].stage]
+def final(word: str, stage: str = "serving") -> list[str]:
+    """The operands of an instruction in an image, the last one if no other is named, and in what it begins with."""
+    return [step.rest for step in dockerfile() if step.word == word and step.stage in ("bare", stage)]
 
 
 def command(word: str) -> list[str]:
@@ -70,11 +70,15 @@ def test_hadolint_is_content() -> None:
 
 
 def test_image_is_pinned_and_small() -> None:
-    """Both stages start from one base that a digest pins; the last holds what was installed and nothing to install."""
+    """All stages start from one base that a digest pins; an image holds what was installed and nothing to install. What
+    serves is the last, and the other differs by what was installed alone."""
     steps = dockerfile()
-    bases = [step.rest.removesuffix(" AS build") for step in steps if step.word == "FROM"]
-    assert bases == 2 * ["${PYTHON_IMAGE}${PYTHON_DIGEST:+@${PYTHON_DIGEST}}"]
+    base = "${PYTHON_IMAGE}${PYTHON_DIGEST:+@${PYTHON_DIGEST}}"
+    stages = [f"{base} AS build", "build AS build-tools", f"{base} AS bare", "bare AS tools", "bare AS serving"]
+    assert [step.rest for step in steps if step.word == "FROM"] == stages
     assert final("COPY") == ["--from=build /opt/oo /opt/oo"]
+    assert final("COPY", "tools") == ["--from=build-tools /opt/oo /opt/oo"]
+    assert [step.word for step in steps if step.stage in ("tools", "serving")] == 2 * ["FROM", "COPY"]
     (removal,) = final("RUN")
     assert removal.startswith("python -m pip uninstall --yes --root-user-action=ignore setuptools wheel pip && rm -r ")
     assert "ensurepip" in removal
@@ -83,9 +87,9 @@ def test_image_is_pinned_and_small() -> None:
 
 def test_nothing_is_fetched_without_a_hash() -> None:
     """Each pip command takes what a lock file has the hash of, or asks no index; none fetches what builds a package."""
-    runs = [step.rest for step in dockerfile() if step.word == "RUN" and step.stage == 0]
+    runs = [step.rest for step in dockerfile() if step.word == "RUN" and step.stage in BUILDING]
     commands = [set(text.split()) for run in runs for text in run.split("&&") if " pip " in text]
-    assert len(commands) == 5
+    assert len(commands) == 6
     for words in commands:
         assert "--no-deps" in words
         assert "--no-index" in words or {"--require-hashes", "--only-binary"} <= words
@@ -165,7 +169,7 @@ def prefix() -> Iterator[Path]:
 
         here = root
         for step in dockerfile():
-            if step.stage != 0:
+            if step.stage != "build":
                 continue
             if step.word == "WORKDIR":
                 here = Path(placed(step.rest))

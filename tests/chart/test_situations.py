@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from app import __version__
 from tests.chart.rendering import (
     CASES,
     HELM,
@@ -242,8 +243,8 @@ def annotated(rules: Manifest, key: str) -> list[str | None]:
 
 
 def test_a_log_in_files() -> None:
-    """The claim is mounted where the service writes, and in the job that judges it, to read; or any other volume. A
-    volume of each pod's own cannot be judged elsewhere."""
+    """The claim is mounted where the service writes, in the job that makes tables of it, and in the one that judges it,
+    to read; or any other volume. A volume of each pod's own cannot be judged elsewhere."""
     assert one(named("log"), "ConfigMap", "serving")["data"]["DECISION_LOG"] == "file:///var/log/oo"
     pod, container = serving("log")
     claim = {"name": "decision-log", "persistentVolumeClaim": {"claimName": "oo-log"}}
@@ -252,20 +253,42 @@ def test_a_log_in_files() -> None:
     for name in ("prior", "settle"):
         job = dict(pods(named("log")))[name]["spec"]
         assert "decision-log" not in str(job)
-    judge = dict(pods(named("log")))["judge"]["spec"]
-    assert claim in judge["volumes"]
-    mounted = {"name": "decision-log", "mountPath": "/var/log/oo", "readOnly": True}
-    assert mounted in judge["containers"][0]["volumeMounts"]
-    assert {"name": "tmp", "emptyDir": {"sizeLimit": "2Gi"}} in judge["volumes"]
+    for name, room in (("judge", "2Gi"), ("compact", "256Mi")):
+        job = dict(pods(named("log")))[name]["spec"]
+        assert claim in job["volumes"]
+        mounted = {"name": "decision-log", "mountPath": "/var/log/oo", "readOnly": name == "judge"}
+        assert mounted in job["containers"][0]["volumeMounts"]
+        assert {"name": "tmp", "emptyDir": {"sizeLimit": room}} in job["volumes"]
     values = case_values(HELM / "ci" / "log-values.yaml")
     values["decisionLog"] = {"volume": {"nfs": {"server": "nfs.example", "path": "/log"}}}
     found = dict(pods(render(values)))["serving"]["spec"]["volumes"]
     assert {"name": "decision-log", "nfs": {"server": "nfs.example", "path": "/log"}} in found
     values["decisionLog"] = {"mountedElsewhere": True}
     found = render(values)
-    assert "decision-log" not in str([one(found, "Deployment"), dict(pods(found))["judge"]])
+    assert "decision-log" not in str([one(found, "Deployment"), *map(dict(pods(found)).get, ("judge", "compact"))])
     values["decisionLog"] = {"volume": {"ephemeral": {"volumeClaimTemplate": {}}}}
-    assert "judge" not in dict(pods(render(values)))
+    assert not {"judge", "compact"} & dict(pods(render(values))).keys()
+
+
+def test_the_image_of_tools() -> None:
+    """It is named beside the other one, and only where tables are made; without them the log is judged by itself."""
+    values = case_values(HELM / "ci" / "log-values.yaml")
+
+    def images(wanted: Any) -> set[str]:
+        found = dict(pods(render(values | wanted)))
+        return {found[name]["spec"]["containers"][0]["image"] for name in ("judge", "compact") if name in found}
+
+    digest = "sha256:" + "0" * 64
+    assert images({"image": {"registry": "mirror", "digest": digest}}) == {f"mirror/oo-serving:{__version__}-tools"}
+    assert images({"image": {"tag": "7"}}) == {"oo-serving:7-tools"}
+    assert images({"image": {"tag": "7", "toolsTag": "8"}}) == {"oo-serving:8"}
+    assert images({"image": {"tag": "7", "toolsDigest": digest}}) == {f"oo-serving@{digest}"}
+    assert images({"compact": {"enabled": False}}) == {f"oo-serving:{__version__}"}
+    judge = dict(pods(render(values | {"compact": {"enabled": False}})))["judge"]["spec"]["containers"][0]
+    assert judge["command"] == ["python", "-m", "app", "judge", "/var/log/oo"]
+    assert "keep either image.toolsTag or image.toolsDigest" in refusal(
+        values | {"image": {"toolsTag": "8", "toolsDigest": digest}}
+    )
 
 
 def test_all_there_is_at_once() -> None:

@@ -14,7 +14,8 @@ import pytest
 from tests.support.processes import ROOT
 from tests.support.waiting import PATIENCE_SECONDS
 
-LOCKS = ["requirements.lock", "requirements-dev.lock", "requirements-build.lock"]
+LOCKS = ["requirements.lock", "requirements-dev.lock", "requirements-build.lock", "requirements-tools.lock"]
+NAMES = ("LOCK", "DEV_LOCK", "BUILD_LOCK", "TOOLS_LOCK")
 
 
 def dev(*words: str) -> subprocess.CompletedProcess[str]:
@@ -34,7 +35,7 @@ def script(tmp_path: Path) -> ModuleType:
     for name in ("pyproject.toml", *LOCKS):
         (tmp_path / name).write_text((ROOT / name).read_text())
     places = {"VENV": tmp_path / ".venv", "PYTHON": tmp_path / ".venv/bin/python"}
-    places |= {name: tmp_path / file for name, file in zip(("LOCK", "DEV_LOCK", "BUILD_LOCK"), LOCKS, strict=True)}
+    places |= {name: tmp_path / file for name, file in zip(NAMES, LOCKS, strict=True)}
     module.__dict__.update(ROOT=tmp_path, **places)
     return module
 
@@ -70,6 +71,8 @@ def test_changed_dependency_makes_lock_files_stale(script: ModuleType) -> None:
     assert script.stale_locks() == [script.LOCK, script.DEV_LOCK]
     path.write_text(text.replace('"hatchling==', '"hatchling>='))
     assert script.stale_locks() == [script.BUILD_LOCK]
+    path.write_text(text.replace('"duckdb==', '"duckdb>='))
+    assert script.stale_locks() == [script.LOCK, script.DEV_LOCK, script.TOOLS_LOCK]
 
 
 @pytest.mark.parametrize("name", LOCKS)
@@ -81,10 +84,13 @@ def test_lock_file_pins_with_hashes_and_names_no_index(name: str) -> None:
     assert len(packages) == len(re.findall(r"^[a-zA-Z]", text, re.MULTILINE))
 
 
-def test_one_version_in_both_lock_files() -> None:
-    """Tests run with the versions that are served."""
-    served, tested = (set(re.findall(r"^[a-z]\S*==\S+", (ROOT / name).read_text(), re.MULTILINE)) for name in LOCKS[:2])
-    assert served <= tested
+def test_one_version_in_all_lock_files() -> None:
+    """Tests run with the versions that are served, and with those of the image's tools."""
+    served, tested, _, tools = (
+        set(re.findall(r"^[a-z]\S*==\S+", (ROOT / name).read_text(), re.MULTILINE)) for name in LOCKS
+    )
+    assert served | tools <= tested
+    assert not served & tools
 
 
 # What is run
