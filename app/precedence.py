@@ -12,8 +12,8 @@ T = TypeVar("T")
 
 # Of what comes at once, so many are done together: more would make a decision wait, fewer would share less.
 SLICE: Final = 16
-# While one slice waits for Redis, the other computes.
-_SLICES: Final = 2
+# Beside constant decisions a slice gives way for so many times what the one before it took.
+_REST: Final = 2.0
 
 # Under constant load there is always a decision in hand, and other work must go on all the same.
 LONGEST_SECONDS: Final = 0.003
@@ -30,7 +30,8 @@ class Precedence:
         self._deciding = 0
         self._clear: asyncio.Event | None = None  # while somebody waits for it
         self._turn = asyncio.Lock()
-        self._slices = asyncio.Semaphore(_SLICES)
+        self._slices = asyncio.Lock()
+        self._took = 0.0  # seconds, by the last slice
 
     def __enter__(self) -> None:
         self._deciding += 1
@@ -40,9 +41,9 @@ class Precedence:
         if self._clear is not None and not self._deciding:
             self._clear.set()
 
-    async def give_way(self) -> None:
-        """Wait for one's turn, then until no decision is in hand or `longest_seconds` have passed."""
-        until = asyncio.get_running_loop().time() + self._longest
+    async def give_way(self, longest_seconds: float = 0.0) -> None:
+        """Wait for one's turn, then until no decision is in hand or `longest_seconds` have passed, here or of all."""
+        until = asyncio.get_running_loop().time() + max(self._longest, longest_seconds)
         async with self._turn:
             # A request that has just arrived has not entered the block yet.
             await asyncio.sleep(0)
@@ -61,11 +62,15 @@ class Precedence:
     async def in_slices(self, one: Callable[[A], Awaitable[T]], asked: Sequence[A]) -> list[T]:
         """What `one` makes of each that was `asked`, in their order: a slice at once, and each slice gives way.
 
-        Within a slice all are begun in their order, before any goes on.
+        Within a slice all are begun in their order, before any goes on. No two slices are in hand, whoever asked for
+        them: with two, a score beside batches had 2.5 times its p99 without them, and with one 1.9 times.
         """
         made: list[T] = []
+        clock = asyncio.get_running_loop().time
         for first in range(0, len(asked), SLICE):
             async with self._slices:
-                await self.give_way()
+                await self.give_way(_REST * self._took)
+                began = clock()
                 made += await asyncio.gather(*map(one, asked[first : first + SLICE]))
+                self._took = clock() - began
         return made

@@ -19,7 +19,7 @@ from bench.servers import kept_redis, serving, the_floor
 from state import keys
 from tests.support.redis_servers import RedisServer
 
-__all__ = ["DecidedUsers", "Mode", "beside_floor"]
+__all__ = ["DecidedUsers", "Mode", "beside_floor", "decide", "reward"]
 
 _TAUGHT: Final = 5  # rewarded decisions that each user's models have learned from
 _AT_ONCE: Final = 250
@@ -92,7 +92,7 @@ def _decision(user: str, local: str, step: int, loop: str) -> dict[str, Any]:
     }
 
 
-def _decide(target: Target, user: str, name: str, count: int, loop: str = "tips") -> list[str]:
+def decide(target: Target, user: str, name: str, count: int, loop: str = "tips") -> list[str]:
     """Make so many decisions; their ids."""
     made: list[str] = []
     for first in range(0, count, 100):
@@ -101,7 +101,7 @@ def _decide(target: Target, user: str, name: str, count: int, loop: str = "tips"
     return made
 
 
-def _reward(target: Target, ids: Sequence[str]) -> None:
+def reward(target: Target, ids: Sequence[str]) -> None:
     for first in range(0, len(ids), 100):
         told = [{"decision_id": each, "reward": 0.5} for each in ids[first : first + 100]]
         results = _post(target, "/rewards/batch", {"rewards": told})["results"]
@@ -119,8 +119,8 @@ class DecidedUsers:
         self._parts: dict[str, bytes] = {}
         self._changed = 0
         if mode.opened:
-            _reward(target, _decide(target, name, "t", _TAUGHT, mode.loop))
-            _decide(target, name, "k", mode.opened, mode.loop)
+            reward(target, decide(target, name, "t", _TAUGHT, mode.loop))
+            decide(target, name, "k", mode.opened, mode.loop)
             for key in server.command("KEYS", keys.of(name, "*")):
                 self._parts[keys.kind_of(key)] = client.dump(key) or b""
             self._due = float(server.command("ZSCORE", keys.due(None), name))
@@ -221,7 +221,7 @@ def _sizes(client: "redis.Redis", target: Target, count: int) -> list[str]:
         total = sum(int(client.memory_usage(key, samples=0) or 0) for key in found)
         return f"{total / count:,.0f}"
 
-    ids = _decide(target, user, "k", count)
+    ids = decide(target, user, "k", count)
     opened = each()
-    _reward(target, ids)
+    reward(target, ids)
     return [str(count), opened, each()]

@@ -9,6 +9,8 @@
   ./dev bench --soak 300               memory under so many seconds of full load
   ./dev bench --many 1000000           that many users in Redis beside 1,000
   ./dev bench --workers 1,2            processes in one container
+  ./dev bench --nodes                  two processes, and a cluster of three nodes, beside one; the bytes of a user
+  ./dev bench --scale                  what some deployments need, computed from what was measured
   ./dev bench --replica                rewards that wait for a replica of Redis, and that do not
   ./dev bench --redis                  what a request costs Redis, and how many it carries
   ./dev bench --peers                  the pure decision beside Vowpal Wabbit's and MABWiser's
@@ -26,7 +28,7 @@ beyond the machine they were measured on.
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import chain
 from pathlib import Path
 
@@ -44,7 +46,9 @@ from bench import (
     hot,
     ladder,
     learning,
+    nodes,
     report,
+    scale,
 )
 from bench.measure import Load, Target, hardware, machine, require
 
@@ -65,6 +69,8 @@ def _arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--soak", type=int, metavar="SECONDS")
     parser.add_argument("--many", type=int, metavar="USERS")
     parser.add_argument("--workers", metavar="N,N")
+    parser.add_argument("--nodes", action="store_true")
+    parser.add_argument("--scale", action="store_true")
     parser.add_argument("--replica", action="store_true")
     parser.add_argument("--redis", action="store_true")
     parser.add_argument("--peers", action="store_true")
@@ -105,6 +111,7 @@ def _plan(options: argparse.Namespace) -> list[Callable[[], list[report.Section]
         (options.hot, lambda: hot.large_loop(options.hot)),
         (options.half, lambda: comparisons.half_load(rounds, load)),
         (options.workers, lambda: comparisons.workers([int(n) for n in options.workers.split(",")], rounds, load)),
+        (options.nodes, lambda: nodes.side_by_side(rounds, load)),
         (options.replica, lambda: comparisons.replica(rounds, load)),
         (options.redis, lambda: comparisons.redis_load(rounds, load)),
         (options.many, lambda: comparisons.many_users(options.many, rounds, load)),
@@ -119,6 +126,17 @@ def _plan(options: argparse.Namespace) -> list[Callable[[], list[report.Section]
     return plan
 
 
+def _computed(options: argparse.Namespace) -> Iterable[report.Section]:
+    """What needs no server, if it was asked for."""
+    if options.calls:
+        return [calls.section()]
+    if options.scale:
+        return scale.sections()
+    if options.evidence:
+        return chain(evidence.sections(options.evidence), ladder.sections(options.evidence))
+    return learning.sections(options.learning) if options.learning else []
+
+
 def main(words: list[str]) -> int:
     """Run what was asked for; 1 if a promise was missed."""
     options = _arguments(words)
@@ -126,12 +144,8 @@ def main(words: list[str]) -> int:
         raise SystemExit("./dev bench reads processor time from /proc: it needs Linux")
     if options.core:
         return decide.guard()
-    if options.calls:
-        return report.tell(hardware(), [calls.section()])
-    if options.evidence:
-        return report.tell(hardware(), chain(evidence.sections(options.evidence), ladder.sections(options.evidence)))
-    if options.learning:
-        return report.tell(hardware(), learning.sections(options.learning))
+    if computed := _computed(options):
+        return report.tell(hardware(), computed)
     require("redis-server", "wrk", *(["nats-server"] if options.events else []))
     here = machine()
     sections = (section for measure in _plan(options) for section in measure())

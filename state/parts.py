@@ -9,9 +9,10 @@ from itertools import count
 from typing import Final
 from zlib import crc32
 
-__all__ = ["COUNT", "FIELD", "every", "is_part", "of", "slot", "stand_in", "tags"]
+__all__ = ["COUNT", "FIELD", "SLOTS", "every", "is_part", "of", "slot", "stand_in", "tags"]
 
-_SLOTS: Final = 16_384
+# Of a Redis Cluster.
+SLOTS: Final = 16_384
 # How many parts a large hash has.
 COUNT: Final = 256
 # The field of the hash `keys.shared` that says that a user has parts.
@@ -27,7 +28,7 @@ def slot(tag: str) -> int:
 
     https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#key-distribution-model
     """
-    return crc_hqx(tag.encode(), 0) % _SLOTS
+    return crc_hqx(tag.encode(), 0) % SLOTS
 
 
 @lru_cache(1)
@@ -35,7 +36,7 @@ def tags() -> dict[int, str]:
     """For each slot the smallest whole number whose text hashes to it."""
     found: dict[int, str] = {}
     numbers = map(str, count())
-    while len(found) < _SLOTS:
+    while len(found) < SLOTS:
         number = next(numbers)
         found.setdefault(slot(number), number)
     return found

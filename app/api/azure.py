@@ -19,6 +19,7 @@ from app.http.errors import RETRY_SECONDS, status_of
 from app.messages.personalizer import PREFIX, problem
 from app.messages.reading import Unreadable
 from app.personalizer.errors import Refusal
+from app.settings import SettingsError
 from state.errors import CorruptState
 
 __all__ = ["Call", "Facade", "Reply", "Route"]
@@ -73,11 +74,16 @@ class Route(NamedTuple):
 
 
 class Facade:
-    """Serves `routes` to those who have one of the keys in `keys`, which commas separate; all else is for `app`."""
+    """Serves `routes` to those who have one of the keys in `keys`, which commas separate; all else is for `app`.
+
+    Raises SettingsError where there is no key between the commas.
+    """
 
     def __init__(self, app: ASGIApp, routes: Iterable[Route], keys: str, *, max_body_bytes: int) -> None:
         self._app = app
         self._keys = [hashlib.sha256(key.strip().encode()).digest() for key in keys.split(",") if key.strip()]
+        if not self._keys:
+            raise SettingsError("PERSONALIZER_KEY: holds no key; leave it empty to turn the paths off")
         self._most = max_body_bytes
         self._routes: dict[str, dict[str, Route]] = {}
         for route in routes:

@@ -72,6 +72,8 @@ class Encoder:
         simple = [(feature, at) for feature, at in own if _is_simple(feature)]
         self._simple = _Simple(simple) if simple else None
         self._own = [_Source(feature, at) for feature, at in own if not _is_simple(feature)]
+        # Whether a candidate may cost a thousand times as much as a number does.
+        self.nests = any(isinstance(feature.kind, Nested) for feature, _ in own)
 
     def encode(self, context: Context, candidates: Sequence[Said]) -> tuple[Matrix, list[str]]:
         """The base columns (k x n, all finite) of k `candidates` in `context`, and the features that could not be read.

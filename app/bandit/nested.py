@@ -28,7 +28,7 @@ _Words = NDArray[np.uint64]
 # The mixing steps of SplitMix64 (Steele, Lea, Flood 2014).
 _GAMMA, _FIRST, _SECOND = (np.uint64(word) for word in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 _SHIFTS: Final = tuple(np.uint64(bits) for bits in (30, 27, 31))
-_SIGN, _REST = np.uint64(63), np.uint64(2**63 - 1)
+_SIGN, _REST = np.uint64(2**63), np.uint64(2**63 - 1)
 
 
 class Tokens(NamedTuple):
@@ -79,17 +79,26 @@ class Nested(Kind, frozen=True):
         if len(beside.words):
             first = [np.arange(count) < MOST_CROSSED for count in counts]
             own = np.concatenate(first)
-            crossed = _mixed(words[own][:, None] * _FIRST + beside.words[None, :])
+            crossed = _mixed(np.add.outer(words[own] * _FIRST, beside.words))
             words = np.concatenate([words, crossed.ravel()])
             parts = np.concatenate([parts, np.outer(parts[own], beside.values).ravel()])
             begin = np.concatenate([begin, np.repeat(begin[own], len(beside.words))])
             counts = counts + np.minimum(counts, MOST_CROSSED) * len(beside.words)
-        signed = np.where(words >> _SIGN, parts, -parts)
-        at = ((words & _REST) % np.uint64(self.buckets)).astype(np.intp)
+        # The first bit of a float is its sign: this is `parts` where a word has its own first bit, else `-parts`.
+        signed = (parts.view(np.uint64) ^ (~words & _SIGN)).view(np.float64)
+        at = self._buckets_of(words)
         at += begin
         sums = np.bincount(at, signed, len(read) * self.buckets).reshape(len(read), self.buckets)
         rows = sums / np.sqrt(np.maximum(counts, 1))[:, None]
         return map(tuple, np.clip(rows, -1.0, 1.0).tolist())
+
+    def _buckets_of(self, words: _Words) -> NDArray[np.intp]:
+        """The bucket of each word. A division costs ten times as much as taking the last bits, which are the same where
+        there are 2**n buckets."""
+        buckets = np.uint64(self.buckets)
+        if self.buckets & (self.buckets - 1):
+            return ((words & _REST) % buckets).astype(np.intp)
+        return (words & (buckets - np.uint64(1))).astype(np.intp)
 
 
 def tokens(value: object) -> Tokens | None:
@@ -148,6 +157,9 @@ def _mixed(words: _Words) -> _Words:
     """Words whose bits all depend on all bits of these."""
     first, second, third = _SHIFTS
     words = words + _GAMMA
-    words = (words ^ (words >> first)) * _FIRST
-    words = (words ^ (words >> second)) * _SECOND
-    return words ^ (words >> third)
+    words ^= words >> first
+    words *= _FIRST
+    words ^= words >> second
+    words *= _SECOND
+    words ^= words >> third
+    return words

@@ -1,12 +1,15 @@
 """What was asked for: one decision, or one for each of several slots, and whether that can be decided."""
 
+import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Final, Self
 
 import msgspec
+import numpy as np
 
 from app.bandit.context import NOTHING, Context, Fields
+from app.bandit.ridge import Matrix
 from app.decisions.decide import Candidate
 from app.decisions.errors import BadDecision
 from app.policies.loop import Loop
@@ -21,6 +24,8 @@ _LONGEST_UNKNOWN: Final = 4_096
 # Slots of a request, and slots times candidates.
 _MOST_SLOTS: Final = 50
 _MOST_PAIRS: Final = 5_000
+# Candidates with nested features that are seen in one turn of the event loop: of the largest ones some milliseconds.
+_IN_A_TURN: Final = 8
 _canonical: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -54,6 +59,20 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         if "id" not in plan.known["candidate"]:
             return [each.features for each in some]
         return [{**each.features, "id": each.id} for each in some]
+
+    async def encoded(self, places: Sequence[int], plan: Plan) -> tuple[Matrix, list[str]]:
+        """The base columns of the candidates at these places, and the features that could not be read. Others have
+        their turn in between where that takes long."""
+        seen = self.seen(places, plan)
+        if not plan.encoder.nests:
+            return plan.encoder.encode(self.context, seen)
+        parts, missing = [], list[str]()
+        for at in range(0, len(seen), _IN_A_TURN):
+            await asyncio.sleep(0)
+            base, lacking = plan.encoder.encode(self.context, seen[at : at + _IN_A_TURN])
+            parts.append(base)
+            missing += lacking
+        return np.concatenate(parts), missing
 
     def plan(self, plans: Mapping[str, Plan]) -> Plan:
         """How its loop decides. Raises BadDecision if there is no such loop."""

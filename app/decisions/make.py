@@ -74,11 +74,11 @@ class Maker:
         digest = asked.digest(slots) if asked.local else b""  # an id that the service makes never comes again
         unread: set[Unknown] = set()
 
-        def seen(one: Asked, slot: str = "", slots: Sequence[str] = ()) -> Wanted:
+        async def seen(one: Asked, slot: str = "", slots: Sequence[str] = ()) -> Wanted:
             """One decision of the request, checked, and seen by the loop's features."""
             unread.update(one.check(plan))
             allowed = one.allowed()
-            base, missing = plan.encoder.encode(one.context, one.seen(allowed, plan))
+            base, missing = await one.encoded(allowed, plan)
             return Wanted(
                 asked=one,
                 allowed=allowed,
@@ -93,8 +93,8 @@ class Maker:
             )
 
         every = [slot.id for slot in slots]
-        wanted = [seen(asked.of_slot(slot), slot.id, [] if at else every) for at, slot in enumerate(slots)]
-        wanted = wanted or [seen(asked)]
+        wanted = [await seen(asked.of_slot(slot), slot.id, [] if at else every) for at, slot in enumerate(slots)]
+        wanted = wanted or [await seen(asked)]
         allowed = [one.allowed for one in wanted]
         Free(allowed)  # raises for what cannot be filled, before anything is read
         salt = self._chance.getrandbits(SEED_BITS)

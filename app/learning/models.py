@@ -4,8 +4,10 @@ A replica takes the rows and columns that its policy has, leaves the others alon
 with an old and a new policy file may change one model at the same time, and nothing that was learned is lost.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -64,6 +66,8 @@ class Models:
         self._owns: dict[str, Own] = {}
         # What other replicas can look up, too.
         self._known: dict[bytes, Columns] = {}
+        # What is being looked up or published, by fingerprint.
+        self._asking: dict[bytes, asyncio.Task[None]] = {}
         self._fits: dict[tuple[bytes, bytes], Fit] = {}
 
     async def update(self, user_id: str, reads: tuple[Read, ...], step: Step[T], *, once: Once[T] | None = None) -> T:
@@ -72,9 +76,9 @@ class Models:
             try:
                 return await self._store.update(user_id, reads, step, once=once)
             except _Unknown as asked:
-                await self._look_up(asked.key, asked.fingerprint)
+                await self._once(asked.fingerprint, partial(self._look_up, asked.key, asked.fingerprint))
             except _Unpublished as asked:
-                await self._publish(asked.columns)
+                await self._once(asked.columns.fingerprint, partial(self._publish, asked.columns))
 
     def due(self, user_id: str) -> str:
         """The key of the index that says when the user's decisions must be looked at."""
@@ -211,6 +215,15 @@ class Models:
         if fingerprint not in self._known:
             raise _Unpublished(columns)
         return fingerprint
+
+    async def _once(self, fingerprint: bytes, ask: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Wait for `ask`, together with all who want the same: they go on in the order in which they came, so that the
+        changes of a user stay in order."""
+        asking = self._asking.get(fingerprint)
+        if asking is None:
+            asking = self._asking[fingerprint] = asyncio.create_task(ask())
+            asking.add_done_callback(lambda _: self._asking.pop(fingerprint, None))
+        await asyncio.shield(asking)  # whoever goes away leaves it to the others
 
     async def _publish(self, columns: Columns) -> None:
         await self._store.shared.publish(columns)

@@ -19,9 +19,9 @@ _LONGEST_PAUSE: Final = 30.0
 
 
 def warnings(info: Mapping[str, str], *, wait_replicas: int) -> list[str]:
-    """One line for each setting that can lose state, from the fields of INFO; a missing field gives no warning.
+    """One line for each setting that can lose state, or refuses it, from the fields of INFO.
 
-    `wait_replicas` is how many replicas must have a write before it is acknowledged.
+    A missing field gives no warning. `wait_replicas` is how many replicas must have a write before it is acknowledged.
     https://redis.io/docs/latest/develop/reference/eviction/ and .../operate/oss_and_stack/management/persistence/
     """
     found = []
@@ -33,6 +33,8 @@ def warnings(info: Mapping[str, str], *, wait_replicas: int) -> list[str]:
             f"Redis has maxmemory-policy {policy}: when its memory is full it forgets idempotency keys, "
             "and a repeated reward counts TWICE"
         )
+    if info.get("role") == "slave":
+        found.append("Redis is a replica, which takes no writes: name its master, or ask sentinels for it")
     if info.get("aof_enabled") == "0":
         found.append("Redis has appendonly no: when it stops, all since its last snapshot is LOST")
     replicas = info.get("connected_slaves", "0")

@@ -16,6 +16,7 @@ from redis.exceptions import (
     AskError,
     AuthenticationError,
     ClusterDownError,
+    InvalidResponse,
     MovedError,
     RedisError,
     ResponseError,
@@ -88,9 +89,15 @@ def cause(error: BaseException | None) -> str:
     return said and f" ({said})"
 
 
-def _words(error: BaseException) -> str:
+def _words(error: BaseException) -> str:  # noqa: PLR0911  # one line for each
     """What failed in the connection. Texts of exceptions that may quote credentials are not used."""
     match error:
+        case AuthenticationError():
+            return "it wants another name or password, or one at all"
+        case ResponseError() if "DB index" in str(error):
+            return "it has no database of this number"
+        case InvalidResponse():
+            return "what answers there is not Redis"
         case MasterNotFoundError():
             return "no sentinel that answers knows a master"
         case ssl.SSLCertVerificationError():

@@ -106,7 +106,8 @@ async def test_what_redis_refuses(caplog: pytest.LogCaptureFixture) -> None:
     """A wrong password is told with the address, and without the password."""
     with redis_server("--requirepass", "right") as server:
         line = await told(f"redis://:hidden@{HOST}:{server.port}", caplog)
-    assert line == f"Redis refuses: AuthenticationError ({HOST}:{server.port})"
+    words = "it wants another name or password, or one at all"
+    assert line == f"Redis refuses: AuthenticationError ({HOST}:{server.port}: {words})"
 
 
 async def test_sentinels_that_know_no_master(caplog: pytest.LogCaptureFixture) -> None:

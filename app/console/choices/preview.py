@@ -51,7 +51,7 @@ class Preview:
         plan = asked.plan(self._rules.plans)
         asked.check(plan)
         allowed = asked.allowed()
-        base, missing = plan.encoder.encode(asked.context, asked.seen(allowed, plan))
+        base, missing = await asked.encoded(allowed, plan)
         one = Wanted(asked=asked, allowed=allowed, base=base, missing=missing, digest=b"", seed=seed)
 
         def act(ledger: Ledger) -> Asking[Change[Record]]:

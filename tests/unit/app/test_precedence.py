@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from app.main import create_app
-from app.precedence import Precedence
+from app.precedence import SLICE, Precedence
 from app.settings import Secret, Settings
 from tests.support.bodies import POLICIES, reward, score
 from tests.support.waiting import PATIENCE_SECONDS
@@ -83,6 +83,27 @@ async def test_cancelled_one_leaves_its_turn() -> None:
         await turns(20)
     await second
     assert first.cancelled()
+
+
+async def test_slices_are_begun_in_order_and_give_way() -> None:
+    """All of a slice are begun before any goes on; the next slice waits for the decisions in hand."""
+    precedence = Precedence(longest_seconds=PATIENCE_SECONDS)
+    begun: list[int] = []
+    may_end = asyncio.Event()
+
+    async def one(number: int) -> int:
+        begun.append(number)
+        await may_end.wait()
+        return -number
+
+    work = asyncio.create_task(precedence.in_slices(one, range(SLICE + 1)))
+    await turns(20)
+    assert begun == list(range(SLICE))
+    with precedence:
+        may_end.set()
+        await turns(20)
+        assert len(begun) == SLICE
+    assert await work == [-number for number in range(SLICE + 1)]
 
 
 class Watched(Precedence):

@@ -11,7 +11,7 @@ import pytest
 from app.api.azure import _failed
 from app.decision_log.lines import LongLine
 from app.personalizer.errors import Refusal
-from app.settings import Secret
+from app.settings import Secret, SettingsError
 from state.errors import ConflictError, CorruptState, StoreUnavailable
 from tests.unit.app.serving import serving
 
@@ -120,6 +120,13 @@ async def test_too_busy() -> None:
     assert busy.headers["retry-after"] == "1"
     assert 'route="/personalizer/events/{event_id}/reward",status="204"' in text
     assert 'oo_personalizer_told_total{outcome="unknown"} 1.0' in text
+
+
+async def test_keys_that_are_none() -> None:
+    """A setting that lets nobody in stops the start."""
+    with pytest.raises(SettingsError, match="PERSONALIZER_KEY: holds no key"):
+        async with serving(personalizer_key=Secret(" , ")):
+            pass
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """A decision that is wanted: when two are the same, and what cannot be decided."""
 
+import asyncio
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from app.bandit.context import Context
@@ -90,3 +92,31 @@ def test_unknown_fields() -> None:
     ):
         with pytest.raises(BadDecision, match=where):
             asked(**change).check(PLANS["strict"])
+
+
+@pytest.mark.anyio
+async def test_many_nested_candidates_leave_others_their_turn() -> None:
+    """They are seen in slices, to the bit as at once; what could not be read is told of each."""
+    nested = catalog("""
+[features]
+about = { of = "candidate", kind = "nested", with = "moment", buckets = 8 }
+[policies.nested]
+columns = ["1", "about"]
+explore = { by = "epsilon", epsilon = 0.5 }
+[loops]
+nested = { champion = "nested" }
+""")
+    plan = Plans(lambda: nested)["nested"]
+    candidates = [Candidate(str(place), {"about": {"size": place}} if place % 20 else {}) for place in range(60)]
+    one = asked(loop="nested", context=Context({"moment": {"day": 3}}, {}), candidates=candidates)
+    places = list(range(5, 60))
+    work = asyncio.create_task(one.encoded(places, plan))
+    turns = 0
+    while not work.done():
+        await asyncio.sleep(0)
+        turns += 1
+    found, missing = await work
+    wanted, lacking = plan.encoder.encode(one.context, one.seen(places, plan))
+    assert np.array_equal(found, wanted)
+    assert missing == lacking == ["about"] * 2
+    assert turns > 3

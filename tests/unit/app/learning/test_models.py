@@ -1,5 +1,7 @@
 """Models: the columns of a policy within those that are stored, and that nothing is lost when they differ."""
 
+import asyncio
+
 import numpy as np
 import pytest
 
@@ -93,6 +95,33 @@ async def test_models_of_the_first_version_name_no_columns() -> None:
     assert model.stored is not None
     assert (model.meta.pulls, model.b.sum()) == (3, 5.0)
     assert set(written) == {b"A", b"b", b"meta"}
+
+
+@pytest.mark.anyio
+async def test_changes_that_wait_for_the_same_columns_stay_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What names them is asked for once, however long it takes, and the changes go on as they came."""
+    asked: list[bytes] = []
+    async with stored() as store:
+        await learn(store, policy("one", "two"), 1.0, one=0.5, two=0.25)
+        look_up = store.shared.columns
+
+        async def slow_at_first(fingerprint: bytes) -> Columns | None:
+            asked.append(fingerprint)
+            for _ in range(100 if len(asked) == 1 else 0):
+                await asyncio.sleep(0)
+            return await look_up(fingerprint)
+
+        monkeypatch.setattr(store.shared, "columns", slow_at_first)
+        row = policy("one")
+        learner = Learner(rules_of(store, {row.id: row}), clock=lambda: NOW)
+        done: list[float] = []
+
+        async def told(reward: float) -> None:
+            await learner.learn(row.id, "u", context=CONTEXT, features={"one": 1.0}, reward=reward)
+            done.append(reward)
+
+        await asyncio.gather(*(told(reward) for reward in (0.25, 0.5, 0.75)))
+    assert (done, len(asked)) == ([0.25, 0.5, 0.75], 1)
 
 
 @pytest.mark.anyio

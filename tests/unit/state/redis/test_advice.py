@@ -20,6 +20,8 @@ SAFE = {"maxmemory_policy": "noeviction", "aof_enabled": "1", "connected_slaves"
         ("maxmemory_policy", "allkeys-lfu", 0, "DROPS users' models"),
         ("maxmemory_policy", "volatile-ttl", 0, "a repeated reward counts TWICE"),
         ("aof_enabled", "0", 0, "all since its last snapshot is LOST"),
+        ("role", "slave", 0, "takes no writes: name its master"),
+        ("role", "master", 0, None),
         ("connected_slaves", "2", 0, "a failover LOSES acknowledged"),
         ("connected_slaves", "2", 1, None),
     ],

@@ -7,7 +7,14 @@ import ssl
 
 import pytest
 from redis.asyncio.sentinel import MasterNotFoundError
-from redis.exceptions import AuthenticationError, ConnectionError, MovedError, ReadOnlyError  # noqa: A004  # redis-py's
+from redis.exceptions import (
+    AuthenticationError,
+    ConnectionError,  # noqa: A004  # redis-py's
+    InvalidResponse,
+    MovedError,
+    ReadOnlyError,
+    ResponseError,
+)
 
 from state.errors import ConflictError, CorruptState, StoreError, StoreUnavailable
 from state.redis.connect import open_servers
@@ -115,6 +122,10 @@ def verification() -> ssl.SSLCertVerificationError:
         (noted(OSError(errno.ECONNREFUSED, "secret"), "h:1"), " (h:1: Connection refused)"),
         (OSError("secret"), ""),
         (noted(socket.gaierror(-2, "secret"), "h:1"), " (h:1: the host name is unknown)"),
+        (noted(AuthenticationError("secret"), "h:1"), " (h:1: it wants another name or password, or one at all)"),
+        (noted(ResponseError("DB index is out of range"), "h:1"), " (h:1: it has no database of this number)"),
+        (noted(ResponseError("unknown command 'secret'"), "h:1"), " (h:1)"),
+        (noted(InvalidResponse("secret"), "h:1"), " (h:1: what answers there is not Redis)"),
         (MasterNotFoundError("secret"), " (no sentinel that answers knows a master)"),
         (verification(), " (the TLS handshake failed: self-signed certificate)"),
         (ssl.SSLError("secret"), " (the TLS handshake failed: SSLError)"),
