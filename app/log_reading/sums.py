@@ -115,16 +115,14 @@ def _add(base: "DuckDBPyConnection", group: Mapping[str, Any], loops: Mapping[st
                 sums.cells[:, _GATE] = 0.0
             parts.append(sums)
         closed = closed and not opened
+    # The rows of a policy by column, in one statement: by rows it takes ten times as long.
+    insert = f"INSERT INTO sums SELECT {', '.join(['?'] * (len(KEYS) - 1) + ['unnest(?)'] * (1 + len(COLUMNS)))}"
     for (policy, version), parts in found.items():
         sums = merged(parts)
-        keys = [*(group[name] for name in _GROUP[:4]), policy, version, group["share"]]
         scored = sums.era >= 0
-        rows = [
-            [*keys, int(bucket), *cells]
-            for bucket, cells in zip(sums.cluster[scored], sums.cells[scored].tolist(), strict=True)
-        ]
-        if rows:
-            base.executemany(f"INSERT INTO sums VALUES ({', '.join('?' * len(rows[0]))})", rows)  # noqa: S608
+        if scored.any():
+            keys = [*(group[name] for name in _GROUP[:4]), policy, version, group["share"]]
+            base.execute(insert, [*keys, sums.cluster[scored].tolist(), *sums.cells[scored].T.tolist()])
 
 
 def _logged(

@@ -18,7 +18,7 @@ from tests.unit.app.judging.world import POLICIES, made, written
 
 HERE = ROOT / "tests" / "engines"
 KEYS = ("date", "hour", "loop", "policy")
-# As docs/use/log.md has it.
+# What docs/use/log.md asks hour by hour.
 EARNED = """
 WITH told AS (
     SELECT "user", epoch, born AS seq, arg_max(total, o.seq) AS reward
