@@ -144,11 +144,10 @@ def main(words: list[str]) -> int:
         raise SystemExit("./dev bench reads processor time from /proc: it needs Linux")
     if options.core:
         return decide.guard()
-    if computed := _computed(options):
-        return report.tell(hardware(), computed)
-    require("redis-server", "wrk", *(["nats-server"] if options.events else []))
-    here = machine()
-    sections = (section for measure in _plan(options) for section in measure())
+    sections, here = _computed(options), hardware()
+    if not sections:
+        require("redis-server", "wrk", *(["nats-server"] if options.events else []))
+        sections, here = (section for measure in _plan(options) for section in measure()), machine()
     if not (options.json or options.markdown):
         return report.tell(here, sections)
     found = list(sections)

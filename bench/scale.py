@@ -18,22 +18,21 @@ __all__ = ["Demand", "Need", "need", "sections"]
 
 _US: Final = 1e-6
 _GB: Final = 1e9
-# A score at 32 connections, µs of Redis and of the service, and of Redis when each request comes alone.
+# A score, µs of Redis and of the service: one of 32 at once.
 _REDIS_SCORE: Final = 8.2
-_REDIS_SCORE_ALONE: Final = 59.8
 _SERVICE_SCORE: Final = 103.4
-# A decision of the built-in loop, champion and three shadows, in units of a score of the same run: on one Redis, on a
-# Cluster, where each user has a transaction of its own, and the service's.
-_REDIS_DECISION: Final = 3.03
-_REDIS_DECISION_IN_CLUSTER: Final = 9.0
-_SERVICE_DECISION: Final = 2.32
-_SERVICE_DECISION_IN_CLUSTER: Final = 4.0
-# Bytes: the models, history and what else does not grow with decisions; and each open and each rewarded decision.
-_USER_BYTES: Final = 6_000
-_OPEN_BYTES: Final = 2_650
-_REWARDED_BYTES: Final = 850
-_LINE_BYTES: Final = 2_000
+# A decision of the built-in loop, champion and three shadows, in a transaction of its own, in units of a score of the
+# same run. So it is in a Cluster, and in one Redis at the rates of as many users as it can hold.
+_REDIS_DECISION: Final = 14.3
+_SERVICE_DECISION: Final = 6.6
+# Bytes: the models, 100 entries of history and what else does not grow with decisions; each open and each rewarded
+# decision; a line of the log, of which an outcome's is a quarter; an operation id.
+_USER_BYTES: Final = 13_000
+_OPEN_BYTES: Final = 2_640
+_REWARDED_BYTES: Final = 820
+_LINE_BYTES: Final = 2_100
 _FLIGHT_BYTES: Final = 120
+_LANES: Final = 2
 _LANES_IN_CLUSTER: Final = 16
 # What is left free: a copy while a snapshot is written, room for fragments, failures and peaks.
 _NODE_BYTES: Final = 20 * _GB
@@ -70,7 +69,7 @@ class Need(msgspec.Struct, frozen=True):
     @property
     def flight_bytes(self) -> float:
         """What the operation ids of all processes take at most: one for each lane and slot."""
-        lanes = self.processes * (_LANES_IN_CLUSTER * SLOTS if self.masters > 1 else 2)
+        lanes = self.processes * (_LANES_IN_CLUSTER * SLOTS if self.masters > 1 else _LANES)
         return float(lanes * _FLIGHT_BYTES)
 
 
@@ -80,19 +79,13 @@ def need(demand: Demand) -> Need:
     kept = demand.decisions_a_day * ((1 - demand.rewarded) * _OPEN_BYTES + demand.rewarded * _REWARDED_BYTES)
     stored = demand.users * (_USER_BYTES + kept)
     by_memory = math.ceil(stored / _NODE_BYTES)
-    in_cluster = by_memory > 1
     requests = rate * (1 + demand.rewarded)
-    redis = _REDIS_SCORE * (_REDIS_DECISION_IN_CLUSTER if in_cluster else _REDIS_DECISION)
-    service = _SERVICE_SCORE * (_SERVICE_DECISION_IN_CLUSTER if in_cluster else _SERVICE_DECISION)
-    if not in_cluster:
-        # At such rates hardly any two requests share a transaction.
-        redis *= _REDIS_SCORE_ALONE / _REDIS_SCORE
     return Need(
         rate=rate,
         bytes=stored,
         by_memory=by_memory,
-        by_processor=math.ceil(requests * redis * _US / _BUSY),
-        processes=max(2, math.ceil(requests * service * _US / _BUSY)),
+        by_processor=math.ceil(requests * _REDIS_SCORE * _REDIS_DECISION * _US / _BUSY),
+        processes=max(2, math.ceil(requests * _SERVICE_SCORE * _SERVICE_DECISION * _US / _BUSY)),
         log_bytes=demand.users * demand.decisions_a_day * (1 + demand.rewarded / 4) * _LINE_BYTES,
     )
 

@@ -91,7 +91,15 @@ class Keeper:
         await self._store.update(user, (shared, *reads), step)
 
     async def reset(self, user: str) -> None:
-        """Forget what was learned, and the events."""
+        """Forget what was learned, and the events. Raises Refusal for a user whom other loops know too.
+
+        A reset takes all there is of a user, which is for an admin: a key of an application reaches its loop alone.
+        """
+        own = set(self._policies())
+        for policy in {each.id for plan in self._plans.values() for each in plan.policies} - own:
+            if (await self._store.read(keys.record(user, policy), (b"meta",))) != [None]:
+                message = "other loops know this user: an admin may reset it with POST /reset/{user_id}"
+                raise Refusal("OperationNotAllowed", message, status=403)
         await self._users.reset(user)
 
     async def properties(self, user: str) -> ModelProperties:

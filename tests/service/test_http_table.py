@@ -86,6 +86,12 @@ PLAIN = [
     Row("HTTP/1.0", b"GET /prompts HTTP/1.0\r\n\r\n", [200], kept=False),
     Row("HTTP/1.0, keep-alive", b"GET /prompts HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", [200], kept=False),
     Row("HTTP/1.0 with a body", b"POST /reward HTTP/1.0\r\n" + LENGTH + b"\r\n" + BODY, [200], kept=False),
+    Row(
+        "HTTP/1.0 with Expect",
+        b"POST /reward HTTP/1.0\r\nExpect: 100-continue\r\n" + LENGTH + b"\r\n" + BODY,
+        [200],
+        kept=False,
+    ),
     Row("Expect", POST + LENGTH + b"Expect: 100-continue\r\n\r\n" + BODY, [100, 200], kept=True),
     Row("Expect of a GET", GET + b"Expect: 100-continue\r\n\r\n", [200], kept=True),
     Row("Expect of something else", POST + LENGTH + b"Expect: tea\r\n\r\n" + BODY, [200], kept=True),
@@ -238,7 +244,7 @@ HEADS = [
 TARGETS = [
     Row("a query", get(b"/prompts?x=y"), [200], kept=True),
     Row("an absolute target", get(b"http://y/prompts"), [200], kept=True),
-    Row("an absolute target without a path", get(b"http://y"), [400], kept=False),
+    Row("an absolute target without a path", get(b"http://y").replace(b"GET", b"DELETE"), [405], kept=True),
     Row("a user id with %", get(b"/stats/%61nn"), [200], kept=True),
     Row("a user id with a slash", get(b"/stats/a%2Fb"), [200], kept=True),
     Row("a slash at the end", get(b"/prompts/"), [307], kept=True),

@@ -106,6 +106,29 @@ async def test_slices_are_begun_in_order_and_give_way() -> None:
     assert await work == [-number for number in range(SLICE + 1)]
 
 
+async def test_a_slice_that_takes_long_holds_up_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when Redis fails; and who goes away takes what was begun along."""
+    monkeypatch.setattr("app.precedence._SLICE_SECONDS", 0.0)
+    precedence, stuck = Precedence(), asyncio.Event()
+    hangs = asyncio.create_task(precedence.in_slices(lambda _: stuck.wait(), [1]))
+    await turns(20)
+    assert await precedence.in_slices(asyncio.sleep, [0]) == [None]
+    monkeypatch.setattr("app.precedence._SLICE_SECONDS", PATIENCE_SECONDS)
+    begun: list[asyncio.Future[None]] = []
+
+    async def one(_: int) -> None:
+        begun.append(asyncio.get_running_loop().create_future())
+        await begun[-1]
+
+    goes = asyncio.create_task(precedence.in_slices(one, [1]))
+    await turns(20)
+    goes.cancel()
+    await turns(5)
+    assert begun[0].cancelled()
+    stuck.set()
+    assert await hangs == [True]
+
+
 class Watched(Precedence):
     """How many decisions are `in_hand`."""
 

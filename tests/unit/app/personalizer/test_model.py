@@ -102,3 +102,15 @@ async def test_what_is_no_model(change: Any, said: str) -> None:
 
 def with_model(file: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {**file, "models": {name: {**one, **more} for name, one in file["models"].items()}}
+
+
+async def test_other_loops_are_out_of_reach() -> None:
+    """A reset takes all there is of a user: not by the key of an application where other loops know the user too."""
+    async with keeping() as (_, keeper, rules):
+        await teach(rules, "ann")
+        await Maker(rules).make(Asked(user_id="ann", loop="tips", context=Context(), candidates=CANDIDATES))
+        before = await keeper.export("ann")
+        with pytest.raises(Refusal, match="other loops know this user") as raised:
+            await keeper.reset("ann")
+        assert raised.value.status == 403
+        assert await keeper.export("ann") == before
