@@ -20,6 +20,7 @@ from app.decision_log.files import remove_old
 from app.decision_log.jetstream import Stream
 from app.decision_log.place import PlaceError
 from app.events.client import reach, servers
+from app.judging.then import Then, then
 from app.log_reading.compact import compact
 from app.log_reading.dsjson import dsjson
 from app.log_reading.joined import Told, joined
@@ -178,14 +179,14 @@ async def _verify(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 @_reported
-async def _explain(arguments: argparse.Namespace, _: Settings) -> int:
+async def _explain(arguments: argparse.Namespace, settings: Settings) -> int:
     named = parsed(arguments.id)
     if named is None:
         return complain(f"{arguments.id}: is not a decision_id")
-    bad, found = Complaints(), 0
-    for told in _of(named[1], arguments.id, arguments.directory, bad):
-        _show(told)
-        found += 1
+    bad, policies = Complaints(), read_catalog(settings).policies
+    found = list(_of(named[1], arguments.id, arguments.directory, bad))
+    for told in found:
+        _show(told, then(read(arguments.directory, lambda _: None, user=named[1]), told.decision, policies))
     if not found:
         return complain(f"{arguments.id}: the log has no such decision")
     return FAILED if bad.count else 0
@@ -197,7 +198,7 @@ def _of(user: str, decision_id: str, directory: Path, bad: Complaints) -> Iterat
     return (told for told in found if told.decision.id == decision_id)
 
 
-def _show(told: Told) -> None:
+def _show(told: Told, known: Then) -> None:
     made = told.decision
     console = wide_console()
     say(f"{made.id}: line {made.seq} of the user {made.user}, epoch {made.epoch}")
@@ -216,6 +217,12 @@ def _show(told: Told) -> None:
     chance = "by exploration" if made.explored else "as the best"
     say(f"chosen {chance}, propensity {made.propensity!r}, score {made.score!r}")
     say(f"columns of the chosen one: {', '.join(f'{label} {value!r}' for label, value in made.x.items())}")
+    for policy, columns in known.items():
+        if isinstance(columns, str):
+            say(f"{policy} then: not known: {columns}")
+        else:
+            parts = " + ".join(f"{label} {weight:.4g}·{value:.4g}" for label, (weight, value) in columns.items())
+            say(f"{policy} then: {sum(weight * value for weight, value in columns.values()):.4g} = {parts}")
     for outcome in told.outcomes:
         late = ", late" if outcome.late else ""
         part = f" of {outcome.part}" if outcome.part else ""

@@ -19,7 +19,7 @@ from state.values import record
 from state.values.columns import Columns
 from state.values.record import Meta
 
-__all__ = ["FIRST", "Epoch", "Lost", "Model", "Resolve", "rebuilt"]
+__all__ = ["FIRST", "Epoch", "Lost", "Model", "Resolve", "own_row", "rebuilt"]
 
 # The seq of the first line of an epoch.
 FIRST: Final = 1
@@ -188,7 +188,7 @@ class Epoch:
             return None
         a, b = grown(model.a, model.b, len(after.pairs))
         x = np.zeros(len(b))
-        x[[places[pair] for pair in own.pairs]] = known_then(_own_row(own, *decided), own, then)
+        x[[places[pair] for pair in own.pairs]] = known_then(own_row(own, *decided), own, then)
         return Model(a, b, model.meta, after), x
 
     def _model(self, policy: str) -> Model | None:
@@ -234,7 +234,7 @@ def _labels(labels: tuple[str, ...]) -> tuple[str, ...]:
     return labels
 
 
-def _own_row(own: Columns, labels: tuple[str, ...], x: "array[float]") -> Vector:
+def own_row(own: Columns, labels: tuple[str, ...], x: "array[float]") -> Vector:
     """A policy's columns of base columns; one that the decision did not have is 0, but the constant is always there."""
     known = {CONSTANT: 1.0, **dict(zip(labels, x, strict=True))}
     products = _products(own)
