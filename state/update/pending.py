@@ -39,7 +39,8 @@ class Pending:
             self._scores.setdefault(key, {}).update(write.scores)
         elif type(write) is Emit:
             self.emitted.append(write)
-        elif type(write) is Remove:
+        else:
+            assert type(write) is Remove  # noqa: S101  # the last kind of write
             self._removed[key] = write.lazily
             self._forget(key)
 

@@ -106,6 +106,13 @@ def test_draws_that_are_not_finite_are_singular() -> None:
         Thompson(1.0).odds(np.eye(1), np.zeros(1), np.ones((2, 1)), lambda shape: np.full(shape, math.nan))
 
 
+@pytest.mark.parametrize("explorer", [EpsilonGreedy(0.1), InverseGap(1.0)])
+def test_columns_that_are_not_finite_are_singular(explorer: Explorer) -> None:
+    """A score that is no number chooses nothing."""
+    with pytest.raises(Singular, match="a score is inf"):
+        explorer.odds(np.eye(1), np.ones(1), np.array([[math.inf], [1.0]]), no_draws)
+
+
 def draws(seed: int) -> Normals:
     return lambda shape: normals(seed, "p", "draws", shape)
 
