@@ -155,6 +155,8 @@ def roots(models: Sequence[tuple[Matrix, Vector]]) -> list[Solved | Singular]:
 
 def _by_size(solve: _Stacked, models: Sequence[tuple[Matrix, Vector]]) -> list[Solved | Singular]:
     """Solve all models of one size in one call: numpy takes longer to call than to solve a small one."""
+    if len(models) == 1:
+        return [_tried(solve, *models[0])]
     places: dict[int, list[int]] = {}
     for place, (_, b) in enumerate(models):
         places.setdefault(len(b), []).append(place)
