@@ -62,7 +62,7 @@ def test_another_file_without_a_restart(workers: str, store: RedisServer, tmp_pa
             until(lambda: server.log.count(text) == times * int(workers), text)
 
         until(lambda: b"first" in known(), "policies are known")
-        until_all_say("serving on ")  # a worker that starts with a bad file ends
+        until_all_say("Application startup complete.")  # a worker that starts with a bad file ends
         path.write_text("[policies]\nx = 3")
         os.kill(server.pid, signal.SIGHUP)
         until_all_say(f"POLICIES: {path}: [policies] x: takes a table with ")
