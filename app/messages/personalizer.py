@@ -176,19 +176,6 @@ class ModelProperties(_Camel, frozen=True, kw_only=True):
     last_modified_time: str | UnsetType = UNSET
 
 
-class DateRange(_Camel, frozen=True, kw_only=True):
-    """From when to when there are logs."""
-
-    from_: str = msgspec.field(name="from")
-    to: str
-
-
-class LogProperties(_Camel, frozen=True, kw_only=True):
-    """The time of which there are logs; absent without any."""
-
-    date_range: DateRange | UnsetType = UNSET
-
-
 class Problem(msgspec.Struct, frozen=True):
     """What is wrong, as a word for programs and a sentence for people."""
 
