@@ -180,6 +180,7 @@ def test_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert found["policies"]["blind"]["gate"] is None
 
 
+@pytest.mark.slow
 def test_page(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """One file that loads nothing; without what draws plots, nothing is begun."""
     written(folder, log(EVEN, (0.7, 0.1, 0.1, 0.1)))

@@ -95,6 +95,7 @@ def _settings(tmp_path: Path) -> Settings:
     return Settings(policies=str(tmp_path / "policies.toml"))
 
 
+@pytest.mark.slow
 def test_by_sums(tmp_path: Path, wire: Wire, capsys: pytest.CaptureFixture[str]) -> None:
     """Once the log is compacted; before, there are none. By then, all windows are closed."""
     (tmp_path / "log").mkdir()

@@ -16,6 +16,7 @@ from app.messages.pipeline import LoopHealth
 from app.policies.catalog import catalog
 from tests.unit.app.judging.world import POLICIES, made, written
 
+pytestmark = pytest.mark.slow
 CATALOG = catalog(POLICIES)
 
 

@@ -122,6 +122,7 @@ async def store() -> AsyncIterator[Twice]:
         yield store
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [False, True])
 async def test_the_log_tells_of_every_change(store: Twice, before: bool) -> None:
     """Whatever happens, all models can be computed from the lines to the last bit; the numbers of lines have no gap.

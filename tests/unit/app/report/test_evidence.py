@@ -1,8 +1,10 @@
 """Evidence as a table, as sentences and as a page."""
 
 import re
+from functools import cache
 
 import numpy as np
+import pytest
 from msgspec.structs import replace
 
 from app.evaluation.evidence import Evidence, evidence
@@ -15,6 +17,7 @@ HOUR = 490_000  # 2025-11-24 16:00
 LATE = HOUR + np.arange(4_000) * 50 // 4_000
 
 
+@cache
 def sound() -> Evidence:
     return evidence(made(hour=LATE), "push")
 
@@ -110,6 +113,7 @@ def test_bands_of_few_lines() -> None:
     assert not has_bands(replace(two, policies=three))
 
 
+@pytest.mark.slow
 def test_the_page() -> None:
     """Verdicts and table, then intervals, the gate, rewards in the course of time, and weights; and it can be drawn."""
     found = page(sound(), "python -m app evaluate LOG")
