@@ -148,6 +148,7 @@ async def test_the_log_tells_of_every_change(store: Twice, before: bool) -> None
     assert all(first.writes == second.writes for first, second in store.changes)
 
 
+@pytest.mark.slow
 async def test_the_log_tells_of_canaries(store: Twice) -> None:
     """Also while who serves changes all the time: the counters of each policy count what it served, and the lines say
     who it was, beside whom, and under which state."""

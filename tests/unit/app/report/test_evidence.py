@@ -147,13 +147,14 @@ def test_the_page() -> None:
 
 def test_a_page_of_refusals() -> None:
     """It says what was refused before it shows what is left."""
-    grid, told, *figures = page(wrong(), "x").parts
+    found = page(wrong(), "x")
+    grid, told, *figures = found.parts
     assert isinstance(grid, Grid)
     assert isinstance(told, Notes)
     assert {about for about, _ in told.items} == {"champion", "challenger", "uniform", "first"}
     titles = [part.plot.title for part in figures if isinstance(part, Figure)]
     assert titles == ["Weights"]
-    assert "<li><strong>champion</strong> refused (draws)" in html(page(wrong(), "x"))
+    assert "<li><strong>champion</strong> refused (draws)" in html(found)
 
 
 def test_a_page_of_nothing() -> None:
