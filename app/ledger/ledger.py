@@ -27,7 +27,6 @@ from state.update.changes import (
     Values,
     Write,
     entry,
-    place,
 )
 from state.values import decision
 from state.values.decision import Record
@@ -181,7 +180,7 @@ class Ledger(Journal):
     def _need(self, names: Sequence[bytes]) -> None:
         """Raise More for decisions that were not read."""
         wanted = [Entry(key, name) for name in names for key in self._places(name)]
-        if lacking := tuple(one for one in wanted if place(one) not in self._values):
+        if lacking := tuple(one for one in wanted if one.place not in self._values):
             raise More(lacking)
 
     def _pass(self, local: str, found: Record) -> None:
@@ -245,6 +244,6 @@ class Ledger(Journal):
             writes += self._written()
         due, look = self._rules.due(self._user_id), self.ahead().first
         # Always with a change of the agenda, and else only to mend the index: a change that was made meanwhile wins.
-        if self._scores or look != self._values[place(due)]:
+        if self._scores or look != self._values[due.place]:
             writes.append(Schedule(due.key, {due.member: None if look is None else int(look)}))
         return Change(result, tuple(writes))

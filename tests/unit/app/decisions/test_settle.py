@@ -10,7 +10,7 @@ from app.ledger.ledger import Ledger
 from state import keys
 from state.errors import ConflictError
 from state.update.agenda import NOTHING
-from state.update.changes import MOMENT, Schedule, place
+from state.update.changes import MOMENT, Schedule
 from state.values import decision
 from tests.support.decided import Shifted, made, rules, settler, shifted
 from tests.unit.app.decisions.scene import ask
@@ -113,7 +113,7 @@ async def test_a_change_of_the_agenda_always_writes_the_index(store: Shifted) ->
     own = rules(store)
     values: dict[str, Any] = {keys.shared("u"): [None] * 7, keys.agenda("u"): NOTHING, MOMENT: (b"1", b"0")}
     [made_one] = await made(store, "other", "x")
-    due = place(own.due("u"))
+    due = own.due("u").place
     for indexed in (None, float(made_one.record.deadline)):
         ledger = Ledger(own, "u", values | {due: indexed}, b"e")
         ledger.add("x", made_one.record)
