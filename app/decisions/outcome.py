@@ -135,10 +135,14 @@ class Outcomes:
         """Do what `acts` makes of the decision `local` in one transaction, each on its own; `others` are read too."""
 
         def do(ledger: Ledger) -> _Done:
+            done: list[Outcome | Problem | None] = []
             first = ledger.current(local)
-            tellings = [] if first is None else acts(first)
-            result = (ledger.now, [self._one(ledger, user_id, telling, look=only_look) for telling in tellings])
-            return Change(result) if only_look else ledger.change(result)
+            for telling in [] if first is None else acts(first):
+                name = telling[0]
+                made = first if name == local else ledger.current(name) if name else None
+                one = None if made is None else self._one(ledger, user_id, made, telling, look=only_look)
+                done.append(one)
+            return Change((ledger.now, done)) if only_look else ledger.change((ledger.now, done))
 
         # The policies that may learn are read before it is known which ones do, so that no second read is needed.
         likely = self._rules.plans.policies
@@ -155,11 +159,8 @@ class Outcomes:
                     self._note(user_id, one.record)
         return done
 
-    def _one(self, ledger: Ledger, user_id: str, telling: _Telling, *, look: bool) -> "Outcome | Problem | None":
+    def _one(self, ledger: Ledger, user_id: str, made: Record, telling: _Telling, *, look: bool) -> "Outcome | Problem":
         local, act, told = telling
-        made = ledger.current(local) if local else None
-        if made is None:
-            return None
         try:
             what, after, skipped = act(ledger, made)
         except (Refused, Unfit) as problem:

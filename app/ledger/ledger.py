@@ -77,8 +77,8 @@ class Ledger(Records):
             self.damaged.append(str(error))
             self._models, self.user, self._taught = models, user, {}
             del self._writes[writes:], self.ended[ended:], self._lines[told:]
-            self._blobs.pop(name, None)
-            self._records.pop(name, None)
+            for kept in (self._blobs, self._records, self._altered):
+                kept.pop(name, None)
             self._scores[name] = self.now + LATER_MS
 
     def _see(self, most: int) -> None:
@@ -148,7 +148,7 @@ class Ledger(Records):
         if self._scores:
             writes.append(Schedule(self._agenda, self._scores))
         # A user without decisions or a log has nothing to share.
-        if writes and (self._blobs or self._lines or not self._is_new):
+        if writes and (self._altered or self._lines or not self._is_new):
             writes += self._written()
         due, look = self._rules.due(self._user_id), self._look()
         # Always with a change of the agenda, and else only to mend the index: a change that was made meanwhile wins.

@@ -20,8 +20,9 @@ class Records(Journal):
     def __init__(self, rules: Rules, user_id: str, values: Values, epoch: Callable[[], bytes]) -> None:
         super().__init__(rules, user_id, values, epoch)
         self._decisions = keys.decisions(user_id)
-        self._blobs: dict[bytes, bytes | None] = {}  # of those that change
-        self._records: dict[bytes, Record] = {}  # those that were read or made, as they are in their blobs
+        self._blobs: dict[bytes, bytes | None] = {}  # those that were read or made
+        self._records: dict[bytes, Record] = {}  # the same, as far as they were looked into
+        self._altered: dict[bytes, None] = {}  # those that must be written
         self._home: dict[bytes, str] = {}  # the hash in which a decision is
         self._scores: dict[bytes, int | None] = {}  # when they must be looked at
 
@@ -37,15 +38,17 @@ class Records(Journal):
         """The bytes of a decision, as it is now. Raises More."""
         if name in self._blobs:
             return self._blobs[name]
+        blob: bytes | None = None
         for home in self._places(name):
             place = entry(home, name)
             if place not in self._values:
                 self._need([name])
-            blob: bytes | None = self._values[place]
+            blob = self._values[place]
             if blob is not None:
                 self._home[name] = home
-                return blob
-        return None
+                break
+        self._blobs[name] = blob
+        return blob
 
     def _places(self, name: bytes) -> tuple[str, ...]:
         """The hashes in which a decision may be: of a large loop or of another one."""
@@ -79,7 +82,7 @@ class Records(Journal):
         name, blob = local.encode(), decision.encode(new)
         self._count(opened, records, len(blob) - len(self._blob(name) or b""))
         self._blobs[name], self._records[name] = blob, new
-        self._scores[name] = self._next(new)
+        self._altered[name], self._scores[name] = None, self._next(new)
 
     def _next(self, kept: Record) -> int:
         """When a decision must be looked at again: when its time is over, or when it may go.
@@ -97,7 +100,7 @@ class Records(Journal):
         """Let a decision go."""
         name = local.encode()
         self._count(-old.is_open, -1, -len(self._blob(name) or b""))
-        self._blobs[name] = self._scores[name] = None
+        self._blobs[name] = self._altered[name] = self._scores[name] = None
         self._records.pop(name, None)
 
     def _need(self, names: Iterable[bytes]) -> None:
@@ -112,7 +115,8 @@ class Records(Journal):
         """The writes of the decisions that changed, by the hash in which they are."""
         kept: dict[str, dict[bytes, bytes]] = {}
         gone: dict[str, list[bytes]] = {}
-        for name, blob in self._blobs.items():
+        for name in self._altered:
+            blob = self._blobs[name]
             if blob is None:
                 gone.setdefault(self._home[name], []).append(name)
             else:

@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Literal
 
 import msgspec
@@ -151,4 +152,4 @@ def last_line(user_id: str, what: Literal["reset", "erased"], shared: Sequence[b
 
 def base(labels: Sequence[str], x: Sequence[float]) -> dict[str, float]:
     """Base columns by name, without those that are 0."""
-    return {label: value for label, value in zip(labels, x, strict=True) if value}
+    return dict(compress(zip(labels, x, strict=True), x))
