@@ -36,8 +36,8 @@ MANY: Final = f"there are more than {MOST_HEADERS} headers"
 K = TypeVar("K", bytes, tuple[bytes, bytes])
 
 _VERSIONS: Final = ("1.1", "1.0")
-# A target that llhttp takes, and that says nothing but a path, whatever else the head says.
-_PLAIN: Final = re.compile(rb"(?:/[A-Za-z0-9._~:@-]+)+")
+# The method, the target and the rest of a head whose target llhttp takes, and that says nothing but a path.
+_PLAIN: Final = re.compile(rb"([A-Z]+) ((?:/[A-Za-z0-9._~:@-]+)+) (.*)", re.DOTALL)
 # Heads that are kept, each of at most 2 KiB, as many that are kept without their target, and heads of which it is known
 # that they came once.
 _MOST_KEPT: Final = 512
@@ -129,9 +129,12 @@ class Heads:
 
     def like(self, text: bytes) -> Head | None:
         """What a head says of which the same came with another target; None if that is not known."""
-        method, target, rest = _split(text)
+        found = _PLAIN.fullmatch(text)
+        if found is None:
+            return None
+        method, target, rest = found.groups()
         other = self._but_target.get((method, rest))
-        if other is None or not _PLAIN.fullmatch(target):
+        if other is None:
             return None
         scope = {**other.scope, "path": target.decode("ascii"), "raw_path": target, "query_string": b""}
         head = Head(scope, other.headers, other.length, other.keep_alive, other.expects)
@@ -145,26 +148,19 @@ class Heads:
             return
         if self._came_before(text):
             _keep(self._kept, text, head)
-        method, target, rest = _split(text)
-        if _PLAIN.fullmatch(target) and self._came_before((method, rest)):
-            _keep(self._but_target, (method, rest), head)
+        found = _PLAIN.fullmatch(text)
+        if found is not None and self._came_before(key := (found[1], found[3])):
+            _keep(self._but_target, key, head)
 
     def _came_before(self, what: Hashable) -> bool:
         """Whether it came before, or another of the same hash; it has come now."""
-        seen = hash(what)
-        if seen in self._once:
+        seen, once = hash(what), self._once
+        if seen in once:
             return True
-        if len(self._once) >= _MOST_ONCE:
-            self._once.clear()
-        self._once.add(seen)
+        if len(once) >= _MOST_ONCE:
+            once.clear()
+        once.add(seen)
         return False
-
-
-def _split(text: bytes) -> tuple[bytes, bytes, bytes]:
-    """The method, the target, and the rest."""
-    method, _, rest = text.partition(b" ")
-    target, _, rest = rest.partition(b" ")
-    return method, target, rest
 
 
 def _keep(kept: dict[K, Head], key: K, head: Head) -> None:

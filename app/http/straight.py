@@ -22,10 +22,9 @@ Guard = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitab
 # `request` and that, in this order, uses of `request` only what an `Incoming` has, and returns an `Answer`.
 STRAIGHT: Final[Mapping[str, bool]] = {"straight": True}
 
+_HTTP: Final = ScopeType.HTTP
 # Litestar allows some more characters, which are rare, and answers 400 to all others.
 _USUAL_HOST: Final = re.compile(rb"[0-9A-Za-z.:_-]*")
-
-
 _PARAMETER: Final = re.compile(r"(?P<before>/[a-z/]+)/\{(?P<name>[a-z_]+):str\}/(?P<after>[a-z]+)")
 
 
@@ -63,21 +62,15 @@ class Straight:
             template = f"{found['before']}/{{{found['name']}}}/{found['after']}"
             self._with_parameter[method, found["before"], found["after"]] = _Found(route, route.fn, template)
 
-    def _named(self, method: str, path: str) -> tuple[_Found | None, tuple[str, ...]]:
-        """The route of a path with a parameter, and what is in its place."""
-        parts = path.rsplit("/", 2)
-        if len(parts) < 3 or not parts[1]:
-            return None, ()
-        return self._with_parameter.get((method, parts[0], parts[2])), (parts[1],)
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         found: _Found | None = None
         given: tuple[str, ...] = ()
-        if scope["type"] == ScopeType.HTTP and _USUAL_HOST.fullmatch(dict(scope["headers"]).get(b"host", b" ")):
+        if scope["type"] == _HTTP and _USUAL_HOST.fullmatch(dict(scope["headers"]).get(b"host", b" ")):
             method, path = scope["method"], scope["path"]
             found = self._routes.get((method, path))
-            if found is None:
-                found, given = self._named(method, path)
+            if found is None and len(parts := path.rsplit("/", 2)) == 3 and parts[1]:
+                before, parameter, after = parts
+                found, given = self._with_parameter.get((method, before, after)), (parameter,)
         if found is None:
             await self._app(scope, receive, send)
             return
