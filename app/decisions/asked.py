@@ -11,7 +11,7 @@ import numpy as np
 
 from app.bandit.context import NOTHING, Context, Fields
 from app.bandit.ridge import Matrix
-from app.decisions.decide import Candidate
+from app.decisions.decide import Described
 from app.decisions.errors import BadDecision
 from app.policies.loop import Loop
 from app.policies.plan import Plan
@@ -39,7 +39,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str
     loop: str
     context: Context
-    candidates: Sequence[Candidate]
+    candidates: Sequence[Described]
     excluded: Sequence[str] = ()
     deferred: bool = False
     local: str | None = None
