@@ -7,8 +7,10 @@ import msgspec
 
 from app.bandit.columns import Columns
 from app.bandit.context import Context, Fields
+from app.bandit.explore import Odds
 from app.bandit.features import Encoder, Feature
-from app.bandit.policy import Policy
+from app.bandit.policy import Policy, Seen, all_odds
+from app.bandit.ridge import Singular
 from app.bandit.sample import uniform
 from app.policies.catalog import Catalog
 from app.policies.loop import Loop
@@ -30,6 +32,7 @@ class Plan(msgspec.Struct, frozen=True):
     loop: Loop
     stage: Stage
     policies: tuple[Policy, ...]
+    ids: tuple[str, ...]
     encoder: Encoder
     columns: tuple[Columns, ...]
     known: Mapping[str, frozenset[str]]
@@ -39,6 +42,10 @@ class Plan(msgspec.Struct, frozen=True):
         """Which of the policies decides: 1, the canary, for its share of all seeds."""
         canary = self.stage.canary
         return int(canary is not None and uniform(seed, self.loop.name, "arm") < canary.share)
+
+    def odds(self, seen: Sequence[Seen]) -> list[Sequence[Odds | Singular]]:
+        """For each of these decisions the odds of each policy, or an error instead."""
+        return all_odds(self.policies, self.columns, seen)
 
     def mixed(self, alone: Sequence[list[float]]) -> list[float]:
         """The propensities over all chance, from those that each policy `alone` would have given."""
@@ -134,6 +141,7 @@ def _plan(loop: Loop, rows: Mapping[str, Policy], standing: Standing | None, unr
         loop,
         stage,
         policies,
+        tuple(policy.id for policy in policies),
         encoder,
         tuple(Columns(policy.labels, encoder.labels) for policy in policies),
         {of: frozenset(fields) for of, fields in known.items()},

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from app.bandit.context import Context
+from app.bandit.ridge import Singular
 from app.bandit.sample import SEED_BITS
 from app.evaluation.tails import chi_square_tail, normal_tails
 from app.policies.catalog import catalog
@@ -31,6 +32,18 @@ def test_each_policy_sees_its_own_columns() -> None:
     assert [policy.id for policy in PLAN.policies] == ["serves", "watches", "fades"]
     for policy, columns in zip(PLAN.policies, PLAN.columns, strict=True):
         assert np.array_equal(columns.of(base), policy.see(context, candidates))
+
+
+def test_odds_of_each_policy() -> None:
+    """In the order of the policies: those that each would give by itself."""
+    context, candidates = Context({"mood": 1}, {}), [{"size": 0.5, "side": 1.0}, {}]
+    base, _ = PLAN.encoder.encode(context, candidates)
+    models = [policy.prior() for policy in PLAN.policies]
+    [found] = PLAN.odds([(models, base, 3, None)])
+    assert PLAN.ids == ("serves", "watches", "fades")
+    for policy, odds in zip(PLAN.policies, found, strict=True):
+        assert not isinstance(odds, Singular)
+        assert odds.propensities == policy.odds(*policy.prior(), policy.see(context, candidates), 3).propensities
 
 
 def test_what_no_feature_reads() -> None:
