@@ -11,6 +11,7 @@ from app.bandit.context import NOTHING, Context, Fields
 from app.bandit.features import Said, fields_of
 from app.bandit.policy import Choice, Policy
 from app.bandit.sample import SEED_BITS
+from app.decision_log import lines
 from app.learning.fit import naming
 from app.ledger.desk import Desk
 from app.ledger.rules import Rules
@@ -34,10 +35,9 @@ class Choosable(Protocol):
     def features(self) -> Said: ...
 
 
-class Candidate(msgspec.Struct, frozen=True):
+class Candidate(lines.Candidate, frozen=True):
     """What can be chosen."""
 
-    id: str
     features: Fields = NOTHING
 
 

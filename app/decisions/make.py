@@ -142,7 +142,7 @@ class Maker:
             local,
             made,
             asked.context,
-            [each.features for each in asked.candidates],
+            asked.candidates,
             explored=explored,
             versions={policy.id: models.version(policy) for policy in policies},
             priors={policy.id: priors.version(policy) for policy in policies if policy.population},

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
-from app.bandit.context import Context, Fields
+from app.bandit.context import Context
 from app.decision_log.lines import Candidate, Decision, Outcome, Snapshot, State, Taught, What, encode, moment
 from app.messages.decision_ids import decision_id
 from state.errors import CorruptState
@@ -42,15 +42,15 @@ def decided(
     local: str,
     made: Record,
     context: Context,
-    features: Sequence[Fields],
+    candidates: Sequence[Candidate],
     *,
     explored: bool,
     versions: Mapping[str, str],
     priors: Mapping[str, int],
 ) -> Decision:
-    """That a decision was made among candidates with these `features`, by policies of these versions."""
-    champion, canary = made.by_policy[0].policy, made.canary
-    allowed = range(len(made.ids)) if made.evidence is None else set(made.evidence.at)
+    """That a decision was made among these `candidates`, by policies of these versions."""
+    champion, canary, places = made.by_policy[0].policy, made.canary, range(len(made.ids))
+    allowed = places if made.evidence is None else made.evidence.at
     return Decision(
         id=decision_id(local, name.user),
         user=name.user,
@@ -64,9 +64,9 @@ def decided(
         prior=dict(priors),
         state=made.state,
         seed=str(made.seed),
-        context=dict(context.moment),
-        user_features=dict(context.user),
-        candidates=[Candidate(one, dict(said)) for one, said in zip(made.ids, features, strict=True)],
+        context=context.moment,
+        user_features=context.user,
+        candidates=[*candidates],
         x=base(made.labels, made.x),
         propensities=made.propensities,
         chosen=made.chosen,
@@ -77,7 +77,7 @@ def decided(
         deferred=made.status == "deferred",
         explored=explored,
         score=made.score,
-        excluded=[place for place in range(len(made.ids)) if place not in allowed],
+        excluded=[] if len(allowed) == len(places) else sorted({*places}.difference(allowed)),
         champion=champion if made.by_canary else "",
         canary="" if canary is None else canary.policy,
         share=0.0 if canary is None else canary.share,
