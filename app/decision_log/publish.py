@@ -86,9 +86,10 @@ class Publisher:
     def take(self, sent: Sequence[Emitted]) -> None:
         """Publish these lines soon; never waits."""
         for one in sent:
-            if self._own_bytes + len(one.line) <= _REMEMBERED_BYTES:
+            size = self._own_bytes + len(one.line)
+            if size <= _REMEMBERED_BYTES:
                 self._own.append(one)
-                self._own_bytes += len(one.line)
+                self._own_bytes = size
         self._some.set()
 
     async def run(self) -> None:

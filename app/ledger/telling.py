@@ -39,20 +39,20 @@ class Became(msgspec.Struct, frozen=True):
 
 def decided(
     name: Name,
-    local: str,
+    whole: str,
     made: Record,
     context: Context,
     candidates: Sequence[Candidate],
     *,
     explored: bool,
-    versions: Mapping[str, str],
-    priors: Mapping[str, int],
+    versions: dict[str, str],
+    priors: dict[str, int],
 ) -> Decision:
-    """That a decision was made among these `candidates`, by policies of these versions."""
+    """That a decision, whose `whole` id this is, was made among these `candidates`, by policies of these versions."""
     champion, canary, places = made.by_policy[0].policy, made.canary, range(len(made.ids))
     allowed = places if made.evidence is None else made.evidence.at
     return Decision(
-        id=decision_id(local, name.user),
+        id=whole,
         user=name.user,
         epoch=name.epoch,
         seq=name.seq,
@@ -60,8 +60,8 @@ def decided(
         loop=made.loop,
         policy=made.policy,
         arm="canary" if made.by_canary else "champion",
-        versions=dict(versions),
-        prior=dict(priors),
+        versions=versions,
+        prior=priors,
         state=made.state,
         seed=str(made.seed),
         context=context.moment,
