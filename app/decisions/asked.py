@@ -28,8 +28,8 @@ _MOST_PAIRS: Final = 5_000
 # Candidates with nested features that are seen in one turn of the event loop: of the largest ones some milliseconds.
 _IN_A_TURN: Final = 8
 _canonical: Final = msgspec.json.Encoder(order="deterministic").encode
-_id: Final[Callable[[Candidate], str]] = attrgetter("id")
-_fields: Final[Callable[[Candidate], Fields]] = attrgetter("features")
+_id: Final[Callable[[Described], str]] = attrgetter("id")
+_fields: Final[Callable[[Described], Fields]] = attrgetter("features")
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):

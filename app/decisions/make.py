@@ -8,7 +8,7 @@ import msgspec
 
 from app.bandit.policy import Choice
 from app.bandit.sample import SEED_BITS
-from app.decision_log.lines import Line
+from app.decision_log.lines import Candidate, Line
 from app.decisions.asked import Asked, Conditions, Slot
 from app.decisions.choose import Free, Wanted, agrees, chosen, imitate, noted
 from app.decisions.errors import Gone
@@ -47,6 +47,7 @@ class Maker:
         self._rules = rules
         self._chance = chance or random.Random()  # noqa: S311  # exploration needs no secrecy
         self._crowds = Crowds()
+        self._versions: dict[str, tuple[Plan, dict[str, str]]] = {}
 
     async def make(self, asked: Asked, *, conditions: Conditions | None = None, name: str = "") -> Made:
         """Choose one of the candidates for a user, and keep the decision.
@@ -89,11 +90,12 @@ class Maker:
                 if free is not None:
                     free.take(made.chosen)
                 ledger.add(local, made, large=plan.loop.is_large)
-                ledger.tell(partial(self._line, local, made, one.asked, plan, explored=choice.explored), asked.loop)
+                whole = ids.decision_id(local, user_id)
+                ledger.tell(partial(self._line, whole, made, one.asked, plan, explored=choice.explored), asked.loop)
                 if one.slot in agreed.shown:
                     imitate(ledger, plan, made)
                 told += noted(ledger, plan, one.asked, made, choice)
-                done.append((Made(ids.decision_id(local, user_id), made, repeated=False), choice))
+                done.append((Made(whole, made, repeated=False), choice))
             return ledger.change((done, leaves_next(ledger, plan.loop)), *told)
 
         policies = [policy.id for policy in plan.policies]
@@ -150,18 +152,26 @@ class Maker:
         if lacking:
             observer.lacked(made.loop, lacking)
 
-    def _line(self, local: str, made: Record, asked: Asked, plan: Plan, name: Name, *, explored: bool) -> Line:
-        models, priors, policies = self._rules.models, self._rules.priors, plan.policies
+    def _line(self, whole: str, made: Record, asked: Asked, plan: Plan, name: Name, *, explored: bool) -> Line:
+        priors = self._rules.priors
         return decided(
             name,
-            local,
+            whole,
             made,
             asked.context,
-            [each.features for each in asked.candidates],
+            [Candidate(each.id, each.features) for each in asked.candidates],
             explored=explored,
-            versions={policy.id: models.version(policy) for policy in policies},
-            priors={policy.id: priors.version(policy) for policy in policies if policy.population},
+            versions=self._versions_of(plan),
+            priors={policy.id: priors.version(policy) for policy in plan.policies if policy.population},
         )
+
+    def _versions_of(self, plan: Plan) -> dict[str, str]:
+        """The versions of the policies of a plan, which are found once."""
+        kept, found = self._versions.get(plan.loop.name, (None, {}))
+        if kept is not plan:
+            found = {policy.id: self._rules.models.version(policy) for policy in plan.policies}
+            self._versions[plan.loop.name] = plan, found
+        return found
 
 
 def _local_ids(local: str, slots: Sequence[Slot]) -> list[str]:
