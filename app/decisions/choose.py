@@ -117,7 +117,7 @@ def chosen(
     base = one.base if at == one.allowed else one.base[[one.allowed.index(place) for place in at]]
     shown = None if fixed is None else len(at) - 1
     models = [ledger.model(policy) for policy in plan.policies]
-    starts = [ledger.effective(policy, model) for policy, model in zip(plan.policies, models, strict=True)]
+    starts = ledger.starts(plan.policies, models)
     [found] = yield [Work(plan.odds, (starts, base, seed, agreed.floor))]
     every = sound(found, models)
     policy, model, odds = plan.policies[serving], models[serving], every[serving]
@@ -181,7 +181,7 @@ def noted(ledger: Ledger, plan: Plan, asked: Asked, made: Record, choice: Choice
     said: dict[str, Any] = {**asked.candidates[made.chosen].features, **asked.context.moment}
     for name, (usual, least, most) in _TASK.items():
         found = number(said.get(name))
-        said[name] = usual if found is None else int(min(max(found, least), most))
+        said[name] = usual if found is None else least if found < least else most if found > most else int(found)
     said["is_overdue"] = bool(number(said.get("is_overdue")))
     said["task_age_days"] = number(said.get("task_age_days")) or 0.0
     entry = entry_of(served, said, made.ids[made.chosen], choice, ledger.now // 1_000)

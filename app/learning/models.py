@@ -5,15 +5,16 @@ with an old and a new policy file may change one model at the same time, and not
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 
-from app.bandit.policy import Policy
-from app.bandit.ridge import Matrix, Singular, Vector, adjust
+from app.bandit.explore import Odds
+from app.bandit.policy import Damaged, Policy
+from app.bandit.ridge import Matrix, Vector, adjust
 from app.learning.fit import Fit, Own, fit_of, own_of
 from app.learning.steps import correction, grown, known_then, rewarded
 from state import keys
@@ -58,14 +59,11 @@ class Model(msgspec.Struct, frozen=True):
     fit: Fit | None = None
 
 
-def sound(found: Iterable[T | Singular], models: Iterable[Model]) -> list[T]:
-    """What was computed of each of the `models`. Raises CorruptState for one that cannot be solved."""
-    every: list[T] = []
-    for each, model in zip(found, models, strict=True):
-        if isinstance(each, Singular):
-            raise CorruptState(model.key, str(each))
-        every.append(each)
-    return every
+def sound(found: Sequence[Odds] | Damaged, models: Sequence[Model]) -> Sequence[Odds]:
+    """The odds by these `models`. Raises CorruptState for one that cannot be solved."""
+    if isinstance(found, Damaged):
+        raise CorruptState(models[found.place].key, str(found.error))
+    return found
 
 
 class Models:

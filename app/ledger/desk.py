@@ -1,6 +1,6 @@
 """The models of a user while a step runs: as they were read and as the step leaves them, and what they learn. Pure."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -31,7 +31,8 @@ class Desk:
         self._rules = rules
         self._user_id = user_id
         self._values = values
-        self._models: dict[str, dict[bytes, bytes]] = {}
+        # The fields of those that this step has changed, by key.
+        self._models: dict[str, Sequence[bytes | None]] = {}
         self._writes: list[Write] = []
         # How models changed since the last line told of it.
         self._taught: dict[str, Taught] = {}
@@ -51,31 +52,32 @@ class Desk:
     def model(self, policy: Policy) -> Model:
         """A model, as the steps before and this one have left it. Raises More and CorruptState."""
         key = keys.record(self._user_id, policy.id)
-        fields = self._models.get(policy.id)
-        if fields is not None:
-            return self._rules.models.load(policy, key, [fields.get(name) for name in record.FIELDS])
-        if key not in self._values:
+        values = self._models if key in self._models else self._values
+        if key not in values:
             raise More((Hash(key, record.FIELDS),))
-        return self._rules.models.load(policy, key, self._values[key])
+        return self._rules.models.load(policy, key, values[key])
 
     def effective(self, policy: Policy, model: Model) -> tuple[Matrix, Vector]:
         """A and b by which a policy decides."""
         return self._rules.priors.effective(policy, model.a, model.b)
 
+    def starts(self, policies: Iterable[Policy], models: Iterable[Model]) -> list[tuple[Matrix, Vector]]:
+        """The same of each of the policies."""
+        effective = self._rules.priors.effective
+        return [effective(policy, model.a, model.b) for policy, model in zip(policies, models, strict=True)]
+
     def count(self, policy: Policy, model: Model, meta: Meta) -> None:
         """Keep the counters of a model, and all of it if it is new."""
-        if model.stored is None:
-            self._save(policy, self._rules.models.created(policy, model, meta))
-        else:
-            self._save(policy, record.encode_meta(meta))
+        new = model.stored is None
+        self._save(model, self._rules.models.created(policy, model, meta) if new else record.encode_meta(meta))
 
     def learn(self, policy: Policy, x: Vector, reward: float, now: int) -> Learned:
         """Learn at `now` (Unix seconds) that columns `x` (d) earned `reward`. Raises More and CorruptState."""
         model = self.model(policy)
-        with naming(keys.record(self._user_id, policy.id)):
+        with naming(model.key):
             fields = self._rules.models.learned(policy, model, x, reward, now)
         learned = Learned(policy.id, model.meta.updates + 1, self._rules.models.name(model))
-        self._save(policy, fields)
+        self._save(model, fields)
         self._note(policy, model, learned)
         return learned
 
@@ -115,9 +117,9 @@ class Desk:
                 skipped.append(learned.policy)
                 continue
             x, model = seen.row(policy), self.model(policy)
-            with naming(keys.record(self._user_id, policy.id)):
+            with naming(model.key):
                 fields = self._rules.models.corrected(policy, model, x, learned, was=made.reward, now=reward)
-            self._save(policy, fields)
+            self._save(model, fields)
             self._note(policy, model, learned)
         kept = [] if reward is None else made.learned
         return msgspec.structs.replace(made, reward=reward, learned=kept), skipped
@@ -126,14 +128,11 @@ class Desk:
         """The result of the step, and all that must be written."""
         return Change(result, (*self._writes, *more))
 
-    def _save(self, policy: Policy, fields: Mapping[bytes, bytes]) -> None:
+    def _save(self, model: Model, fields: Mapping[bytes, bytes]) -> None:
         """Keep fields of a model."""
-        key = keys.record(self._user_id, policy.id)
-        if policy.id not in self._models:
-            read: Sequence[bytes | None] = self._values[key]
-            known = zip(record.FIELDS, read, strict=True)
-            self._models[policy.id] = {name: value for name, value in known if value is not None}
-        self._models[policy.id].update(fields)
+        key = model.key
+        before = self._models[key] if key in self._models else self._values[key]
+        self._models[key] = list(map(fields.get, record.FIELDS, before))
         self._writes.append(Fields(key, fields))
 
 

@@ -159,7 +159,7 @@ class Ledger(Journal):
     @contextmanager
     def _put_off_if_damaged(self, name: bytes) -> Iterator[None]:
         """Undo what was done within if something is damaged: the record, or a model that has to learn."""
-        models = {policy: dict(fields) for policy, fields in self._models.items()}
+        models = dict(self._models)
         user, writes = msgspec.structs.replace(self.user), len(self._writes)
         ended, told = len(self.ended), len(self._lines)
         try:

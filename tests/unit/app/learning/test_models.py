@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from app.bandit.policy import Policy
+from app.bandit.policy import Damaged, Policy
 from app.bandit.ridge import Singular, Vector
 from app.decisions.reward import Learner
 from app.learning.fit import naming, own_of
@@ -213,9 +213,9 @@ def test_errors_name_the_key() -> None:
         pass
     own = own_of(ROW)
     models = [Model(name, None, own.a, own.b, Meta(), own) for name in "ab"]
-    assert sound([1, 2], models) == [1, 2]
+    assert sound([], models) == []
     with pytest.raises(CorruptState, match="b: no solution"):
-        sound([1, Singular("no solution")], models)
+        sound(Damaged(1, Singular("no solution")), models)
 
 
 @pytest.mark.anyio
