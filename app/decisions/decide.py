@@ -22,7 +22,7 @@ from state.update.changes import Append, Asking, Change, List, Work
 from state.values import history
 from state.values.history import Entry
 
-__all__ = ["Candidate", "Choosable", "Decider", "Decision", "entry_of"]
+__all__ = ["Candidate", "Choosable", "Decider", "Decision", "Described", "entry_of"]
 
 
 class Choosable(Protocol):
@@ -33,6 +33,16 @@ class Choosable(Protocol):
 
     @property
     def features(self) -> Said: ...
+
+
+class Described(Protocol):
+    """The same, described by fields."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def features(self) -> Fields: ...
 
 
 class Candidate(msgspec.Struct, frozen=True):

@@ -79,6 +79,7 @@ class Plans(Mapping[str, Plan]):
         self._made_of: tuple[Catalog | None, Mapping[str, Standing]] = None, _NONE
         self._plans: dict[str, Plan] = {}
         self._books = False
+        self._policies: tuple[str, ...] = ()
 
     def _current(self) -> dict[str, Plan]:
         catalog, standings = self._catalog(), self._standings()
@@ -90,6 +91,7 @@ class Plans(Mapping[str, Plan]):
                 for name, loop in catalog.loops.items()
             }
             self._books = any(loop.default_reward is not None for loop in catalog.loops.values())
+            self._policies = tuple(sorted({policy.id for plan in self._plans.values() for policy in plan.policies}))
             self._made_of = catalog, standings
         return self._plans
 
@@ -98,6 +100,12 @@ class Plans(Mapping[str, Plan]):
         """Whether silence is a reward in any of the loops, so that time alone can change a model."""
         self._current()
         return self._books
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """The policies that decide in any of the loops, by name."""
+        self._current()
+        return self._policies
 
     def __getitem__(self, name: str) -> Plan:
         return self._current()[name]

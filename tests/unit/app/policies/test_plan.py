@@ -58,6 +58,16 @@ def test_what_no_feature_reads() -> None:
         assert not PLAN.reads_all(context, [{}, candidate])
 
 
+def test_the_policies_of_all_loops() -> None:
+    """By name, also those that a state brings in, as long as it does."""
+    states = [{"plain": staged(Stage(1, "egreedy-v1"))}, {}]
+    some = msgspec.structs.replace(CATALOG, loops={"plain": LOOP, "books": LOOP})
+    plans = Plans(lambda: some, lambda: states[0])
+    assert list(plans.policies) == ["egreedy-v1", "fades", "serves", "watches"]
+    states.pop(0)
+    assert list(plans.policies) == ["fades", "serves", "watches"]
+
+
 def test_who_serves() -> None:
     """What the state says; with a policy that is not there the stage before; without a state the file."""
     first, second = Stage(1, "watches"), Stage(2, "serves", Canary("fades", 0.1))
