@@ -37,9 +37,7 @@ class Free:
 
     def __init__(self, allowed: Sequence[Sequence[int]]) -> None:
         # Where a slot allows as many candidates as there are slots, the others always leave it one.
-        self._tight = (
-            [] if len(allowed) == 1 else [slot for slot, places in enumerate(allowed) if len(places) < len(allowed)]
-        )
+        self._tight = [slot for slot, places in enumerate(allowed) if len(places) < len(allowed)]
         self._allowed = {slot: set(allowed[slot]) for slot in self._tight}
         self._order = allowed
         self._every = set().union(*allowed) if self._tight else set()
@@ -51,8 +49,6 @@ class Free:
 
     def of(self, slot: int) -> list[int]:
         """What the next `slot` may take, so that each one after it still gets one."""
-        if len(self._order) == 1:
-            return list(self._order[0])
         self._slot_of = {place: one for place, one in self._slot_of.items() if one != slot}
         left = [place for place in self._order[slot] if place not in self._taken]
         later = [one for one in self._tight if one > slot]

@@ -11,7 +11,6 @@ from app.bandit.columns import Columns
 from app.bandit.policy import Policy
 from app.bandit.ridge import Matrix, Vector
 from app.decision_log.lines import Line, Taught
-from app.learning.fit import naming
 from app.learning.models import Model
 from app.ledger.rules import Rules
 from app.ledger.telling import Name, base
@@ -31,8 +30,8 @@ class Desk:
         self._rules = rules
         self._user_id = user_id
         self._values = values
-        # The fields of those that this step has changed, by key.
-        self._models: dict[str, Sequence[bytes | None]] = {}
+        # The fields that this step has changed, by the key of their model.
+        self._saved: dict[str, Mapping[bytes, bytes]] = {}
         self._writes: list[Write] = []
         # How models changed since the last line told of it.
         self._taught: dict[str, Taught] = {}
@@ -52,10 +51,12 @@ class Desk:
     def model(self, policy: Policy) -> Model:
         """A model, as the steps before and this one have left it. Raises More and CorruptState."""
         key = keys.record(self._user_id, policy.id)
-        values = self._models if key in self._models else self._values
-        if key not in values:
+        if key not in self._values:
             raise More((Hash(key, record.FIELDS),))
-        return self._rules.models.load(policy, key, values[key])
+        values: Sequence[bytes | None] = self._values[key]
+        if key in self._saved:
+            values = list(map(self._saved[key].get, record.FIELDS, values))
+        return self._rules.models.load(policy, key, values)
 
     def effective(self, policy: Policy, model: Model) -> tuple[Matrix, Vector]:
         """A and b by which a policy decides."""
@@ -73,34 +74,32 @@ class Desk:
 
     def learn(self, policy: Policy, x: Vector, reward: float, now: int) -> Learned:
         """Learn at `now` (Unix seconds) that columns `x` (d) earned `reward`. Raises More and CorruptState."""
-        model = self.model(policy)
-        with naming(model.key):
-            fields = self._rules.models.learned(policy, model, x, reward, now)
-        learned = Learned(policy.id, model.meta.updates + 1, self._rules.models.name(model))
-        self._save(model, fields)
-        self._note(policy, model, learned)
+        rules, model = self._rules, self.model(policy)
+        self._save(model, rules.models.learned(policy, model, x, reward, now))
+        learned = Learned(policy.id, model.meta.updates + 1, model.name)
+        if rules.logs:
+            self._note(policy, model, learned)
         return learned
 
     def _note(self, policy: Policy, model: Model, learned: Learned) -> None:
         """Note for the log how a model changes."""
-        if self._rules.logs:
-            own, columns = self._rules.models.fingerprints(policy, model)
-            had = learned.columns or own
-            self._taught[policy.id] = Taught(
-                own=own.decode(),
-                columns=columns.decode(),
-                updates=learned.updates,
-                had="" if had == columns else had.decode(),
-                forget=policy.forget,
-                baseline=policy.baseline,
-            )
+        own, columns = self._rules.models.fingerprints(policy, model)
+        had = learned.columns or own
+        self._taught[policy.id] = Taught(
+            own=own.decode(),
+            columns=columns.decode(),
+            updates=learned.updates,
+            had="" if had == columns else had.decode(),
+            forget=policy.forget,
+            baseline=policy.baseline,
+        )
 
     def teach(self, made: Record, reward: float, now: int) -> tuple[Record, list[str]]:
         """The record after every policy of the decision has learned `reward`, unless none shall, and the policies that
         are gone."""
-        learned, skipped, seen = [], [], _Seen(made)
+        learned, skipped, seen, policies = [], list[str](), _Seen(made), self._rules.policies
         for each in () if made.untaught else made.by_policy:
-            policy = self._rules.policies.get(each.policy)
+            policy = policies.get(each.policy)
             if policy is None:
                 skipped.append(each.policy)
             else:
@@ -117,10 +116,9 @@ class Desk:
                 skipped.append(learned.policy)
                 continue
             x, model = seen.row(policy), self.model(policy)
-            with naming(model.key):
-                fields = self._rules.models.corrected(policy, model, x, learned, was=made.reward, now=reward)
-            self._save(model, fields)
-            self._note(policy, model, learned)
+            self._save(model, self._rules.models.corrected(policy, model, x, learned, was=made.reward, now=reward))
+            if self._rules.logs:
+                self._note(policy, model, learned)
         kept = [] if reward is None else made.learned
         return msgspec.structs.replace(made, reward=reward, learned=kept), skipped
 
@@ -130,9 +128,8 @@ class Desk:
 
     def _save(self, model: Model, fields: Mapping[bytes, bytes]) -> None:
         """Keep fields of a model."""
-        key = model.key
-        before = self._models[key] if key in self._models else self._values[key]
-        self._models[key] = list(map(fields.get, record.FIELDS, before))
+        key, saved = model.key, self._saved
+        saved[key] = {**saved[key], **fields} if key in saved else fields
         self._writes.append(Fields(key, fields))
 
 
