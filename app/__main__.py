@@ -1,10 +1,11 @@
 """`python -m app`: the service, as the environment's settings say. With a word after it: a command for operators."""
 
+# PYTHON_ARGCOMPLETE_OK: a shell that completes commands of Python looks for this word
 # ruff: noqa: E402  # a signal may arrive while the rest is imported
 
 import sys
 
-from app.starting import INTERRUPTED, Start
+from app.starting import COMPLETING, INTERRUPTED, Start
 
 _start = Start(INTERRUPTED if len(sys.argv) > 1 else 0)
 if __name__ == "__main__":  # and not in workers, which import this module under another name
@@ -118,7 +119,7 @@ def _end_command(*_: object) -> None:
 
 
 def main() -> int:
-    if len(sys.argv) > 1:
+    if len(sys.argv) > 1 or COMPLETING in os.environ:
         return _command(sys.argv[1:])
     # SIGHUP would end the process. Each process that serves unblocks it once it has a handler.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})

@@ -8,8 +8,9 @@ import os
 import signal
 from typing import Final
 
-__all__ = ["INTERRUPTED", "Start"]
+__all__ = ["COMPLETING", "INTERRUPTED", "Start"]
 
+COMPLETING: Final = "_ARGCOMPLETE"  # the variable by which a shell asks what the Tab key may write
 INTERRUPTED: Final = 130  # the exit code of a program ended by Ctrl-C
 
 

@@ -2,17 +2,26 @@
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
+import numpy as np
 
 from app.bandit.columns import Columns
 from app.bandit.context import Context
-from app.bandit.explore import Explorer, Odds, over_distinct
+from app.bandit.explore import Explorer, Odds
 from app.bandit.features import Encoder, Said
-from app.bandit.ridge import Matrix, Singular, Solved, Vector, observe, prior, theta
+from app.bandit.ridge import Matrix, Singular, Vector, observe, prior, theta
 from app.bandit.sample import normals, sample, uniform
+from app.bandit.together import together
 
-__all__ = ["Choice", "Classic", "ClassicPolicy", "Policy"]
+__all__ = ["Choice", "Classic", "ClassicPolicy", "Damaged", "Policy", "Seen", "all_odds"]
+
+# A decision as policies see it: A and b of the model of each, the base columns of its candidates (k x n), its seed, and
+# its floor if that is not the policies' own. Several are zipped, which spares each of them a step in Python.
+Seen = tuple[Sequence[tuple[Matrix, Vector]], Matrix, int, float | None]
+# Numbers in the columns of all candidates that are computed at once: 1 MB, of which there are a few copies.
+_MOST: Final = 2**17
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -98,19 +107,35 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
     def odds(self, a: Matrix, b: Vector, x: Matrix, seed: int) -> Odds:
         """The scores and propensities of the rows of `x`. Raises ridge.Singular for a damaged A or b."""
-        return self.odds_of(self.explorer.solved(a, b), x, seed)
+        [found] = self.odds_of([(a, b)], x, [len(x)], [seed], [None])
+        return found
 
-    def odds_of(self, solved: Solved | Singular, x: Matrix, seed: int) -> Odds:
-        """The same for what the explorer's `solver` gave for A and b."""
-        if isinstance(solved, Singular):
-            raise solved
+    def odds_of(
+        self,
+        models: Sequence[tuple[Matrix, Vector]],
+        x: Matrix,
+        counts: Sequence[int],
+        seeds: Sequence[int],
+        floors: Sequence[float | None],
+    ) -> Sequence[Odds]:
+        """The same of several decisions, as `together` takes them. Raises ridge.Singular if one of them has none."""
+        return together(
+            self.explorer,
+            models,
+            x,
+            counts=counts,
+            seeds=seeds,
+            floors=floors,
+            normals=self._normals,
+            distinct=self.classic is None,
+        )
 
-        def draws(shape: tuple[int, int]) -> Matrix:
-            return normals(seed, self.id, "draws", shape)
+    def odds_alone(self, seen: Sequence[Seen]) -> "list[Sequence[Odds] | Damaged]":
+        """The same of decisions that no other policy sees, by base columns of its own encoder; as `all_odds`."""
+        return all_odds([self], [self.columns], seen)
 
-        if self.classic is None:
-            return over_distinct(self.explorer, solved, x, draws)
-        return self.explorer.odds_of(solved, x, draws)
+    def _normals(self, seed: int, shape: tuple[int, int]) -> Matrix:
+        return normals(seed, self.id, "draws", shape)
 
     def learn(self, a: Matrix, b: Vector, x: Vector, reward: float) -> tuple[Matrix, Vector]:
         """New A and b after the candidate with columns `x` (d) earned `reward`. Raises ridge.Singular."""
@@ -125,3 +150,29 @@ class ClassicPolicy(Policy, frozen=True, kw_only=True):
     """A policy of the first system."""
 
     classic: Classic
+
+
+class Damaged(msgspec.Struct, frozen=True):
+    """A decision has no odds, since the model of the policy at this place cannot be solved."""
+
+    place: int
+    error: Singular
+
+
+def all_odds(
+    policies: Sequence[Policy], columns: Sequence[Columns], seen: Sequence[Seen]
+) -> list[Sequence[Odds] | Damaged]:
+    """For each decision the odds of each of the `policies`, by these `columns` of theirs."""
+    models, bases, seeds, floors = zip(*seen, strict=True)
+    counts = list(map(len, bases))
+    if len(seen) == 1 or sum(counts) * max(len(each.labels) for each in columns) <= _MOST:
+        base, found = np.concatenate(bases), list[Sequence[Odds]]()
+        try:
+            for policy, own, mine in zip(policies, columns, zip(*models, strict=True), strict=True):
+                found.append(policy.odds_of(mine, own.of(base), counts, seeds, floors))
+            return list(zip(*found, strict=True))
+        except Singular as error:
+            if len(seen) == 1:
+                return [Damaged(len(found), error)]
+    half = len(seen) // 2
+    return all_odds(policies, columns, seen[:half]) + all_odds(policies, columns, seen[half:])

@@ -24,6 +24,7 @@ from app.commands.settle import settle_users
 from app.commands.show import show_user
 from app.http.api_keys import ROLES
 from app.settings import Settings, SettingsError, described, from_environment
+from app.starting import COMPLETING
 from app.terminal import INTERRUPTED, USAGE, complain, days, new_file, user_id
 from state.errors import StoreError
 
@@ -79,7 +80,10 @@ examples:
 
 def run(words: Sequence[str]) -> int:
     """Do what the command line says; the exit code: 0 all was done, 1 a part or nothing, 2 a wrong call or setting."""
-    arguments = _parser().parse_args(words)
+    parser = _parser()
+    if COMPLETING in os.environ:
+        _complete(parser)
+    arguments = parser.parse_args(words)
     command: _Command = arguments.command
     try:
         refused = ask(arguments.user) if command is erase_user and not arguments.yes else 0
@@ -94,6 +98,13 @@ def run(words: Sequence[str]) -> int:
         return complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except KeyboardInterrupt:
         return complain("stopped; run it again to complete it", INTERRUPTED)
+
+
+def _complete(parser: argparse.ArgumentParser) -> None:
+    """Tell the shell what may stand at its cursor, and end. The line and the cursor are in the environment."""
+    import argcomplete  # noqa: PLC0415  # the extra `completion`, without which no shell asks
+
+    argcomplete.autocomplete(parser)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -146,7 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     add_log(commands, _EXIT_CODES, days)
     making = add("key", print_key, "make an API key", "key phone client", "")
     making.add_argument("name", metavar="NAME", help="the owner of the key, as logs and metrics name it")
-    making.add_argument("role", metavar="ROLE", help=f"what the key may do: {', '.join(ROLES)}")
+    making.add_argument("role", metavar="ROLE", choices=ROLES, help=f"what the key may do: {', '.join(ROLES)}")
     return parser
 
 

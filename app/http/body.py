@@ -20,7 +20,8 @@ _JSON: Final = (b"content-type", b"application/json")
 
 
 class Incoming(msgspec.Struct):
-    """What a handler needs of a request whose body it reads; Litestar's Request costs ten times as much to make."""
+    """What a guard, and a handler that reads the body, need of a request; Litestar's Request costs ten times as much to
+    make."""
 
     scope: Scope
     receive: Receive
@@ -43,11 +44,12 @@ class Answer(ASGIResponse):
         self._extra = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [_JSON, (b"content-length", b"%d" % len(self.body)), *self._extra]
+        headers = [_JSON, *self._extra]
         if WHOLE in scope:
             whole: Any = {"type": "http.response.start", "status": self._status, "headers": headers, "body": self.body}
             await send(whole)
         else:
+            headers.append((b"content-length", b"%d" % len(self.body)))
             await send({"type": "http.response.start", "status": self._status, "headers": headers})
             await send({"type": "http.response.body", "body": self.body, "more_body": False})
 

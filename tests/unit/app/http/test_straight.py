@@ -57,8 +57,8 @@ class Both:
 
         return handle
 
-    async def guard(self, connection: Any, route: Any) -> None:
-        self.guarded.append((connection.headers.get("authorization"), route.opt["role"]))
+    async def guard(self, request: Any, route: Any) -> None:
+        self.guarded.append((dict(request.scope["headers"])[b"authorization"], route.opt["role"]))
         if self.refusal:
             raise self.refusal
 
@@ -99,7 +99,7 @@ async def test_a_straight_route_is_answered_here() -> None:
     both = Both()
     scope, (start, body) = await both.ask()
     assert (start["status"], body["body"], scope["path_template"]) == (200, b'{"ok":true}', "/a")
-    assert (both.bodies, both.guarded, both.passed) == ([b"x"], [("me", "client")], [])
+    assert (both.bodies, both.guarded, both.passed) == ([b"x"], [(b"me", "client")], [])
 
 
 async def test_all_else_is_litestar_s() -> None:

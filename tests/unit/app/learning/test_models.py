@@ -5,11 +5,11 @@ import asyncio
 import numpy as np
 import pytest
 
-from app.bandit.policy import Policy
+from app.bandit.policy import Damaged, Policy
 from app.bandit.ridge import Singular, Vector
 from app.decisions.reward import Learner
-from app.learning.fit import naming
-from app.learning.models import Model, Models
+from app.learning.fit import naming, own_of
+from app.learning.models import Model, Models, sound
 from app.policies.catalog import catalog, policies
 from state import keys
 from state.errors import CorruptState
@@ -211,6 +211,11 @@ def test_errors_name_the_key() -> None:
         raise ZeroDivisionError
     with naming("k"):
         pass
+    own = own_of(ROW)
+    models = [Model(name, None, own.a, own.b, Meta(), own, own.name) for name in "ab"]
+    assert sound([], models) == []
+    with pytest.raises(CorruptState, match="b: no solution"):
+        sound(Damaged(1, Singular("no solution")), models)
 
 
 @pytest.mark.anyio
@@ -250,7 +255,7 @@ class Told:
         if self.row.forget != 1.0:
             self.a, self.b = one + self.row.forget * (self.a - one), self.row.forget * self.b
         self.a, self.b = self.a + np.outer(x, x), self.b + (reward - self.row.baseline) * x
-        return Learned("p", model.meta.updates + 1, self.models.name(model))
+        return Learned("p", model.meta.updates + 1, model.name)
 
     def correct(self, x: Vector, learned: Learned, was: float, now: float | None, later: int) -> None:
         model = self.model()
