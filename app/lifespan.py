@@ -153,6 +153,7 @@ class Parts(NamedTuple):
             if self.background.publisher is not None:
                 await self.background.publisher.stop(_PUBLISH_SECONDS)
             await self.store.close()
+            self.metrics.settle()  # the other processes still tell what this one counted last
             if self.tracing:
                 await self.tracing.close()
 

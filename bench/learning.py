@@ -8,7 +8,6 @@ import itertools
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -126,8 +125,14 @@ def _win_shares() -> Section:
     covariance = 0.15**2 * (0.5 * np.eye(5) + 0.5)
     a = np.asarray(np.linalg.inv(covariance), np.float64)
     explorer, wins = Thompson(scale=1.0), np.zeros(5)
+    solved = explorer.solved(a[None], (a @ means)[None])
+
+    def draws(seed: int, shape: tuple[int, int]) -> Matrix:
+        return normals(seed, "thompson", "draws", shape)
+
     for seed in range(rounds):
-        wins += explorer.odds(a, a @ means, np.eye(5), partial(normals, seed, "thompson", "draws")).propensities
+        [odds] = explorer.odds_of(solved, np.eye(5)[None], [seed], draws)
+        wins += odds.propensities
     expected = np.array(_WINS) * rounds / sum(_WINS)
     statistic = DRAWS * float(((wins - expected) ** 2 / expected).sum())
     shares = (wins / rounds).tolist()

@@ -4,6 +4,7 @@
   ./dev bench --all                    everything down to --peers too (about half an hour)
   ./dev bench --decisions              decisions and rewards by id beside the floor and a score, and their bytes
   ./dev bench --batches                decisions and rewards in batches beside single ones, and single ones beside them
+  ./dev bench --log                    what the log of decisions costs a decision and a reward by id
   ./dev bench --hot 60                 one user with a large loop, on four replicas, for so many seconds
   ./dev bench --half                   latency at half of the highest throughput
   ./dev bench --soak 300               memory under so many seconds of full load
@@ -46,6 +47,7 @@ from bench import (
     hot,
     ladder,
     learning,
+    log,
     nodes,
     report,
     scale,
@@ -64,6 +66,7 @@ def _arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--users", type=int, default=5_000, help="whom the requests name (5000)")
     parser.add_argument("--decisions", action="store_true")
     parser.add_argument("--batches", action="store_true")
+    parser.add_argument("--log", action="store_true")
     parser.add_argument("--hot", type=int, metavar="SECONDS")
     parser.add_argument("--half", action="store_true")
     parser.add_argument("--soak", type=int, metavar="SECONDS")
@@ -88,7 +91,7 @@ def _arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--markdown", action="store_true")
     options = parser.parse_args(words)
     if options.all:
-        options.decisions = options.half = options.redis = options.peers = True
+        options.decisions = options.log = options.half = options.redis = options.peers = True
         options.soak = options.soak or 300
         options.many = options.many or 1_000_000
         options.workers = options.workers or "1,2"
@@ -108,6 +111,7 @@ def _plan(options: argparse.Namespace) -> list[Callable[[], list[report.Section]
     wishes: list[tuple[object, Callable[[], list[report.Section]]]] = [
         (options.decisions, lambda: decisions.beside_floor(rounds, load)),
         (options.batches, lambda: batches.beside_singles(rounds, load)),
+        (options.log, lambda: log.beside_none(rounds, load)),
         (options.hot, lambda: hot.large_loop(options.hot)),
         (options.half, lambda: comparisons.half_load(rounds, load)),
         (options.workers, lambda: comparisons.workers([int(n) for n in options.workers.split(",")], rounds, load)),

@@ -4,6 +4,8 @@ import hashlib
 import re
 import time
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
+from itertools import starmap
 from typing import Any, Final, TypeVar
 
 from litestar import Request, delete, get, post, put
@@ -14,7 +16,6 @@ from msgspec.structs import asdict
 
 from app.bandit.context import Context
 from app.decisions.asked import Asked
-from app.decisions.decide import Candidate
 from app.decisions.explain import Explanation
 from app.decisions.make import Made, Maker
 from app.decisions.outcome import Outcome, Outcomes
@@ -57,6 +58,8 @@ _read_decisions: Final = Reader(DecisionsRequest, untyped=float)
 _read_outcome: Final = Reader(OutcomeRequest)
 _read_rewards: Final = Reader(RewardsRequest)
 _local: Final = re.compile(LOCAL).fullmatch
+# Moments that are remembered as text: decisions of one second have one deadline.
+_MOMENTS: Final = 64
 _Change = Callable[[str, Told], Awaitable[Outcome]]
 
 
@@ -100,20 +103,19 @@ def decision_routes(
 
 
 def _outcome_routes(outcomes: Outcomes, max_body_bytes: int, precedence: Precedence) -> list[HTTPRouteHandler]:
-    async def tell(request: AnyRequest, decision_id: str, change: _Change) -> Answer:
-        body = await read_body(request, max_body_bytes)
-        with precedence:
-            told = _read_outcome(body)
-            done = await change(decision_id, Told(reward=told.reward, part=told.part, if_n=told.if_n))
-            return Answer(_outcome(done), REPLAYED if done.what == "duplicate" else ())
+    def telling(change: _Change) -> Callable[[AnyRequest, str], Awaitable[Answer]]:
+        async def tell(request: AnyRequest, decision_id: FromPath[str]) -> Answer:
+            body = await read_body(request, max_body_bytes)
+            with precedence:
+                told = _read_outcome(body)
+                done = await change(decision_id, Told(reward=told.reward, part=told.part, if_n=told.if_n))
+                return Answer(_outcome(done), REPLAYED if done.what == "duplicate" else ())
 
-    @post("/decisions/{decision_id:str}/reward", status_code=200, opt={**CLIENT, **STRAIGHT})
-    async def reward(request: AnyRequest, decision_id: FromPath[str]) -> Answer:
-        return await tell(request, decision_id, outcomes.reward)
+        return tell
 
-    @put("/decisions/{decision_id:str}/reward", status_code=200, opt={**CLIENT, **STRAIGHT})
-    async def correct(request: AnyRequest, decision_id: FromPath[str]) -> Answer:
-        return await tell(request, decision_id, outcomes.correct)
+    path, opt = "/decisions/{decision_id:str}/reward", {**CLIENT, **STRAIGHT}
+    reward = post(path, status_code=200, opt=opt)(telling(outcomes.reward))
+    correct = put(path, status_code=200, opt=opt)(telling(outcomes.correct))
 
     @delete("/decisions/{decision_id:str}/reward", status_code=200, opt=CLIENT)
     async def retract(request: AnyRequest, decision_id: FromPath[str]) -> Answer:
@@ -156,19 +158,20 @@ def asked_of(sent: DecisionRequest, key: str | None = None) -> Asked:
         user_id=sent.user_id,
         loop=sent.loop,
         context=Context(sent.context, sent.user),
-        candidates=[Candidate(each.id, each.features) for each in sent.candidates],
+        candidates=sent.candidates,
         excluded=sent.exclude,
         deferred=sent.defer,
         local=local,
     )
 
 
+@lru_cache(_MOMENTS)
+def _second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
+
+
 def _time(ms: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ms // 1_000))
-
-
-def _shares(made: Record) -> list[CandidateShare]:
-    return [CandidateShare(*pair) for pair in zip(made.ids, made.propensities, strict=True)]
+    return _second(ms // 1_000)
 
 
 def _decision(made: Made) -> DecisionAnswer:
@@ -179,7 +182,7 @@ def _decision(made: Made) -> DecisionAnswer:
         index=kept.chosen,
         propensity=kept.propensities[kept.chosen],
         score=kept.score,
-        candidates=_shares(kept),
+        candidates=list(starmap(CandidateShare, zip(kept.ids, kept.propensities, strict=True))),
         loop=kept.loop,
         policy=kept.policy,
         status=kept.status,

@@ -1,13 +1,14 @@
 """Exploration: from a user's model and k candidates to the probability of choosing each."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import filterfalse, repeat
 from typing import Final
 
 import msgspec
 import numpy as np
 
-from app.bandit.ridge import Matrix, Singular, Solved, Solver, Vector, inverses, parts, roots, thetas, widths
+from app.bandit.ridge import Matrix, Singular, Solved, Stack, Vector, inverses, parts, roots, thetas, widths
 
 __all__ = [
     "DRAWS",
@@ -19,12 +20,10 @@ __all__ = [
     "Thompson",
     "UpperConfidence",
     "floored",
-    "over_distinct",
-    "scores_of",
 ]
 
-# Standard normal numbers of a shape.
-Normals = Callable[[tuple[int, int]], Matrix]
+# Standard normal numbers of a shape, by the seed of a decision.
+Normals = Callable[[int, tuple[int, int]], Matrix]
 
 
 class Odds(msgspec.Struct, frozen=True):
@@ -42,32 +41,24 @@ class Odds(msgspec.Struct, frozen=True):
 
 
 class Explorer(msgspec.Struct, frozen=True):
-    """How a policy explores. What depends on no candidate is solved first, for any number of models at once."""
+    """How a policy explores, in n decisions at once: numpy takes longer to call than to compute a small one.
 
-    @property
-    def solver(self) -> Solver:
-        """Solves models for `odds_of`."""
-        raise NotImplementedError
+    The numbers of each are to the last bit those that it would have alone.
+    """
 
     @property
     def floor(self) -> float:
         """What all candidates share at least of the probability, each an equal part."""
         raise NotImplementedError
 
-    def odds_of(self, solved: Solved, x: Matrix, normals: Normals) -> Odds:
-        """The odds of the k rows of x (k x d), for what `solver` gave. Raises Singular."""
+    def solved(self, a: Stack, b: Matrix) -> Solved:
+        """What `odds_of` needs, and what depends on no candidate, of A (n x d x d) and b (n x d). Raises Singular if
+        one of them cannot be solved."""
         raise NotImplementedError
 
-    def odds(self, a: Matrix, b: Vector, x: Matrix, normals: Normals) -> Odds:
-        """The odds of the k rows of x (k x d) for A (d x d) and b (d). Raises Singular."""
-        return self.odds_of(self.solved(a, b), x, normals)
-
-    def solved(self, a: Matrix, b: Vector) -> Solved:
-        """What `solver` gives for one model. Raises Singular."""
-        [found] = self.solver([(a, b)])
-        if isinstance(found, Singular):
-            raise found
-        return found
+    def odds_of(self, solved: Solved, x: Stack, seeds: Sequence[int], normals: Normals) -> list[Odds]:
+        """The odds of the k rows of each decision in x (n x k x d). Raises Singular if one of them has none."""
+        raise NotImplementedError
 
 
 def floored(explorer: Explorer, floor: float) -> Explorer:
@@ -86,11 +77,13 @@ _TIE: Final = 1e-12
 DRAWS: Final = 64
 
 
-def _first_best(scores: Vector) -> int:
-    best = scores.max()
-    if not math.isfinite(best):
-        raise Singular(f"a score is {best}")
-    return int((scores >= best - _TIE).argmax())
+def _first_best(scores: Matrix) -> list[int]:
+    """The best of each row of the scores (n x k)."""
+    best = scores.max(axis=1)
+    if odd := [*filterfalse(math.isfinite, best.tolist())]:
+        raise Singular(f"a score is {odd[0]}")
+    found: list[int] = (scores >= best[:, None] - _TIE).argmax(axis=1).tolist()
+    return found
 
 
 class UpperConfidence(Explorer, frozen=True):
@@ -100,13 +93,12 @@ class UpperConfidence(Explorer, frozen=True):
     alpha: float
     floor: float = 0.0
 
-    @property
-    def solver(self) -> Solver:
-        return inverses
+    def solved(self, a: Stack, b: Matrix) -> Solved:
+        return inverses(a, b)
 
-    def odds_of(self, solved: Solved, x: Matrix, normals: Normals) -> Odds:
+    def odds_of(self, solved: Solved, x: Stack, seeds: Sequence[int], normals: Normals) -> list[Odds]:
         bonus = self.alpha * widths(solved, x)
-        return _mostly_best(x @ solved.theta + bonus, self.floor, solved.theta, bonus)
+        return _mostly_best(np.matvec(x, solved.theta) + bonus, self.floor, solved.theta, bonus)
 
 
 class EpsilonGreedy(Explorer, frozen=True):
@@ -116,15 +108,14 @@ class EpsilonGreedy(Explorer, frozen=True):
     epsilon: float
 
     @property
-    def solver(self) -> Solver:
-        return thetas
-
-    @property
     def floor(self) -> float:
         return self.epsilon
 
-    def odds_of(self, solved: Solved, x: Matrix, normals: Normals) -> Odds:
-        return _mostly_best(x @ solved.theta, self.epsilon, solved.theta)
+    def solved(self, a: Stack, b: Matrix) -> Solved:
+        return thetas(a, b)
+
+    def odds_of(self, solved: Solved, x: Stack, seeds: Sequence[int], normals: Normals) -> list[Odds]:
+        return _mostly_best(np.matvec(x, solved.theta), self.epsilon, solved.theta, repeat(None))
 
 
 class Thompson(Explorer, frozen=True):
@@ -139,19 +130,20 @@ class Thompson(Explorer, frozen=True):
     scale: float
     floor: float = 0.0
 
-    @property
-    def solver(self) -> Solver:
-        return roots
+    def solved(self, a: Stack, b: Matrix) -> Solved:
+        return roots(a, b)
 
-    def odds_of(self, solved: Solved, x: Matrix, normals: Normals) -> Odds:
-        means, count = x @ solved.theta, len(x)
-        draws = means[:, None] + self.scale * (parts(solved, x) @ normals((x.shape[1], DRAWS)))
+    def odds_of(self, solved: Solved, x: Stack, seeds: Sequence[int], normals: Normals) -> list[Odds]:
+        _, count, d = x.shape
+        means = np.matvec(x, solved.theta)
+        draws = parts(solved, x) @ np.array([normals(seed, (d, DRAWS)) for seed in seeds])
+        draws = means[:, :, None] + self.scale * draws
         if not np.isfinite(draws).all():
             raise Singular("a score is not finite")
-        wins = np.bincount(draws.argmax(axis=0), minlength=count)
+        wins = np.array([np.bincount(best, minlength=count) for best in draws.argmax(axis=1)])
         random = self.floor / count
-        shares: list[float] = ((1.0 - self.floor) / DRAWS * wins + random).tolist()
-        return Odds(means, shares, [random] * count, solved.theta)
+        shares = ((1.0 - self.floor) / DRAWS * wins + random).tolist()
+        return list(map(Odds, means, shares, repeat([random] * count), solved.theta))
 
 
 class InverseGap(Explorer, frozen=True):
@@ -161,75 +153,29 @@ class InverseGap(Explorer, frozen=True):
     sharpness: float
 
     @property
-    def solver(self) -> Solver:
-        return thetas
-
-    @property
     def floor(self) -> float:
         return 0.0
 
-    def odds_of(self, solved: Solved, x: Matrix, normals: Normals) -> Odds:
-        scores = x @ solved.theta
-        best = _first_best(scores)
-        parts = 1.0 / (len(scores) + self.sharpness * np.maximum(scores[best] - scores, 0.0))
+    def solved(self, a: Stack, b: Matrix) -> Solved:
+        return thetas(a, b)
+
+    def odds_of(self, solved: Solved, x: Stack, seeds: Sequence[int], normals: Normals) -> list[Odds]:
+        n, count, _ = x.shape
+        scores = np.matvec(x, solved.theta)
+        best = np.arange(n), _first_best(scores)
+        parts = 1.0 / (count + self.sharpness * np.maximum(scores[best][:, None] - scores, 0.0))
         parts[best] = 0.0
-        parts[best] = 1.0 - parts.sum()
-        propensities: list[float] = parts.tolist()
-        return Odds(scores, propensities, [0.0] * len(scores), solved.theta)
+        parts[best] = 1.0 - parts.sum(axis=1)
+        return list(map(Odds, scores, parts.tolist(), repeat([0.0] * count), solved.theta))
 
 
-def _mostly_best(scores: Vector, floor: float, estimate: Vector, bonus: Vector | None = None) -> Odds:
-    random = [floor / len(scores)] * len(scores)
-    propensities = list(random)
-    propensities[_first_best(scores)] += 1.0 - floor
-    return Odds(scores, propensities, random, estimate, bonus)
-
-
-def over_distinct(explorer: Explorer, solved: Solved, x: Matrix, normals: Normals) -> Odds:
-    """The odds of the rows of `x`, of which those that are equal bit for bit share what one of them alone would have.
-
-    Otherwise rounding would choose among them, and a candidate that is sent twice would be explored twice as much.
-    """
-    x, group = _distinct(x)
-    odds = explorer.odds_of(solved, x, normals)
-    if group is None:
-        return odds
-    counts = np.bincount(group).tolist()
-    return Odds(
-        odds.scores[group],
-        [odds.propensities[place] / counts[place] for place in group],
-        [odds.random[place] / counts[place] for place in group],
-        odds.theta,
-        None if odds.bonus is None else odds.bonus[group],
-    )
-
-
-def scores_of(x: Matrix, theta: Vector, bonus: Vector | None, *, distinct: bool) -> Vector:
-    """The scores of the rows of `x` that an explorer gave them, to the last bit: from its `theta` and `bonus`.
-
-    With `distinct` they are those that `over_distinct` gave.
-    """
-    group = None
-    if distinct:
-        x, group = _distinct(x)
-    scores: Vector = x @ theta
-    if bonus is not None:
-        scores = scores + (bonus if group is None else bonus[_firsts(group)])
-    return scores if group is None else scores[group]
-
-
-def _distinct(x: Matrix) -> tuple[Matrix, list[int] | None]:
-    """The rows of `x` that differ, and for each row which of them it is; None if all differ."""
-    x = x + 0.0  # turns -0.0 into 0.0, which has other bits
-    text, size = x.tobytes(), 8 * x.shape[1]
-    rows = [text[at : at + size] for at in range(0, len(text), size)]
-    places = dict(zip(dict.fromkeys(rows), range(len(rows)), strict=False))
-    if len(places) == len(rows):
-        return x, None
-    group = [places[row] for row in rows]
-    return x[_firsts(group)], group
-
-
-def _firsts(group: list[int]) -> list[int]:
-    """Where each group has its first member."""
-    return [group.index(place) for place in range(max(group) + 1)]
+def _mostly_best(scores: Matrix, floor: float, theta: Matrix, bonus: Iterable[Vector | None]) -> list[Odds]:
+    count = scores.shape[1]
+    random = [floor / count] * count
+    most = floor / count + (1.0 - floor)
+    propensities = []
+    for best in _first_best(scores):
+        shares = random.copy()
+        shares[best] = most
+        propensities.append(shares)
+    return list(map(Odds, scores, propensities, repeat(random), theta, bonus))

@@ -2,17 +2,26 @@
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
+import numpy as np
 
 from app.bandit.columns import Columns
 from app.bandit.context import Context
-from app.bandit.explore import Explorer, Odds, over_distinct
+from app.bandit.explore import Explorer, Odds
 from app.bandit.features import Encoder, Said
-from app.bandit.ridge import Matrix, Singular, Solved, Vector, observe, prior, theta
+from app.bandit.ridge import Matrix, Singular, Vector, observe, prior, theta
 from app.bandit.sample import normals, sample, uniform
+from app.bandit.together import split, together
 
-__all__ = ["Choice", "Classic", "ClassicPolicy", "Policy"]
+__all__ = ["Choice", "Classic", "ClassicPolicy", "Policy", "Seen", "all_odds"]
+
+# A decision as policies see it: A and b of the model of each, the base columns of its candidates (k x n), its seed, and
+# its floor if that is not the policies' own. Several are zipped, which spares each of them a step in Python.
+Seen = tuple[Sequence[tuple[Matrix, Vector]], Matrix, int, float | None]
+# Numbers in the columns of all candidates that are computed at once: 1 MB, of which there are a few copies.
+_MOST: Final = 2**17
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -86,8 +95,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         """
         return self.draw(self.odds(a, b, x, seed), seed)
 
-    def draw(self, odds: Odds, seed: int) -> Choice:
+    def draw(self, odds: Odds | Singular, seed: int) -> Choice:
         """The choice that `seed` makes by `odds`. Raises ridge.Singular."""
+        if isinstance(odds, Singular):
+            raise odds
         index, rest = sample(odds.propensities, uniform(seed, self.id, "sample"))
         score = float(odds.scores[index])
         if not math.isfinite(score):
@@ -98,19 +109,44 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
     def odds(self, a: Matrix, b: Vector, x: Matrix, seed: int) -> Odds:
         """The scores and propensities of the rows of `x`. Raises ridge.Singular for a damaged A or b."""
-        return self.odds_of(self.explorer.solved(a, b), x, seed)
+        [found] = self.odds_of([(a, b)], x, [len(x)], [seed], [None])
+        if isinstance(found, Singular):
+            raise found
+        return found
 
-    def odds_of(self, solved: Solved | Singular, x: Matrix, seed: int) -> Odds:
-        """The same for what the explorer's `solver` gave for A and b."""
-        if isinstance(solved, Singular):
-            raise solved
+    def odds_alone(self, seen: Sequence[Seen]) -> list[Sequence[Odds | Singular]]:
+        """The same of decisions that no other policy sees, by base columns of its own encoder."""
+        return all_odds([self], [self.columns], seen)
 
-        def draws(shape: tuple[int, int]) -> Matrix:
-            return normals(seed, self.id, "draws", shape)
+    def odds_of(
+        self,
+        models: Sequence[tuple[Matrix, Vector]],
+        x: Matrix,
+        counts: Sequence[int],
+        seeds: Sequence[int],
+        floors: Sequence[float | None],
+    ) -> Sequence[Odds | Singular]:
+        """The same of several decisions, with their arguments as `together` takes them; errors are in their places."""
+        try:
+            return together(
+                self.explorer,
+                models,
+                x,
+                counts=counts,
+                seeds=seeds,
+                floors=floors,
+                normals=self._normals,
+                distinct=self.classic is None,
+            )
+        except Singular as error:
+            if len(models) == 1:
+                return [error]
+        alone = zip(models, split(x, counts), seeds, floors, strict=True)
+        each = [self.odds_of([model], rows, [len(rows)], [seed], [floor]) for model, rows, seed, floor in alone]
+        return [found for [found] in each]
 
-        if self.classic is None:
-            return over_distinct(self.explorer, solved, x, draws)
-        return self.explorer.odds_of(solved, x, draws)
+    def _normals(self, seed: int, shape: tuple[int, int]) -> Matrix:
+        return normals(seed, self.id, "draws", shape)
 
     def learn(self, a: Matrix, b: Vector, x: Vector, reward: float) -> tuple[Matrix, Vector]:
         """New A and b after the candidate with columns `x` (d) earned `reward`. Raises ridge.Singular."""
@@ -125,3 +161,20 @@ class ClassicPolicy(Policy, frozen=True, kw_only=True):
     """A policy of the first system."""
 
     classic: Classic
+
+
+def all_odds(
+    policies: Sequence[Policy], columns: Sequence[Columns], seen: Sequence[Seen]
+) -> list[Sequence[Odds | Singular]]:
+    """For each decision the odds of each of the `policies`, or an error instead, by these `columns` of theirs."""
+    models, bases, seeds, floors = zip(*seen, strict=True)
+    counts = list(map(len, bases))
+    if len(seen) > 1 and sum(counts) * max(len(each.labels) for each in columns) > _MOST:
+        half = len(seen) // 2
+        return all_odds(policies, columns, seen[:half]) + all_odds(policies, columns, seen[half:])
+    base = np.concatenate(bases)
+    found = [
+        policy.odds_of(own, mine.of(base), counts, seeds, floors)
+        for policy, mine, own in zip(policies, columns, zip(*models, strict=True), strict=True)
+    ]
+    return list(zip(*found, strict=True))

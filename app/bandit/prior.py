@@ -102,7 +102,7 @@ def fit(s: _Stack, b: Matrix, weights: Vector, squares: Vector) -> tuple[Matrix,
 def effective(a: Matrix, b: Vector, a0: Matrix, b0: Vector) -> tuple[Matrix, Vector]:
     """A and b of a user whose own are `a` and `b`, had they begun as `a0` and `b0` instead of as I and 0."""
     # In this order a new user gets a0 to the last bit.
-    return a - np.eye(len(b)) + a0, b + b0
+    return a - ridge.identity(len(b)) + a0, b + b0
 
 
 def aligned(prior: Prior, columns: Sequence[_Column]) -> tuple[Matrix, Vector]:

@@ -52,7 +52,7 @@ class Files:
 
     def append(self, lines: Iterable[bytes]) -> None:
         """Write `lines`, each without its line break. Raises PlaceError: what was not synced must be appended again."""
-        data = b"".join(line + b"\n" for line in lines)
+        data = b"\n".join([*lines, b""])
         if not data:
             return
         try:

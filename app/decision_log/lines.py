@@ -5,7 +5,9 @@ and none is ever renamed or removed: those that came later are left out where th
 """
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -60,7 +62,7 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     """What could be chosen, and what was said of it."""
 
     id: Annotated[str, Meta(max_length=256)]
-    features: dict[str, Any]
+    features: Mapping[str, Any]
 
 
 class Taught(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -110,8 +112,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     prior: dict[str, _Count]
     state: _Count
     seed: _Seed
-    context: dict[str, Any]
-    user_features: dict[str, Any]
+    context: Mapping[str, Any]
+    user_features: Mapping[str, Any]
     candidates: Annotated[list[Candidate], Meta(min_length=1, max_length=1_000)]
     x: dict[str, float]
     propensities: list[_Share]
@@ -229,8 +231,12 @@ def _check(line: Decision) -> None:
 
 def moment(ms: int) -> str:
     """Milliseconds since 1970 as a line has them: `2026-11-28T09:00:00.123Z`."""
-    seconds, rest = divmod(ms, 1_000)
-    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{rest:03d}Z"
+    return f"{_second(ms // 1_000)}.{ms % 1_000:03d}Z"
+
+
+@lru_cache(256)  # the decisions of a second share it, and the rewards of a minute those of theirs
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
 
 
 def milliseconds(ts: str) -> int:

@@ -23,8 +23,11 @@ __all__ = ["Observer", "Place", "Progress", "Publisher"]
 _log: Final = logging.getLogger("oo.log")
 
 # Of one write to the place.
-_LINES: Final = 512
+_LINES: Final = 1_024
 _BYTES: Final = 1_048_576
+# Seconds for which lines gather, unless there are enough for a write already: each costs a turn of a thread, a sync and
+# a removal, however few lines it has.
+_GATHER: Final = 0.25
 # What a process remembers of its own lines; others of them wait in Redis until they are looked for.
 _REMEMBERED_BYTES: Final = 16_777_216
 # Pauses after a failed write, in seconds: the first, and the longest.
@@ -84,9 +87,10 @@ class Publisher:
     def take(self, sent: Sequence[Emitted]) -> None:
         """Publish these lines soon; never waits."""
         for one in sent:
-            if self._own_bytes + len(one.line) <= _REMEMBERED_BYTES:
+            size = self._own_bytes + len(one.line)
+            if size <= _REMEMBERED_BYTES:
                 self._own.append(one)
-                self._own_bytes += len(one.line)
+                self._own_bytes = size
         self._some.set()
 
     async def run(self) -> None:
@@ -108,16 +112,16 @@ class Publisher:
     async def _publish_own(self) -> None:
         pause = _PAUSE
         while True:
-            await self._some.wait()
-            self._some.clear()
-            while self._own:
-                try:
-                    await self._write_next()
-                except PlaceError:
-                    await asyncio.sleep(self._random.uniform(0.5, 1.0) * pause)
-                    pause = min(2 * pause, _LONGEST_PAUSE)
-                else:
-                    pause = _PAUSE
+            if len(self._own) < _LINES and self._own_bytes < _BYTES:
+                await self._some.wait()
+                await asyncio.sleep(_GATHER)
+            try:
+                await self._write_next()
+            except PlaceError:
+                await asyncio.sleep(self._random.uniform(0.5, 1.0) * pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            else:
+                pause = _PAUSE
 
     async def _write_next(self) -> None:
         """Publish the next of its own lines, which stay known if that fails. Raises PlaceError."""
@@ -127,11 +131,14 @@ class Publisher:
             batch.append(self._own.popleft())
             size += len(batch[-1].line)
         self._own_bytes -= size
+        if not self._own:
+            self._some.clear()
         try:
             await self._write(batch)
         except (asyncio.CancelledError, PlaceError):
             self._own.extendleft(reversed(batch))
             self._own_bytes += size
+            self._some.set()
             raise
         except (StoreUnavailable, CorruptState):
             return  # they are found and published again, and readers take each line once

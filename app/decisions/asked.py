@@ -2,7 +2,8 @@
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Final, Self
 
 import msgspec
@@ -10,7 +11,7 @@ import numpy as np
 
 from app.bandit.context import NOTHING, Context, Fields
 from app.bandit.ridge import Matrix
-from app.decisions.decide import Candidate
+from app.decisions.decide import Described
 from app.decisions.errors import BadDecision
 from app.policies.loop import Loop
 from app.policies.plan import Plan
@@ -27,6 +28,8 @@ _MOST_PAIRS: Final = 5_000
 # Candidates with nested features that are seen in one turn of the event loop: of the largest ones some milliseconds.
 _IN_A_TURN: Final = 8
 _canonical: Final = msgspec.json.Encoder(order="deterministic").encode
+_id: Final[Callable[[Described], str]] = attrgetter("id")
+_fields: Final[Callable[[Described], Fields]] = attrgetter("features")
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +39,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str
     loop: str
     context: Context
-    candidates: Sequence[Candidate]
+    candidates: Sequence[Described]
     excluded: Sequence[str] = ()
     deferred: bool = False
     local: str | None = None
@@ -55,9 +58,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     def seen(self, places: Sequence[int], plan: Plan) -> list[Fields]:
         """The fields of the candidates at these places; the id of each is one, if a feature of the loop reads it."""
-        some = [self.candidates[place] for place in places]
+        some = map(self.candidates.__getitem__, places)
         if "id" not in plan.known["candidate"]:
-            return [each.features for each in some]
+            return list(map(_fields, some))
         return [{**each.features, "id": each.id} for each in some]
 
     async def encoded(self, places: Sequence[int], plan: Plan) -> tuple[Matrix, list[str]]:
@@ -98,7 +101,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self, plan: Plan) -> set[Name]:
         """The fields that no feature of the loop reads. Raises BadDecision for what the loop cannot decide."""
-        names = {each.id for each in self.candidates}
+        names = set(map(_id, self.candidates))
         if len(names) < len(self.candidates):
             raise BadDecision("candidates: two have the same id")
         if self.excluded and (odd := sorted(set(self.excluded) - names)):
@@ -106,7 +109,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         if names <= set(self.excluded):
             raise BadDecision("exclude: no candidate is left")
         unread: set[Name] = set()
-        if plan.reads_all(self.context, [each.features for each in self.candidates]):
+        if plan.reads_all(self.context, map(_fields, self.candidates)):
             return unread
 
         def rest(of: Of, fields: Fields) -> dict[str, object]:

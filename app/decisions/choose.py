@@ -6,7 +6,6 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from app.bandit.explore import floored
 from app.bandit.kinds import number
 from app.bandit.policy import Choice, Policy
 from app.bandit.ridge import Matrix, Vector
@@ -14,12 +13,13 @@ from app.decisions.asked import Asked, Conditions
 from app.decisions.decide import entry_of
 from app.decisions.errors import BadDecision
 from app.learning.fit import naming
+from app.learning.models import sound
 from app.ledger.ledger import Ledger
 from app.ledger.telling import base as nonzero
 from app.ledger.telling import first_reward
 from app.policies.plan import Plan
 from state import keys
-from state.update.changes import Append, Asking, Write
+from state.update.changes import Append, Asking, Work, Write
 from state.values import history
 from state.values.decision import Evidence, Mixed, Record, Shadow
 
@@ -116,30 +116,24 @@ def chosen(
     at = list(free) if fixed is None else sorted(free, key=lambda place: asked.candidates[place].id == fixed)
     base = one.base if at == one.allowed else one.base[[one.allowed.index(place) for place in at]]
     shown = None if fixed is None else len(at) - 1
-    alone: list[list[float]] = []
-    choice: Choice | None = None
-    evidence: Evidence | None = None
     models = [ledger.model(policy) for policy in plan.policies]
-    solutions = yield [ledger.solving(policy, model) for policy, model in zip(plan.policies, models, strict=True)]
-    for place, (policy, columns) in enumerate(zip(plan.policies, plan.columns, strict=True)):
-        model = models[place]
-        with naming(keys.record(asked.user_id, policy.id)):
-            odds = _floored(policy, agreed.floor).odds_of(solutions[place], columns.of(base), seed)
-            if place == serving:
-                choice = policy.draw(odds, seed)
-                if shown is not None:
-                    choice = Choice(shown, float(odds.scores[shown]), odds.propensities, explored=False)
-                bonus = b"" if odds.bonus is None else odds.bonus.tobytes()
-                evidence = Evidence(at, base.tobytes(), list(policy.labels), odds.theta.tobytes(), bonus)
-                meta = model.meta.decided(ledger.now // 1_000, explored=choice.explored)
-                ledger.count(policy, model, meta)
-        alone.append(_spread(odds.propensities, at, len(asked.candidates)))
-    assert choice is not None  # noqa: S101  # one of the policies serves
+    starts = [ledger.effective(policy, model) for policy, model in zip(plan.policies, models, strict=True)]
+    [found] = yield [Work(plan.odds, (starts, base, seed, agreed.floor))]
+    every = sound(found, models)
+    policy, model, odds = plan.policies[serving], models[serving], every[serving]
+    with naming(model.key):
+        choice = policy.draw(odds, seed)
+    if shown is not None:
+        choice = Choice(shown, float(odds.scores[shown]), odds.propensities, explored=False)
+    ledger.count(policy, model, model.meta.decided(ledger.now // 1_000, explored=choice.explored))
+    alone = [each.propensities for each in every]
+    if at != [*range(len(asked.candidates))]:
+        alone = [_spread(shares, at, len(asked.candidates)) for shares in alone]
     canary = plan.stage.canary
     made = Record(
         request=one.digest,
         loop=plan.loop.name,
-        policy=plan.policies[serving].id,
+        policy=policy.id,
         status="deferred" if asked.deferred else "open",
         born=ledger.user.seq + 1,
         decided=ledger.now,
@@ -150,10 +144,16 @@ def chosen(
         chosen=at[choice.index],
         score=choice.score,
         seed=seed,
-        by_policy=[Shadow(policy.id, shares) for policy, shares in zip(plan.policies, alone, strict=True)],
+        by_policy=list(map(Shadow, plan.ids, alone)),
         labels=list(plan.encoder.labels),
         x=base[choice.index].tolist(),
-        evidence=evidence,
+        evidence=Evidence(
+            at,
+            base.tobytes(),
+            list(policy.labels),
+            odds.theta.tobytes(),
+            b"" if odds.bonus is None else odds.bonus.tobytes(),
+        ),
         state=plan.stage.number,
         by_canary=serving == 1,
         canary=None if canary is None else Mixed(canary.policy, canary.share),
@@ -165,17 +165,8 @@ def chosen(
     return made, choice
 
 
-def _floored(policy: Policy, floor: float | None) -> Policy:
-    """The policy, with another floor if one is agreed. Models do not know it: they remember what a policy is."""
-    if floor is None:
-        return policy
-    return msgspec.structs.replace(policy, explorer=floored(policy.explorer, floor))
-
-
 def _spread(propensities: list[float], allowed: list[int], count: int) -> list[float]:
     """The propensities of all candidates; those that are excluded have none."""
-    if allowed == [*range(count)]:
-        return propensities
     spread = [0.0] * count
     for place, propensity in zip(allowed, propensities, strict=True):
         spread[place] = propensity

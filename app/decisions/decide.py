@@ -17,11 +17,11 @@ from app.ledger.rules import Rules
 from app.ledger.telling import first_score
 from app.ledger.transact import touch
 from state import keys
-from state.update.changes import Append, Asking, Change, List
+from state.update.changes import Append, Asking, Change, List, Work
 from state.values import history
 from state.values.history import Entry
 
-__all__ = ["Candidate", "Choosable", "Decider", "Decision", "entry_of"]
+__all__ = ["Candidate", "Choosable", "Decider", "Decision", "Described", "entry_of"]
 
 
 class Choosable(Protocol):
@@ -32,6 +32,16 @@ class Choosable(Protocol):
 
     @property
     def features(self) -> Said: ...
+
+
+class Described(Protocol):
+    """The same, described by fields."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def features(self) -> Fields: ...
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -66,17 +76,17 @@ class Decider:
         Raises the store's errors; CorruptState also for a model that cannot be solved.
         """
         policy = self._rules.policies[policy_id]
-        key, past = keys.record(user_id, policy_id), keys.history(user_id)
-        x = policy.see(context, [candidate.features for candidate in candidates])
+        past = keys.history(user_id)
+        base, _ = policy.encoder.encode(context, [candidate.features for candidate in candidates])
         # Drawn outside the step: when the step runs again after a lost race, it makes the same draws.
         seed = self._chance.getrandbits(SEED_BITS)
         now = int(self._clock())
 
         def act(desk: Desk) -> "Asking[Change[Decision]]":  # quoted, or each call evaluates it
             model = desk.model(policy)
-            [solved] = yield [desk.solving(policy, model)]
-            with naming(key):
-                choice = policy.draw(policy.odds_of(solved, x, seed), seed)
+            [[odds]] = yield [Work(policy.odds_alone, ([desk.effective(policy, model)], base, seed, None))]
+            with naming(model.key):
+                choice = policy.draw(odds, seed)
             chosen = candidates[choice.index]
             at = desk.seconds(now)
             desk.count(policy, model, model.meta.decided(at, explored=choice.explored))

@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 
 from app.bandit.columns import Columns
-from app.bandit.explore import scores_of
 from app.bandit.policy import Policy
+from app.bandit.together import scores_of
 from state.values.decision import Record
 
 __all__ = ["Explanation", "Part", "explain"]

@@ -8,7 +8,7 @@ import msgspec
 
 from app.bandit.policy import Choice
 from app.bandit.sample import SEED_BITS
-from app.decision_log.lines import Line
+from app.decision_log.lines import Candidate, Line
 from app.decisions.asked import Asked, Conditions, Slot
 from app.decisions.choose import Free, Wanted, agrees, chosen, imitate, noted
 from app.decisions.errors import Gone
@@ -47,6 +47,7 @@ class Maker:
         self._rules = rules
         self._chance = chance or random.Random()  # noqa: S311  # exploration needs no secrecy
         self._crowds = Crowds()
+        self._versions: dict[str, tuple[Plan, dict[str, str]]] = {}
 
     async def make(self, asked: Asked, *, conditions: Conditions | None = None, name: str = "") -> Made:
         """Choose one of the candidates for a user, and keep the decision.
@@ -72,31 +73,7 @@ class Maker:
         plan = asked.plan(self._rules.plans)
         agreed = conditions or Conditions.of(plan.loop)
         digest = asked.digest(slots) if asked.local else b""  # an id that the service makes never comes again
-        unread: set[Unknown] = set()
-
-        async def seen(one: Asked, slot: str = "", slots: Sequence[str] = ()) -> Wanted:
-            """One decision of the request, checked, and seen by the loop's features."""
-            unread.update(one.check(plan))
-            allowed = one.allowed()
-            base, missing = await one.encoded(allowed, plan)
-            return Wanted(
-                asked=one,
-                allowed=allowed,
-                base=base,
-                missing=missing,
-                digest=digest,
-                # Drawn outside the step: when the step runs again after a lost race, it makes the same draws.
-                seed=self._chance.getrandbits(SEED_BITS),
-                name=name,
-                slot=slot,
-                slots=list(slots),
-            )
-
-        every = [slot.id for slot in slots]
-        wanted = [await seen(asked.of_slot(slot), slot.id, [] if at else every) for at, slot in enumerate(slots)]
-        wanted = wanted or [await seen(asked)]
-        allowed = [one.allowed for one in wanted]
-        Free(allowed)  # raises for what cannot be filled, before anything is read
+        wanted, unread = await self._seen(asked, slots, plan, digest, name)
         salt = self._chance.getrandbits(SEED_BITS)
         user_id = asked.user_id
 
@@ -104,17 +81,21 @@ class Maker:
             locals_ = _local_ids(asked.local or ids.made(ledger.now, salt), slots)
             if asked.local and (before := _made_before(ledger, user_id, locals_, digest)):
                 return ledger.change(([(made, None) for made in before], None))
-            free, done, told = Free(allowed), [], []
+            free = Free([one.allowed for one in wanted]) if slots else None
+            done, told = [], []
             for at, (local, one) in enumerate(zip(locals_, wanted, strict=True)):
                 make_room(ledger, plan.loop)
-                made, choice = yield from chosen(ledger, plan, one, free.of(at), agreed)
-                free.take(made.chosen)
+                places = one.allowed if free is None else free.of(at)
+                made, choice = yield from chosen(ledger, plan, one, places, agreed)
+                if free is not None:
+                    free.take(made.chosen)
                 ledger.add(local, made, large=plan.loop.is_large)
-                ledger.tell(partial(self._line, local, made, one.asked, plan, explored=choice.explored), asked.loop)
+                whole = ids.decision_id(local, user_id)
+                ledger.tell(partial(self._line, whole, made, one.asked, plan, explored=choice.explored), asked.loop)
                 if one.slot in agreed.shown:
                     imitate(ledger, plan, made)
                 told += noted(ledger, plan, one.asked, made, choice)
-                done.append((Made(ids.decision_id(local, user_id), made, repeated=False), choice))
+                done.append((Made(whole, made, repeated=False), choice))
             return ledger.change((done, leaves_next(ledger, plan.loop)), *told)
 
         policies = [policy.id for policy in plan.policies]
@@ -125,42 +106,88 @@ class Maker:
         self._crowds.note(user_id, first)
         for (done, choice), one in zip(made, wanted, strict=True):
             if choice is not None:
-                self._rules.observer.decided(done.record.policy, explored=choice.explored)
-                self._rules.observer.entered(done.record.loop)
-                lacking = set(one.missing)
-                plan.unread.note(unread, lacking)
-                self._rules.observer.lacked(plan.loop.name, lacking)
+                self._tell(done.record, choice, plan, unread, set(one.missing))
                 if one.slot in agreed.shown:
                     alone = done.record.by_policy[0].propensities
                     plan.unread.note_shown(matched=agrees(done.record, alone))
         return [done for done, _ in made]
 
-    def _line(self, local: str, made: Record, asked: Asked, plan: Plan, name: Name, *, explored: bool) -> Line:
-        models, priors, policies = self._rules.models, self._rules.priors, plan.policies
+    async def _seen(
+        self, asked: Asked, slots: Sequence[Slot], plan: Plan, digest: bytes, name: str
+    ) -> tuple[list[Wanted], set[Unknown]]:
+        """The decisions of a request, checked, and seen by the loop's features; and the fields that none of them reads.
+
+        Raises BadDecision, also if there are not enough candidates for all slots.
+        """
+        unread: set[Unknown] = set()
+        wanted: list[Wanted] = []
+        for at, one in enumerate([asked.of_slot(slot) for slot in slots] if slots else [asked]):
+            unread |= one.check(plan)
+            allowed = one.allowed()
+            base, missing = await one.encoded(allowed, plan)
+            wanted.append(
+                Wanted(
+                    asked=one,
+                    allowed=allowed,
+                    base=base,
+                    missing=missing,
+                    digest=digest,
+                    # Drawn outside the step: when the step runs again after a lost race, it makes the same draws.
+                    seed=self._chance.getrandbits(SEED_BITS),
+                    name=name,
+                    slot=slots[at].id if slots else "",
+                    slots=[slot.id for slot in slots] if slots and at == 0 else [],
+                )
+            )
+        if slots:
+            Free([one.allowed for one in wanted])  # raises before anything is read
+        return wanted, unread
+
+    def _tell(self, made: Record, choice: Choice, plan: Plan, unread: set[Unknown], lacking: set[str]) -> None:
+        """Count a decision that was made."""
+        observer = self._rules.observer
+        observer.decided(made.policy, explored=choice.explored)
+        observer.entered(made.loop)
+        plan.unread.note(unread, lacking)
+        if lacking:
+            observer.lacked(made.loop, lacking)
+
+    def _line(self, whole: str, made: Record, asked: Asked, plan: Plan, name: Name, *, explored: bool) -> Line:
+        priors = self._rules.priors
         return decided(
             name,
-            local,
+            whole,
             made,
             asked.context,
-            [each.features for each in asked.candidates],
+            [Candidate(each.id, each.features) for each in asked.candidates],
             explored=explored,
-            versions={policy.id: models.version(policy) for policy in policies},
-            priors={policy.id: priors.version(policy) for policy in policies if policy.population},
+            versions=self._versions_of(plan),
+            priors={policy.id: priors.version(policy) for policy in plan.policies if policy.population},
         )
+
+    def _versions_of(self, plan: Plan) -> dict[str, str]:
+        """The versions of the policies of a plan, which are found once."""
+        kept, found = self._versions.get(plan.loop.name, (None, {}))
+        if kept is not plan:
+            found = {policy.id: self._rules.models.version(policy) for policy in plan.policies}
+            self._versions[plan.loop.name] = plan, found
+        return found
 
 
 def _local_ids(local: str, slots: Sequence[Slot]) -> list[str]:
     """The local ids of the decisions of a request: the first one has the request's own."""
-    return [local, *(ids.of_slot(local, slot.id) for slot in slots[1:])]
+    return [local, *(ids.of_slot(local, slot.id) for slot in slots[1:])] if slots else [local]
 
 
 def _made_before(ledger: Ledger, user_id: str, locals_: Sequence[str], digest: bytes) -> list[Made]:
     """What was made of the same request before, if it was. Raises KeyReused and Gone."""
     found = [ledger.current(local) for local in locals_]
     kept = [one for one in found if one is not None]
+    if not kept:
+        return []
     if any(one.request != digest for one in kept):
         raise KeyReused(f"the id {locals_[0]} was used before for another decision")
-    if kept and len(kept) < len(found):
+    if len(kept) < len(found):
         raise Gone("the request was answered before, and a part of it is not kept any more")
     return [
         Made(ids.decision_id(local, user_id), one, repeated=True) for local, one in zip(locals_, kept, strict=False)

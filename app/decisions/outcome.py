@@ -65,10 +65,7 @@ class Outcomes:
 
     async def reward(self, whole: str, told: Told) -> Outcome:
         """The outcome of a decision, told for the first time or again."""
-        done = await self._act(whole, lambda ledger, made: rewarded(ledger, made, told), told)
-        if done.what == "applied" and (named := ids.parsed(whole)):
-            self._note(named[1], done.record)
-        return done
+        return await self._act(whole, lambda ledger, made: rewarded(ledger, made, told), told)
 
     async def tell(self, whole: str, reward: float, part: str | None) -> Outcome:
         """The same, as an event tells it."""
@@ -85,11 +82,7 @@ class Outcomes:
             mine = {slot: local if at == 0 else ids.of_slot(local, slot) for at, slot in enumerate(first.slots)}
             return [(mine.get(slot, ""), partial(rewarded, told=each), each) for slot, each in told.items()]
 
-        done = await self._all(local, user_id, acts, [ids.of_slot(local, slot) for slot in told])
-        for one in done:
-            if isinstance(one, Outcome) and one.what == "applied":
-                self._note(user_id, one.record)
-        return done
+        return await self._all(local, user_id, acts, [ids.of_slot(local, slot) for slot in told])
 
     async def activate_all(self, whole: str) -> list[Outcome | Problem]:
         """A deferred decision was shown, and with it those for all other slots of its request."""
@@ -122,11 +115,6 @@ class Outcomes:
         made = (await self._act(whole, lambda _, made: ("duplicate", made, []), only_look=True)).record
         return made, explain(made, self._rules.policies)
 
-    def _likely(self) -> list[str]:
-        """The policies that may learn, so that no second read is needed once the record is known."""
-        named = {policy.id for plan in self._rules.plans.values() for policy in plan.policies}
-        return sorted(named) if len(named) <= _FEW else []
-
     async def _act(self, whole: str, act: _Act, told: Told = _NOTHING, *, only_look: bool = False) -> Outcome:
         """Do `act` with one decision."""
         local, user_id = _named(whole)
@@ -147,26 +135,32 @@ class Outcomes:
         """Do what `acts` makes of the decision `local` in one transaction, each on its own; `others` are read too."""
 
         def do(ledger: Ledger) -> _Done:
+            done: list[Outcome | Problem | None] = []
             first = ledger.current(local)
-            tellings = [] if first is None else acts(first)
-            result = (ledger.now, [self._one(ledger, user_id, telling, look=only_look) for telling in tellings])
-            return Change(result) if only_look else ledger.change(result)
+            for telling in [] if first is None else acts(first):
+                name = telling[0]
+                made = first if name == local else ledger.current(name) if name else None
+                one = None if made is None else self._one(ledger, user_id, made, telling, look=only_look)
+                done.append(one)
+            return Change((ledger.now, done)) if only_look else ledger.change((ledger.now, done))
 
-        wanted = reads(self._rules, user_id, (local, *others), self._likely())
+        # The policies that may learn are read before it is known which ones do, so that no second read is needed.
+        likely = self._rules.plans.policies
+        wanted = reads(self._rules, user_id, (local, *others), likely if len(likely) <= _FEW else ())
         now, found = await transact(self._rules, user_id, wanted, do)
         if not found:
             raise self._missing(local, now)
-        done = [self._missing("", now) if one is None else one for one in found]
-        for one in done:
-            if isinstance(one, Outcome) and not only_look:
+        done: list[Outcome | Problem] = []
+        for one in found:
+            done.append(self._missing("", now) if one is None else one)
+            if type(one) is Outcome and not only_look:
                 self._rules.observer.became(one.record.loop, one.what)
+                if one.what == "applied":
+                    self._note(user_id, one.record)
         return done
 
-    def _one(self, ledger: Ledger, user_id: str, telling: _Telling, *, look: bool) -> "Outcome | Problem | None":
+    def _one(self, ledger: Ledger, user_id: str, made: Record, telling: _Telling, *, look: bool) -> "Outcome | Problem":
         local, act, told = telling
-        made = ledger.current(local) if local else None
-        if made is None:
-            return None
         try:
             what, after, skipped = act(ledger, made)
         except (Refused, Unfit) as problem:
@@ -176,8 +170,9 @@ class Outcomes:
         return Outcome(ids.decision_id(local, user_id), what, after, skipped)
 
     def _note(self, user_id: str, made: Record) -> None:
+        at = (made.rewarded or 0) // 1_000
         for learned in made.learned:
-            if self._twice.note(user_id, learned.policy, "id", (made.rewarded or 0) // 1_000):
+            if self._twice.note(user_id, learned.policy, "id", at):
                 self._rules.observer.taught_twice(learned.policy)
 
     def _missing(self, local: str, now: int) -> NotKnown | Gone:

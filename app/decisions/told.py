@@ -54,12 +54,17 @@ def _part_of(made: Record, told: Told) -> str:
     return name
 
 
-def _check_range(made: Record, name: str, value: float | None) -> None:
-    """Raise Unfit for a reward that would not be one of the loop's; None takes the part back."""
-    total, terms = _total_of({**made.parts, name: Part(0.0, value)}), made.terms
+def _with(made: Record, name: str, value: float | None) -> dict[str, Part]:
+    """The parts of which one, by name, has this value; None: it is taken back. Raises Unfit for a reward that would not
+    be one of the loop's."""
+    known, terms = made.parts.get(name), made.terms
+    first = known.first if known is not None else value
+    parts = {**made.parts, name: Part(0.0 if first is None else first, value)}
+    total = _total_of(parts)
     if total is not None and not terms.low <= total <= terms.high:
         what = "reward: the sum of the parts" if name else "reward"
         raise Unfit(f"{what}: takes {terms.low:g} to {terms.high:g} in the loop {made.loop!r}")
+    return parts
 
 
 def _check_shown(made: Record) -> None:
@@ -89,7 +94,7 @@ def rewarded(ledger: Ledger, made: Record, told: Told) -> Became:
     # Before anything else: what was accepted once is accepted whenever it comes again.
     if known is not None and known.first == value:
         return "duplicate", made, []
-    _check_range(made, name, value)
+    parts = _with(made, name, value)
     if known is not None:
         raise _refused("another reward was told before; PUT corrects it", made)
     _check_shown(made)
@@ -97,7 +102,7 @@ def rewarded(ledger: Ledger, made: Record, told: Told) -> Became:
     if late and made.terms.discards:
         return "late", made, []
     what: What = "corrected" if made.status == "defaulted" else "applied"
-    return _stand(ledger, made, {name: Part(value, value)}, what, late=late)
+    return _stand(ledger, made, parts, what, late=late)
 
 
 def corrected(ledger: Ledger, made: Record, told: Told) -> Became:
@@ -109,16 +114,16 @@ def corrected(ledger: Ledger, made: Record, told: Told) -> Became:
     # Before `if_n`: a client that did not get the answer repeats what it sent.
     if known is not None and known.value == value:
         return "duplicate", made, []
-    _check_range(made, name, value)
+    parts = _with(made, name, value)
     _check_n(made, told)
     if known is not None:
-        return _stand(ledger, made, {name: Part(known.first, value)}, "corrected", late=made.late)
+        return _stand(ledger, made, parts, "corrected", late=made.late)
     if made.status != "defaulted":
         raise _refused("there is no reward to correct", made)
     late = ledger.now >= made.deadline
     if late and made.terms.discards:
         return "late", made, []
-    return _stand(ledger, made, {name: Part(value, value)}, "corrected", late=late)
+    return _stand(ledger, made, parts, "corrected", late=late)
 
 
 def retracted(ledger: Ledger, made: Record, told: Told) -> Became:
@@ -128,11 +133,11 @@ def retracted(ledger: Ledger, made: Record, told: Told) -> Became:
     _check_shown(made)
     if known is not None and known.value is None:
         return "duplicate", made, []
-    _check_range(made, name, None)
+    parts = _with(made, name, None)
     _check_n(made, told)
     if known is None:
         raise _refused("there is no reward to take back", made)
-    return _stand(ledger, made, {name: Part(known.first, None)}, "retracted", late=made.late)
+    return _stand(ledger, made, parts, "retracted", late=made.late)
 
 
 def activated(ledger: Ledger, made: Record) -> Became:
@@ -141,7 +146,7 @@ def activated(ledger: Ledger, made: Record) -> Became:
     if made.status != "deferred":
         return "duplicate", made, []
     shown = msgspec.structs.replace(made, status="retracted" if made.parts else "open", held=None)
-    return ("activated", shown, []) if made.held is None else _stand(ledger, shown, {}, "activated", late=False)
+    return ("activated", shown, []) if made.held is None else _stand(ledger, shown, made.parts, "activated", late=False)
 
 
 def cancelled(made: Record) -> Became:
@@ -153,9 +158,8 @@ def cancelled(made: Record) -> Became:
     return "cancelled", msgspec.structs.replace(made, status="cancelled", held=None, n=made.n + 1), []
 
 
-def _stand(ledger: Ledger, made: Record, changed: dict[str, Part], what: What, *, late: bool) -> Became:
-    """The record in which the `changed` parts stand: held until the decision is shown, or learned."""
-    parts = {**made.parts, **changed}
+def _stand(ledger: Ledger, made: Record, parts: dict[str, Part], what: What, *, late: bool) -> Became:
+    """The record in which the `parts` stand: held until the decision is shown, or learned."""
     total = _total_of(parts)
     skipped: list[str] = []
     after = msgspec.structs.replace(made, parts=parts, n=made.n + 1)

@@ -24,6 +24,8 @@ class Twice:
         name = hash((policy, user_id))  # 64 bits that nobody outside this process can foresee
         before = self._taught.pop(name, None)
         self._taught[name] = (way, now)
+        if before is not None:
+            return before[0] != way and now - before[1] < _DAY
         if len(self._taught) > _REMEMBERED:
             self._taught.popitem(last=False)
-        return before is not None and before[0] != way and now - before[1] < _DAY
+        return False

@@ -43,11 +43,12 @@ class Answer(ASGIResponse):
         self._extra = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [_JSON, (b"content-length", b"%d" % len(self.body)), *self._extra]
+        headers = [_JSON, *self._extra]
         if WHOLE in scope:
             whole: Any = {"type": "http.response.start", "status": self._status, "headers": headers, "body": self.body}
             await send(whole)
         else:
+            headers.append((b"content-length", b"%d" % len(self.body)))
             await send({"type": "http.response.start", "status": self._status, "headers": headers})
             await send({"type": "http.response.body", "body": self.body, "more_body": False})
 

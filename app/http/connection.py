@@ -182,16 +182,7 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, head: Head) -> Cycle:
         """Have the application answer a request whose head has arrived."""
-        scope = {
-            **self._scope,
-            "http_version": head.version,
-            "method": head.method,
-            "path": head.path,
-            "raw_path": head.raw_path,
-            "query_string": head.query,
-            "headers": [*head.headers],
-            "state": dict(self._app_state),
-        }
+        scope = {**self._scope, **head.scope, "headers": [*head.headers], "state": dict(self._app_state)}
         self.head = head
         cycle = self.cycle = Cycle(self, scope, keep_alive=head.keep_alive, expects=head.expects)
         tasks = self._server_state.tasks

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
@@ -12,7 +13,7 @@ __all__ = ["WHOLE", "Cycle", "Wire"]
 _log: Final = logging.getLogger("oo.http")
 
 # Not ASGI's: where a scope has the body of a request that has arrived wholly. Who puts it there also takes an answer in
-# one event: `http.response.start` with a `body`.
+# one event: `http.response.start` with a `body`, whose length no header says.
 WHOLE: Final = "oo.body"
 
 # Reading stops when an application leaves so many bytes of a body unread.
@@ -90,6 +91,10 @@ class Cycle:
 
     # The request
 
+    def take(self, body: bytes) -> None:
+        """All of the body has arrived with the head."""
+        self._body, self.more_body, self._news = body, False, True
+
     def feed(self, body: bytes, *, more: bool) -> None:
         """A part of the body has arrived; `more`: it is not the last one."""
         if self.complete:
@@ -141,11 +146,21 @@ class Cycle:
             self._start = event
             self._expects = False
             if "body" in event:
-                self._write(event["body"], more=False)
+                self._answer(event["status"], event["headers"], event["body"])
         elif event["type"] == "http.response.body" and self._start is not None and not self.complete:
             self._write(event.get("body", b""), more=event.get("more_body", False))
         else:
             raise RuntimeError(f"the application sent {event['type']} out of order")
+
+    def _answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+        """Write an answer that came in one piece."""
+        lines = [_STATUS[status], *map(b": ".join, headers), b"content-length: %d" % len(body)]
+        if _CLOSE in lines:
+            self.keep_alive = False
+        elif not self.keep_alive:
+            lines.append(_CLOSE)
+        self._wire.transport.write(_head(lines) + (b"" if self.scope["method"] == "HEAD" else body))
+        self._end()
 
     def _write(self, body: bytes, *, more: bool) -> None:
         head = b"" if self.started else self._head()
@@ -162,12 +177,16 @@ class Cycle:
             transport.write(head + body)
         self.started = True
         if not more:
-            self.complete = True
+            self._end()
+
+    def _end(self) -> None:
+        self.started = self.complete = self._news = True
+        if self._waiter is not None:
             self.tell()
-            # A client that is cut off while it sends may never see the answer: the connection ends after the body.
-            if not self.keep_alive and not self.more_body:
-                transport.close()
-            self._wire.on_answer()
+        # A client that is cut off while it sends may never see the answer: the connection ends after the body.
+        if not self.keep_alive and not self.more_body:
+            self._wire.transport.close()
+        self._wire.on_answer()
 
     def _head(self) -> bytes:
         """The status and headers, whose names are in lower case, as ASGI demands."""
@@ -185,7 +204,11 @@ class Cycle:
             self.keep_alive = False
         elif not self.keep_alive:
             lines.append(_CLOSE)
-        head = _LINE_END.join(lines)
-        if len(head.splitlines()) != len(lines):
-            raise RuntimeError("a header of the application has a line end in it")
-        return head + _LINE_END * 2
+        return _head(lines)
+
+
+def _head(lines: Sequence[bytes]) -> bytes:
+    head = _LINE_END.join(lines)
+    if len(head.splitlines()) != len(lines):
+        raise RuntimeError("a header of the application has a line end in it")
+    return head + _LINE_END * 2

@@ -31,9 +31,10 @@ _PEERS: Final = 256
 
 def idempotency_key(request: Request[Any, Any, Any]) -> str | None:
     """The header Idempotency-Key. Raises Unreadable unless it is 1 to 128 visible ASCII characters, given once."""
-    values = [value for name, value in request.scope["headers"] if name == b"idempotency-key"]
-    if not values:
+    headers = request.scope["headers"]
+    if b"idempotency-key" not in dict(headers):
         return None
+    values = [value for name, value in headers if name == b"idempotency-key"]
     if len(values) > 1 or not _IDEMPOTENCY_KEY.fullmatch(values[0]):
         raise Unreadable("the header Idempotency-Key must be 1 to 128 visible ASCII characters, given once")
     return values[0].decode()

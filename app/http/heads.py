@@ -1,7 +1,8 @@
 """Heads of requests: what they say, which are refused, and with which status."""
 
-from collections.abc import Sequence
-from typing import Final
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 from urllib.parse import unquote
 
 import msgspec
@@ -32,8 +33,13 @@ LATE: Final = b"408 Request Timeout"
 LONG: Final = b"431 Request Header Fields Too Large"
 MANY: Final = f"there are more than {MOST_HEADERS} headers"
 
+K = TypeVar("K", bytes, tuple[bytes, bytes])
+
 _VERSIONS: Final = ("1.1", "1.0")
-# Heads that are kept, each of at most 2 KiB, and heads of which it is known that they came once.
+# The method, the target and the rest of a head whose target llhttp takes, and that says nothing but a path.
+_PLAIN: Final = re.compile(rb"([A-Z]+) ((?:/[A-Za-z0-9._~:@-]+)+) (.*)", re.DOTALL)
+# Heads that are kept, each of at most 2 KiB, as many that are kept without their target, and heads of which it is known
+# that they came once.
 _MOST_KEPT: Final = 512
 _MOST_ONCE: Final = 4_096
 
@@ -50,14 +56,10 @@ class Refusal(Exception):
 class Head(msgspec.Struct, frozen=True):
     """What a head says. `length` is that of the body by Content-Length, or 0; names of headers are in lower case.
 
-    `expects`: the client waits for 100 (Continue).
+    `scope` is what it says to ASGI, beside the headers. `expects`: the client waits for 100 (Continue).
     """
 
-    method: str
-    version: str
-    path: str
-    raw_path: bytes
-    query: bytes
+    scope: Mapping[str, Any]
     headers: Sequence[tuple[bytes, bytes]]
     length: int
     keep_alive: bool
@@ -93,11 +95,13 @@ def read_head(
     raw_path = parsed.path or b"/"  # an absolute target may have none
     path = raw_path.decode("ascii")
     return Head(
-        method=method.decode("ascii"),
-        version=version,
-        path=unquote(path) if "%" in path else path,
-        raw_path=raw_path,
-        query=parsed.query or b"",
+        scope={
+            "http_version": version,
+            "method": method.decode("ascii"),
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": raw_path,
+            "query_string": parsed.query or b"",
+        },
         headers=headers,
         length=length,
         keep_alive=keep_alive and version != "1.0",
@@ -112,25 +116,54 @@ def _waits(headers: Sequence[tuple[bytes, bytes]]) -> bool:
 class Heads:
     """Heads that came twice, by their bytes: a client says nearly the same with each request of a connection.
 
-    A parser that has read a head and its body whole stands where it stood, so it need not read the same head again.
-    Those that came once are known by their hash only: most of them, with an id in their path or a header, come once.
+    A parser that has read a head and its body whole stands where it stood, so it need not read the same head again, nor
+    one that has only another plain target, as with an id in its path. Those that came once are known by their hash
+    only: most of them, with an id in a header, come once.
     """
 
     def __init__(self) -> None:
         self._kept: dict[bytes, Head] = {}
+        self._but_target: dict[tuple[bytes, bytes], Head] = {}
         self._once: set[int] = set()
         self.get = self._kept.get
+
+    def like(self, text: bytes) -> Head | None:
+        """What a head says of which the same came with another target; None if that is not known."""
+        found = _PLAIN.fullmatch(text)
+        if found is None:
+            return None
+        method, target, rest = found.groups()
+        other = self._but_target.get((method, rest))
+        if other is None:
+            return None
+        scope = {**other.scope, "path": target.decode("ascii"), "raw_path": target, "query_string": b""}
+        head = Head(scope, other.headers, other.length, other.keep_alive, other.expects)
+        if self._came_before(text):
+            _keep(self._kept, text, head)
+        return head
 
     def note(self, text: bytes, head: Head) -> None:
         """A head came, and was followed by the body that it announces and by nothing else."""
         if not head.keep_alive or head.expects:
             return
-        seen = hash(text)
-        if seen not in self._once:
-            if len(self._once) >= _MOST_ONCE:
-                self._once.clear()
-            self._once.add(seen)
-            return
-        if len(self._kept) >= _MOST_KEPT:
-            self._kept.clear()
-        self._kept[text] = head
+        if self._came_before(text):
+            _keep(self._kept, text, head)
+        found = _PLAIN.fullmatch(text)
+        if found is not None and self._came_before(key := (found[1], found[3])):
+            _keep(self._but_target, key, head)
+
+    def _came_before(self, what: Hashable) -> bool:
+        """Whether it came before, or another of the same hash; it has come now."""
+        seen, once = hash(what), self._once
+        if seen in once:
+            return True
+        if len(once) >= _MOST_ONCE:
+            once.clear()
+        once.add(seen)
+        return False
+
+
+def _keep(kept: dict[K, Head], key: K, head: Head) -> None:
+    if len(kept) >= _MOST_KEPT:
+        kept.clear()
+    kept[key] = head

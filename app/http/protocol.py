@@ -88,11 +88,11 @@ class HttpProtocol(Connection):
         if end < len(_BLANK_LINE) or not free or data[0] in _LINE_END:
             return 0
         text, rest = data[:end], len(data) - end
-        known = _heads.get(text)
+        known = _heads.get(text) or _heads.like(text)
         if known is not None and rest == known.length:
             self._stop_waiting()
             self._size = 0
-            self._begin(known).feed(data[end:], more=False)
+            self._begin(known).take(data[end:])
             return len(data)
         if not self._parse(text):
             return len(data)

@@ -19,24 +19,21 @@ __all__ = ["STRAIGHT", "Guard", "Straight"]
 Guard = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]
 
 # The `opt` of a route whose path has at most one parameter: text, as its part before the last. Its handler takes only
-# that and `request`, uses of `request` only what an `Incoming` has, and returns an `Answer`.
+# `request` and that, in this order, uses of `request` only what an `Incoming` has, and returns an `Answer`.
 STRAIGHT: Final[Mapping[str, bool]] = {"straight": True}
 
+_HTTP: Final = ScopeType.HTTP
 # Litestar allows some more characters, which are rare, and answers 400 to all others.
 _USUAL_HOST: Final = re.compile(rb"[0-9A-Za-z.:_-]*")
-
-
 _PARAMETER: Final = re.compile(r"(?P<before>/[a-z/]+)/\{(?P<name>[a-z_]+):str\}/(?P<after>[a-z]+)")
-_Handle = Callable[..., Awaitable[Answer]]
 
 
 class _Found(msgspec.Struct, frozen=True):
-    """A handler, the template of its path, and its parameter."""
+    """A route, its handler, and the template of its path."""
 
     route: HTTPRouteHandler
-    handle: _Handle
+    handle: Callable[..., Awaitable[Answer]]
     template: str
-    parameters: Mapping[str, str]
 
 
 class Straight:
@@ -50,8 +47,8 @@ class Straight:
         self._app = app
         self._guards = guards
         self._routes: dict[tuple[str, str], _Found] = {}
-        # By method, what is before the parameter, and what is after it: also the parameter's name.
-        self._with_parameter: dict[tuple[str, str, str], tuple[HTTPRouteHandler, _Handle, str]] = {}
+        # By method, what is before the parameter, and what is after it.
+        self._with_parameter: dict[tuple[str, str, str], _Found] = {}
         for route in routes:
             for path in route.paths if route.opt.get("straight") else ():
                 for method in route.http_methods:
@@ -60,24 +57,20 @@ class Straight:
     def _add(self, route: HTTPRouteHandler, method: str, path: str) -> None:
         found = _PARAMETER.fullmatch(path)
         if found is None:
-            self._routes[method, path] = _Found(route, route.fn, path, {})
+            self._routes[method, path] = _Found(route, route.fn, path)
         else:
-            self._with_parameter[method, found["before"], found["after"]] = (route, route.fn, found["name"])
-
-    def _named(self, method: str, path: str) -> _Found | None:
-        head, _, after = path.rpartition("/")
-        before, _, value = head.rpartition("/")
-        found = self._with_parameter.get((method, before, after)) if value else None
-        if found is None:
-            return None
-        route, handle, name = found
-        return _Found(route, handle, f"{before}/{{{name}}}/{after}", {name: value})
+            template = f"{found['before']}/{{{found['name']}}}/{found['after']}"
+            self._with_parameter[method, found["before"], found["after"]] = _Found(route, route.fn, template)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        found = None
-        if scope["type"] == ScopeType.HTTP and _USUAL_HOST.fullmatch(dict(scope["headers"]).get(b"host", b" ")):
+        found: _Found | None = None
+        given: tuple[str, ...] = ()
+        if scope["type"] == _HTTP and _USUAL_HOST.fullmatch(dict(scope["headers"]).get(b"host", b" ")):
             method, path = scope["method"], scope["path"]
-            found = self._routes.get((method, path)) or self._named(method, path)
+            found = self._routes.get((method, path))
+            if found is None and len(parts := path.rsplit("/", 2)) == 3 and parts[1]:
+                before, parameter, after = parts
+                found, given = self._with_parameter.get((method, before, after)), (parameter,)
         if found is None:
             await self._app(scope, receive, send)
             return
@@ -85,7 +78,7 @@ class Straight:
         try:
             for guard in self._guards:
                 await guard(ASGIConnection(scope, receive, send), found.route)
-            answer = await found.handle(Incoming(scope, receive), **found.parameters)
+            answer = await found.handle(Incoming(scope, receive), *given)
         except Exception as error:  # noqa: BLE001  # as Litestar does
             request = Request[Any, Any, Any](scope, receive, send)
             response = answer_to(request, error).to_asgi_response(app=None, request=request)

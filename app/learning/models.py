@@ -5,7 +5,7 @@ with an old and a new policy file may change one model at the same time, and not
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from app.bandit.policy import Policy
-from app.bandit.ridge import Matrix, Vector, adjust
+from app.bandit.ridge import Matrix, Singular, Vector, adjust
 from app.learning.fit import Fit, Own, fit_of, own_of
 from app.learning.steps import correction, grown, known_then, rewarded
 from state import keys
@@ -25,7 +25,7 @@ from state.values.columns import Columns
 from state.values.decision import Learned
 from state.values.record import Meta, Record
 
-__all__ = ["Model", "Models"]
+__all__ = ["Model", "Models", "sound"]
 
 T = TypeVar("T")
 
@@ -46,15 +46,26 @@ class _Unpublished(Exception):  # likewise
 
 
 class Model(msgspec.Struct, frozen=True):
-    """A user's model: what is stored, A and b of the policy's columns, the counters, the policy's `own` columns, and if
-    the stored ones are others, how these lie among them."""
+    """A user's model: its key, what is stored, A and b of the policy's columns, the counters, the policy's `own`
+    columns, and if the stored ones are others, how these lie among them."""
 
+    key: str
     stored: Record | None
     a: Matrix
     b: Vector
     meta: Meta
     own: Own
     fit: Fit | None = None
+
+
+def sound(found: Iterable[T | Singular], models: Iterable[Model]) -> list[T]:
+    """What was computed of each of the `models`. Raises CorruptState for one that cannot be solved."""
+    every: list[T] = []
+    for each, model in zip(found, models, strict=True):
+        if isinstance(each, Singular):
+            raise CorruptState(model.key, str(each))
+        every.append(each)
+    return every
 
 
 class Models:
@@ -117,8 +128,8 @@ class Models:
         if fingerprint is None or fingerprint == own.fingerprint:
             stored = record.decode(key, len(own.b), values)
             if stored is None:
-                return Model(None, own.a, own.b, Meta(), own)
-            return Model(stored, stored.a, stored.b, stored.meta, own)
+                return Model(key, None, own.a, own.b, Meta(), own)
+            return Model(key, stored, stored.a, stored.b, stored.meta, own)
         columns = self._known.get(fingerprint)
         if columns is None:
             raise _Unknown(key, fingerprint)
@@ -131,7 +142,7 @@ class Models:
         a, b = policy.prior()
         a[np.ix_(fit.own, fit.own)] = stored.a[np.ix_(fit.there, fit.there)]
         b[fit.own] = stored.b[fit.there]
-        return Model(stored, a, b, stored.meta, own, fit)
+        return Model(key, stored, a, b, stored.meta, own, fit)
 
     def created(self, policy: Policy, model: Model, meta: Meta) -> dict[bytes, bytes]:
         """The fields of a model that did not exist, with the counters `meta`."""

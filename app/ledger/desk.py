@@ -16,7 +16,7 @@ from app.learning.models import Model
 from app.ledger.rules import Rules
 from app.ledger.telling import Name, base
 from state import keys
-from state.update.changes import Change, Fields, Hash, More, Values, Work, Write
+from state.update.changes import Change, Fields, Hash, More, Values, Write
 from state.values import record
 from state.values.decision import Learned, Record, Shadow
 from state.values.record import Meta
@@ -61,10 +61,6 @@ class Desk:
     def effective(self, policy: Policy, model: Model) -> tuple[Matrix, Vector]:
         """A and b by which a policy decides."""
         return self._rules.priors.effective(policy, model.a, model.b)
-
-    def solving(self, policy: Policy, model: Model) -> Work:
-        """What is computed of a model before the policy chooses, for `Policy.odds_of`."""
-        return Work(policy.explorer.solver, self.effective(policy, model))
 
     def count(self, policy: Policy, model: Model, meta: Meta) -> None:
         """Keep the counters of a model, and all of it if it is new."""

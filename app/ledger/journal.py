@@ -20,13 +20,14 @@ _FOREVER: Final = 253_402_300_799_999
 
 
 class Journal(Desk):
-    """The models of `user_id` in `values` and what the changes share; a user's first change gets the `epoch`."""
+    """The models of `user_id` in `values` and what the changes share; a user's first change gets an `epoch`."""
 
-    def __init__(self, rules: Rules, user_id: str, values: Values, epoch: bytes) -> None:
+    def __init__(self, rules: Rules, user_id: str, values: Values, epoch: Callable[[], bytes]) -> None:
         super().__init__(rules, user_id, values)
         self._shared = keys.shared(user_id)
-        self.user = decision.decode_user(self._shared, list(values[self._shared]), epoch)
-        self._is_new = values[self._shared][0] is None
+        shared = values[self._shared]
+        self._is_new = shared[0] is None
+        self.user = decision.User(epoch()) if self._is_new else decision.decode_user(self._shared, shared, b"")
         self._kept = self.user.logged, self.user.parts
         # What Redis's clock says (ms). It may jump back, a user's time does not.
         self.clock = milliseconds(values[MOMENT])
@@ -41,7 +42,7 @@ class Journal(Desk):
 
     def tell(self, line: Callable[[Name], Line], loop: str = "") -> None:
         """Count a change, and have the log tell of it."""
-        self._changed(seq=1)
+        self.user.seq += 1
         if self._rules.logs:
             name = Name(self._user_id, self.user.epoch.decode(errors="replace"), self.user.seq, self.now)
             self._lines.append((loop, line(name)))
@@ -66,9 +67,9 @@ class Journal(Desk):
         if there or lacking or self.user.seq:
             self.tell(lambda name: begun(name, there, lacking))
 
-    def _changed(self, *, opened: int = 0, records: int = 0, size: int = 0, seq: int = 0) -> None:
+    def _count(self, opened: int, records: int, size: int) -> None:
+        """Count decisions that are open, all, and their bytes: so many more, or fewer."""
         user = self.user
-        user.seq += seq
         user.open = max(user.open + opened, 0)
         user.records = max(user.records + records, 0)
         user.bytes = max(user.bytes + size, 0)

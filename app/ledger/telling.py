@@ -3,12 +3,13 @@
 import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Literal
 
 import msgspec
 from msgspec.structs import replace
 
-from app.bandit.context import Context, Fields
+from app.bandit.context import Context
 from app.decision_log.lines import Candidate, Decision, Outcome, Snapshot, State, Taught, What, encode, moment
 from app.messages.decision_ids import decision_id
 from state.errors import CorruptState
@@ -39,20 +40,20 @@ class Became(msgspec.Struct, frozen=True):
 
 def decided(
     name: Name,
-    local: str,
+    whole: str,
     made: Record,
     context: Context,
-    features: Sequence[Fields],
+    candidates: list[Candidate],
     *,
     explored: bool,
-    versions: Mapping[str, str],
-    priors: Mapping[str, int],
+    versions: dict[str, str],
+    priors: dict[str, int],
 ) -> Decision:
-    """That a decision was made among candidates with these `features`, by policies of these versions."""
-    champion, canary = made.by_policy[0].policy, made.canary
-    allowed = range(len(made.ids)) if made.evidence is None else set(made.evidence.at)
+    """That a decision, whose `whole` id this is, was made among these `candidates`, by policies of these versions."""
+    champion, canary, places = made.by_policy[0].policy, made.canary, range(len(made.ids))
+    allowed = places if made.evidence is None else made.evidence.at
     return Decision(
-        id=decision_id(local, name.user),
+        id=whole,
         user=name.user,
         epoch=name.epoch,
         seq=name.seq,
@@ -60,13 +61,13 @@ def decided(
         loop=made.loop,
         policy=made.policy,
         arm="canary" if made.by_canary else "champion",
-        versions=dict(versions),
-        prior=dict(priors),
+        versions=versions,
+        prior=priors,
         state=made.state,
         seed=str(made.seed),
-        context=dict(context.moment),
-        user_features=dict(context.user),
-        candidates=[Candidate(one, dict(said)) for one, said in zip(made.ids, features, strict=True)],
+        context=context.moment,
+        user_features=context.user,
+        candidates=candidates,
         x=base(made.labels, made.x),
         propensities=made.propensities,
         chosen=made.chosen,
@@ -77,7 +78,7 @@ def decided(
         deferred=made.status == "deferred",
         explored=explored,
         score=made.score,
-        excluded=[place for place in range(len(made.ids)) if place not in allowed],
+        excluded=[] if len(allowed) == len(places) else sorted({*places}.difference(allowed)),
         champion=champion if made.by_canary else "",
         canary="" if canary is None else canary.policy,
         share=0.0 if canary is None else canary.share,
@@ -151,4 +152,4 @@ def last_line(user_id: str, what: Literal["reset", "erased"], shared: Sequence[b
 
 def base(labels: Sequence[str], x: Sequence[float]) -> dict[str, float]:
     """Base columns by name, without those that are 0."""
-    return {label: value for label, value in zip(labels, x, strict=True) if value}
+    return dict(compress(zip(labels, x, strict=True), x))

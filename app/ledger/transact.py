@@ -44,15 +44,21 @@ async def transact(
 
     `wanted` are `reads`, and what else `act` needs. Raises what `act` raises, and the store's errors.
     """
-    epoch = secrets.token_hex(8).encode()
+    drawn: list[bytes] = []
+
+    def epoch() -> bytes:
+        if not drawn:  # once: the step may run again, and must do the same
+            drawn.append(secrets.token_hex(8).encode())
+        return drawn[0]
 
     def step(values: Values) -> "Asking[Change[tuple[T, _Passed | None]]]":  # quoted, or each call evaluates it
         ledger = Ledger(rules, user_id, values, epoch)
         ledger.settle()
         made = act(ledger)
         change = made if isinstance(made, Change) else (yield from made)
-        large = ledger.user.parts > 0
-        passed = _Passed(ledger.clock, ledger.ended, ledger.damaged, large) if change.writes else None
+        if not change.writes:
+            return Change((change.result, None))
+        passed = _Passed(ledger.clock, ledger.ended, ledger.damaged, ledger.user.parts > 0)
         return Change((change.result, passed), change.writes)
 
     seen: Once[tuple[T, _Passed | None]] | None = None

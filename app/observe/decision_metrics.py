@@ -1,79 +1,85 @@
 """What is counted of decisions, rewards and their log."""
 
 import time
-from collections import Counter as Counts
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
 
 from app.observe import series
 from app.observe.loop_metrics import LoopMetrics
+from app.observe.processes import Tally
 
 __all__ = ["DecisionMetrics"]
 
+_EITHER = ("false", "true")
+
 
 class DecisionMetrics(LoopMetrics):
-    """Metrics in `registry` of decisions by `policies`, of which some explore with the probabilities `epsilons`."""
+    """Metrics in `registry` of decisions by `policies`, of which some explore with the probabilities `epsilons`.
+
+    What each request counts is handed to `registry` by `settle_decisions` only.
+    """
 
     def __init__(self, registry: CollectorRegistry, policies: Sequence[str], epsilons: Mapping[str, float]) -> None:
         super().__init__(registry)
-        decisions = series.DECISIONS.made(registry)
-        rewards = series.REWARDS.made(registry)
-        replayed = series.REPLAYED.made(registry)
+        self._decided = Tally(series.DECISIONS.made(registry))
+        self._rewarded = Tally(series.REWARDS.made(registry))
+        self._replayed = Tally(series.REPLAYED.made(registry))
         epsilon = series.EPSILON.made(registry)
-        self._outcomes = series.DECISION_OUTCOMES.made(registry)
-        self._entered = series.LOOP_DECISIONS.made(registry)
+        self._outcomes = Tally(series.DECISION_OUTCOMES.made(registry))
+        self._entered = Tally(series.LOOP_DECISIONS.made(registry))
+        self._lacked = Tally(series.LACKED.made(registry))
+        self._ended = Tally(series.DECISIONS_ENDED.made(registry))
         self._personalizer = series.PERSONALIZER.made(registry)
         for outcome in ("applied", "unknown"):
             self._personalizer.labels(outcome)
         matches = series.MATCHES.made(registry)
-        self._matches = {matched: matches.labels(str(matched).lower()) for matched in (False, True)}
-        self._ended = series.DECISIONS_ENDED.made(registry)
-        self._every_decision = decisions
+        self._matches = {matched: matches.labels(_EITHER[matched]) for matched in (False, True)}
         self._skew = series.CLOCK_SKEW.made(registry)
+        self._skewed: float | None = None  # seconds, if Redis's clock was read since the last time
         self._twice = series.TWICE.made(registry)
         self._log_lines = series.LOG_LINES.made(registry)
         self._log_lost = series.LOG_LOST.made(registry)
         self._log_backlog = series.LOG_BACKLOG.made(registry)
-        self._lacked = series.LACKED.made(registry)
-        self._lacking: Counts[tuple[str, str]] = Counts()  # since they were settled last
-        # Looked up once, so that counting is one addition. It also creates each series at 0.
-        self._decisions = {policy: _either(decisions, policy) for policy in policies}
-        self._rewards = {
-            policy: [rewards.labels(policy, value) for value in series.REWARD_VALUES] for policy in policies
-        }
-        self._replayed = {policy: replayed.labels(policy) for policy in policies}
+        for policy, explored in product(policies, _EITHER):
+            self._decided.expect(policy, explored)
+        for policy, reward in product(policies, series.REWARD_VALUES):
+            self._rewarded.expect(policy, reward)
+        for policy in policies:
+            self._replayed.expect(policy)
         for policy, value in epsilons.items():
             epsilon.labels(policy).set(value)
 
+    def settle_decisions(self) -> None:
+        """Hand on what was counted of each request since the last time."""
+        tallies = (self._decided, self._rewarded, self._replayed, self._outcomes, self._entered, self._lacked)
+        for tally in (*tallies, self._ended):
+            tally.settle()
+        if self._skewed is not None:
+            self._skew.set(self._skewed)
+            self._skewed = None
+
     def decided(self, policy: str, *, explored: bool) -> None:
         """Count a decision."""
-        counters = self._decisions.get(policy)
-        if counters is None:  # of a policy file that was read after the start
-            counters = self._decisions[policy] = _either(self._every_decision, policy)
-        counters[explored].inc()
+        self._decided.counts[policy, _EITHER[explored]] += 1
 
     def entered(self, loop: str) -> None:
         """Count a decision with an id."""
-        self._entered.labels(loop).inc()
+        self._entered.counts[(loop,)] += 1
 
     def ended(self, loop: str, how: str) -> None:
         """Count a decision that ended without an outcome, or made room."""
-        self._ended.labels(loop, how).inc()
+        self._ended.counts[loop, how] += 1
 
     def clock(self, at: int) -> None:
         """Note what Redis's clock said (ms) a moment ago."""
-        self._skew.set(at / 1_000 - time.time())
+        self._skewed = at / 1_000 - time.time()
 
     def lacked(self, loop: str, features: Iterable[str]) -> None:
         """Count the features that had no value in a decision."""
-        self._lacking.update((loop, feature) for feature in features)
-
-    def settle_lacking(self) -> None:
-        """Count what was noted by `lacked`."""
-        lacking, self._lacking = self._lacking, Counts()
-        for labels, count in lacking.items():
-            self._lacked.labels(*labels).inc(count)
+        for feature in features:
+            self._lacked.counts[loop, feature] += 1
 
     def published(self, lines: int) -> None:
         """Count lines of the log that are safe where it is kept."""
@@ -94,7 +100,7 @@ class DecisionMetrics(LoopMetrics):
 
     def became(self, loop: str, outcome: str) -> None:
         """Count what became of what was told of a decision."""
-        self._outcomes.labels(loop, outcome).inc()
+        self._outcomes.counts[loop, outcome] += 1
 
     def personalizer_told(self, outcome: str) -> None:
         """Count what Azure Personalizer's clients told of an event."""
@@ -106,18 +112,16 @@ class DecisionMetrics(LoopMetrics):
 
     def rewarded(self, policy: str, reward: float, *, replayed: bool) -> None:
         """Count a reward (-1..1) that was learned, or replayed."""
-        (self._replayed[policy] if replayed else self._rewards[policy][round((reward + 1) * 2)]).inc()
+        if replayed:
+            self._replayed.counts[(policy,)] += 1
+        else:
+            self._rewarded.counts[policy, series.REWARD_VALUES[round((reward + 1) * 2)]] += 1
 
     def expect_loops(self, loops: Iterable[str]) -> None:
         """Create the counts of the decisions of these loops at 0, or increase() misses the first of each."""
         for loop in loops:
-            self._entered.labels(loop)
+            self._entered.expect(loop)
             self.loop_state(loop, 0)
-            self._outcomes.labels(loop, "applied")
+            self._outcomes.expect(loop, "applied")
             for how in series.ENDS:
-                self._ended.labels(loop, how)
-
-
-def _either(decisions: Counter, policy: str) -> tuple[Counter, Counter]:
-    """The counters of a policy's decisions that did not explore, and that did."""
-    return decisions.labels(policy, "false"), decisions.labels(policy, "true")
+                self._ended.expect(loop, how)

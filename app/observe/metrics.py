@@ -144,12 +144,12 @@ class Metrics(DecisionMetrics):
     async def keep_settled(self) -> None:
         """Share the numbers of this process with the others, until cancelled. A process alone returns at once."""
         while self._shared:
-            self._settle()
+            self.settle()
             await asyncio.sleep(SETTLE_SECONDS)
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
-        self._settle()
+        self.settle()
         if not self._shared:
             return generate_latest(self._registry)
         directory = Path(self._shared)
@@ -164,10 +164,11 @@ class Metrics(DecisionMetrics):
             self._routes[key] = Times(self._requests.labels(key[0], route or "(none)", str(status)), series.SECONDS)
         return self._routes[key]
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
+        """Hand on what was counted in plain numbers since the last time."""
         for times in (self._batch, self._flush, *self._routes.values()):
             times.settle()
-        self.settle_lacking()
+        self.settle_decisions()
         self._inside.set(self.inside)
         self._most.set(self.most)
         for name, consumer in (self._nats().consumers if self._nats else {}).items():

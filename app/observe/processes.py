@@ -2,18 +2,40 @@
 
 import os
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from prometheus_client import Histogram, multiprocess
+from prometheus_client import Counter, Histogram, multiprocess
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-__all__ = ["SETTLE_SECONDS", "Times", "Together", "forget_the_dead"]
+__all__ = ["SETTLE_SECONDS", "Tally", "Times", "Together", "forget_the_dead"]
 
 # How old the numbers of the other processes may be in a scrape.
 SETTLE_SECONDS: Final = 1.0
+
+
+class Tally:
+    """Events by their labels in plain numbers, `counts`, which `settle` adds to prometheus_client's counter.
+
+    In prometheus_client 0.26 to count an event is eight calls, under two locks; here it is one addition.
+    """
+
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+        self.counts: defaultdict[tuple[str, ...], int] = defaultdict(int)
+
+    def expect(self, *labels: str) -> None:
+        """Create the series with these labels at 0."""
+        self._counter.labels(*labels)
+
+    def settle(self) -> None:
+        """Hand on what was counted since the last time."""
+        for labels, count in self.counts.items():
+            self._counter.labels(*labels).inc(count)
+        self.counts.clear()
 
 
 class Times:

@@ -7,8 +7,10 @@ import msgspec
 
 from app.bandit.columns import Columns
 from app.bandit.context import Context, Fields
+from app.bandit.explore import Odds
 from app.bandit.features import Encoder, Feature
-from app.bandit.policy import Policy
+from app.bandit.policy import Policy, Seen, all_odds
+from app.bandit.ridge import Singular
 from app.bandit.sample import uniform
 from app.policies.catalog import Catalog
 from app.policies.loop import Loop
@@ -30,6 +32,7 @@ class Plan(msgspec.Struct, frozen=True):
     loop: Loop
     stage: Stage
     policies: tuple[Policy, ...]
+    ids: tuple[str, ...]
     encoder: Encoder
     columns: tuple[Columns, ...]
     known: Mapping[str, frozenset[str]]
@@ -39,6 +42,10 @@ class Plan(msgspec.Struct, frozen=True):
         """Which of the policies decides: 1, the canary, for its share of all seeds."""
         canary = self.stage.canary
         return int(canary is not None and uniform(seed, self.loop.name, "arm") < canary.share)
+
+    def odds(self, seen: Sequence[Seen]) -> list[Sequence[Odds | Singular]]:
+        """For each of these decisions the odds of each policy, or an error instead."""
+        return all_odds(self.policies, self.columns, seen)
 
     def mixed(self, alone: Sequence[list[float]]) -> list[float]:
         """The propensities over all chance, from those that each policy `alone` would have given."""
@@ -73,6 +80,7 @@ class Plans(Mapping[str, Plan]):
         self._made_of: tuple[Catalog | None, Mapping[str, Standing]] = None, _NONE
         self._plans: dict[str, Plan] = {}
         self._books = False
+        self._policies: tuple[str, ...] = ()
 
     def _current(self) -> dict[str, Plan]:
         catalog, standings = self._catalog(), self._standings()
@@ -84,6 +92,7 @@ class Plans(Mapping[str, Plan]):
                 for name, loop in catalog.loops.items()
             }
             self._books = any(loop.default_reward is not None for loop in catalog.loops.values())
+            self._policies = tuple(sorted({policy.id for plan in self._plans.values() for policy in plan.policies}))
             self._made_of = catalog, standings
         return self._plans
 
@@ -92,6 +101,12 @@ class Plans(Mapping[str, Plan]):
         """Whether silence is a reward in any of the loops, so that time alone can change a model."""
         self._current()
         return self._books
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """The policies that decide in any of the loops, by name."""
+        self._current()
+        return self._policies
 
     def __getitem__(self, name: str) -> Plan:
         return self._current()[name]
@@ -126,6 +141,7 @@ def _plan(loop: Loop, rows: Mapping[str, Policy], standing: Standing | None, unr
         loop,
         stage,
         policies,
+        tuple(policy.id for policy in policies),
         encoder,
         tuple(Columns(policy.labels, encoder.labels) for policy in policies),
         {of: frozenset(fields) for of, fields in known.items()},

@@ -34,12 +34,12 @@ class Outbox:
     """
 
     def __init__(self, servers: Servers, *, timeout: float, outage: Outage) -> None:
-        self._servers = servers
+        self._of_all = keys.outbox(None) if servers.spans_users else None
         self._parts = Slotted(servers, keys.outbox(None), timeout=timeout, outage=outage)
 
     def key(self, user_id: str) -> str:
         """The part of the outbox for this user."""
-        return keys.outbox(None if self._servers.spans_users else user_id)
+        return self._of_all or keys.outbox(user_id)
 
     async def now(self) -> int:
         """Redis's clock, in ms."""

@@ -1,6 +1,6 @@
 """What tests of decisions share: a clock that they turn, services over one store, and a policy file with every loop."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -112,7 +112,7 @@ def clock() -> Iterator[Clock]:
     found = Clock()
 
     class Turned(Ledger):
-        def __init__(self, rules: Rules, user_id: str, values: Values, epoch: bytes) -> None:
+        def __init__(self, rules: Rules, user_id: str, values: Values, epoch: Callable[[], bytes]) -> None:
             super().__init__(rules, user_id, found.shifted(values), epoch)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -63,6 +63,9 @@ class Part:
     async def close(self) -> None:
         self.note("close")
 
+    def settle(self) -> None:
+        self.note("counted")
+
     async def note_idle(self) -> None:
         self.note("idle")
 
@@ -109,8 +112,8 @@ async def run(part: Any, **settings: Any) -> None:
 
 
 async def test_parts_start_and_stop_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Events first, then calls to the language model, then the store; what runs in the background is cancelled. Redis
-    is asked again for its index until it answers."""
+    """Events first, then calls to the language model, then the store, and the last counts are handed on; what runs in
+    the background is cancelled. Redis is asked again for its index until it answers."""
     monkeypatch.setattr("app.lifespan._NOTE_SECONDS", 0)
     part = Part(failures=1)
     await run(part)
@@ -130,6 +133,7 @@ async def test_parts_start_and_stop_in_order(monkeypatch: pytest.MonkeyPatch) ->
         "aclose",
         "stop 3",
         "close",
+        "counted",
     ]
 
 

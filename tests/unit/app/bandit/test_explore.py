@@ -12,21 +12,18 @@ from app.bandit.explore import (
     EpsilonGreedy,
     Explorer,
     InverseGap,
-    Normals,
     Thompson,
     UpperConfidence,
     floored,
-    over_distinct,
 )
 from app.bandit.ridge import Matrix, Singular, Vector, theta
-from app.bandit.sample import normals, sample, uniform
-from tests.unit.app.bandit.samples import SHAPES, history, learned, no_draws
+from tests.unit.app.bandit.samples import SHAPES, draws, history, learned, odds_of
 from tests.unit.app.bandit.test_sample import seen
 
 
 def best(explorer: Explorer, a: Matrix, b: Vector, x: Matrix) -> int:
     """The row with the largest propensity."""
-    propensities = explorer.odds(a, b, x, no_draws).propensities
+    propensities = odds_of(explorer, a, b, x).propensities
     return propensities.index(max(propensities))
 
 
@@ -37,7 +34,7 @@ def test_upper_confidence_is_the_textbooks(shape: tuple[int, int, int], alpha: f
     x, _ = history(shape[0] + 1, shape[1], k)
     inverse = np.linalg.inv(a)
     scores = [float((inverse @ b) @ row + alpha * math.sqrt(row @ inverse @ row)) for row in x]
-    odds = UpperConfidence(alpha).odds(a, b, x, no_draws)
+    odds = odds_of(UpperConfidence(alpha), a, b, x)
     assert odds.scores.tolist() == pytest.approx(scores, abs=1e-9)
     assert sorted(odds.propensities) == [0.0] * (k - 1) + [1.0]
     assert scores[odds.propensities.index(1.0)] == pytest.approx(max(scores), abs=1e-9)
@@ -50,7 +47,7 @@ def test_epsilon_greedy_is_the_textbooks(shape: tuple[int, int, int], epsilon: f
     a, b = learned(*history(*shape))
     x, _ = history(shape[0] + 1, shape[1], k)
     scores = x @ theta(a, b)
-    odds = EpsilonGreedy(epsilon).odds(a, b, x, no_draws)
+    odds = odds_of(EpsilonGreedy(epsilon), a, b, x)
     assert odds.scores.tolist() == scores.tolist()
     assert sum(odds.propensities) == pytest.approx(1.0, abs=1e-12)
     assert odds.random == [epsilon / k] * k
@@ -91,40 +88,26 @@ def test_damaged_numbers_are_singular(a: Matrix, b: Vector) -> None:
     """A that no sum of squares can be, or numbers that are none, raise Singular and never give a score."""
     x = np.array([[1.0, 2.0], [0.5, 0.5]])
     with pytest.raises(Singular):
-        UpperConfidence(1.0).odds(a, b, x, no_draws)
+        odds_of(UpperConfidence(1.0), a, b, x)
     if not (a == -np.eye(2)).all():  # epsilon-greedy has no use for widths
         for explorer in (EpsilonGreedy(0.1), InverseGap(1.0)):
             with pytest.raises(Singular):
-                explorer.odds(a, b, x, no_draws)
+                odds_of(explorer, a, b, x)
     with pytest.raises(Singular):
-        Thompson(1.0).odds(a, b, x, draws(1))
+        odds_of(Thompson(1.0), a, b, x, draws(1))
 
 
 def test_draws_that_are_not_finite_are_singular() -> None:
     """Whatever made them so."""
     with pytest.raises(Singular):
-        Thompson(1.0).odds(np.eye(1), np.zeros(1), np.ones((2, 1)), lambda shape: np.full(shape, math.nan))
+        odds_of(Thompson(1.0), np.eye(1), np.zeros(1), np.ones((2, 1)), lambda _, shape: np.full(shape, math.nan))
 
 
 @pytest.mark.parametrize("explorer", [EpsilonGreedy(0.1), InverseGap(1.0)])
 def test_columns_that_are_not_finite_are_singular(explorer: Explorer) -> None:
     """A score that is no number chooses nothing."""
     with pytest.raises(Singular, match="a score is inf"):
-        explorer.odds(np.eye(1), np.ones(1), np.array([[math.inf], [1.0]]), no_draws)
-
-
-def draws(seed: int) -> Normals:
-    return lambda shape: normals(seed, "p", "draws", shape)
-
-
-EXPLORERS: list[Explorer] = [
-    EpsilonGreedy(0.3),
-    UpperConfidence(0.5),
-    UpperConfidence(0.5, 0.2),
-    Thompson(0.5),
-    Thompson(0.5, 0.1),
-    InverseGap(5.0),
-]
+        odds_of(explorer, np.eye(1), np.ones(1), np.array([[math.inf], [1.0]]))
 
 
 @given(SHAPES, st.floats(0, 10), st.floats(0, 1), st.integers(1, 12))
@@ -138,7 +121,7 @@ def test_a_floor_is_shared_by_all(shape: tuple[int, int, int], alpha: float, flo
     ]
     assert EpsilonGreedy(floor).floor == floor
     for without, explorer in pairs:
-        plain, odds = without.odds(a, b, x, draws(1)), explorer.odds(a, b, x, draws(1))
+        plain, odds = odds_of(without, a, b, x, draws(1)), odds_of(explorer, a, b, x, draws(1))
         assert (without.floor, explorer.floor) == (0.0, floor)
         assert odds.random == [floor / k] * k
         expected = [(1 - floor) * p + floor / k for p in plain.propensities]
@@ -153,7 +136,7 @@ def test_inverse_gap_is_the_textbooks(shape: tuple[int, int, int], sharpness: fl
     a, b = learned(*history(*shape))
     x, _ = history(shape[0] + 1, shape[1], k)
     scores = (x @ theta(a, b)).tolist()
-    odds = InverseGap(sharpness).odds(a, b, x, no_draws)
+    odds = odds_of(InverseGap(sharpness), a, b, x)
     first = next(row for row in range(k) if scores[row] >= max(scores) - 1e-12)
     expected = [1 / (k + sharpness * max(scores[first] - score, 0.0)) for score in scores]
     expected[first] = 1 - sum(p for row, p in enumerate(expected) if row != first)
@@ -174,80 +157,22 @@ def test_thompson_wins_as_often_as_in_the_posterior() -> None:
     b = a @ np.array([0.3, 0.25, 0.2, 0.1, 0.0])
     wins = np.zeros(5)
     for seed in range(300):
-        odds = Thompson(1.0).odds(a, b, np.eye(5), draws(seed))
+        odds = odds_of(Thompson(1.0), a, b, np.eye(5), draws(seed))
         wins += DRAWS * np.array(odds.propensities)
         assert odds.scores == pytest.approx([0.3, 0.25, 0.2, 0.1, 0.0], abs=1e-9)
     expected = [0.5214, 0.2937, 0.1516, 0.0297, 0.0036]
     seen(np.rint(wins).astype(int).tolist(), expected)
     # The scale is that of the draws: a tenth of it leaves the best row nearly alone.
-    assert np.mean([Thompson(0.1).odds(a, b, np.eye(5), draws(seed)).propensities[0] for seed in range(50)]) > 0.99
+    assert np.mean([odds_of(Thompson(0.1), a, b, np.eye(5), draws(seed)).propensities[0] for seed in range(50)]) > 0.99
 
 
 def test_thompson_is_a_function_of_its_draws() -> None:
     """These propensities every machine must find."""
     a, b = np.eye(2), np.array([0.3, 0.1])
     x = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.6]])
-    found = Thompson(0.5, 0.1).odds(a, b, x, draws(7)).propensities
+    found = odds_of(Thompson(0.5, 0.1), a, b, x, draws(7)).propensities
     assert found == pytest.approx([0.5114583333333333, 0.3848958333333333, 0.10364583333333333], abs=1e-12)
-    assert found != Thompson(0.5, 0.1).odds(a, b, x, draws(8)).propensities
-
-
-@pytest.mark.parametrize("equal", [False, True])
-@pytest.mark.parametrize("explorer", EXPLORERS, ids=repr)
-def test_draws_match_propensities(explorer: Explorer, equal: bool) -> None:
-    """Of 3,000 seeds each row is drawn as often as its propensities say, also where some rows are equal."""
-    a, b = learned(*history(2, 5, 12))
-    x, _ = history(3, 5, 4)
-    x = x[[0, 1, 0, 2, 3, 1]] if equal else x
-    if isinstance(explorer, Thompson):  # whose propensities differ from seed to seed: those of one, drawn from anew
-        [propensities] = [over_distinct(explorer, explorer.solved(a, b), x, draws(1)).propensities]
-    else:
-        propensities = over_distinct(explorer, explorer.solved(a, b), x, no_draws).propensities
-    counts = [0] * len(x)
-    for seed in range(3_000):
-        counts[sample(propensities, uniform(seed, "p", "sample"))[0]] += 1
-    seen(counts, propensities)
-
-
-@pytest.mark.parametrize("explorer", EXPLORERS, ids=repr)
-def test_equal_rows_share_what_one_would_have(explorer: Explorer) -> None:
-    """To the last bit of their sums, wherever they stand; the number of rows is that of those that differ."""
-    a, b = learned(*history(2, 5, 12))
-    x, _ = history(3, 5, 3)
-    alone = over_distinct(explorer, explorer.solved(a, b), x, draws(1))
-    for order in ([0, 1, 2, 0, 0], [2, 1, 0, 1], [1, 1, 1, 0, 2, 2]):
-        rows = list(dict.fromkeys(order))
-        distinct = explorer.odds(a, b, x[rows], draws(1))
-        odds = over_distinct(explorer, explorer.solved(a, b), x[order], draws(1))
-        for place, row in enumerate(order):
-            one = rows.index(row)
-            assert odds.propensities[place] == distinct.propensities[one] / order.count(row)
-            assert odds.random[place] == distinct.random[one] / order.count(row)
-            assert odds.scores[place] == distinct.scores[one]
-        assert sum(odds.propensities) == pytest.approx(1.0, abs=1e-12)
-    same = explorer.odds(a, b, x, draws(1))
-    assert (alone.propensities, alone.random) == (same.propensities, same.random)
-
-
-def test_zeros_of_both_signs_are_equal() -> None:
-    """And rows that differ in a bit are not: of these the first wins."""
-    a, b = np.eye(2), np.array([1.0, 0.0])
-    x = np.array([[0.5, 0.0], [0.5, -0.0], [0.5 + 1e-16 * 2, 0.0]])
-    assert over_distinct(UpperConfidence(0.0), UpperConfidence(0.0).solved(a, b), x, no_draws).propensities == [
-        0.5,
-        0.5,
-        0.0,
-    ]
-
-
-def test_many_columns() -> None:
-    """Every explorer decides at d = 256."""
-    a, b = learned(*history(1, 256, 40))
-    x, _ = history(2, 256, 10)
-    for explorer in EXPLORERS:
-        assert sum(over_distinct(explorer, explorer.solved(a, b), x, draws(1)).propensities) == pytest.approx(
-            1.0, abs=1e-12
-        )
+    assert found != odds_of(Thompson(0.5, 0.1), a, b, x, draws(8)).propensities
 
 
 @pytest.mark.parametrize("explorer", [UpperConfidence(0.2, 0.1), Thompson(0.5), EpsilonGreedy(0.3)])

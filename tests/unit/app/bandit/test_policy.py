@@ -1,6 +1,7 @@
 """A policy: it learns, and decides by the chance in a seed."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -8,8 +9,8 @@ import pytest
 from app.bandit.columns import Columns
 from app.bandit.explore import EpsilonGreedy, Normals, Odds
 from app.bandit.features import Encoder
-from app.bandit.policy import Policy
-from app.bandit.ridge import Matrix, Singular, Solved, observe
+from app.bandit.policy import Policy, Seen, all_odds
+from app.bandit.ridge import Singular, Solved, Stack, observe
 from app.policies.catalog import catalog, policies
 from tests.unit.app.bandit.samples import moment, task
 
@@ -69,8 +70,8 @@ def test_a_choice_is_a_function_of_its_seed() -> None:
 class Broken(EpsilonGreedy, frozen=True):
     """An explorer whose only candidate has no finite score."""
 
-    def odds_of(self, solved: Solved, x: Matrix, normals: Normals) -> Odds:
-        return Odds(np.array([self.epsilon]), [1.0], [0.0], solved.theta)
+    def odds_of(self, solved: Solved, x: Stack, seeds: Sequence[int], normals: Normals) -> list[Odds]:
+        return [Odds(np.array([self.epsilon]), [1.0], [0.0], theta) for theta in solved.theta]
 
 
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
@@ -151,3 +152,37 @@ def test_draws_of_a_policy_are_its_own() -> None:
     assert one != other
     assert one != rows["p"].odds(a, b, x, seed=6).propensities
     assert rows["p"].decide(a, b, x, seed=5).propensities == one
+
+
+@pytest.mark.parametrize("most", [1, 10**6])
+def test_decisions_together_are_those_alone(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each policy, in the order of the decisions, however many are computed at once; an error is in its place."""
+    monkeypatch.setattr("app.bandit.policy._MOST", most)
+    rows = policies(1.0, 0.1)
+    some = [rows["egreedy-v1"], rows["linucb-v1"]]
+    encoder = rows["egreedy-v1"].encoder
+    columns = [Columns(policy.labels, encoder.labels) for policy in some]
+    seen: list[Seen] = []
+    for step, count in enumerate((3, 3, 1, 3)):
+        base, _ = encoder.encode(moment(step, 2), [task(priority=place + 1) for place in range(count)])
+        pairs = zip(some, columns, strict=True)
+        models = [policy.learn(*policy.prior(), own.of(base)[0], 0.5) for policy, own in pairs]
+        if step == 1:
+            models[1] = -np.eye(some[1].d), np.zeros(some[1].d)
+        seen.append((models, base, step, None))
+    found = all_odds(some, columns, seen)
+    assert len(found) == 4
+    for each, (starts, base, seed, _) in zip(found, seen, strict=True):
+        for policy, own, model, odds in zip(some, columns, starts, each, strict=True):
+            if seed == 1 and policy is some[1]:
+                assert isinstance(odds, Singular)
+                with pytest.raises(Singular):
+                    policy.draw(odds, seed)
+                continue
+            assert not isinstance(odds, Singular)
+            alone = policy.odds(*model, own.of(base), seed)
+            assert (odds.scores.tobytes(), odds.propensities) == (alone.scores.tobytes(), alone.propensities)
+            assert (odds.theta.tobytes(), odds.random) == (alone.theta.tobytes(), alone.random)
+    [[odds]] = some[0].odds_alone([(seen[0][0][:1], seen[0][1], 0, 0.5)])
+    assert not isinstance(odds, Singular)
+    assert sorted(odds.propensities) == pytest.approx([0.5 / 3, 0.5 / 3, 0.5 + 0.5 / 3])

@@ -12,6 +12,7 @@ from app.bandit.ridge import (
     Vector,
     adjust,
     faded,
+    identity,
     inverses,
     observe,
     parts,
@@ -81,7 +82,8 @@ def test_damaged_estimates_are_singular() -> None:
         theta(np.eye(2), np.array([math.nan, 0.0]))
     with pytest.raises(Singular):
         solve(-np.eye(2), np.zeros(2), np.ones((1, 2)))
-    assert isinstance(roots([(-np.eye(2), np.zeros(2))])[0], Singular)
+    with pytest.raises(Singular):
+        roots(-np.eye(2)[None], np.zeros((1, 2)))
 
 
 @given(SHAPES)
@@ -89,10 +91,9 @@ def test_the_posterior_is_that_of_the_textbook(shape: tuple[int, int, int]) -> N
     """Its estimate is theta, and what normal numbers are multiplied by is a root of x A⁻¹ xᵀ."""
     a, b = learned(*history(*shape))
     x, _ = history(shape[0] + 1, shape[1], 9)
-    [solved] = roots([(a, b)])
-    assert not isinstance(solved, Singular)
-    root = parts(solved, x)
-    assert solved.theta == pytest.approx(theta(a, b), abs=1e-9)
+    solved = roots(a[None], b[None])
+    [root] = parts(solved, x[None])
+    assert solved.theta[0] == pytest.approx(theta(a, b), abs=1e-9)
     assert root.shape == x.shape
     assert root @ root.T == pytest.approx(x @ np.linalg.inv(a) @ x.T, abs=1e-9)
 
@@ -159,17 +160,28 @@ def test_a_correction_that_is_not_finite() -> None:
 
 
 def test_models_solved_together_are_those_solved_alone() -> None:
-    """To the last bit, whatever their sizes; one that is damaged has an error for itself."""
-    models = [learned(*history(seed, d, 9)) for seed, d in enumerate((3, 5, 3, 16, 5, 3))]
-    damaged = -np.eye(3), np.array([math.nan, 0.0, 0.0])
-    for solver in (thetas, inverses, roots):
-        found = solver([*models, damaged])
-        assert isinstance(found[-1], Singular)
-        for model, together in zip(models, found, strict=False):
-            [alone] = solver([model])
-            assert not isinstance(alone, Singular)
-            assert not isinstance(together, Singular)
-            assert alone.theta.tobytes() == together.theta.tobytes()
-            assert (alone.spread is None) == (solver is thetas) == (together.spread is None)
-            if alone.spread is not None and together.spread is not None:
-                assert alone.spread.tobytes() == together.spread.tobytes()
+    """To the last bit; one that is damaged leaves nothing to any."""
+    for d in (1, 3, 5, 16):
+        a, b = map(np.array, zip(*(learned(*history(seed, d, 9)) for seed in range(7)), strict=True))
+        for solver in (thetas, inverses, roots):
+            found = solver(a, b)
+            for place in range(7):
+                alone = solver(a[place][None], b[place][None])
+                some = found.of([place])
+                assert alone.theta.tobytes() == some.theta.tobytes() == found.theta[place].tobytes()
+                assert (alone.spread is None) == (some.spread is None) == (solver is thetas)
+                if alone.spread is not None and some.spread is not None:
+                    assert alone.spread.tobytes() == some.spread.tobytes()
+            for odd in (np.nan, np.inf):
+                damaged = b.copy()
+                damaged[3, 0] = odd
+                with pytest.raises(Singular):
+                    solver(a, damaged)
+
+
+def test_the_identity_is_shared() -> None:
+    """And nobody can change it."""
+    assert identity(3) is identity(3)
+    assert np.array_equal(identity(3), np.eye(3))
+    with pytest.raises(ValueError, match="read-only"):
+        identity(3)[0, 0] = 2.0

@@ -94,6 +94,38 @@ async def test_own_lines(running: Scene) -> None:
     assert (running.place.lines, running.place.writes, running.noted.done) == ([b"one", b"two", b"three"], [3], 3)
 
 
+async def test_lines_gather(running: Scene) -> None:
+    """Those of transactions that come one after another go together."""
+    for line in (b"one", b"two", b"three"):
+        running.publisher.take(await running.wrote(line))
+        await asyncio.sleep(0.01)
+    await until_async(running.is_empty, "all is published")
+    assert (running.place.lines, running.place.writes) == ([b"one", b"two", b"three"], [3])
+    running.publisher.take(await running.wrote(b"four"))
+    await until_async(running.is_empty, "what comes later is published")
+    assert running.place.writes == [3, 1]
+
+
+async def test_enough_lines_for_a_write_do_not_gather(running: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor those that are enough by their bytes; what is left after a write does."""
+    monkeypatch.setattr(publish, "_LINES", 3)
+    monkeypatch.setattr(publish, "_BYTES", 100)
+    write = running.place.write
+
+    async def first(lines: Sequence[tuple[str, bytes]]) -> None:
+        monkeypatch.setattr(publish, "_GATHER", 3_600.0)
+        await write(lines)
+
+    monkeypatch.setattr(running.place, "write", first)
+    running.publisher.take(await running.wrote(*[b"short"] * 6, b"x" * 100, b"last"))
+
+    async def one_is_left() -> bool:
+        return await running.waiting() == 1
+
+    await until_async(one_is_left, "what is enough is published")
+    assert running.place.writes == [3, 3, 1]
+
+
 async def test_a_place_that_is_away(running: Scene, caplog: pytest.LogCaptureFixture) -> None:
     """Lines wait in Redis, which is told of and logged once; then all are published."""
     caplog.set_level("WARNING", "oo.log")

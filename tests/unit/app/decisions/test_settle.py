@@ -115,8 +115,8 @@ async def test_a_change_of_the_agenda_always_writes_the_index(store: Shifted) ->
     [made_one] = await made(store, "other", "x")
     due = place(own.due("u"))
     for indexed in (None, float(made_one.record.deadline)):
-        ledger = Ledger(own, "u", values | {due: indexed}, b"e")
+        ledger = Ledger(own, "u", values | {due: indexed}, lambda: b"e")
         ledger.add("x", made_one.record)
         assert Schedule(keys.due(None), {b"u": made_one.record.deadline}) in ledger.change(None).writes
     for indexed, writes in ((None, 0), (5.0, 1)):
-        assert len(Ledger(own, "u", values | {due: indexed}, b"e").change(None).writes) == writes
+        assert len(Ledger(own, "u", values | {due: indexed}, lambda: b"e").change(None).writes) == writes

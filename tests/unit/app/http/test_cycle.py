@@ -14,6 +14,7 @@ pytestmark = pytest.mark.anyio
 
 START = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
 BODY = {"type": "http.response.body", "body": b"ok"}
+WHOLLY: Any = {"type": "http.response.start", "status": 200, "headers": [], "body": b"ok"}
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 DEFECT = (
     b"HTTP/1.1 500 Internal Server Error\r\ncontent-type: text/plain; charset=utf-8\r\n"
@@ -54,8 +55,9 @@ async def ran(cycle: Cycle, app: Callable[..., Awaitable[None]]) -> None:
     ("method", "events", "written"),
     [
         ("POST", [START, BODY], ANSWER),
-        ("POST", [{**START, "body": b"ok"}], ANSWER),
+        ("POST", [WHOLLY], ANSWER),
         ("HEAD", [START, BODY], b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"),
+        ("HEAD", [WHOLLY], b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"),
         ("POST", [{**START, "status": 204, "headers": []}, {**BODY, "body": b""}], b"HTTP/1.1 204 No Content\r\n\r\n"),
         (
             "GET",
@@ -80,11 +82,24 @@ async def test_a_connection_that_is_not_kept_ends_with_the_answer(header: list[A
     wire = Wire()
     cycle = made(wire, keep_alive=bool(header))
     cycle.feed(b"", more=False)
-    await cycle.send({**START, "headers": [*START["headers"], *header], "body": b"ok"})  # type: ignore[misc]  # a list
+    await cycle.send({**START, "headers": [*START["headers"], *header]})  # type: ignore[misc]  # a list
+    await cycle.send(BODY)
     assert wire.transport.calls == ["close"]
     head = wire.transport.written.partition(b"\r\n\r\n")[0]
     assert head.lower().split(b"\r\n")[2:] == [b"connection: close"]
     assert not said or head.endswith(said[0])
+
+
+@pytest.mark.parametrize("header", [[], [(b"connection", b"close")]])
+async def test_the_same_of_an_answer_in_one_piece(header: list[Any]) -> None:
+    """As the gate says it while the service shuts down."""
+    wire = Wire()
+    cycle = made(wire, keep_alive=bool(header))
+    cycle.take(b"")
+    await cycle.send({**WHOLLY, "headers": header})
+    assert wire.transport.calls == ["close"]
+    head = wire.transport.written.partition(b"\r\n\r\n")[0]
+    assert sorted(head.split(b"\r\n")[1:]) == [b"connection: close", b"content-length: 2"]
 
 
 async def _silent(_: Any, __: Any, ___: Any) -> None:
@@ -101,22 +116,29 @@ async def _half(_: Any, __: Any, send: Any) -> None:
 
 
 async def _long(_: Any, __: Any, send: Any) -> None:
-    await send({**START, "body": b"okay"})
+    await send(START)
+    await send({**BODY, "body": b"okay"})
 
 
 async def _short(_: Any, __: Any, send: Any) -> None:
-    await send({**START, "body": b"o"})
+    await send(START)
+    await send({**BODY, "body": b"o"})
 
 
 async def _split(_: Any, __: Any, send: Any) -> None:
-    await send({**START, "headers": [(b"content-length", b"2"), (b"a", b"b\r\nc: d")], "body": b"ok"})
+    await send({**START, "headers": [(b"content-length", b"2"), (b"a", b"b\r\nc: d")]})
+    await send(BODY)
+
+
+async def _split_whole(_: Any, __: Any, send: Any) -> None:
+    await send({**WHOLLY, "headers": [(b"a", b"b\nc: d")]})
 
 
 async def _unstarted(_: Any, __: Any, send: Any) -> None:
     await send(BODY)
 
 
-@pytest.mark.parametrize("app", [_silent, _raises, _half, _long, _short, _split, _unstarted])
+@pytest.mark.parametrize("app", [_silent, _raises, _half, _long, _short, _split, _split_whole, _unstarted])
 async def test_what_an_application_fails_to_answer(app: Callable[..., Awaitable[None]]) -> None:
     """The client gets 500 as long as nothing was written, and the connection ends."""
     wire = Wire()
@@ -133,7 +155,7 @@ async def test_an_answer_that_has_begun(fault: str, caplog: pytest.LogCaptureFix
     wire = Wire()
 
     async def app(_: Any, __: Any, send: Any) -> None:
-        await send({**START, "body": b"ok"} if fault == "twice" else START)
+        await send(WHOLLY if fault == "twice" else START)
         await send({**BODY, "body": b"o", "more_body": True})
         if fault == "raises":
             raise ValueError("broken")
@@ -160,7 +182,7 @@ async def test_a_body_that_comes_in_parts() -> None:
     assert await cycle.receive() == {"type": "http.request", "body": b"x" * 70_000, "more_body": False}
     last = asyncio.create_task(cycle.receive())
     await asyncio.sleep(0)
-    await cycle.send({**START, "body": b"ok"})
+    await cycle.send(WHOLLY)
     assert await last == {"type": "http.disconnect"}
     cycle.feed(b"late", more=False)
 
@@ -172,16 +194,19 @@ async def test_a_body_that_is_there_is_in_the_scope() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         seen.append(scope.get(WHOLE))
         seen.append(await receive())
-        await send({**START, "body": b"ok"})
+        await send(WHOLLY)
 
-    for more, expects in ((False, False), (True, False), (False, True)):
+    for more, expects in ((None, False), (False, False), (True, False), (False, True)):
         cycle = made(Wire(), expects=expects)
-        cycle.feed(b"ab", more=more)
+        if more is None:  # it came with the head
+            cycle.take(b"ab")
+        else:
+            cycle.feed(b"ab", more=more)
         await ran(cycle, app)
         assert (cycle.scope, cycle._body) == (None, b"")
     told = {"type": "http.request", "body": b"ab"}
     whole, part = {**told, "more_body": False}, {**told, "more_body": True}
-    assert seen == [b"ab", whole, None, part, None, whole]
+    assert seen == [b"ab", whole, b"ab", whole, None, part, None, whole]
 
 
 async def test_a_client_that_is_gone() -> None:
@@ -193,7 +218,7 @@ async def test_a_client_that_is_gone() -> None:
     cycle.disconnected = True
     cycle.tell()
     assert await told == {"type": "http.disconnect"}
-    await cycle.send({**START, "body": b"ok"})
+    await cycle.send(WHOLLY)
     await made(wire).send({**START})
     assert wire.transport.written == b""
 
@@ -204,10 +229,10 @@ async def test_a_client_that_waits_for_100_is_asked_to_go_on_once() -> None:
     cycle = made(wire, expects=True)
     cycle.feed(b"ab", more=False)
     await cycle.receive()
-    await cycle.send({**START, "body": b"ok"})
+    await cycle.send(WHOLLY)
     assert wire.transport.written == b"HTTP/1.1 100 Continue\r\n\r\n" + ANSWER
     other = Wire()
-    await made(other, expects=True).send({**START, "body": b"ok"})
+    await made(other, expects=True).send(WHOLLY)
     assert other.transport.written == ANSWER
 
 
@@ -215,7 +240,7 @@ async def test_an_answer_waits_for_a_client_that_is_slow() -> None:
     """Until it takes what was written."""
     wire = Wire()
     wire.unwritable = asyncio.get_running_loop().create_future()
-    sent = asyncio.create_task(made(wire).send({**START, "body": b"ok"}))
+    sent = asyncio.create_task(made(wire).send(WHOLLY))
     await asyncio.sleep(0)
     assert wire.transport.written == b""
     wire.unwritable.set_result(None)

@@ -64,8 +64,8 @@ def test_what_is_refused(
 )
 def test_the_target_is_a_path_and_a_query(target: bytes, path: str, raw: bytes, query: bytes) -> None:
     """The path is decoded, and kept as it came too."""
-    head = read([HOST], target=target)
-    assert (head.path, head.raw_path, head.query) == (path, raw, query)
+    scope = read([HOST], target=target).scope
+    assert (scope["path"], scope["raw_path"], scope["query_string"]) == (path, raw, query)
 
 
 def test_a_connection_is_kept_from_http_1_1_on() -> None:
@@ -101,3 +101,57 @@ def test_heads_that_come_twice_are_kept(monkeypatch: pytest.MonkeyPatch) -> None
         kept.note(b"g", other)
         kept.note(b"g", other)
     assert kept.get(b"g") is None
+
+
+REST = b" HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+def noted(*targets: bytes) -> Heads:
+    """What knows heads that came with these targets."""
+    heads_ = Heads()
+    for target in targets:
+        heads_.note(b"POST " + target + REST, read([HOST], target=target))
+    return heads_
+
+
+def test_a_head_with_another_target() -> None:
+    """Says what it would say if it were parsed, once two that differ in no more have come; then it may come again."""
+    known, text = noted(b"/a/1/c", b"/a/2/c"), b"POST /a/3~:@.x-_/c" + REST
+    for _ in range(2):
+        assert known.get(text) is None
+        assert known.like(text) == read([HOST], target=b"/a/3~:@.x-_/c")
+    assert known.get(text) == read([HOST], target=b"/a/3~:@.x-_/c")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"GET /a" + REST,
+        b"POST /a HTTP/1.0\r\nhost: x\r\n\r\n",
+        b"POST /a HTTP/1.1\r\nhost: y\r\n\r\n",
+        *(
+            b"POST " + target + REST
+            for target in (b"/a?b", b"/a#b", b"/%61", b"//a", b"/a/", b"a", b"*", b"", b"/\xff")
+        ),
+        b"POST  /a" + REST,
+        b"POST /a",
+        b"",
+    ],
+)
+def test_what_says_more_than_another_path_is_parsed(text: bytes) -> None:
+    """Another method, version or header, and a target that is not a plain path, or not well spelt."""
+    assert noted(b"/a/1", b"/a/2").like(text) is None
+
+
+def test_of_heads_with_odd_targets_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor of those that came once; and what is kept is bounded."""
+    text = b"POST /a" + REST
+    assert noted(b"/a/1").like(text) is None
+    assert noted(b"/a?1", b"/a?2", b"//x", b"//y").like(text) is None
+    monkeypatch.setattr(heads, "_MOST_KEPT", 1)
+    known = noted(b"/a/1", b"/a/2")
+    for number in (b"1", b"2"):
+        other = [HOST, (b"content-length", number)]
+        known.note(b"POST /a/%b HTTP/1.1\r\n\r\n" % number, read(other))
+    assert known.like(text) is None
+    assert known.like(b"POST /a HTTP/1.1\r\n\r\n") is not None

@@ -153,6 +153,24 @@ async def test_a_head_that_came_before() -> None:
         assert len(wire.seen) == 6
 
 
+async def test_a_head_that_came_before_with_other_targets() -> None:
+    """It is not parsed again, and says the new one; nor does a body that has not arrived wholly disturb it."""
+    async with wired() as wire:
+
+        async def ask(target: bytes, cut: int) -> None:
+            data = POST.replace(b"/a", target).replace(b"host: x", b"host: another") + b"abc"
+            for part in (data[:cut], data[cut:]):
+                wire.send(part)
+            await wire.settle()
+
+        for target in (b"/a/1", b"/a/2"):
+            await ask(target, 1_000)
+        await ask(b"/a/3", -2)
+        wire.protocol.parser = None  # type: ignore[assignment]  # nothing asks it
+        await ask(b"/a/4.~x", 1_000)
+        assert wire.seen == [("POST", path, b"abc") for path in ("/a/1", "/a/2", "/a/3", "/a/4.~x")]
+
+
 async def test_empty_lines_wait_behind_an_answer() -> None:
     """What comes meanwhile is kept within the bound of what waits, and refused when the answer is complete."""
     async with wired() as wire:

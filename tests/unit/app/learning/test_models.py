@@ -8,8 +8,8 @@ import pytest
 from app.bandit.policy import Policy
 from app.bandit.ridge import Singular, Vector
 from app.decisions.reward import Learner
-from app.learning.fit import naming
-from app.learning.models import Model, Models
+from app.learning.fit import naming, own_of
+from app.learning.models import Model, Models, sound
 from app.policies.catalog import catalog, policies
 from state import keys
 from state.errors import CorruptState
@@ -211,6 +211,11 @@ def test_errors_name_the_key() -> None:
         raise ZeroDivisionError
     with naming("k"):
         pass
+    own = own_of(ROW)
+    models = [Model(name, None, own.a, own.b, Meta(), own) for name in "ab"]
+    assert sound([1, 2], models) == [1, 2]
+    with pytest.raises(CorruptState, match="b: no solution"):
+        sound([1, Singular("no solution")], models)
 
 
 @pytest.mark.anyio

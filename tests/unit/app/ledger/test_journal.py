@@ -22,7 +22,7 @@ def read(now: int, user: decision.User | None = None) -> dict[str, Any]:
 def test_time_and_count(last: int, now: int) -> None:
     """Time is the later of Redis's clock and the user's own; each change counts, also without a log."""
     with rules() as known:
-        found = Journal(known, "u", read(5, decision.User(b"e", 7, last)), b"new")
+        found = Journal(known, "u", read(5, decision.User(b"e", 7, last)), lambda: b"new")
         found.tell(lambda name: first_score(name, "serves", explored=False))
         assert (found.clock, found.now, found.seconds(1), found.user.seq) == (5_500, now, now // 1_000, 8)
         [shared] = found._written()
@@ -37,10 +37,10 @@ def test_the_log_begins() -> None:
     models = {keys.record("u", policy): [None] * len(FIELDS) for policy in CATALOG.policies}
     with rules(logs=True) as known:
         with pytest.raises(More) as asked:
-            Journal(known, "u", read(5), b"new")
+            Journal(known, "u", read(5), lambda: b"new")
         assert {one.key for one in asked.value.reads} == set(models)
         assert all(isinstance(one, Hash) for one in asked.value.reads)
-        found = Journal(known, "u", read(5) | models, b"new")
+        found = Journal(known, "u", read(5) | models, lambda: b"new")
         found.tell(lambda name: first_score(name, "serves", explored=True), "books")
         shared, line = found._written()
     assert isinstance(shared, Fields)

@@ -13,7 +13,7 @@ from app.ledger.room import make_room
 from app.ledger.rules import Rules, reads
 from app.ledger.telling import first_score
 from app.policies.catalog import catalog
-from state import keys, parts
+from state import keys
 from state.redis.connect import open_servers
 from state.store import Store
 from state.update.agenda import Next
@@ -89,7 +89,7 @@ def values(now: int, records: dict[str, Record], user: decision.User | None = No
 
 
 def ledger(rules: Rules, found: dict[str, Any]) -> Ledger:
-    return Ledger(rules, "u", found, b"new")
+    return Ledger(rules, "u", found, lambda: b"new")
 
 
 def after(found: Record | None, **fields: Any) -> bool:
@@ -270,35 +270,6 @@ def test_more_is_read_only_when_something_is_due(due: bool) -> None:
             with pytest.raises(More) as asked:
                 kept.settle()
     assert asked.value.reads == (Agenda(keys.agenda("u"), AGENDA),)
-
-
-def test_decisions_of_a_large_loop() -> None:
-    """They are kept where their ids say, and asked for there and in the one hash of others."""
-    new, made = msgspec.structs.replace(OPEN, loop="large"), f"{'1' * 10}{'b' * 13}"
-    home = parts.of(HASH, made.encode())
-    with rules() as known:
-        with pytest.raises(More) as more:
-            ledger(known, values(5_000, {})).add("y", new, large=True)
-        assert more.value.reads == (Entry(parts.of(HASH, b"y"), b"y"),)
-        # An id of the service is not known before the transaction; its part is.
-        found = values(5_000, {"x": OPEN}) | {entry(home, b"0" * 10 + b"b" * 13): None}
-        one = ledger(known, found)
-        one.add(made, new, large=True)
-        written = {write.key: write for write in one.change(None).writes}
-        assert written[home] == Fields(home, {made.encode(): decision.encode(new)})
-        shared = written[keys.shared("u")]
-        assert isinstance(shared, Fields)
-        assert shared.values[b"parts"] == b"256"
-        found[keys.shared("u")] = [shared.values.get(name) for name in decision.SHARED]
-        one = ledger(known, found)
-        with pytest.raises(More) as more:
-            one.record("x")
-        assert more.value.reads == (Entry(parts.of(HASH, b"x"), b"x"),)
-        found[entry(parts.of(HASH, b"x"), b"x")] = None
-        one = ledger(known, found)
-        assert one.record("x") == OPEN
-        one.drop("x", OPEN)
-        assert Drop(HASH, (b"x",)) in one.change(None).writes
 
 
 def test_more_are_settled_at_once_of_large_loops() -> None:

@@ -8,7 +8,8 @@ from app.observe.decision_metrics import DecisionMetrics
 
 
 def test_counts() -> None:
-    """Each under its labels; loops that are expected begin at 0, and Redis's clock is compared with ours."""
+    """Each once under its labels; loops and policies that are expected begin at 0, and Redis's clock is compared with
+    ours."""
     registry = CollectorRegistry()
     found = DecisionMetrics(registry, ["p"], {"p": 0.25})
     found.expect_loops(["push"])
@@ -16,14 +17,29 @@ def test_counts() -> None:
     found.ended("tips", "early")
     found.lacked("tips", ["hour", "price"])
     found.lacked("tips", ["hour"])
-    found.settle_lacking()
+    found.decided("p", explored=True)
+    found.decided("new", explored=False)
+    found.became("tips", "applied")
+    for reward in (0.5, 0.6, -1.0):
+        found.rewarded("p", reward, replayed=False)
+    found.rewarded("p", 1.0, replayed=True)
     found.taught_twice("p")
     found.published(3)
     found.lines_lost(2)
     found.backlog(5, 7)
     found.clock(round(time.time() * 1_000) + 90_000)
+    for _ in range(2):
+        found.settle_decisions()
     text = generate_latest(registry).decode()
     for line in (
+        'oo_decisions_total{explored="true",policy="p"} 1.0',
+        'oo_decisions_total{explored="false",policy="p"} 0.0',
+        'oo_decisions_total{explored="false",policy="new"} 1.0',
+        'oo_rewards_total{policy="p",value="0.5"} 2.0',
+        'oo_rewards_total{policy="p",value="-1"} 1.0',
+        'oo_rewards_total{policy="p",value="1"} 0.0',
+        'oo_rewards_replayed_total{policy="p"} 1.0',
+        'oo_decision_outcomes_total{loop="tips",outcome="applied"} 1.0',
         'oo_loop_decisions_total{loop="tips"} 1.0',
         'oo_loop_decisions_total{loop="push"} 0.0',
         'oo_decisions_ended_total{how="early",loop="tips"} 1.0',

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
-from app.observe.processes import Times, Together, forget_the_dead
+from app.observe.processes import Tally, Times, Together, forget_the_dead
 
 
 def test_gauges_of_ended_processes_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,6 +20,26 @@ def test_gauges_of_ended_processes_are_removed(tmp_path: Path, monkeypatch: pyte
         (tmp_path / f"gauge_livesum_{pid}.db").touch()
     forget_the_dead(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["gauge_livesum_1.db"]
+
+
+def test_events_are_handed_on_once() -> None:
+    """Under their labels, and those that are expected from 0 on; an event is counted when it is settled."""
+    registry = CollectorRegistry()
+    tally = Tally(Counter("x", "x", ("a", "b"), registry=registry))
+    tally.expect("1", "2")
+    tally.counts["1", "1"] += 2
+
+    def counted() -> dict[str, float]:
+        [metric] = registry.collect()
+        return {"".join(one.labels.values()): one.value for one in metric.samples if one.name == "x_total"}
+
+    assert counted() == {"12": 0}
+    for _ in range(2):
+        tally.settle()
+        assert counted() == {"12": 0, "11": 2}
+    tally.counts["1", "1"] += 1
+    tally.settle()
+    assert counted() == {"12": 0, "11": 3}
 
 
 def test_observations_are_those_of_prometheus() -> None:

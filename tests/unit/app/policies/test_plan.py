@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from app.bandit.context import Context
+from app.bandit.ridge import Singular
 from app.bandit.sample import SEED_BITS
 from app.evaluation.tails import chi_square_tail, normal_tails
 from app.policies.catalog import catalog
@@ -33,6 +34,18 @@ def test_each_policy_sees_its_own_columns() -> None:
         assert np.array_equal(columns.of(base), policy.see(context, candidates))
 
 
+def test_odds_of_each_policy() -> None:
+    """In the order of the policies: those that each would give by itself."""
+    context, candidates = Context({"mood": 1}, {}), [{"size": 0.5, "side": 1.0}, {}]
+    base, _ = PLAN.encoder.encode(context, candidates)
+    models = [policy.prior() for policy in PLAN.policies]
+    [found] = PLAN.odds([(models, base, 3, None)])
+    assert PLAN.ids == ("serves", "watches", "fades")
+    for policy, odds in zip(PLAN.policies, found, strict=True):
+        assert not isinstance(odds, Singular)
+        assert odds.propensities == policy.odds(*policy.prior(), policy.see(context, candidates), 3).propensities
+
+
 def test_what_no_feature_reads() -> None:
     """By where it stands."""
     fields = {"mood": 1, "size": 2, "b": 3, "a": 4}
@@ -43,6 +56,16 @@ def test_what_no_feature_reads() -> None:
     assert PLAN.reads_all(Context({"mood": 1}, {}), [{"size": 1}, {}])
     for context, candidate in ((Context({"size": 1}), {}), (Context({}, {"mood": 1}), {}), (Context(), {"mood": 1})):
         assert not PLAN.reads_all(context, [{}, candidate])
+
+
+def test_the_policies_of_all_loops() -> None:
+    """By name, also those that a state brings in, as long as it does."""
+    states = [{"plain": staged(Stage(1, "egreedy-v1"))}, {}]
+    some = msgspec.structs.replace(CATALOG, loops={"plain": LOOP, "books": LOOP})
+    plans = Plans(lambda: some, lambda: states[0])
+    assert list(plans.policies) == ["egreedy-v1", "fades", "serves", "watches"]
+    states.pop(0)
+    assert list(plans.policies) == ["fades", "serves", "watches"]
 
 
 def test_who_serves() -> None:

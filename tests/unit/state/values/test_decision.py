@@ -118,7 +118,7 @@ def test_a_new_user() -> None:
     assert decode_user("k", [None] * 8, b"e") == User(b"e")
 
 
-@pytest.mark.parametrize("odd", [None, b"", b"-1", b"1.5", b"x", b"1" * 19])
+@pytest.mark.parametrize("odd", [None, b"", b"-1", b"1.5", b"x", b"1" * 19, b" 1", b"1,2", b"1e2", b"-0"])
 @pytest.mark.parametrize("place", [1, 2, 3, 4, 5, 6])
 def test_a_count_that_is_none(odd: bytes | None, place: int) -> None:
     """Named with its key, whichever field it is."""

@@ -123,6 +123,12 @@ def test_sums_that_no_rewards_have(numbers: tuple[int, float, float]) -> None:
         record.decode("k", D, [a, b, meta[:40] + struct.pack("<Qdd", *numbers), None])
 
 
+def test_sums_that_are_finite_each_alone() -> None:
+    """They are no damage, whatever they add up to."""
+    meta = Meta(cumulative_reward=1e308, squares=1e308)
+    assert record.decode_meta("k", record.encode_meta(meta)[b"meta"]) == meta
+
+
 @pytest.mark.parametrize("newer", [b"newer...", b"1234", b"\x01"])
 def test_longer_meta_is_kept_through_an_update(newer: bytes) -> None:
     """Fields that a newer version appended survive what an older one counts."""

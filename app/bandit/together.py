@@ -1,0 +1,108 @@
+"""The odds of many decisions of a policy at once; in each, equal candidates may share what one of them would have."""
+
+from collections.abc import Hashable, Sequence
+from itertools import accumulate
+
+import numpy as np
+
+from app.bandit.explore import Explorer, Normals, Odds, floored
+from app.bandit.ridge import Matrix, Vector
+
+__all__ = ["scores_of", "split", "together"]
+
+
+def together(
+    explorer: Explorer,
+    models: Sequence[tuple[Matrix, Vector]],
+    x: Matrix,
+    *,
+    counts: Sequence[int],
+    seeds: Sequence[int],
+    floors: Sequence[float | None],
+    normals: Normals,
+    distinct: bool,
+) -> Sequence[Odds]:
+    """The odds of decisions with these A and b, as many candidates, seeds, and floors if these are not the explorer's.
+
+    The rows of `x` are the candidates of all, those of one decision after those of the other. The odds are to the last
+    bit those that a decision would have alone. With `distinct`, rows that are equal bit for bit share what one of them
+    alone would have. Otherwise rounding would choose among them, and a candidate that is sent twice would be explored
+    twice as much. Raises Singular if a decision has none.
+    """
+    groups: list[list[int] | None] = []
+    if distinct:
+        x, counts, groups = _distinct(x, counts)
+    a, b = map(np.array, zip(*models, strict=True))
+    solved = explorer.solved(a, b)
+    kinds = list(zip(counts, floors, strict=True))
+    if len(set(kinds)) == 1:
+        odds = _with(explorer, floors[0]).odds_of(solved, x.reshape(len(kinds), counts[0], -1), seeds, normals)
+    else:
+        found: dict[int, Odds] = {}
+        rows = split(x, counts)
+        for kind in set(kinds):
+            places = [place for place, each in enumerate(kinds) if each == kind]
+            alike, own = np.array([rows[place] for place in places]), [seeds[place] for place in places]
+            some = _with(explorer, kind[1]).odds_of(solved.of(places), alike, own, normals)
+            found.update(zip(places, some, strict=True))
+        odds = [found[place] for place in range(len(kinds))]
+    return list(map(_shared, odds, groups)) if any(groups) else odds
+
+
+def _with(explorer: Explorer, floor: float | None) -> Explorer:
+    return explorer if floor is None else floored(explorer, floor)
+
+
+def split(x: Matrix, counts: Sequence[int]) -> list[Matrix]:
+    """The rows of each decision."""
+    return [x[end - count : end] for count, end in zip(counts, accumulate(counts), strict=True)]
+
+
+def _distinct(x: Matrix, counts: Sequence[int]) -> tuple[Matrix, Sequence[int], list[list[int] | None]]:
+    """Those rows of each decision that differ, and their numbers; and for each decision, which of them each of its
+    rows is, or None if all differ."""
+    x = x + 0.0  # turns -0.0 into 0.0, which has other bits
+    texts = x.view(np.dtype((np.void, 8 * x.shape[1]))).ravel().tolist()
+    starts = list(accumulate(counts[:-1], initial=0))
+    groups = [_group(texts[start : start + count]) for start, count in zip(starts, counts, strict=True)]
+    if not any(groups):
+        return x, counts, groups
+    firsts = [range(count) if group is None else _firsts(group) for count, group in zip(counts, groups, strict=True)]
+    kept = [start + place for start, places in zip(starts, firsts, strict=True) for place in places]
+    return x[kept], [len(places) for places in firsts], groups
+
+
+def _group(rows: Sequence[Hashable]) -> list[int] | None:
+    """Which of the rows that differ each row is; None if all differ."""
+    places = {row: place for place, row in enumerate(dict.fromkeys(rows))}
+    return None if len(places) == len(rows) else [places[row] for row in rows]
+
+
+def _firsts(group: list[int]) -> list[int]:
+    """Where each row of those that differ is for the first time."""
+    return [group.index(place) for place in range(max(group) + 1)]
+
+
+def _shared(odds: Odds, group: list[int] | None) -> Odds:
+    """The odds of all rows, from those of the rows that differ."""
+    if group is None:
+        return odds
+    counts = np.bincount(group).tolist()
+    return Odds(
+        odds.scores[group],
+        [odds.propensities[place] / counts[place] for place in group],
+        [odds.random[place] / counts[place] for place in group],
+        odds.theta,
+        None if odds.bonus is None else odds.bonus[group],
+    )
+
+
+def scores_of(x: Matrix, theta: Vector, bonus: Vector | None, *, distinct: bool) -> Vector:
+    """The scores of a decision's rows from its `theta` and `bonus`: to the last bit those that `together` gave."""
+    group = None
+    if distinct:
+        x, _, [group] = _distinct(x, [len(x)])
+    scores: Vector = x @ theta
+    if bonus is not None:
+        scores = scores + (bonus if group is None else bonus[_firsts(group)])
+    return scores if group is None else scores[group]

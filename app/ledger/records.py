@@ -1,0 +1,127 @@
+"""The decisions of a user while a step runs: as they were read, and as the step leaves them. Pure."""
+
+from collections.abc import Callable, Iterable
+
+from app.decision_log.lines import Outcome, What
+from app.ledger.journal import Journal
+from app.ledger.rules import Rules
+from app.ledger.telling import Became, Name, outcome
+from state import keys, parts
+from state.update.changes import Drop, Entry, Fields, More, Values, Write, entry
+from state.values import decision
+from state.values.decision import Record
+
+__all__ = ["Records"]
+
+
+class Records(Journal):
+    """The decisions of `user_id` in `values`, beside all that a Journal has."""
+
+    def __init__(self, rules: Rules, user_id: str, values: Values, epoch: Callable[[], bytes]) -> None:
+        super().__init__(rules, user_id, values, epoch)
+        self._decisions = keys.decisions(user_id)
+        self._blobs: dict[bytes, bytes | None] = {}  # those that were read or made
+        self._records: dict[bytes, Record] = {}  # the same, as far as they were looked into
+        self._altered: dict[bytes, None] = {}  # those that must be written
+        self._home: dict[bytes, str] = {}  # the hash in which a decision is
+        self._scores: dict[bytes, int | None] = {}  # when they must be looked at
+
+    def record(self, local: str) -> Record | None:
+        """A decision; None if there is none. Raises More for one that was not read, and CorruptState."""
+        name = local.encode()
+        found = self._records.get(name)
+        if found is None and (blob := self._blob(name)) is not None:
+            found = self._records[name] = decision.decode(f"{self._home[name]} {local}", blob)
+        return found
+
+    def _blob(self, name: bytes) -> bytes | None:
+        """The bytes of a decision, as it is now. Raises More."""
+        if name in self._blobs:
+            return self._blobs[name]
+        blob: bytes | None = None
+        for home in self._places(name):
+            place = entry(home, name)
+            if place not in self._values:
+                self._need([name])
+            blob = self._values[place]
+            if blob is not None:
+                self._home[name] = home
+                break
+        self._blobs[name] = blob
+        return blob
+
+    def _places(self, name: bytes) -> tuple[str, ...]:
+        """The hashes in which a decision may be: of a large loop or of another one."""
+        return (parts.of(self._decisions, name), self._decisions) if self.user.parts else (self._decisions,)
+
+    def add(self, local: str, new: Record, *, large: bool = False) -> None:
+        """Keep a new decision, of which no record is there, of a `large` loop or another one. Raises More."""
+        name = local.encode()
+        self._blobs[name], self._home[name] = None, self._decisions
+        if large:
+            self._home[name] = home = parts.of(self._decisions, name)
+            self.user.parts = parts.COUNT
+            if not {entry(home, name), entry(home, parts.stand_in(name))} & self._values.keys():
+                raise More((Entry(home, name),))
+        self._keep(local, new, 1, 1)
+
+    def put(
+        self, local: str, old: Record, new: Record, what: What | None, *, reward: float | None = None, part: str = ""
+    ) -> None:
+        """Keep what became of a decision, and tell of it, unless nothing is to be told yet."""
+        self._keep(local, new, new.is_open - old.is_open, 0)
+        if what is not None:
+
+            def line(name: Name) -> Outcome:
+                whole = old.born < self.user.logged
+                return outcome(name, local, Became(old, new, what, reward, part), self.taken(), whole=whole)
+
+            self.tell(line, old.loop)
+
+    def _keep(self, local: str, new: Record, opened: int, records: int) -> None:
+        name, blob = local.encode(), decision.encode(new)
+        self._count(opened, records, len(blob) - len(self._blob(name) or b""))
+        self._blobs[name], self._records[name] = blob, new
+        self._altered[name], self._scores[name] = None, self._next(new)
+
+    def _next(self, kept: Record) -> int:
+        """When a decision must be looked at again: when its time is over, or when it may go.
+
+        So those that are open come first, where room is made.
+        """
+        waits = kept.is_open and self.now < kept.deadline
+        return kept.deadline + (0 if waits or self._waits(kept) else self._rules.grace)
+
+    def _waits(self, found: Record) -> bool:
+        """Whether the end of its window changes a decision."""
+        return found.status == "deferred" or (found.status == "open" and found.terms.default is not None)
+
+    def drop(self, local: str, old: Record) -> None:
+        """Let a decision go."""
+        name = local.encode()
+        self._count(-old.is_open, -1, -len(self._blob(name) or b""))
+        self._blobs[name] = self._altered[name] = self._scores[name] = None
+        self._records.pop(name, None)
+
+    def _need(self, names: Iterable[bytes]) -> None:
+        """Raise More for decisions that were not read."""
+        lacking = []
+        for name in names:
+            lacking += [Entry(home, name) for home in self._places(name) if entry(home, name) not in self._values]
+        if lacking:
+            raise More(tuple(lacking))
+
+    def _rewritten(self) -> list[Write]:
+        """The writes of the decisions that changed, by the hash in which they are."""
+        kept: dict[str, dict[bytes, bytes]] = {}
+        gone: dict[str, list[bytes]] = {}
+        for name in self._altered:
+            blob = self._blobs[name]
+            if blob is None:
+                gone.setdefault(self._home[name], []).append(name)
+            else:
+                kept.setdefault(self._home[name], {})[name] = blob
+        writes: list[Write] = [Fields(home, blobs) for home, blobs in kept.items()]
+        for home, names in gone.items():
+            writes.append(Drop(home, tuple(names)))
+        return writes
