@@ -82,15 +82,13 @@ class Hash(_OfKey, frozen=True):
     def enter(self, reading: Reading) -> None:
         if reading.hashes.setdefault(self.key, self.fields) != self.fields:
             raise ValueError("two steps read different fields of one hash")
-        reading.commands[self.key] = ("HMGET", self.key, *self.fields)
-        reading.watched[self.key] = None
 
 
 class List(_OfKey, frozen=True):
     """Append to a list. Only its length is read, and other writers may append at the same time."""
 
     def enter(self, reading: Reading) -> None:
-        reading.commands[self.key] = ("LLEN", self.key)
+        reading.plain[self.key] = ("LLEN", self.key)
 
 
 class Watched(_OfKey, frozen=True):
@@ -112,7 +110,7 @@ class Entry(_OfKey, frozen=True):
         return entry(self.key, self.field)
 
     def enter(self, reading: Reading) -> None:
-        reading.commands[entry(self.key, self.field)] = ("HGET", self.key, self.field)
+        reading.plain[entry(self.key, self.field)] = ("HGET", self.key, self.field)
         reading.parts.add(self.key)
 
 
@@ -122,8 +120,9 @@ class Agenda(_OfKey, frozen=True):
     most: int = FEW
 
     def enter(self, reading: Reading) -> None:
-        most = reading.agendas[self.key] = max(self.most, reading.agendas.get(self.key, 0))
-        reading.commands[self.key] = ("ZRANGE", self.key, 0, most - 1, "WITHSCORES")
+        if self.most > reading.agendas.get(self.key, 0):
+            reading.agendas[self.key] = self.most
+            reading.plain[self.key] = ("ZRANGE", self.key, 0, self.most - 1, "WITHSCORES")
 
 
 class Score(_OfKey, frozen=True):
@@ -137,7 +136,7 @@ class Score(_OfKey, frozen=True):
 
     def enter(self, reading: Reading) -> None:
         place = self.place
-        reading.commands[place] = ("ZSCORE", self.key, self.member)
+        reading.plain[place] = ("ZSCORE", self.key, self.member)
         reading.scores.add(place)
         reading.parts.add(self.key)
 
@@ -146,7 +145,7 @@ class Register(_OfKey, frozen=True):
     """Change scores of a set that many users share, whatever they are. Only its type is read, once for all."""
 
     def enter(self, reading: Reading) -> None:
-        reading.commands[self.key] = ("ZSCORE", self.key, b"")
+        reading.plain[self.key] = ("ZSCORE", self.key, b"")
 
 
 class Moment(_OfKey, frozen=True):
@@ -155,14 +154,14 @@ class Moment(_OfKey, frozen=True):
     key: str = MOMENT
 
     def enter(self, reading: Reading) -> None:
-        reading.commands[MOMENT] = ("TIME",)
+        reading.plain[MOMENT] = ("TIME",)
 
 
 class Backlog(_OfKey, frozen=True):
     """Append to a stream that many users share. Only its length is read, and other writers may append too."""
 
     def enter(self, reading: Reading) -> None:
-        reading.commands[self.key] = ("XLEN", self.key)
+        reading.plain[self.key] = ("XLEN", self.key)
 
 
 # Each has `enter`, by which a batch reads it.
