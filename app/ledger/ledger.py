@@ -68,14 +68,14 @@ class Ledger(Records):
     @contextmanager
     def _put_off_if_damaged(self, name: bytes) -> Iterator[None]:
         """Undo what was done within if something is damaged: the record, or a model that has to learn."""
-        models = {policy: dict(fields) for policy, fields in self._models.items()}
+        models = dict(self._saved)
         user, writes = msgspec.structs.replace(self.user), len(self._writes)
         ended, told = len(self.ended), len(self._lines)
         try:
             yield
         except CorruptState as error:
             self.damaged.append(str(error))
-            self._models, self.user, self._taught = models, user, {}
+            self._saved, self.user, self._taught = models, user, {}
             del self._writes[writes:], self.ended[ended:], self._lines[told:]
             for kept in (self._blobs, self._records, self._altered):
                 kept.pop(name, None)
