@@ -12,14 +12,14 @@ from redis.exceptions import ResponseError
 
 from state import keys, parts
 from state.errors import CorruptState, KeyReused
-from state.redis.exchange import Command, ordinary
+from state.redis.exchange import Command, ordinary, pack
 from state.update.agenda import NOTHING, first_members, moved
 from state.update.changes import (
-    MOMENT,
     Asking,
     Change,
     Drop,
     Fields,
+    Moment,
     More,
     Remove,
     Schedule,
@@ -70,15 +70,16 @@ class Batch:
             for user in dict.fromkeys(user for _, user in once)
         }
         for key, _ in once:
-            reading.plain[key] = ("GET", key)
+            reading.plain[key] = pack(("GET", key))
             reading.watched[key] = None
-        reading.plain |= {key: index.read() for key, index in self._indexes.items()}
+        reading.plain |= {key: pack(index.read()) for key, index in self._indexes.items()}
         self._seen: dict[str, str] = {}  # by user, if anyone expires
         if self._idle.is_on:
             self._seen = {operation.user: keys.of(operation.user, keys.SEEN) for operation in self._operations}
-            reading.plain[MOMENT] = ("TIME",)
+            Moment().enter(reading)
             for user, key in self._seen.items():
-                reading.plain |= {key: ("GET", key), spread(user): ("HGET", keys.shared(user), parts.FIELD)}
+                reading.plain[key] = pack(("GET", key))
+                reading.plain[spread(user)] = pack(("HGET", keys.shared(user), parts.FIELD))
                 reading.watched[key] = None
         # What Redis holds, or will: a hash's values in the order of its fields, a marker's request.
         self._values: dict[str, Any] = {}
@@ -88,8 +89,8 @@ class Batch:
         # A step asked for more values, which its operation names now: nothing may be written.
         self.lacks = False
 
-    def reads(self, flight: str) -> list[Command]:
-        """WATCH and the reads; `flight` is the key of the operation id.
+    def reads(self, flight: str) -> list[bytes]:
+        """WATCH and the reads, packed; `flight` is the key of the operation id.
 
         What may be removed is watched too, for a removal that arrives late must not take what was written since.
         Indexes are not: two replicas may add to one at the same time.
