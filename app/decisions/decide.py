@@ -36,7 +36,7 @@ class Choosable(Protocol):
 
 
 class Described(Protocol):
-    """The same, described by fields."""
+    """The same, described by fields: a struct of these two alone, which digests and the log are made of as it is."""
 
     @property
     def id(self) -> str: ...

@@ -13,7 +13,7 @@ from app.ledger.rules import Rules
 from state import keys
 from state.errors import CorruptState
 from state.update.agenda import Next, moved
-from state.update.changes import AGENDA, FEW, Agenda, Change, More, Schedule, Values, Write, place
+from state.update.changes import AGENDA, FEW, Agenda, Change, More, Schedule, Values, Write
 from state.values.decision import Record
 
 __all__ = ["LATER_MS", "Ledger"]
@@ -151,7 +151,7 @@ class Ledger(Records):
         if writes and (self._altered or self._lines or not self._is_new):
             writes += self._written()
         due, look = self._rules.due(self._user_id), self._look()
-        # Always with a change of the agenda, and else only to mend the index: a change that was made meanwhile wins.
-        if self._scores or look != self._values[place(due)]:
+        # Always with a change of the agenda, and else, if it was read, to mend the index: a change made meanwhile wins.
+        if self._scores or look != self._values.get(due.place, look):
             writes.append(Schedule(due.key, {due.member: look}))
         return Change(result, tuple(writes))

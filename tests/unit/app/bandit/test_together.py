@@ -80,6 +80,7 @@ def test_zeros_of_both_signs_are_equal() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_many_columns() -> None:
     """Every explorer decides at d = 256."""
     a, b = learned(*history(1, 256, 40))
