@@ -32,7 +32,8 @@ class Ledger(Records):
         self._waiting: Next = values[self._agenda]  # the decisions that must be looked at next, as they were read
         # Whose window is over without an outcome, or had to make room: the loop, and how it ended.
         self.ended: list[tuple[str, str]] = []
-        self.settled, self.damaged = 0, list[str]()
+        self.settled = 0
+        self.damaged: list[str] = []
 
     def current(self, local: str) -> Record | None:
         """A decision, after what is due of it. Raises More and CorruptState."""

@@ -121,7 +121,9 @@ class Records(Journal):
                 gone.setdefault(self._home[name], []).append(name)
             else:
                 kept.setdefault(self._home[name], {})[name] = blob
-        writes: list[Write] = [Fields(home, blobs) for home, blobs in kept.items()]
+        writes: list[Write] = []
+        for home, blobs in kept.items():
+            writes.append(Fields(home, blobs))
         for home, names in gone.items():
             writes.append(Drop(home, tuple(names)))
         return writes
