@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from functools import partial
+from typing import cast
 
 import msgspec
 
@@ -160,7 +161,7 @@ class Maker:
             whole,
             made,
             asked.context,
-            [Candidate(each.id, each.features) for each in asked.candidates],
+            cast("list[Candidate]", asked.candidates),  # they have the same two fields, and become the same JSON
             explored=explored,
             versions=self._versions_of(plan),
             priors={policy.id: priors.version(policy) for policy in plan.policies if policy.population},
