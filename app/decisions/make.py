@@ -104,13 +104,15 @@ class Maker:
         along = self._crowds.reads(user_id)
         made, first = await transact(self._rules, user_id, (*reading, *along, List(keys.history(user_id))), act)
         self._crowds.note(user_id, first)
+        every = []
         for (done, choice), one in zip(made, wanted, strict=True):
+            every.append(done)
             if choice is not None:
                 self._tell(done.record, choice, plan, unread, set(one.missing))
                 if one.slot in agreed.shown:
                     alone = done.record.by_policy[0].propensities
                     plan.unread.note_shown(matched=agrees(done.record, alone))
-        return [done for done, _ in made]
+        return every
 
     async def _seen(
         self, asked: Asked, slots: Sequence[Slot], plan: Plan, digest: bytes, name: str
