@@ -1,5 +1,5 @@
-"""Write what follows from other files: the settings in values.yaml, then README.md, values.schema.json and
-files/defaults.json from it.
+"""Write what follows from other files: the settings in values.yaml, then the tables of README.md, values.schema.json
+and files/defaults.json from it.
 
     python helm/generate.py          # write
     python helm/generate.py --check  # name what is stale and exit 1
@@ -13,7 +13,7 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 import msgspec
 import yaml
@@ -21,30 +21,9 @@ import yaml
 CHART = Path(__file__).parent
 sys.path.insert(0, str(CHART.parent))
 
-from app.settings import Secret, Settings  # noqa: E402 - found only with the path above
+from from_settings import with_settings  # noqa: E402 - it finds app with the path above
 
 Schema = dict[str, Any]
-
-# Where a pod's default is not that of a process on somebody's desk.
-POD_DEFAULTS = {
-    "host": "::",  # a pod must be reached from outside, over IPv6 and IPv4
-    "nats_durable_prefix": "",  # a pod's release and namespace, which this file does not know
-    "shutdown_seconds": 100,  # /generate asks a model up to 3 times for 30 seconds, and an update must not cut it off
-}
-
-# What a setting takes beyond what its type says.
-PATTERNS = {
-    "decision_log": "^(nats|file:///[A-Za-z0-9._/-]*[A-Za-z0-9._-])?$",
-    "litellm_url": "^https?://",
-    "nats_durable_prefix": "^[A-Za-z0-9_-]{0,64}$",
-}
-
-# What the chart adds to a setting's description.
-NOTES = {
-    "decision_log": "A directory needs a volume: `decisionLog`.",
-    "redis_url": "With `redis.enabled` it is that Redis.",
-    "nats_durable_prefix": "Empty: namespace and release, as `namespace_release`.",
-}
 
 # Settings of older versions: a release that has one keeps it through an upgrade, and nothing reads it.
 RETIRED = ("MAX_BODY_SECONDS",)
@@ -85,147 +64,11 @@ FIRST = (
     "decisionLog.existingClaim",
 )
 
-INTRODUCTION = """\
-# The Helm chart
-
-<!-- every command needs: Kubernetes -->
-
-```console
-helm install oo ./helm --set image.repository=registry.example/oo-serving
-helm test oo
-```
-
-This gives two replicas and a small Redis with its data on a volume. [On Kubernetes](../docs/run/kubernetes.md) tells
-how to build the image, upgrade, scale, rotate secrets, back up, and move to a Redis that survives the loss of a node.
-
-Every value has a comment in [`values.yaml`](values.yaml), which `helm show values ./helm` prints. Helm refuses a
-value that does not fit [`values.schema.json`](values.schema.json), with a sentence that names it. This file and the
-schema are written from `values.yaml` by `python helm/generate.py`, and the settings in `values.yaml` from
-`app/settings.py`.
-"""
-
-UPGRADING = """\
-## Upgrading
-
-Any version can be upgraded with `--reset-then-reuse-values`, which takes the new defaults, and with `--reuse-values`,
-which keeps all the old ones. What Kubernetes does not let change is
-[refused before anything has changed](../docs/run/kubernetes.md#what-an-upgrade-cannot-change).
-
-### To 0.3.0
-
-- `config.DECISION_LOG` turns the [log of decisions](../docs/use/log.md) on. As `file:///directory` it needs a volume:
-  `decisionLog`. A Redis user with narrow rights needs
-  [more commands](../docs/run/operations.md#the-rights-the-service-needs) then.
-- `prometheusRule.dashboardUrl` has alerts link to the panel that shows them. Without it, and without `runbookUrl`,
-  they have the annotations `dashboard` and `runbook` with a path, and no link.
-- `config.ROOT_PATH` and `config.TRUSTED_PROXIES` take the place of such an `extraEnv`, which goes on working.
-- A third CronJob, `…-judge`, runs every hour where the log is in a directory that pods share. It mounts the claim to
-  read, so the claim must be `ReadWriteMany`, or the pods be on one node; `judge.enabled=false` takes it away.
-- A fourth, `…-compact`, makes tables of that log: `compact.enabled=true`, with an image of the Dockerfile's target
-  `tools` in the same repository (`image.toolsTag`). `judge` then has that image too, and reads the tables.
-- There are seven more alerts, and rows of the dashboard for the log and for the evidence of loops.
-
-### To 0.2.0
-
-- **Every text among the values is a template now.** One that has `{{` of its own, such as an annotation of the Vault
-  agent, is written `'{{ "{{" }} … }}'`.
-- A key that is set to null has its default. Only `redis.user` and parts of Kubernetes' own objects can be taken away.
-- `config.HOST` is `::` by default, which serves IPv6 and IPv4. With `--reuse-values` it stays `0.0.0.0`.
-- A second CronJob, `…-settle`, runs every hour. `settle.enabled=false` takes it away.
-- The port of the Service has no `appProtocol`; `service.appProtocol: http` brings it back.
-- Alerts name the file of the runbook until `prometheusRule.runbookUrl` says where it can be read.
-- With `redis.enabled=false`, `extraEnv` or `extraEnvFrom` may bring `REDIS_URL`. An `extraEnvFrom` also opens the ports
-  of NATS, whose URL it may hold.
-- Redis is not restarted by this upgrade; the pods of the service are replaced.
-- The durable consumers have other names, as follows.
-
-The durable consumers of a release are named after its namespace and name: `prod_oo-signals` and `prod_oo-feedback`
-for the release `oo` in `prod`. In 0.1.0 they were `oo-serving-…` for every release, so two releases on one NATS
-shared them, and each got a part of the events. A release that has such durables can keep them:
-
-```yaml
-config:
-  NATS_DURABLE_PREFIX: oo-serving  # for one release only
-```
-
-Otherwise the upgrade makes new durables, and the old ones keep the events that they have not delivered. What to do
-depends on the retention of the stream:
-
-- `limits`: the new durables get all events that the stream still holds. That does no harm: an older synchronisation
-  does not overwrite a newer one, and feedback is only logged. Delete the old durables after the upgrade.
-- `interest`: a new durable gets only what arrives later. Let the old release work off what is pending before the
-  upgrade, and delete the old durables after it.
-- `workqueue`: the stream refuses a second durable for the same subjects, and `/health` says so. Delete the old
-  durables; the new ones get everything that was pending.
-"""
-
-
 SCHEMA_HEAD: Schema = {
     "$schema": "http://json-schema.org/draft-07/schema#",
     "title": "Values of the oo-serving chart",
     "definitions": {"secret": SECRET},
 }
-
-
-class SourceError(Exception):
-    """values.yaml lacks something the generator needs; the message names the key."""
-
-
-def inner(hint: Any) -> tuple[Any, str]:
-    """The bare type of an Annotated one, and the description nearest to the field."""
-    text = ""
-    while hasattr(hint, "__metadata__"):
-        for note in hint.__metadata__:
-            text = text or (note.description or "" if isinstance(note, msgspec.Meta) else "")
-        hint = get_args(hint)[0] if get_origin(hint) is None else hint.__origin__
-    return hint, text
-
-
-def as_text(_type: type) -> Schema:
-    """The schema of a type that is none of JSON's: the environment has only text."""
-    return {"type": "string"}
-
-
-def settings_rows() -> tuple[list[str], list[str]]:
-    """The lines of values.yaml for the plain settings and for the secret ones."""
-    config: list[str] = []
-    secrets: list[str] = []
-    defaults = Settings()
-    for name, hint in get_type_hints(Settings, include_extras=True).items():
-        bare, text = inner(hint)
-        text = text[:1].upper() + text[1:].rstrip(".") + "."
-        text = f"{text} {NOTES.get(name, '')}".rstrip()
-        default = getattr(defaults, name)
-        if bare is Secret:
-            secrets += [
-                f"  # -- {text}",
-                '  # @schema {$ref: "#/definitions/secret"}',
-                f'  {name.upper()}: {{value: "", existingSecret: "", key: {name.upper()}}}',
-            ]
-            continue
-        schema = msgspec.json.schema(hint, schema_hook=as_text)
-        schema.pop("description", None)
-        if name in PATTERNS:
-            schema["pattern"] = PATTERNS[name]
-        value = POD_DEFAULTS.get(name, default)
-        config += [
-            f"  # -- {text}",
-            f"  # @schema {json.dumps(schema)}",
-            f"  {name.upper()}: {json.dumps(value)}",
-        ]
-    return config, secrets
-
-
-def with_settings(text: str) -> str:
-    """values.yaml with the blocks between its `begin` and `end` marks renewed."""
-    for block, rows in zip(("config", "secrets"), settings_rows(), strict=True):
-        begin, end = f"  # begin: {block}, written by generate.py from app/settings.py\n", f"  # end: {block}\n"
-        before, found, rest = text.partition(begin)
-        _, ended, after = rest.partition(end)
-        if not found or not ended:
-            raise SourceError(f"values.yaml: the marks of {block} are missing")
-        text = before + begin + "".join(f"{row}\n" for row in rows) + end + after
-    return text
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -276,14 +119,14 @@ def walk(node: yaml.MappingNode, lines: list[str], path: str, sections: list[Sec
             properties[key.value] = walk(child, lines, f"{name}.", sections)
             continue
         if not text:
-            raise SourceError(f"values.yaml: {name} has no '# -- ' comment")
+            raise ValueError(f"values.yaml: {name} has no '# -- ' comment")
         schema = extra if extra.keys() & {"$ref", "anyOf"} else base(value) | extra
         if not schema.keys() & {"type", "enum", "$ref", "anyOf"}:
-            raise SourceError(f"values.yaml: {name} needs '# @schema {{type: …}}', for null says nothing")
+            raise ValueError(f"values.yaml: {name} needs '# @schema {{type: …}}', for null says nothing")
         if schema.get("type") == "array" and "items" not in schema:
-            raise SourceError(f"values.yaml: {name} needs '# @schema {{items: …}}'")
+            raise ValueError(f"values.yaml: {name} needs '# @schema {{items: …}}'")
         if value == {} and not extra:
-            raise SourceError(f"values.yaml: {name} needs '# @schema' with additionalProperties or 'type: object'")
+            raise ValueError(f"values.yaml: {name} needs '# @schema' with additionalProperties or 'type: object'")
         properties[key.value] = {"description": text, **schema}
         section = next(section for section in reversed(sections) if section.line < key.start_mark.line)
         default = json.dumps(value, ensure_ascii=False) if value not in (None, "") else ""
@@ -321,19 +164,20 @@ def outputs() -> dict[Path, str]:
     known |= {name: {"description": "No longer read."} for name in RETIRED}
     return {
         CHART / "values.yaml": values,
-        CHART / "README.md": readme(sections),
+        CHART / "README.md": with_tables((CHART / "README.md").read_text(), sections),
         CHART / "values.schema.json": json.dumps(SCHEMA_HEAD | schema, indent=2, ensure_ascii=False) + "\n",
         CHART / "files" / "defaults.json": json.dumps(defaults(yaml.safe_load(values), schema), indent=1) + "\n",
     }
 
 
-def readme(sections: list[Section]) -> str:
-    """The chart's README: the first values with their comments, where the others are, and the examples in ci/."""
+def with_tables(text: str, sections: list[Section]) -> str:
+    """README.md with its tables renewed: the first values with their comments, where the others are, and the examples
+    in ci/."""
     rows = {row.name: row for section in sections for row in section.rows}
-    lines = [INTRODUCTION, "## Values to set first\n", "| value | default | meaning |\n| --- | --- | --- |"]
+    lines = ["\n## Values to set first\n", "| value | default | meaning |\n| --- | --- | --- |"]
     for name in FIRST:
         if name not in rows:
-            raise SourceError(f"values.yaml: {name} is missing, which the README shows")
+            raise ValueError(f"values.yaml: {name} is missing, which the README shows")
         default = "" if "existingSecret" in rows[name].default else rows[name].default
         lines.append(f"| `{name}` | {default} | {rows[name].text} |")
     lines += ["\n## All values\n", "| section of `values.yaml` | values |\n| --- | --- |"]
@@ -344,7 +188,11 @@ def readme(sections: list[Section]) -> str:
     for path in sorted((CHART / "ci").glob("*.yaml")):
         case = path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
         lines.append(f"| [`ci/{path.name}`](ci/{path.name}) | {case} |")
-    return "\n".join([*lines, "", UPGRADING])
+    before, found, rest = text.partition("<!-- tables -->\n")
+    _, ended, after = rest.partition("<!-- /tables -->\n")
+    if not found or not ended:
+        raise ValueError("README.md: the marks of the tables are missing")
+    return before + found + "\n".join([*lines, "", ended]) + after
 
 
 def stale() -> list[str]:

@@ -17,6 +17,8 @@ from state.redis.servers import Servers
 __all__ = ["Asker", "counted", "decisions"]
 
 _OTHER_TYPE: Final = "holds a value of another type"
+# No key has this name, so nothing is written; yet Redis refuses it whenever it would refuse a write.
+_NO_WRITE: Final = ("SET", "oo:nothing", "", "XX")
 # Decisions of a user that are read, who may have some hundred thousand.
 _MOST: Final = 1_000
 
@@ -37,6 +39,10 @@ class Asker:
         """The reply to a command about `key`. Raises StoreUnavailable, and CorruptState for a key of another type."""
 
         return await self._insist(key, lambda connection, _: _first(connection, command))
+
+    async def probe(self) -> None:
+        """Ask for a write that changes nothing; of a cluster, whose masters have keys of their own, for an answer."""
+        await self.ask("", _NO_WRITE if self._servers.spans_users else ("PING",))
 
     async def replace(self, key: str, field: str, make: Callable[[bytes | None], bytes | None]) -> None:
         """Replace a field of the hash `key` by what `make` makes of its value, or leave it if that is None.

@@ -19,7 +19,14 @@ class ConflictError(StoreError):
 
 
 class StoreUnavailable(StoreError):
-    """Redis is away, starting, read-only, full, or too slow. A write may have been made all the same."""
+    """Redis is away, starting, read-only, full, or too slow. A write may have been made all the same.
+
+    `reads`: it refused a write alone, because it is full, say, and can still be read.
+    """
+
+    def __init__(self, message: str, *, reads: bool = False) -> None:
+        super().__init__(message)
+        self.reads = reads
 
 
 class CorruptState(StoreError):

@@ -168,8 +168,8 @@ class Store:
             return await counted(self._servers, key, seconds, patience=self._timeout)
 
     async def ping(self) -> None:
-        """Check that Redis answers; of a cluster, that one of its masters does."""
-        await self._asker.ask("", ("PING",))
+        """Check that Redis takes writes, without making one; of a cluster, that one of its masters answers."""
+        await self._asker.probe()
 
     async def close(self) -> None:
         """Wait for flushes that are under way, then close the connections."""

@@ -14,7 +14,7 @@ from app.http.draining import Draining
 from app.http.errors import RETRY_SECONDS
 from app.messages.basics import ErrorAnswer, Ok
 from app.messages.health import HealthAnswer, LogHealth, LoopsHealth, NatsHealth, StoreHealth
-from state.errors import StoreError
+from state.errors import StoreUnavailable
 from state.store import Store
 
 __all__ = ["Health", "health_routes"]
@@ -40,21 +40,21 @@ class Health(NamedTuple):
     log: Callable[[], LogHealth]
     version: str
 
-    async def ask_store(self) -> StoreHealth:
-        """Whether Redis answers, and how fast."""
+    async def ask_store(self) -> tuple[StoreHealth, bool]:
+        """Whether Redis takes writes, and how fast; and whether it can be read, at least."""
         started = time.perf_counter()
         try:
             async with asyncio.timeout(_PING_SECONDS):
                 await self.store.ping()
         except TimeoutError:
-            return StoreHealth(ok=False, problem="Redis did not answer in time")
-        except StoreError as error:
-            return StoreHealth(ok=False, problem=str(error))
-        return StoreHealth(ok=True, milliseconds=round((time.perf_counter() - started) * 1000, 3))
+            return StoreHealth(ok=False, problem="Redis did not answer in time"), False
+        except StoreUnavailable as error:
+            return StoreHealth(ok=False, problem=str(error)), error.reads
+        return StoreHealth(ok=True, milliseconds=round((time.perf_counter() - started) * 1000, 3)), True
 
     async def seen(self) -> HealthAnswer:
         """The health of all parts now."""
-        store = await self.ask_store()
+        store, _ = await self.ask_store()
         loops = LoopsHealth(self.following.problem is None, self.following.problem)
         detail = store.problem or msgspec.UNSET
         return HealthAnswer(store.ok, self.version, self.draining.begun, store, self.nats(), self.log(), loops, detail)
@@ -76,9 +76,10 @@ def health_routes(parts: Health) -> list[HTTPRouteHandler]:
     async def ready() -> Response[Ok | ErrorAnswer]:
         if parts.draining.begun:
             return Response(ErrorAnswer("stopping"), status_code=503, headers=_AGAIN)
-        seen = await parts.ask_store()
-        if not seen.ok:
-            return Response(ErrorAnswer(seen.problem or "Redis is not available"), status_code=503, headers=_AGAIN)
+        # All replicas have this Redis: if it is full, another one could not write either, and reads go on here.
+        store, reads = await parts.ask_store()
+        if not reads:
+            return Response(ErrorAnswer(store.problem or "Redis is not available"), status_code=503, headers=_AGAIN)
         problem = await _unknown(parts.following)
         return Response(ErrorAnswer(problem), status_code=503, headers=_AGAIN) if problem else Response(Ok())
 

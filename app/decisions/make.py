@@ -99,9 +99,8 @@ class Maker:
                 done.append((Made(whole, made, repeated=False), choice))
             return ledger.change((done, leaves_next(ledger, plan.loop)), *told)
 
-        policies = [policy.id for policy in plan.policies]
         locals_ = _local_ids(asked.local or ids.made(0, salt), slots)
-        reading = reads(self._rules, user_id, locals_, policies, large=plan.loop.is_large)
+        reading = reads(self._rules, user_id, locals_, plan.ids, large=plan.loop.is_large)
         along = self._crowds.reads(user_id)
         made, first = await transact(self._rules, user_id, (*reading, *along, List(keys.history(user_id))), act)
         self._crowds.note(user_id, first)

@@ -18,6 +18,8 @@ from redis.exceptions import (
     ClusterDownError,
     InvalidResponse,
     MovedError,
+    OutOfMemoryError,
+    ReadOnlyError,
     RedisError,
     ResponseError,
     TryAgainError,
@@ -37,6 +39,20 @@ _FAILURES: Final = 3
 # Seconds between two log lines about the same outage, and without a failure until it is over.
 _SAY_SECONDS: Final = 10.0
 _OVER_SECONDS: Final = 1.0
+# What the log says of an error, by its class, and by how the text of another one of Redis begins.
+_BY_KIND: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (AuthenticationError, "it wants another name or password, or one at all"),
+    (InvalidResponse, "what answers there is not Redis"),
+    (MasterNotFoundError, "no sentinel that answers knows a master"),
+    (OutOfMemoryError, "its memory is full"),
+    (ReadOnlyError, "it is a replica"),
+    (socket.gaierror, "the host name is unknown"),
+)
+_BY_TEXT: Final = (
+    ("DB index", "it has no database of this number"),
+    ("MISCONF ", "it cannot save to its disk"),
+    ("NOREPLICAS ", "too few replicas follow it"),
+)
 _jitter: Final = random.Random()  # noqa: S311  # jitter, not a secret
 
 
@@ -50,7 +66,7 @@ async def pause_or_give_up(servers: Servers, error: BaseException, failures: int
     pause = _jitter.uniform(0.5, 1.0) * 0.02 * 2 ** min(failures, 3)
     late = asyncio.get_running_loop().time() + pause >= deadline
     if late or isinstance(error, TimeoutError) or (failures >= _FAILURES and not isinstance(error, _MOVING)):
-        raise StoreUnavailable(reason(error)) from error
+        raise StoreUnavailable(reason(error), reads=_refuses_writes_alone(error)) from error
     await asyncio.sleep(pause)
 
 
@@ -72,6 +88,13 @@ def reason(error: BaseException) -> str:
     return "Redis cannot be reached"
 
 
+def _refuses_writes_alone(error: BaseException) -> bool:
+    """Whether Redis can be read all the same. A replica can, too, but what it has may be old."""
+    return isinstance(error, OutOfMemoryError) or (
+        isinstance(error, ResponseError) and str(error).startswith(("MISCONF ", "NOREPLICAS "))
+    )
+
+
 def cause(error: BaseException | None) -> str:
     """The server's address and what failed in the connection, in brackets; "" if neither is known.
 
@@ -89,23 +112,18 @@ def cause(error: BaseException | None) -> str:
     return said and f" ({said})"
 
 
-def _words(error: BaseException) -> str:  # noqa: PLR0911  # one line for each
+def _words(error: BaseException) -> str:
     """What failed in the connection. Texts of exceptions that may quote credentials are not used."""
+    for kind, words in _BY_KIND:
+        if isinstance(error, kind):
+            return words
     match error:
-        case AuthenticationError():
-            return "it wants another name or password, or one at all"
-        case ResponseError() if "DB index" in str(error):
-            return "it has no database of this number"
-        case InvalidResponse():
-            return "what answers there is not Redis"
-        case MasterNotFoundError():
-            return "no sentinel that answers knows a master"
+        case ResponseError():
+            return next((words for start, words in _BY_TEXT if str(error).startswith(start)), "")
         case ssl.SSLCertVerificationError():
             return f"the TLS handshake failed: {error.verify_message}"
         case ssl.SSLError():
             return f"the TLS handshake failed: {getattr(error, 'reason', None) or type(error).__name__}"
-        case socket.gaierror():
-            return "the host name is unknown"
         case OSError(errno=int(number)) if number:
             return os.strerror(number)
     return ""
@@ -118,28 +136,30 @@ class Outage:
         self._clock = clock
         self._said = -_SAY_SECONDS
         self._failed: float | None = None
+        self._reads = False
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """Note how the block ends: in StoreUnavailable, or not."""
+        """Note how the block ends: in StoreUnavailable, or not. While writes alone are refused, to read is no news."""
         try:
             yield
         except StoreUnavailable as error:
             self.note(error)
             raise
-        self.note(None)
+        if not self._reads:
+            self.note(None)
 
     def note(self, error: Exception | None) -> None:
-        """Note how the last request to Redis ended: with `error`, or None if it was answered."""
+        """Note how the last request to Redis ended: with `error`, or None if it was done, writes and all."""
         if error is None and self._failed is None:
             return
         now = self._clock()
         if error is None:
             if self._failed is not None and now >= self._failed + _OVER_SECONDS:
-                self._failed = None
+                self._failed, self._reads = None, False
                 _log.warning("Redis answers again")
         elif isinstance(error, StoreUnavailable):
-            self._failed = now
+            self._failed, self._reads = now, error.reads
             if now >= self._said + _SAY_SECONDS:
                 self._said = now
                 _log.warning("%s%s: requests are answered 503", error, cause(error))

@@ -198,6 +198,24 @@ def test_behind_a_prefix() -> None:
     assert container["livenessProbe"]["httpGet"]["path"] == "/health/live"
 
 
+def test_the_old_host_name_of_personalizer() -> None:
+    """The Ingress answers for it, with a certificate, on the paths of Personalizer's clients alone. Their key is in a
+    Secret that exists, and their events are kept under the application's name."""
+    spec = one(named("personalizer"), "Ingress")["spec"]
+    (rule,) = spec["rules"]
+    host = rule["host"]
+    assert host.endswith(".cognitiveservices.azure.com")
+    assert spec["tls"] == [{"secretName": "news-cognitiveservices", "hosts": [host]}]
+    (path,) = rule["http"]["paths"]
+    assert (path["path"], path["pathType"]) == ("/personalizer", "Prefix")
+    service = service_of("personalizer")
+    assert path["backend"]["service"] == {"name": service["metadata"]["name"], "port": {"name": "http"}}
+    _, container = serving("personalizer")
+    key = environment(container)["PERSONALIZER_KEY"]["valueFrom"]["secretKeyRef"]
+    assert key == {"name": "personalizer", "key": "PERSONALIZER_KEY"}
+    assert one(named("personalizer"), "ConfigMap", "serving")["data"]["PERSONALIZER_APP"] == "news"
+
+
 def test_keda_can_be_paused() -> None:
     """Its wait and its pause are in the ScaledObject, and there is no pause unless it is asked for."""
     scaled = one(named("keda"), "ScaledObject")

@@ -53,6 +53,13 @@ async def refused(store: Store, reason: str = "Redis", user: str = "u") -> None:
         await add(store, user)
 
 
+async def probed(store: Store, *, reads: bool) -> None:
+    """The probe says that writes are refused, and whether Redis can be read; and writes nothing itself."""
+    with pytest.raises(StoreUnavailable, match="Redis refuses: ") as raised:
+        await store.ping()
+    assert raised.value.reads is reads
+
+
 async def recovered(store: Store, user: str = "u") -> int:
     """Wait until an update is accepted; what it comes to."""
     number = 0
@@ -170,6 +177,7 @@ async def test_read_only(server: RedisServer) -> None:
         assert await add(store) == 1
         server.command("REPLICAOF", "127.0.0.1", free_port())
         await refused(store, "Redis refuses: ")
+        await probed(store, reads=False)
         assert await stored(store) == 1
         server.command("REPLICAOF", "NO", "ONE")
         assert await add(store) == 2
@@ -181,6 +189,7 @@ async def test_out_of_memory(server: RedisServer) -> None:
         assert await add(store) == 1
         server.command("CONFIG", "SET", "maxmemory", 1)
         await refused(store, "Redis refuses: ")
+        await probed(store, reads=True)
         assert await stored(store) == 1
         assert await store.history("u") == [b"1"]
         server.command("CONFIG", "SET", "maxmemory", 0)
@@ -192,6 +201,7 @@ async def test_too_few_replicas_to_write(server: RedisServer) -> None:
     async with opened(server.url) as store:
         server.command("CONFIG", "SET", "min-replicas-to-write", 1)
         await refused(store, "Redis refuses: ")
+        await probed(store, reads=True)
         server.command("CONFIG", "SET", "min-replicas-to-write", 0)
         assert await stored(store) == 0
         assert await add(store) == 1
@@ -210,6 +220,7 @@ async def test_disk_errors(server: RedisServer, tmp_path: Path) -> None:
         server.command("BGSAVE")
         await until_async(lambda: _is(server.info()["rdb_last_bgsave_status"] == "err"), "a save that failed")
         await refused(store, "Redis refuses: ")
+        await probed(store, reads=True)
         server.command("CONFIG", "SET", "dir", directory)
         server.command("CONFIG", "SET", "save", "")
         assert await add(store) == 1

@@ -85,6 +85,32 @@ def test_probes_without_redis(store: RedisServer) -> None:
         until_ready(served)
 
 
+def test_probes_while_redis_refuses_writes(store: RedisServer) -> None:
+    """`/health` says so, before any request has failed. A full Redis can be read, and no replica of the service could
+    write, so requests may come; a replica of Redis is the wrong server. The log says what it is."""
+    with service({"REDIS_URL": store.url, "STORE_TIMEOUT_SECONDS": "30"}) as served, redis_server() as master:
+        until_ready(served)
+
+        def told(path: str, detail: str | None) -> None:
+            until(lambda: get(served, path).json().get("detail") == detail, f"{path}: {detail}")
+
+        for setting, problem in (("maxmemory", "OutOfMemoryError"), ("min-replicas-to-write", "ResponseError")):
+            store.command("CONFIG", "SET", setting, "1")
+            told("/health", f"Redis refuses: {problem}")
+            told("/health/ready", None)
+            assert status(served, "/health/live") == status(served, "/stats/ann") == 200
+            store.command("CONFIG", "SET", setting, "0")
+            told("/health", None)
+        store.command("REPLICAOF", "127.0.0.1", master.port)
+        for path in ("/health", "/health/ready"):
+            told(path, "Redis refuses: ReadOnlyError")
+        assert status(served, "/health/live") == 200
+        store.command("REPLICAOF", "NO", "ONE")
+        until_ready(served)
+        assert store.command("KEYS", "oo:nothing") == []
+        assert "its memory is full): requests are answered 503" in served.log
+
+
 # A stop that comes before the start is over
 
 

@@ -617,7 +617,7 @@ async def test_store_away_costs_no_delivery(nats_at: Server, js: JetStreamContex
 async def test_store_that_answers_and_takes_nothing_is_told(
     nats_at: Server, js: JetStreamContext, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A full Redis answers every PING, yet it is a problem as long as an event waits for it."""
+    """As one master of a Cluster while others answer every PING: it is a problem as long as an event waits for it."""
     monkeypatch.setattr("app.events.store_gate.SAY_SECONDS", 3_600.0)  # one line, however long three answers take
     await js.add_stream(name="S", subjects=["signals.>"])
     await js.add_stream(name="dlq", subjects=["dlq.>"])
@@ -628,7 +628,7 @@ async def test_store_that_answers_and_takes_nothing_is_told(
 
             async def ping() -> None:
                 nonlocal pings
-                await store.ping()
+                await store.history("u")
                 pings += 1
 
             async with consuming(nats_at.url, use_case, ping) as consumers:

@@ -46,6 +46,16 @@ async def test_a_command_is_tried_again() -> None:
         await asker(wire).ask("k", ("HGET", "k", "f"))
 
 
+async def test_the_probe_writes_nothing() -> None:
+    """It asks as a write does, of a key that is not there. Of a cluster any master is asked whether it answers."""
+    wire = Wire()
+    await asker(wire).probe()
+    assert await wire.ask(("DBSIZE",)) == [0]
+    wire.spans_users = False
+    await asker(wire).probe()
+    assert wire.sent == [["SET"], ["PING"]]
+
+
 async def test_replace() -> None:
     """The new value is made of the old one, or nothing is written."""
     wire = Wire()

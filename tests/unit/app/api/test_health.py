@@ -21,11 +21,13 @@ class Store:
     """Answers, fails or hangs."""
 
     def __init__(self) -> None:
-        self.fails = self.hangs = False
+        self.fails = self.hangs = self.full = False
 
     async def ping(self) -> None:
         if self.fails:
             raise StoreUnavailable("Redis cannot be reached")
+        if self.full:
+            raise StoreUnavailable("Redis refuses: OutOfMemoryError", reads=True)
         if self.hangs:
             await asyncio.Event().wait()
 
@@ -74,6 +76,16 @@ async def test_without_redis_it_is_alive_and_not_ready(
     ready, health = await client.get("/health/ready"), await client.get("/health")
     assert (ready.status_code, ready.json(), ready.headers["retry-after"]) == (503, {"detail": problem}, "1")
     assert (health.status_code, health.json()["ok"], health.json()["detail"]) == (503, False, problem)
+
+
+async def test_a_full_redis_can_be_read() -> None:
+    """No other replica could write either, so reads may come; people are told."""
+    client, store, _ = made()
+    store.full = True
+    assert (await client.get("/health/ready")).status_code == 200
+    health = await client.get("/health")
+    assert (health.status_code, health.json()["ok"]) == (503, False)
+    assert health.json()["detail"] == health.json()["store"]["problem"] == "Redis refuses: OutOfMemoryError"
 
 
 async def test_who_serves_must_be_known_once() -> None:

@@ -12,6 +12,7 @@ from redis.exceptions import (
     ConnectionError,  # noqa: A004  # redis-py's
     InvalidResponse,
     MovedError,
+    OutOfMemoryError,
     ReadOnlyError,
     ResponseError,
 )
@@ -100,6 +101,40 @@ def test_what_is_watched(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.messages == ["Redis cannot be reached: requests are answered 503", "Redis answers again"]
 
 
+def test_reads_do_not_end_a_refusal_of_writes(caplog: pytest.LogCaptureFixture) -> None:
+    """A full Redis answers reads all the time: only a write tells that it is over."""
+    told = Told(caplog)
+    told.after(0, StoreUnavailable("Redis refuses: OutOfMemoryError", reads=True))
+    told.now += 5
+    with told.outage.watch():
+        pass
+    assert told.after(5, None) == ["Redis answers again"]
+    told.after(5, AWAY)
+    told.now += 5
+    with told.outage.watch():
+        pass
+    assert caplog.messages == ["Redis cannot be reached: requests are answered 503", "Redis answers again"]
+
+
+@pytest.mark.parametrize(
+    ("error", "reads"),
+    [
+        (OutOfMemoryError("x"), True),
+        (ResponseError("MISCONF x"), True),
+        (ResponseError("NOREPLICAS x"), True),
+        (ReadOnlyError("x"), False),
+        (ResponseError("NOPERM x"), False),
+        (ConnectionError("MISCONF x"), False),
+    ],
+    ids=str,
+)
+async def test_what_can_still_be_read(error: Exception, reads: bool) -> None:
+    """Full, without room on its disk or without replicas; a replica may have what is old."""
+    with pytest.raises(StoreUnavailable) as raised:
+        await pause_or_give_up(Wire(), error, 3, asyncio.get_running_loop().time() + 60)
+    assert raised.value.reads is reads
+
+
 def noted(error: BaseException, where: str = "", *, tls: bool = False) -> BaseException:
     note = Where(where)
     note.tls = tls
@@ -125,6 +160,10 @@ def verification() -> ssl.SSLCertVerificationError:
         (noted(AuthenticationError("secret"), "h:1"), " (h:1: it wants another name or password, or one at all)"),
         (noted(ResponseError("DB index is out of range"), "h:1"), " (h:1: it has no database of this number)"),
         (noted(ResponseError("unknown command 'secret'"), "h:1"), " (h:1)"),
+        (noted(OutOfMemoryError("secret"), "h:1"), " (h:1: its memory is full)"),
+        (noted(ReadOnlyError("secret"), "h:1"), " (h:1: it is a replica)"),
+        (noted(ResponseError("MISCONF secret"), "h:1"), " (h:1: it cannot save to its disk)"),
+        (noted(ResponseError("NOREPLICAS secret"), "h:1"), " (h:1: too few replicas follow it)"),
         (noted(InvalidResponse("secret"), "h:1"), " (h:1: what answers there is not Redis)"),
         (MasterNotFoundError("secret"), " (no sentinel that answers knows a master)"),
         (verification(), " (the TLS handshake failed: self-signed certificate)"),
