@@ -87,7 +87,9 @@ async def connected(settings: Settings, *, embedded: bool = False) -> AsyncItera
     `embedded`."""
     url = settings.redis_url.reveal()
     if url == EMBEDDED and not embedded:
-        raise SettingsError("REDIS_URL is memory://: that state is inside the process that serves, out of reach")
+        raise SettingsError(
+            "REDIS_URL is memory://: that state is inside the process that serves, out of reach; name a Redis"
+        )
     try:
         servers = open_servers(url, size=settings.redis_pool_size, timeout=settings.store_timeout_seconds)
     except ValueError as error:

@@ -105,7 +105,7 @@ def test_embedded_store_is_out_of_reach(
     """State of memory:// is in another process: that is said, in one line."""
     monkeypatch.setenv("REDIS_URL", "memory://")
     assert run(words) == 2
-    expected = "REDIS_URL is memory://: that state is inside the process that serves, out of reach\n"
+    expected = "REDIS_URL is memory://: that state is inside the process that serves, out of reach; name a Redis\n"
     assert capsys.readouterr() == ("", expected)
 
 
