@@ -16,15 +16,8 @@ from app.events.durable import SUBJECTS, api_of, streams_of
 from app.settings import Settings, SettingsError
 from app.terminal import FAILED, complain, count, note, say
 
-__all__ = ["ENVIRONMENT", "add_events"]
+__all__ = ["add_events"]
 
-ENVIRONMENT: Final = """\
-environment, as the service has it:
-  NATS_URL                 the NATS servers; required
-  NATS_CREDS               file with credentials
-  NATS_JETSTREAM_DOMAIN    the domain of JetStream
-  NATS_DURABLE_PREFIX      start of the durables' names
-"""
 _CONNECT_SECONDS: Final = 10.0
 _API_SECONDS: Final = 10.0
 _DEAD: Final = "dlq.>"
