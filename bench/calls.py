@@ -34,14 +34,14 @@ USUAL: Final = ROOT / "bench" / f"calls-{sys.version_info.major}.{sys.version_in
 MORE_CALLS: Final = 0.01
 MORE_OPCODES: Final = 0.02
 
-# Requests of each kind that are counted; half as many come before.
+# Requests of each kind that are counted, or what is in them; half as many come before.
 _COUNTED: Final = 128
 _HERE: Final = frozenset({__file__, str(ROOT / "bench" / "in_memory.py")})
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """What one request costs: calls of Python and C, opcodes, bytes that stay allocated after its answer, writes to
-    Redis for each batch, and bytes in them.
+    """What one request costs, or one decision or reward of those in it: calls of Python and C, opcodes, bytes that stay
+    allocated after its answer, writes to Redis for each batch, and bytes in them.
     """
 
     calls: float
@@ -89,7 +89,7 @@ class _Counter:
 def _kind(name: str) -> Cost:
     kind = KINDS[name]
     with in_memory(kind.at_once) as (loop, ask):
-        rounds = _COUNTED // kind.at_once
+        rounds = _COUNTED // kind.at_once // kind.within
         users = [0 if kind.one_user else user for user in range(kind.at_once)]
         steps = range(rounds // 2 + 3 * rounds)
         if kind.before is not None:

@@ -43,26 +43,47 @@ def _reward(user: int, step: int) -> bytes:
     return _post("/reward", told)
 
 
-def _decision(user: int, step: int) -> bytes:
+def _asked(user: int, step: int) -> dict[str, object]:
     candidates = [{"id": f"t{i}", "features": _features(i, step)} for i in range(1, 11)]
     context = {"hour_of_day": step % 24, "day_of_week": step % 7}
-    asked = {"user_id": f"u{user}", "id": f"k{step}", "candidates": candidates, "context": context, "user": PROFILE}
-    return _post("/decisions", asked)
+    return {"user_id": f"u{user}", "id": f"k{step}", "candidates": candidates, "context": context, "user": PROFILE}
+
+
+def _name(user: int, step: int) -> str:
+    """The id of the decision that was asked for."""
+    return f"k{step}.{base64.urlsafe_b64encode(f'u{user}'.encode()).decode().rstrip('=')}"
+
+
+def _decision(user: int, step: int) -> bytes:
+    return _post("/decisions", _asked(user, step))
 
 
 def _outcome(user: int, step: int) -> bytes:
-    name = base64.urlsafe_b64encode(f"u{user}".encode()).decode().rstrip("=")
-    return _post(f"/decisions/k{step}.{name}/reward", {"reward": 0.5})
+    return _post(f"/decisions/{_name(user, step)}/reward", {"reward": 0.5})
+
+
+# As many as of single ones come at once.
+_TOGETHER: Final = 16
+
+
+def _decisions(_: int, step: int) -> bytes:
+    return _post("/decisions/batch", {"decisions": [_asked(user, step) for user in range(_TOGETHER)]})
+
+
+def _outcomes(_: int, step: int) -> bytes:
+    told = [{"decision_id": _name(user, step), "reward": 0.5} for user in range(_TOGETHER)]
+    return _post("/rewards/batch", {"rewards": told})
 
 
 class Kind(NamedTuple):
-    """The request of a user at a step, what has to be asked before, if anything, how many come at once, and whether all
-    are of one user."""
+    """The request of a user at a step, what has to be asked before, if anything, how many come at once, whether all are
+    of one user, and how many decisions or rewards are in one."""
 
     make: Callable[[int, int], bytes]
     before: Callable[[int, int], bytes] | None = None
     at_once: int = 16
     one_user: bool = False
+    within: int = 1
 
 
 KINDS: Final = {
@@ -72,4 +93,6 @@ KINDS: Final = {
     "reward, one user": Kind(_reward, _score, one_user=True),
     "decision with three shadows": Kind(_decision),
     "reward by id": Kind(_outcome, _decision),
+    "decision, in batches of 16": Kind(_decisions, at_once=1, within=_TOGETHER),
+    "reward by id, in batches of 16": Kind(_outcomes, _decisions, at_once=1, within=_TOGETHER),
 }

@@ -30,7 +30,6 @@ from state.update.changes import (
     Values,
     Watched,
     Write,
-    place,
 )
 from state.update.idle import milliseconds
 from state.values.decision import SHARED
@@ -65,7 +64,7 @@ def removal(
     def step(values: Values) -> Change[None]:
         found = values[shared.key]
         is_spread = found[-1] is not None
-        if is_spread and place(every[0]) not in values:
+        if is_spread and every[0].place not in values:
             raise More(tuple(every))
         line = last(found, milliseconds(values[MOMENT])) if last is not None else None
         told = () if line is None else (Emit(outbox, "", line),)

@@ -169,22 +169,22 @@ def record(user_id: str, policy_id: str) -> str:
 
 def history(user_id: str) -> str:
     """List: the user's last decisions, oldest first."""
-    return of(user_id, HISTORY)
+    return f"{_user(user_id)}:{HISTORY}"
 
 
 def shared(user_id: str) -> str:
     """Hash: what the decisions of a user share: epoch, count of changes, last moment, how many there are."""
-    return of(user_id, SHARED)
+    return f"{_user(user_id)}:{SHARED}"
 
 
 def decisions(user_id: str) -> str:
     """Hash: the user's decisions by local id."""
-    return of(user_id, DECISIONS)
+    return f"{_user(user_id)}:{DECISIONS}"
 
 
 def agenda(user_id: str) -> str:
     """Sorted set: the local ids of the user's decisions, each with the moment (ms) at which it must be looked at."""
-    return of(user_id, AGENDA)
+    return f"{_user(user_id)}:{AGENDA}"
 
 
 def sync(user_id: str) -> str:

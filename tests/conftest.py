@@ -16,7 +16,10 @@ from tests.support.service import service
 # CI must give the same verdict twice: no random examples, and no example fails because it was slow.
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, database=None, max_examples=100)
-settings.load_profile("ci" if os.environ.get("CI") else "local")
+PROFILE = "ci" if os.environ.get("CI") else "local"
+# './dev test --quick' asks for it.
+settings.register_profile("quick", settings.get_profile(PROFILE), max_examples=20)
+settings.load_profile(PROFILE)
 
 # './dev test --cover' measures the processes that run tests, not what these start: that would be slower by it.
 if "PYTEST_XDIST_WORKER" in os.environ:

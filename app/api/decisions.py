@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from itertools import starmap
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from litestar import Request, delete, get, post, put
 from litestar.handlers import HTTPRouteHandler
@@ -50,8 +50,6 @@ from state.values.decision import Record
 
 __all__ = ["asked_of", "decision_routes"]
 
-A = TypeVar("A")
-T = TypeVar("T")
 AnyRequest = Request[Any, Any, Any]
 _read_decision: Final = Reader(DecisionRequest, untyped=float)
 _read_decisions: Final = Reader(DecisionsRequest, untyped=float)
@@ -79,9 +77,11 @@ def decision_routes(
     async def decide_all(request: AnyRequest) -> Answer:
         body = await read_body(request, max_body_bytes)
 
-        @_tried
-        async def one(each: DecisionRequest) -> DecisionAnswer:
-            return _decision(await maker.make(asked_of(each)))
+        async def one(each: DecisionRequest) -> DecisionAnswer | Failed:
+            try:
+                return _decision(await maker.make(asked_of(each)))
+            except Exception as error:  # noqa: BLE001  # `_failed` raises what nobody expects
+                return _failed(error)
 
         return Answer(DecisionsAnswer(await precedence.in_slices(one, _read_decisions(body).decisions)))
 
@@ -89,9 +89,11 @@ def decision_routes(
     async def reward_all(request: AnyRequest) -> Answer:
         body = await read_body(request, max_body_bytes)
 
-        @_tried
-        async def one(each: RewardOf) -> OutcomeAnswer:
-            return _outcome(await outcomes.reward(each.decision_id, Told(reward=each.reward, part=each.part)))
+        async def one(each: RewardOf) -> OutcomeAnswer | Failed:
+            try:
+                return _outcome(await outcomes.reward(each.decision_id, Told(reward=each.reward, part=each.part)))
+            except Exception as error:  # noqa: BLE001  # likewise
+                return _failed(error)
 
         return Answer(RewardsAnswer(await precedence.in_slices(one, _read_rewards(body).rewards)))
 
@@ -133,19 +135,12 @@ def _outcome_routes(outcomes: Outcomes, max_body_bytes: int, precedence: Precede
     return [reward, correct, retract, activate, cancel]
 
 
-def _tried(work: Callable[[A], Awaitable[T]]) -> Callable[[A], Awaitable[T | Failed]]:
-    """The answer to one of several requests, or its error."""
-
-    async def tried(asked: A) -> T | Failed:
-        try:
-            return await work(asked)
-        except Exception as error:
-            status = status_of(error)
-            if status is None:
-                raise
-            return Failed(Problem(status, str(error)))
-
-    return tried
+def _failed(error: Exception) -> Failed:
+    """What one of several requests is answered that ended in `error`. Raises the error if it is a defect."""
+    status = status_of(error)
+    if status is None:
+        raise error
+    return Failed(Problem(status, str(error)))
 
 
 def asked_of(sent: DecisionRequest, key: str | None = None) -> Asked:

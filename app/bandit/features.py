@@ -67,7 +67,10 @@ class Encoder:
         self.features = tuple(features)
         self.labels = (CONSTANT, *chain.from_iterable(feature.labels for feature in self.features))
         places = _places(self.features)
-        self._shared = [_Source(feature, at) for feature, at in places if feature.of != "candidate"]
+        moment = [_Source(feature, at) for feature, at in places if feature.of == "context"]
+        user = [_Source(feature, at) for feature, at in places if feature.of == "user"]
+        self._moment, self._user = [source.field for source in moment], [source.field for source in user]
+        self._shared = [*moment, *user]
         own = [(feature, at) for feature, at in places if feature.of == "candidate"]
         simple = [(feature, at) for feature, at in own if _is_simple(feature)]
         self._simple = _Simple(simple) if simple else None
@@ -84,9 +87,17 @@ class Encoder:
         missing: list[str] = []
         row = [1.0] + [0.0] * (len(self.labels) - 1)
         moment, user = context.moment, context.user
-        for source in self._shared:
-            fields = moment if source.of_moment else user
-            row[source.at] = source.columns(fields, moment, missing)
+        values = chain(map(moment.get, self._moment), map(user.get, self._user))
+        for source, value in zip(self._shared, values, strict=True):
+            key = (value, moment.get(source.compared)) if source.compared else value
+            try:
+                columns = source.seen[key]
+            except (KeyError, TypeError):
+                columns = source.of(key)
+            if columns is None:
+                missing.append(source.name)
+                columns = source.instead
+            row[source.at] = columns
         base = np.empty((len(candidates), len(row)))
         base[:] = row
         if self._simple is not None:
@@ -103,41 +114,45 @@ class _Source:
 
     def __init__(self, feature: Feature, at: slice) -> None:
         self.at = at
-        self.of_moment = feature.of == "context"
-        self._feature = feature
-        self._field, self._compared = feature.field, feature.compared
-        none = (0.0,) if feature.tells_missing else ()
-        self._instead = feature.instead() + ((1.0,) if feature.tells_missing else ())
-        self._known = none
-        # Most fields have few values, such as the hours of a day.
-        self._seen: dict[object, tuple[float, ...] | None] = {}
+        self.name, self.field, self.compared = feature.name, feature.field, feature.compared
+        self.instead = feature.instead() + ((1.0,) if feature.tells_missing else ())
+        # The columns of a value, or of the two that are compared. Most fields have few values, such as the hours of a
+        # day.
+        self.seen: dict[object, tuple[float, ...] | None] = {}
+        self._kind = feature.kind
+        self._known = (0.0,) if feature.tells_missing else ()
 
     def all(self, candidates: Sequence[Fields], moment: Fields, missing: list[str]) -> list[tuple[float, ...]]:
         """The columns of each of the candidates."""
-        kind = self._feature.kind
-        if isinstance(kind, Nested):
-            found = kind.rows([fields.get(self._field) for fields in candidates], moment.get(self._compared))
-            missing += [self._feature.name for each in found if each is None]
-            return [self._instead if each is None else each + self._known for each in found]
-        return [self.columns(fields, moment, missing) for fields in candidates]
+        values = [fields.get(self.field) for fields in candidates]
+        found: list[tuple[float, ...] | None]
+        if isinstance(self._kind, Nested):
+            rows = self._kind.rows(values, moment.get(self.compared))
+            found = [None if each is None else each + self._known for each in rows]
+        else:
+            other = moment.get(self.compared)
+            found = [self.of((value, other) if self.compared else value) for value in values]
+        missing += [self.name for each in found if each is None]
+        return [self.instead if each is None else each for each in found]
 
-    def columns(self, fields: Fields, moment: Fields, missing: list[str]) -> tuple[float, ...]:
-        value: object = fields.get(self._field)
-        other = moment.get(self._compared) if self._compared else None
+    def of(self, value: Any) -> tuple[float, ...] | None:
+        """The columns of a value, or of the two that are compared; None if it cannot be read."""
         try:
-            found = self._seen[value, other]
+            return self.seen[value]
         except KeyError:
-            found = self._feature.kind.columns(value, other)
-            if len(self._seen) >= _SEEN:
-                self._seen.clear()
-            if type(value) is not str or len(value) <= _SHORT:
-                self._seen[value, other] = found
+            found = self._made(value)
+            if len(self.seen) >= _SEEN:
+                self.seen.clear()
+            text = value[0] if self.compared else value
+            if type(text) is not str or len(text) <= _SHORT:
+                self.seen[value] = found
+            return found
         except TypeError:  # a list
-            found = self._feature.kind.columns(value, other)
-        if found is None:
-            missing.append(self._feature.name)
-            return self._instead
-        return found + self._known
+            return self._made(value)
+
+    def _made(self, value: Any) -> tuple[float, ...] | None:
+        found = self._kind.columns(*value) if self.compared else self._kind.columns(value)
+        return None if found is None else found + self._known
 
 
 class _Simple:

@@ -16,11 +16,13 @@ __all__ = ["Alignment", "Bins", "Category", "Cycle", "Flag", "Hash", "Kind", "Me
 # The texts of a list that are hashed; a longer list cannot be read.
 _MOST_TEXTS = 64
 _LONGEST_TEXT = 1_024
+# The types of what may be a number.
+_READ = (int, float, str)
 
 
 def number(value: object) -> float | None:
     """`value` as a finite number: a number, the text of one, or true and false as 1 and 0; None for anything else."""
-    if not isinstance(value, int | float | str):
+    if not isinstance(value, _READ):  # a union would be made anew each time
         return None
     try:
         found = float(value)

@@ -13,9 +13,9 @@ from app.bandit.explore import Explorer, Odds
 from app.bandit.features import Encoder, Said
 from app.bandit.ridge import Matrix, Singular, Vector, observe, prior, theta
 from app.bandit.sample import normals, sample, uniform
-from app.bandit.together import split, together
+from app.bandit.together import together
 
-__all__ = ["Choice", "Classic", "ClassicPolicy", "Policy", "Seen", "all_odds"]
+__all__ = ["Choice", "Classic", "ClassicPolicy", "Damaged", "Policy", "Seen", "all_odds"]
 
 # A decision as policies see it: A and b of the model of each, the base columns of its candidates (k x n), its seed, and
 # its floor if that is not the policies' own. Several are zipped, which spares each of them a step in Python.
@@ -95,10 +95,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         """
         return self.draw(self.odds(a, b, x, seed), seed)
 
-    def draw(self, odds: Odds | Singular, seed: int) -> Choice:
+    def draw(self, odds: Odds, seed: int) -> Choice:
         """The choice that `seed` makes by `odds`. Raises ridge.Singular."""
-        if isinstance(odds, Singular):
-            raise odds
         index, rest = sample(odds.propensities, uniform(seed, self.id, "sample"))
         score = float(odds.scores[index])
         if not math.isfinite(score):
@@ -110,13 +108,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     def odds(self, a: Matrix, b: Vector, x: Matrix, seed: int) -> Odds:
         """The scores and propensities of the rows of `x`. Raises ridge.Singular for a damaged A or b."""
         [found] = self.odds_of([(a, b)], x, [len(x)], [seed], [None])
-        if isinstance(found, Singular):
-            raise found
         return found
-
-    def odds_alone(self, seen: Sequence[Seen]) -> list[Sequence[Odds | Singular]]:
-        """The same of decisions that no other policy sees, by base columns of its own encoder."""
-        return all_odds([self], [self.columns], seen)
 
     def odds_of(
         self,
@@ -125,25 +117,22 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         counts: Sequence[int],
         seeds: Sequence[int],
         floors: Sequence[float | None],
-    ) -> Sequence[Odds | Singular]:
-        """The same of several decisions, with their arguments as `together` takes them; errors are in their places."""
-        try:
-            return together(
-                self.explorer,
-                models,
-                x,
-                counts=counts,
-                seeds=seeds,
-                floors=floors,
-                normals=self._normals,
-                distinct=self.classic is None,
-            )
-        except Singular as error:
-            if len(models) == 1:
-                return [error]
-        alone = zip(models, split(x, counts), seeds, floors, strict=True)
-        each = [self.odds_of([model], rows, [len(rows)], [seed], [floor]) for model, rows, seed, floor in alone]
-        return [found for [found] in each]
+    ) -> Sequence[Odds]:
+        """The same of several decisions, as `together` takes them. Raises ridge.Singular if one of them has none."""
+        return together(
+            self.explorer,
+            models,
+            x,
+            counts=counts,
+            seeds=seeds,
+            floors=floors,
+            normals=self._normals,
+            distinct=self.classic is None,
+        )
+
+    def odds_alone(self, seen: Sequence[Seen]) -> "list[Sequence[Odds] | Damaged]":
+        """The same of decisions that no other policy sees, by base columns of its own encoder; as `all_odds`."""
+        return all_odds([self], [self.columns], seen)
 
     def _normals(self, seed: int, shape: tuple[int, int]) -> Matrix:
         return normals(seed, self.id, "draws", shape)
@@ -163,18 +152,27 @@ class ClassicPolicy(Policy, frozen=True, kw_only=True):
     classic: Classic
 
 
+class Damaged(msgspec.Struct, frozen=True):
+    """A decision has no odds, since the model of the policy at this place cannot be solved."""
+
+    place: int
+    error: Singular
+
+
 def all_odds(
     policies: Sequence[Policy], columns: Sequence[Columns], seen: Sequence[Seen]
-) -> list[Sequence[Odds | Singular]]:
-    """For each decision the odds of each of the `policies`, or an error instead, by these `columns` of theirs."""
+) -> list[Sequence[Odds] | Damaged]:
+    """For each decision the odds of each of the `policies`, by these `columns` of theirs."""
     models, bases, seeds, floors = zip(*seen, strict=True)
     counts = list(map(len, bases))
-    if len(seen) > 1 and sum(counts) * max(len(each.labels) for each in columns) > _MOST:
-        half = len(seen) // 2
-        return all_odds(policies, columns, seen[:half]) + all_odds(policies, columns, seen[half:])
-    base = np.concatenate(bases)
-    found = [
-        policy.odds_of(own, mine.of(base), counts, seeds, floors)
-        for policy, mine, own in zip(policies, columns, zip(*models, strict=True), strict=True)
-    ]
-    return list(zip(*found, strict=True))
+    if len(seen) == 1 or sum(counts) * max(len(each.labels) for each in columns) <= _MOST:
+        base, found = np.concatenate(bases), list[Sequence[Odds]]()
+        try:
+            for policy, own, mine in zip(policies, columns, zip(*models, strict=True), strict=True):
+                found.append(policy.odds_of(mine, own.of(base), counts, seeds, floors))
+            return list(zip(*found, strict=True))
+        except Singular as error:
+            if len(seen) == 1:
+                return [Damaged(len(found), error)]
+    half = len(seen) // 2
+    return all_odds(policies, columns, seen[:half]) + all_odds(policies, columns, seen[half:])

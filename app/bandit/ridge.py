@@ -76,7 +76,7 @@ def observe(a: Matrix, b: Vector, x: Vector, reward: float, forget: float = 1.0)
     """
     if forget != 1.0:
         a, b = faded(a, b, forget)
-    a, b = a + np.multiply.outer(x, x), b + reward * x
+    a, b = a + x[:, None] * x, b + reward * x
     if not _are_finite(a, b):
         raise Singular("A or b is not finite")
     return a, b

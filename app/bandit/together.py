@@ -8,7 +8,7 @@ import numpy as np
 from app.bandit.explore import Explorer, Normals, Odds, floored
 from app.bandit.ridge import Matrix, Vector
 
-__all__ = ["scores_of", "split", "together"]
+__all__ = ["scores_of", "together"]
 
 
 def together(
@@ -39,7 +39,7 @@ def together(
         odds = _with(explorer, floors[0]).odds_of(solved, x.reshape(len(kinds), counts[0], -1), seeds, normals)
     else:
         found: dict[int, Odds] = {}
-        rows = split(x, counts)
+        rows = _split(x, counts)
         for kind in set(kinds):
             places = [place for place, each in enumerate(kinds) if each == kind]
             alike, own = np.array([rows[place] for place in places]), [seeds[place] for place in places]
@@ -53,7 +53,7 @@ def _with(explorer: Explorer, floor: float | None) -> Explorer:
     return explorer if floor is None else floored(explorer, floor)
 
 
-def split(x: Matrix, counts: Sequence[int]) -> list[Matrix]:
+def _split(x: Matrix, counts: Sequence[int]) -> list[Matrix]:
     """The rows of each decision."""
     return [x[end - count : end] for count, end in zip(counts, accumulate(counts), strict=True)]
 
@@ -74,8 +74,10 @@ def _distinct(x: Matrix, counts: Sequence[int]) -> tuple[Matrix, Sequence[int], 
 
 def _group(rows: Sequence[Hashable]) -> list[int] | None:
     """Which of the rows that differ each row is; None if all differ."""
+    if len({*rows}) == len(rows):
+        return None
     places = {row: place for place, row in enumerate(dict.fromkeys(rows))}
-    return None if len(places) == len(rows) else [places[row] for row in rows]
+    return [places[row] for row in rows]
 
 
 def _firsts(group: list[int]) -> list[int]:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import quote
@@ -43,6 +44,24 @@ ASSETS: Final[Mapping[str, Asset]] = {
 }
 
 
+@cache
+def _templates() -> Environment:
+    """All templates, compiled once in a process."""
+    found = Environment(
+        loader=FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+        cache_size=-1,
+    )
+    found.filters |= {**FILTERS, "quoted": lambda text: quote(text, safe="")}
+    for name in found.list_templates():
+        found.get_template(name)
+    return found
+
+
 class Frame:
     """Makes the pages of the console, which has `pages`, in a service of this `version`.
 
@@ -53,25 +72,15 @@ class Frame:
         self._pages = [page for page in pages if page.name]
         self._version = version
         self.give_way = give_way
-        self._templates = Environment(
-            loader=FileSystemLoader(_HERE / "templates"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-            cache_size=-1,
-        )
-        self._templates.filters |= {**FILTERS, "quoted": lambda text: quote(text, safe="")}
-        self._is_compiled = False
+        self._templates: Environment | None = None
 
     async def page(self, shown: Shown, visit: Visit) -> bytes:
         """A page in UTF-8."""
         asset = {name: visit.link(f"/assets/{name}?v={each.digest}") for name, each in ASSETS.items()}
         given = {"asset": asset, "visit": visit, "link": visit.link, "title": shown.title, "version": self._version}
-        if not self._is_compiled:
-            # Not at the start, of which most replicas never show a page, and not here, where decisions would wait.
-            await asyncio.to_thread(self._compile)
+        if self._templates is None:
+            # Not at the start, since most replicas never show a page, and not here, where decisions would wait.
+            self._templates = await asyncio.to_thread(_templates)
         await self.give_way()
         pieces, clock = [], asyncio.get_running_loop().time
         until = clock() + _SLICE
@@ -82,8 +91,3 @@ class Frame:
                 await self.give_way()
                 until = clock() + _SLICE
         return "".join(pieces).encode()
-
-    def _compile(self) -> None:
-        for name in self._templates.list_templates():
-            self._templates.get_template(name)
-        self._is_compiled = True

@@ -37,9 +37,7 @@ class Free:
 
     def __init__(self, allowed: Sequence[Sequence[int]]) -> None:
         # Where a slot allows as many candidates as there are slots, the others always leave it one.
-        self._tight = (
-            [] if len(allowed) == 1 else [slot for slot, places in enumerate(allowed) if len(places) < len(allowed)]
-        )
+        self._tight = [slot for slot, places in enumerate(allowed) if len(places) < len(allowed)]
         self._allowed = {slot: set(allowed[slot]) for slot in self._tight}
         self._order = allowed
         self._every = set().union(*allowed) if self._tight else set()
@@ -51,8 +49,6 @@ class Free:
 
     def of(self, slot: int) -> list[int]:
         """What the next `slot` may take, so that each one after it still gets one."""
-        if len(self._order) == 1:
-            return list(self._order[0])
         self._slot_of = {place: one for place, one in self._slot_of.items() if one != slot}
         left = [place for place in self._order[slot] if place not in self._taken]
         later = [one for one in self._tight if one > slot]
@@ -117,7 +113,7 @@ def chosen(
     base = one.base if at == one.allowed else one.base[[one.allowed.index(place) for place in at]]
     shown = None if fixed is None else len(at) - 1
     models = [ledger.model(policy) for policy in plan.policies]
-    starts = [ledger.effective(policy, model) for policy, model in zip(plan.policies, models, strict=True)]
+    starts = ledger.starts(plan.policies, models)
     [found] = yield [Work(plan.odds, (starts, base, seed, agreed.floor))]
     every = sound(found, models)
     policy, model, odds = plan.policies[serving], models[serving], every[serving]
@@ -181,7 +177,7 @@ def noted(ledger: Ledger, plan: Plan, asked: Asked, made: Record, choice: Choice
     said: dict[str, Any] = {**asked.candidates[made.chosen].features, **asked.context.moment}
     for name, (usual, least, most) in _TASK.items():
         found = number(said.get(name))
-        said[name] = usual if found is None else int(min(max(found, least), most))
+        said[name] = usual if found is None else least if found < least else most if found > most else int(found)
     said["is_overdue"] = bool(number(said.get("is_overdue")))
     said["task_age_days"] = number(said.get("task_age_days")) or 0.0
     entry = entry_of(served, said, made.ids[made.chosen], choice, ledger.now // 1_000)

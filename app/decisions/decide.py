@@ -12,6 +12,7 @@ from app.bandit.features import Said, fields_of
 from app.bandit.policy import Choice, Policy
 from app.bandit.sample import SEED_BITS
 from app.learning.fit import naming
+from app.learning.models import sound
 from app.ledger.desk import Desk
 from app.ledger.rules import Rules
 from app.ledger.telling import first_score
@@ -35,7 +36,7 @@ class Choosable(Protocol):
 
 
 class Described(Protocol):
-    """The same, described by fields."""
+    """The same, described by fields: a struct of these two alone, which digests and the log are made of as it is."""
 
     @property
     def id(self) -> str: ...
@@ -84,7 +85,8 @@ class Decider:
 
         def act(desk: Desk) -> "Asking[Change[Decision]]":  # quoted, or each call evaluates it
             model = desk.model(policy)
-            [[odds]] = yield [Work(policy.odds_alone, ([desk.effective(policy, model)], base, seed, None))]
+            [found] = yield [Work(policy.odds_alone, ([desk.effective(policy, model)], base, seed, None))]
+            [odds] = sound(found, [model])
             with naming(model.key):
                 choice = policy.draw(odds, seed)
             chosen = candidates[choice.index]

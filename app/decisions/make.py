@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from functools import partial
+from typing import cast
 
 import msgspec
 
@@ -98,9 +99,8 @@ class Maker:
                 done.append((Made(whole, made, repeated=False), choice))
             return ledger.change((done, leaves_next(ledger, plan.loop)), *told)
 
-        policies = [policy.id for policy in plan.policies]
         locals_ = _local_ids(asked.local or ids.made(0, salt), slots)
-        reading = reads(self._rules, user_id, locals_, policies, large=plan.loop.is_large)
+        reading = reads(self._rules, user_id, locals_, plan.ids, large=plan.loop.is_large)
         along = self._crowds.reads(user_id)
         made, first = await transact(self._rules, user_id, (*reading, *along, List(keys.history(user_id))), act)
         self._crowds.note(user_id, first)
@@ -159,7 +159,7 @@ class Maker:
             whole,
             made,
             asked.context,
-            [Candidate(each.id, each.features) for each in asked.candidates],
+            cast("list[Candidate]", asked.candidates),  # they have the same two fields, and become the same JSON
             explored=explored,
             versions=self._versions_of(plan),
             priors={policy.id: priors.version(policy) for policy in plan.policies if policy.population},

@@ -170,10 +170,9 @@ class Outcomes:
         return Outcome(ids.decision_id(local, user_id), what, after, skipped)
 
     def _note(self, user_id: str, made: Record) -> None:
-        at = (made.rewarded or 0) // 1_000
-        for learned in made.learned:
-            if self._twice.note(user_id, learned.policy, "id", at):
-                self._rules.observer.taught_twice(learned.policy)
+        learned = [one.policy for one in made.learned]
+        for policy in self._twice.note(user_id, learned, "id", (made.rewarded or 0) // 1_000):
+            self._rules.observer.taught_twice(policy)
 
     def _missing(self, local: str, now: int) -> NotKnown | Gone:
         """Why there is no decision with this id at the moment `now` (ms)."""

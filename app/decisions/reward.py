@@ -54,6 +54,6 @@ class Learner:
         marker = Once(keys.marker(user_id, policy_id, once[0]), once[1], seen=True) if once else None
         replayed = await touch(self._rules, user_id, policy, act, once=marker)
         self._rules.observer.rewarded(policy_id, reward, replayed=replayed)
-        if not replayed and self._twice.note(user_id, policy_id, "first", now):
+        if not replayed and self._twice.note(user_id, (policy_id,), "first", now):
             self._rules.observer.taught_twice(policy_id)
         return replayed

@@ -13,7 +13,7 @@ from state.errors import ConflictError, CorruptState
 from state.slots.due import Waiting
 from state.store import Store
 from state.transfer import all_results
-from state.update.changes import Change, Schedule, Score, Values, Watched, place
+from state.update.changes import Change, Schedule, Score, Values, Watched
 
 __all__ = ["Settled", "Settler"]
 
@@ -100,7 +100,7 @@ class Settler:
         due = Score(self._store.due.key(user_id), user_id.encode())
 
         def step(values: Values) -> Change[None]:
-            at = values[place(due)]
+            at = values[due.place]
             if at is None or at > by:
                 return Change(None)
             return Change(None, (Schedule(due.key, {due.member: by + LATER_MS}),))

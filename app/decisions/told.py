@@ -17,6 +17,8 @@ __all__ = ["Became", "Told", "What", "activated", "cancelled", "corrected", "ret
 What = Literal["applied", "duplicate", "corrected", "retracted", "held", "late", "activated", "cancelled"]
 # What became of it, the record then, and the policies that could not learn since they are gone.
 Became = tuple[What, Record, list[str]]
+# The parts of a reward by name, and their sum; None if none of them stands.
+_Parts = tuple[dict[str, Part], float | None]
 _MOST_PARTS: Final = 64
 
 
@@ -54,9 +56,9 @@ def _part_of(made: Record, told: Told) -> str:
     return name
 
 
-def _with(made: Record, name: str, value: float | None) -> dict[str, Part]:
-    """The parts of which one, by name, has this value; None: it is taken back. Raises Unfit for a reward that would not
-    be one of the loop's."""
+def _with(made: Record, name: str, value: float | None) -> _Parts:
+    """The parts of which one, by name, has this value, None: is taken back; and their sum. Raises Unfit for a reward
+    that would not be one of the loop's."""
     known, terms = made.parts.get(name), made.terms
     first = known.first if known is not None else value
     parts = {**made.parts, name: Part(0.0 if first is None else first, value)}
@@ -64,7 +66,7 @@ def _with(made: Record, name: str, value: float | None) -> dict[str, Part]:
     if total is not None and not terms.low <= total <= terms.high:
         what = "reward: the sum of the parts" if name else "reward"
         raise Unfit(f"{what}: takes {terms.low:g} to {terms.high:g} in the loop {made.loop!r}")
-    return parts
+    return parts, total
 
 
 def _check_shown(made: Record) -> None:
@@ -146,7 +148,11 @@ def activated(ledger: Ledger, made: Record) -> Became:
     if made.status != "deferred":
         return "duplicate", made, []
     shown = msgspec.structs.replace(made, status="retracted" if made.parts else "open", held=None)
-    return ("activated", shown, []) if made.held is None else _stand(ledger, shown, made.parts, "activated", late=False)
+    return (
+        ("activated", shown, [])
+        if made.held is None
+        else _stand(ledger, shown, (made.parts, made.held), "activated", late=False)
+    )
 
 
 def cancelled(made: Record) -> Became:
@@ -158,9 +164,9 @@ def cancelled(made: Record) -> Became:
     return "cancelled", msgspec.structs.replace(made, status="cancelled", held=None, n=made.n + 1), []
 
 
-def _stand(ledger: Ledger, made: Record, parts: dict[str, Part], what: What, *, late: bool) -> Became:
-    """The record in which the `parts` stand: held until the decision is shown, or learned."""
-    total = _total_of(parts)
+def _stand(ledger: Ledger, made: Record, told: _Parts, what: What, *, late: bool) -> Became:
+    """The record in which what was `told` stands: held until the decision is shown, or learned."""
+    parts, total = told
     skipped: list[str] = []
     after = msgspec.structs.replace(made, parts=parts, n=made.n + 1)
     if made.status == "deferred":

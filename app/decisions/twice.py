@@ -1,6 +1,7 @@
 """Notices users who teach a policy in both ways: by the first system's rewards and by ids. One of them must stop."""
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Final, Literal
 
 __all__ = ["Twice", "Way"]
@@ -18,14 +19,18 @@ class Twice:
     def __init__(self) -> None:
         self._taught: OrderedDict[int, tuple[Way, int]] = OrderedDict()
 
-    def note(self, user_id: str, policy: str, way: Way, now: int) -> bool:
-        """Note that a user taught a policy at `now` (Unix seconds); True if the same was taught in the other way within
-        a day before."""
-        name = hash((policy, user_id))  # 64 bits that nobody outside this process can foresee
-        before = self._taught.pop(name, None)
-        self._taught[name] = (way, now)
-        if before is not None:
-            return before[0] != way and now - before[1] < _DAY
-        if len(self._taught) > _REMEMBERED:
-            self._taught.popitem(last=False)
-        return False
+    def note(self, user_id: str, policies: Iterable[str], way: Way, now: int) -> list[str]:
+        """Note that a user taught these policies at `now` (Unix seconds); those of them that were taught in the other
+        way within a day before."""
+        taught, told = self._taught, (way, now)
+        twice = []
+        for policy in policies:
+            name = hash((policy, user_id))  # 64 bits that nobody outside this process can foresee
+            before = taught.pop(name, None)
+            taught[name] = told
+            if before is None:
+                if len(taught) > _REMEMBERED:
+                    taught.popitem(last=False)
+            elif before[0] != way and now - before[1] < _DAY:
+                twice.append(policy)
+        return twice

@@ -15,6 +15,7 @@ from litestar.exceptions import NotAuthorizedException, PermissionDeniedExceptio
 from litestar.handlers import BaseRouteHandler
 
 from app.http.api_keys import Key, Role, bearer_digest, read_keys
+from app.http.body import Incoming
 from app.settings import SettingsError
 from state import keys
 from state.errors import StoreError
@@ -77,15 +78,16 @@ class Access:
             _log.warning("API_KEYS read again: %d keys", len(self._keys))
             self.warn_if_locked()
 
-    async def guard(self, connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    async def guard(self, request: ASGIConnection[Any, Any, Any, Any] | Incoming, handler: BaseRouteHandler) -> None:
         """Litestar's guard: 401 without a known key, 403 for another role, 429 for a key that asks too often."""
         wanted: Role | None = handler.opt.get("role")
         if wanted is None or self.is_open:
             return
-        key = self.find(bearer_digest(connection.headers.get("authorization", "")))
+        sent = next((value for name, value in request.scope["headers"] if name == b"authorization"), b"")
+        key = self.find(bearer_digest(sent.decode("latin-1")))
         if key is None:
             raise NotAuthorizedException("an API key is needed as a bearer token", headers=CHALLENGE)
-        connection.scope["state"][KEY_NAME] = key.name
+        request.scope.setdefault("state", {})[KEY_NAME] = key.name
         if key.role != wanted:
             raise PermissionDeniedException(f"this needs a key with the role {wanted}")
         await self.limit(key)

@@ -20,7 +20,8 @@ _JSON: Final = (b"content-type", b"application/json")
 
 
 class Incoming(msgspec.Struct):
-    """What a handler needs of a request whose body it reads; Litestar's Request costs ten times as much to make."""
+    """What a guard, and a handler that reads the body, need of a request; Litestar's Request costs ten times as much to
+    make."""
 
     scope: Scope
     receive: Receive

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import msgspec
 from litestar import Request
-from litestar.connection import ASGIConnection
 from litestar.enums import ScopeType
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
@@ -16,7 +15,7 @@ from app.http.errors import answer_to
 
 __all__ = ["STRAIGHT", "Guard", "Straight"]
 
-Guard = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]
+Guard = Callable[[Incoming, BaseRouteHandler], Awaitable[None]]
 
 # The `opt` of a route whose path has at most one parameter: text, as its part before the last. Its handler takes only
 # `request` and that, in this order, uses of `request` only what an `Incoming` has, and returns an `Answer`.
@@ -75,10 +74,11 @@ class Straight:
             await self._app(scope, receive, send)
             return
         scope["path_template"] = found.template
+        incoming = Incoming(scope, receive)
         try:
             for guard in self._guards:
-                await guard(ASGIConnection(scope, receive, send), found.route)
-            answer = await found.handle(Incoming(scope, receive), *given)
+                await guard(incoming, found.route)
+            answer = await found.handle(incoming, *given)
         except Exception as error:  # noqa: BLE001  # as Litestar does
             request = Request[Any, Any, Any](scope, receive, send)
             response = answer_to(request, error).to_asgi_response(app=None, request=request)

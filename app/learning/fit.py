@@ -27,14 +27,15 @@ class Fit(msgspec.Struct, frozen=True):
 
 
 class Own(msgspec.Struct, frozen=True):
-    """A policy's columns, their fingerprint, and what its models name them: nothing, for policies of the first
-    version. The policy's `version` changes with all that decides or learns. `a` and `b` are those of a new user, and
-    cannot be written to."""
+    """A policy's columns, their fingerprint, and what its models name them: None, or an empty `name`, for policies of
+    the first version. The policy's `version` changes with all that decides or learns. `a` and `b` are those of a new
+    user, and cannot be written to."""
 
     policy: Policy
     columns: Columns
     whole: bytes
     fingerprint: bytes | None
+    name: bytes
     version: str
     a: Matrix
     b: Vector
@@ -47,7 +48,8 @@ def own_of(policy: Policy) -> Own:
     version = hashlib.blake2b(fingerprint + repr(settings).encode(), digest_size=8).hexdigest()
     a, b = policy.prior()
     a.flags.writeable = b.flags.writeable = False
-    return Own(policy, columns, fingerprint, None if policy.classic else fingerprint, version, a, b)
+    named = None if policy.classic else fingerprint
+    return Own(policy, columns, fingerprint, named, named or b"", version, a, b)
 
 
 def fit_of(key: str, own: Columns, columns: Columns) -> Fit:

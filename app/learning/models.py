@@ -5,14 +5,15 @@ with an old and a new policy file may change one model at the same time, and not
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 
-from app.bandit.policy import Policy
+from app.bandit.explore import Odds
+from app.bandit.policy import Damaged, Policy
 from app.bandit.ridge import Matrix, Singular, Vector, adjust
 from app.learning.fit import Fit, Own, fit_of, own_of
 from app.learning.steps import correction, grown, known_then, rewarded
@@ -47,7 +48,8 @@ class _Unpublished(Exception):  # likewise
 
 class Model(msgspec.Struct, frozen=True):
     """A user's model: its key, what is stored, A and b of the policy's columns, the counters, the policy's `own`
-    columns, and if the stored ones are others, how these lie among them."""
+    columns, what names them after its next reward (nothing for those of the first version), and if the stored ones are
+    others, how these lie among them."""
 
     key: str
     stored: Record | None
@@ -55,17 +57,15 @@ class Model(msgspec.Struct, frozen=True):
     b: Vector
     meta: Meta
     own: Own
+    name: bytes
     fit: Fit | None = None
 
 
-def sound(found: Iterable[T | Singular], models: Iterable[Model]) -> list[T]:
-    """What was computed of each of the `models`. Raises CorruptState for one that cannot be solved."""
-    every: list[T] = []
-    for each, model in zip(found, models, strict=True):
-        if isinstance(each, Singular):
-            raise CorruptState(model.key, str(each))
-        every.append(each)
-    return every
+def sound(found: Sequence[Odds] | Damaged, models: Sequence[Model]) -> Sequence[Odds]:
+    """The odds by these `models`. Raises CorruptState for one that cannot be solved."""
+    if isinstance(found, Damaged):
+        raise CorruptState(models[found.place].key, str(found.error))
+    return found
 
 
 class Models:
@@ -128,8 +128,8 @@ class Models:
         if fingerprint is None or fingerprint == own.fingerprint:
             stored = record.decode(key, len(own.b), values)
             if stored is None:
-                return Model(key, None, own.a, own.b, Meta(), own)
-            return Model(key, stored, stored.a, stored.b, stored.meta, own)
+                return Model(key, None, own.a, own.b, Meta(), own, own.name)
+            return Model(key, stored, stored.a, stored.b, stored.meta, own, own.name)
         columns = self._known.get(fingerprint)
         if columns is None:
             raise _Unknown(key, fingerprint)
@@ -142,19 +142,19 @@ class Models:
         a, b = policy.prior()
         a[np.ix_(fit.own, fit.own)] = stored.a[np.ix_(fit.there, fit.there)]
         b[fit.own] = stored.b[fit.there]
-        return Model(key, stored, a, b, stored.meta, own, fit)
+        return Model(key, stored, a, b, stored.meta, own, fit.fingerprint, fit)
 
     def created(self, policy: Policy, model: Model, meta: Meta) -> dict[bytes, bytes]:
         """The fields of a model that did not exist, with the counters `meta`."""
-        return record.encode(Record(model.a, model.b, meta, self._name(model.own)))
+        return record.encode(Record(model.a, model.b, meta, self._named(model)))
 
     def learned(self, policy: Policy, model: Model, x: Vector, reward: float, now: int) -> dict[bytes, bytes]:
         """The fields of a model that learned at `now` (Unix seconds) that columns `x` (d) earned `reward`.
 
-        Raises Singular.
+        Raises CorruptState if it cannot.
         """
         meta = rewarded(model.meta, reward, now, baseline=policy.baseline, forget=policy.forget)
-        return self._changed(model, x, meta, lambda a, b, x: policy.learn(a, b, x, reward))
+        return self._changed(model, x, meta, partial(policy.learn, reward=reward))
 
     def corrected(
         self, policy: Policy, model: Model, x: Vector, learned: Learned, *, was: float, now: float | None
@@ -162,19 +162,11 @@ class Models:
         """The fields of a model in which the reward `was`, learned for columns `x` (d), is `now`, or was never given.
 
         What came after it has aged it, and so ages the correction: by the weight of the past for each later reward.
-        Raises Singular.
+        Raises CorruptState.
         """
         x = self._as_learned(policy, x, learned)
         made = correction(model.meta, learned.updates, was=was, now=now, baseline=policy.baseline, forget=policy.forget)
-
-        def change(a: Matrix, b: Vector, x: Vector) -> tuple[Matrix, Vector]:
-            return adjust(a, b, x, seen=made.seen, change=made.change)
-
-        return self._changed(model, x, made.meta, change)
-
-    def name(self, model: Model) -> bytes:
-        """What names the columns of a model after its next reward; nothing for those of the first version."""
-        return model.fit.fingerprint if model.fit else model.own.fingerprint or b""
+        return self._changed(model, x, made.meta, partial(adjust, seen=made.seen, change=made.change))
 
     def version(self, policy: Policy) -> str:
         """What changes with all by which a policy decides or learns."""
@@ -202,14 +194,16 @@ class Models:
         change: Callable[[Matrix, Vector, Vector], tuple[Matrix, Vector]],
     ) -> dict[bytes, bytes]:
         """The fields of a model after `change`, which gets A, b and x of the stored columns."""
-        if model.fit is None or model.stored is None:
-            a, b = change(model.a, model.b, x)
-            return record.encode(Record(a, b, meta, self._name(model.own)))
-        a, b = grown(model.stored.a, model.stored.b, len(model.fit.columns.pairs))
-        whole = np.zeros(len(b))
-        whole[model.fit.at] = x
-        a, b = change(a, b, whole)
-        return record.encode(Record(a, b, meta, self._named(model.fit.columns, model.fit.fingerprint)))
+        a, b = model.a, model.b
+        if model.fit is not None and model.stored is not None:
+            a, b = grown(model.stored.a, model.stored.b, len(model.fit.columns.pairs))
+            own, x = x, np.zeros(len(b))
+            x[model.fit.at] = own
+        try:
+            a, b = change(a, b, x)
+        except Singular as error:
+            raise CorruptState(model.key, str(error)) from None
+        return record.encode(Record(a, b, meta, self._named(model)))
 
     def _own(self, policy: Policy) -> Own:
         """The columns of a policy. Another of this name may have come meanwhile, while a request has this one."""
@@ -218,14 +212,13 @@ class Models:
             own = self._owns[policy.id] = own_of(policy)
         return own
 
-    def _name(self, own: Own) -> bytes | None:
-        return None if own.fingerprint is None else self._named(own.columns, own.fingerprint)
-
-    def _named(self, columns: Columns, fingerprint: bytes) -> bytes:
-        """The fingerprint, if all replicas can look it up. Raises _Unpublished."""
-        if fingerprint not in self._known:
-            raise _Unpublished(columns)
-        return fingerprint
+    def _named(self, model: Model) -> bytes | None:
+        """What names the model's columns, if all replicas can look it up. Raises _Unpublished."""
+        if not model.name:
+            return None
+        if model.name not in self._known:
+            raise _Unpublished(model.fit.columns if model.fit else model.own.columns)
+        return model.name
 
     async def _once(self, fingerprint: bytes, ask: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Wait for `ask`, together with all who want the same: they go on in the order in which they came, so that the

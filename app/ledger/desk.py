@@ -1,6 +1,6 @@
 """The models of a user while a step runs: as they were read and as the step leaves them, and what they learn. Pure."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -11,7 +11,6 @@ from app.bandit.columns import Columns
 from app.bandit.policy import Policy
 from app.bandit.ridge import Matrix, Vector
 from app.decision_log.lines import Line, Taught
-from app.learning.fit import naming
 from app.learning.models import Model
 from app.ledger.rules import Rules
 from app.ledger.telling import Name, base
@@ -31,7 +30,8 @@ class Desk:
         self._rules = rules
         self._user_id = user_id
         self._values = values
-        self._models: dict[str, dict[bytes, bytes]] = {}
+        # The fields that this step has changed, by the key of their model.
+        self._saved: dict[str, Mapping[bytes, bytes]] = {}
         self._writes: list[Write] = []
         # How models changed since the last line told of it.
         self._taught: dict[str, Taught] = {}
@@ -51,54 +51,55 @@ class Desk:
     def model(self, policy: Policy) -> Model:
         """A model, as the steps before and this one have left it. Raises More and CorruptState."""
         key = keys.record(self._user_id, policy.id)
-        fields = self._models.get(policy.id)
-        if fields is not None:
-            return self._rules.models.load(policy, key, [fields.get(name) for name in record.FIELDS])
         if key not in self._values:
             raise More((Hash(key, record.FIELDS),))
-        return self._rules.models.load(policy, key, self._values[key])
+        values: Sequence[bytes | None] = self._values[key]
+        if key in self._saved:
+            values = list(map(self._saved[key].get, record.FIELDS, values))
+        return self._rules.models.load(policy, key, values)
 
     def effective(self, policy: Policy, model: Model) -> tuple[Matrix, Vector]:
         """A and b by which a policy decides."""
         return self._rules.priors.effective(policy, model.a, model.b)
 
+    def starts(self, policies: Iterable[Policy], models: Iterable[Model]) -> list[tuple[Matrix, Vector]]:
+        """The same of each of the policies."""
+        effective = self._rules.priors.effective
+        return [effective(policy, model.a, model.b) for policy, model in zip(policies, models, strict=True)]
+
     def count(self, policy: Policy, model: Model, meta: Meta) -> None:
         """Keep the counters of a model, and all of it if it is new."""
-        if model.stored is None:
-            self._save(policy, self._rules.models.created(policy, model, meta))
-        else:
-            self._save(policy, record.encode_meta(meta))
+        new = model.stored is None
+        self._save(model, self._rules.models.created(policy, model, meta) if new else record.encode_meta(meta))
 
     def learn(self, policy: Policy, x: Vector, reward: float, now: int) -> Learned:
         """Learn at `now` (Unix seconds) that columns `x` (d) earned `reward`. Raises More and CorruptState."""
-        model = self.model(policy)
-        with naming(keys.record(self._user_id, policy.id)):
-            fields = self._rules.models.learned(policy, model, x, reward, now)
-        learned = Learned(policy.id, model.meta.updates + 1, self._rules.models.name(model))
-        self._save(policy, fields)
-        self._note(policy, model, learned)
+        rules, model = self._rules, self.model(policy)
+        self._save(model, rules.models.learned(policy, model, x, reward, now))
+        learned = Learned(policy.id, model.meta.updates + 1, model.name)
+        if rules.logs:
+            self._note(policy, model, learned)
         return learned
 
     def _note(self, policy: Policy, model: Model, learned: Learned) -> None:
         """Note for the log how a model changes."""
-        if self._rules.logs:
-            own, columns = self._rules.models.fingerprints(policy, model)
-            had = learned.columns or own
-            self._taught[policy.id] = Taught(
-                own=own.decode(),
-                columns=columns.decode(),
-                updates=learned.updates,
-                had="" if had == columns else had.decode(),
-                forget=policy.forget,
-                baseline=policy.baseline,
-            )
+        own, columns = self._rules.models.fingerprints(policy, model)
+        had = learned.columns or own
+        self._taught[policy.id] = Taught(
+            own=own.decode(),
+            columns=columns.decode(),
+            updates=learned.updates,
+            had="" if had == columns else had.decode(),
+            forget=policy.forget,
+            baseline=policy.baseline,
+        )
 
     def teach(self, made: Record, reward: float, now: int) -> tuple[Record, list[str]]:
         """The record after every policy of the decision has learned `reward`, unless none shall, and the policies that
         are gone."""
-        learned, skipped, seen = [], [], _Seen(made)
+        learned, skipped, seen, policies = [], list[str](), _Seen(made), self._rules.policies
         for each in () if made.untaught else made.by_policy:
-            policy = self._rules.policies.get(each.policy)
+            policy = policies.get(each.policy)
             if policy is None:
                 skipped.append(each.policy)
             else:
@@ -115,10 +116,9 @@ class Desk:
                 skipped.append(learned.policy)
                 continue
             x, model = seen.row(policy), self.model(policy)
-            with naming(keys.record(self._user_id, policy.id)):
-                fields = self._rules.models.corrected(policy, model, x, learned, was=made.reward, now=reward)
-            self._save(policy, fields)
-            self._note(policy, model, learned)
+            self._save(model, self._rules.models.corrected(policy, model, x, learned, was=made.reward, now=reward))
+            if self._rules.logs:
+                self._note(policy, model, learned)
         kept = [] if reward is None else made.learned
         return msgspec.structs.replace(made, reward=reward, learned=kept), skipped
 
@@ -126,14 +126,10 @@ class Desk:
         """The result of the step, and all that must be written."""
         return Change(result, (*self._writes, *more))
 
-    def _save(self, policy: Policy, fields: Mapping[bytes, bytes]) -> None:
+    def _save(self, model: Model, fields: Mapping[bytes, bytes]) -> None:
         """Keep fields of a model."""
-        key = keys.record(self._user_id, policy.id)
-        if policy.id not in self._models:
-            read: Sequence[bytes | None] = self._values[key]
-            known = zip(record.FIELDS, read, strict=True)
-            self._models[policy.id] = {name: value for name, value in known if value is not None}
-        self._models[policy.id].update(fields)
+        key, saved = model.key, self._saved
+        saved[key] = {**saved[key], **fields} if key in saved else fields
         self._writes.append(Fields(key, fields))
 
 

@@ -13,7 +13,7 @@ from app.ledger.rules import Rules
 from state import keys
 from state.errors import CorruptState
 from state.update.agenda import Next, moved
-from state.update.changes import AGENDA, FEW, Agenda, Change, More, Schedule, Values, Write, place
+from state.update.changes import AGENDA, FEW, Agenda, Change, More, Schedule, Values, Write
 from state.values.decision import Record
 
 __all__ = ["LATER_MS", "Ledger"]
@@ -68,14 +68,14 @@ class Ledger(Records):
     @contextmanager
     def _put_off_if_damaged(self, name: bytes) -> Iterator[None]:
         """Undo what was done within if something is damaged: the record, or a model that has to learn."""
-        models = {policy: dict(fields) for policy, fields in self._models.items()}
+        models = dict(self._saved)
         user, writes = msgspec.structs.replace(self.user), len(self._writes)
         ended, told = len(self.ended), len(self._lines)
         try:
             yield
         except CorruptState as error:
             self.damaged.append(str(error))
-            self._models, self.user, self._taught = models, user, {}
+            self._saved, self.user, self._taught = models, user, {}
             del self._writes[writes:], self.ended[ended:], self._lines[told:]
             for kept in (self._blobs, self._records, self._altered):
                 kept.pop(name, None)
@@ -151,7 +151,7 @@ class Ledger(Records):
         if writes and (self._altered or self._lines or not self._is_new):
             writes += self._written()
         due, look = self._rules.due(self._user_id), self._look()
-        # Always with a change of the agenda, and else only to mend the index: a change that was made meanwhile wins.
-        if self._scores or look != self._values[place(due)]:
+        # Always with a change of the agenda, and else, if it was read, to mend the index: a change made meanwhile wins.
+        if self._scores or look != self._values.get(due.place, look):
             writes.append(Schedule(due.key, {due.member: look}))
         return Change(result, tuple(writes))

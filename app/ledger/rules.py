@@ -13,7 +13,7 @@ from app.policies.catalog import Catalog
 from app.policies.plan import Plans
 from state import keys, parts
 from state.store import Store
-from state.update.changes import AGENDA, FEW, Agenda, Backlog, Entry, Hash, Moment, Read, Score
+from state.update.changes import AGENDA, FEW, Agenda, Backlog, Entry, Hash, Moment, Read, Register, Score
 from state.values import record
 from state.values.decision import SHARED
 
@@ -129,4 +129,6 @@ def reads(
     # Of many decisions something is mostly due.
     shared, agenda = Hash(keys.shared(user_id), SHARED), Agenda(keys.agenda(user_id), AGENDA if large else FEW)
     outbox = (Backlog(rules.models.outbox(user_id)),) if rules.logs else ()
-    return (shared, *own, agenda, rules.due(user_id), Moment(), *outbox, *models)
+    # Who changes a decision writes when to look at the user's next one, whatever the index said.
+    due = Register(rules.models.due(user_id)) if names else rules.due(user_id)
+    return (shared, *own, agenda, due, Moment(), *outbox, *models)

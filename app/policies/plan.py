@@ -9,8 +9,7 @@ from app.bandit.columns import Columns
 from app.bandit.context import Context, Fields
 from app.bandit.explore import Odds
 from app.bandit.features import Encoder, Feature
-from app.bandit.policy import Policy, Seen, all_odds
-from app.bandit.ridge import Singular
+from app.bandit.policy import Damaged, Policy, Seen, all_odds
 from app.bandit.sample import uniform
 from app.policies.catalog import Catalog
 from app.policies.loop import Loop
@@ -43,8 +42,8 @@ class Plan(msgspec.Struct, frozen=True):
         canary = self.stage.canary
         return int(canary is not None and uniform(seed, self.loop.name, "arm") < canary.share)
 
-    def odds(self, seen: Sequence[Seen]) -> list[Sequence[Odds | Singular]]:
-        """For each of these decisions the odds of each policy, or an error instead."""
+    def odds(self, seen: Sequence[Seen]) -> list[Sequence[Odds] | Damaged]:
+        """For each of these decisions the odds of each policy."""
         return all_odds(self.policies, self.columns, seen)
 
     def mixed(self, alone: Sequence[list[float]]) -> list[float]:

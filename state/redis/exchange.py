@@ -5,7 +5,7 @@ only. Neither tries again: that is up to callers, who know whether a command may
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from itertools import islice
 from types import NoneType
@@ -20,11 +20,11 @@ try:
 except ImportError:  # then every reply is read in redis-py's public way
     NOT_ENOUGH_DATA = None
 
-__all__ = ["Command", "errors_in", "exchange", "exchange_or_raise", "raise_for"]
+__all__ = ["Command", "errors_in", "exchange", "exchange_or_raise", "ordinary", "raise_for"]
 
 Command = tuple[bytes | str | int, ...]
 
-# What is no error: a set of types is compared in C.
+# What is no error, as Redis mostly replies: a set of types is compared in C.
 _ORDINARY: Final = frozenset({bytes, int, list, NoneType})
 # Bytes that are read at once.
 _READ: Final = 65_536
@@ -65,7 +65,7 @@ async def _straight(
             arrived = iter(partial(reader.gets, False), NOT_ENOUGH_DATA)  # noqa: FBT003  # bytes stay bytes
             found = [*islice(arrived, wanted - len(replies))]
             is_there = bool(found)
-            replies += found if _ORDINARY.issuperset(map(type, found)) else _examined(found)
+            replies += found if ordinary(found) else _examined(found)
     except (OSError, RuntimeError) as error:  # RuntimeError is what uvloop raises for a closed transport
         raise ConnectionError("the connection was closed meanwhile") from error
     return replies
@@ -102,9 +102,14 @@ async def exchange_or_raise(connection: AbstractConnection, commands: Sequence[C
     return replies
 
 
+def ordinary(replies: Iterable[Any]) -> bool:
+    """Whether there can be no error among the replies; seen at once, and False also where there is none."""
+    return _ORDINARY.issuperset(map(type, replies))
+
+
 def raise_for(replies: Sequence[Any]) -> None:
     """Raise the first error reply, except for a key of the wrong type: that is a problem of this key alone."""
-    if _ORDINARY.issuperset(map(type, replies)):
+    if ordinary(replies):
         return
     for reply in replies:
         if isinstance(reply, ResponseError) and not str(reply).startswith("WRONGTYPE"):
@@ -113,6 +118,6 @@ def raise_for(replies: Sequence[Any]) -> None:
 
 def errors_in(replies: Sequence[Any]) -> list[RedisError]:
     """The errors among the replies within a reply to EXEC."""
-    if _ORDINARY.issuperset(map(type, replies)):
+    if ordinary(replies):
         return []
     return [reply for reply in replies if isinstance(reply, RedisError)]

@@ -8,6 +8,8 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
+from state.update.reading import Reading
+
 __all__ = [
     "AGENDA",
     "FEW",
@@ -27,6 +29,7 @@ __all__ = [
     "More",
     "Once",
     "Read",
+    "Register",
     "Remove",
     "Schedule",
     "Score",
@@ -36,7 +39,6 @@ __all__ = [
     "Work",
     "Write",
     "entry",
-    "place",
 ]
 
 T = TypeVar("T")
@@ -61,68 +63,110 @@ class More(Exception):  # not an error: a step asks for what it lacks
         self.reads, self.for_all = reads, for_all
 
 
-class Hash(msgspec.Struct, frozen=True):
+class _OfKey(msgspec.Struct, frozen=True):
+    """What is read of one key."""
+
+    key: str
+
+    @property
+    def place(self) -> str:
+        """Where the values have it."""
+        return self.key
+
+
+class Hash(_OfKey, frozen=True):
     """Read `fields` of a hash, in this order, None for a missing one. All steps that read a hash name the same ones."""
 
-    key: str
     fields: tuple[bytes, ...]
 
+    def enter(self, reading: Reading) -> None:
+        if reading.hashes.setdefault(self.key, self.fields) != self.fields:
+            raise ValueError("two steps read different fields of one hash")
+        reading.commands[self.key] = ("HMGET", self.key, *self.fields)
+        reading.watched[self.key] = None
 
-class List(msgspec.Struct, frozen=True):
-    """Append to a list. Only its type is read, and other writers may append at the same time."""
 
-    key: str
+class List(_OfKey, frozen=True):
+    """Append to a list. Only its length is read, and other writers may append at the same time."""
+
+    def enter(self, reading: Reading) -> None:
+        reading.commands[self.key] = ("LLEN", self.key)
 
 
-class Watched(msgspec.Struct, frozen=True):
+class Watched(_OfKey, frozen=True):
     """Read nothing of a key, but start over if another writer changes it meanwhile."""
 
-    key: str
+    def enter(self, reading: Reading) -> None:
+        reading.watched[self.key] = None
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(_OfKey, frozen=True):
     """Read one `field` of a hash of any size: its value, or None, under `entry(key, field)`.
 
     Only its user's other keys are watched: whoever writes such a field writes one of these too."""
 
-    key: str
     field: bytes
 
+    @property
+    def place(self) -> str:
+        return entry(self.key, self.field)
 
-class Agenda(msgspec.Struct, frozen=True):
+    def enter(self, reading: Reading) -> None:
+        reading.commands[entry(self.key, self.field)] = ("HGET", self.key, self.field)
+        reading.parts.add(self.key)
+
+
+class Agenda(_OfKey, frozen=True):
     """Read the first `most` members of a sorted set, as a `Next`. It is not watched either."""
 
-    key: str
     most: int = FEW
 
+    def enter(self, reading: Reading) -> None:
+        most = reading.agendas[self.key] = max(self.most, reading.agendas.get(self.key, 0))
+        reading.commands[self.key] = ("ZRANGE", self.key, 0, most - 1, "WITHSCORES")
 
-class Score(msgspec.Struct, frozen=True):
+
+class Score(_OfKey, frozen=True):
     """Read the score or None of a `member` of a set that many users share, under `entry(key, member)`; not watched."""
 
-    key: str
     member: bytes
 
+    @property
+    def place(self) -> str:
+        return entry(self.key, self.member)
 
-class Moment(msgspec.Struct, frozen=True):
+    def enter(self, reading: Reading) -> None:
+        place = self.place
+        reading.commands[place] = ("ZSCORE", self.key, self.member)
+        reading.scores.add(place)
+        reading.parts.add(self.key)
+
+
+class Register(_OfKey, frozen=True):
+    """Change scores of a set that many users share, whatever they are. Only its type is read, once for all."""
+
+    def enter(self, reading: Reading) -> None:
+        reading.commands[self.key] = ("ZSCORE", self.key, b"")
+
+
+class Moment(_OfKey, frozen=True):
     """Read Redis's clock: seconds and microseconds, under `MOMENT`."""
 
     key: str = MOMENT
 
+    def enter(self, reading: Reading) -> None:
+        reading.commands[MOMENT] = ("TIME",)
 
-class Backlog(msgspec.Struct, frozen=True):
+
+class Backlog(_OfKey, frozen=True):
     """Append to a stream that many users share. Only its length is read, and other writers may append too."""
 
-    key: str
+    def enter(self, reading: Reading) -> None:
+        reading.commands[self.key] = ("XLEN", self.key)
 
 
-Read = Hash | List | Watched | Entry | Agenda | Score | Moment | Backlog
-
-
-def place(read: Read) -> str:
-    """Where the values have what is read."""
-    if isinstance(read, Entry):
-        return entry(read.key, read.field)
-    return entry(read.key, read.member) if isinstance(read, Score) else read.key
+# Each has `enter`, by which a batch reads it.
+Read = Hash | List | Watched | Entry | Agenda | Score | Register | Moment | Backlog
 
 
 class Fields(msgspec.Struct, frozen=True):

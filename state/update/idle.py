@@ -12,11 +12,12 @@ from state import keys, parts
 from state.redis.exchange import Command
 from state.update.agenda import Next
 from state.update.changes import MOMENT, entry
-from state.update.pending import Pending
 
 __all__ = ["Idle", "milliseconds", "present", "spread"]
 
 _DAY: Final = 86_400_000
+_FILL: Final = frozenset({"HSET", "RPUSH", "ZADD"})
+_REMOVE: Final = frozenset({"DEL", "UNLINK"})
 
 
 class Idle:
@@ -46,16 +47,19 @@ class Idle:
         return ((now - begins) // _DAY + 1 + self.days) * _DAY + begins
 
     def commands(
-        self, seen: Mapping[str, str], pending: Pending, there: Container[str], values: Mapping[str, Any]
+        self, seen: Mapping[str, str], writes: Sequence[Command], there: Container[str], values: Mapping[str, Any]
     ) -> list[Command]:
-        """The commands that belong to what is `pending`; `there` are keys that exist, and all of `values` was read.
+        """The commands that belong to a batch's `writes`; `there` are keys that existed, and all of `values` was read.
 
         `seen` has by user where the user's moment is. Nothing belongs to removals alone.
         """
         made: list[Command] = []
+        removed = {key for word, *names in writes if word in _REMOVE for key in names} if seen else ()
+        filled = [str(write[1]) for write in writes if write[0] in _FILL] if seen else []
         for user, key in seen.items():
-            if written := pending.written(keys.of(user, "")):
-                new = [name for name in written if name not in there]
+            beginning = keys.of(user, "")
+            if written := [name for name in filled if name.startswith(beginning)]:
+                new = [name for name in written if name not in there or name in removed]
                 every = self.every(user, values.get(spread(user)))
                 made += self._after(user, values[key], milliseconds(values[MOMENT]), every, new)
         return made

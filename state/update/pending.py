@@ -1,12 +1,17 @@
 """The writes of a batch, gathered by key, and the commands that make them. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
+from typing import Any, Final, TypeVar, cast
 
 from state.redis.exchange import Command
-from state.update.changes import Append, Drop, Emit, Fields, Remove, Schedule, Write
+from state.update.changes import Append, Emit, Fields, Remove, Schedule, Write
 
 __all__ = ["Pending"]
+
+T = TypeVar("T")
+
+_flat: Final[Callable[[Iterable[tuple[int | bytes, bytes]]], Iterable[int | bytes]]] = chain.from_iterable
 
 
 class Pending:
@@ -14,66 +19,70 @@ class Pending:
 
     def __init__(self, history_size: int) -> None:
         self._history_size = history_size
-        self._removed: dict[str, bool] = {}  # whether lazily
-        self._fields: dict[str, dict[bytes, bytes]] = {}
-        self._dropped: dict[str, dict[bytes, None]] = {}
-        self._entries: dict[str, list[bytes]] = {}
-        self._scores: dict[str, dict[bytes, int | None]] = {}
+        self._writes: dict[str, list[Any]] = {}  # by key, of a kind that fits its type, and removals
         self.emitted: list[Emit] = []
 
-    def note(self, write: Write) -> None:
-        """Note one more write."""
-        key = write.key
-        if type(write) is Fields:
-            self._fields.setdefault(key, {}).update(write.values)
-            if key in self._dropped:
-                for name in write.values:
-                    self._dropped[key].pop(name, None)
-        elif type(write) is Append:
-            self._entries.setdefault(key, []).append(write.entry)
-        elif type(write) is Drop:
-            for name in write.fields:
-                self._fields.get(key, {}).pop(name, None)
-                self._dropped.setdefault(key, {})[name] = None
-        elif type(write) is Schedule:
-            self._scores.setdefault(key, {}).update(write.scores)
-        elif type(write) is Emit:
-            self.emitted.append(write)
-        else:
-            assert type(write) is Remove  # noqa: S101  # the last kind of write
-            self._removed[key] = write.lazily
-            self._forget(key)
+    def note(self, writes: Iterable[Write]) -> None:
+        """Note the writes of one more step."""
+        for write in writes:
+            self._writes.setdefault(write.key, []).append(write)
 
-    def _forget(self, key: str) -> None:
-        for gathered in (self._fields, self._dropped, self._entries, self._scores):
-            gathered.pop(key, None)
+    def commands(self, values: Mapping[str, Any]) -> list[Command]:
+        """The commands that make the writes; those for what is `emitted` come first, in its order.
 
-    def written(self, beginning: str) -> list[str]:
-        """The keys with this beginning that something is written to."""
-        scheduled = (key for key, scores in self._scores.items() if any(score is not None for score in scores.values()))
-        filled = (key for key, fields in self._fields.items() if fields)
-        return [key for key in (*filled, *self._entries, *scheduled) if key.startswith(beginning)]
+        `values` has the lengths of lists: one is cut only when it becomes too long.
+        """
+        removed: dict[bool, list[str]] = {False: [], True: []}  # by whether lazily
+        made: list[Command] = []
+        for key, writes in self._writes.items():
+            if Remove in map(type, writes):
+                at = max(number for number, write in enumerate(writes) if type(write) is Remove)
+                removed[writes[at].lazily].append(key)
+                writes = writes[at + 1 :]  # noqa: PLW2901  # what came before is gone
+            kind = type(writes[0]) if writes else Remove
+            if kind is Append:
+                made += self._appended(key, [write.entry for write in writes], values.get(key))
+            elif kind is Schedule:
+                made += _scheduled(key, writes)
+            elif kind is Emit:
+                self.emitted += writes
+            elif kind is Fields and len(writes) == 1 and writes[0].values:  # as mostly
+                made.append(("HSET", key, *_flat(writes[0].values.items())))
+            elif kind is not Remove:
+                made += _hashed(key, writes)
+        gone = [(word, *names) for word, names in (("DEL", removed[False]), ("UNLINK", removed[True])) if names]
+        return [*(("XADD", each.key, "*", "g", each.group, "l", each.line) for each in self.emitted), *gone, *made]
 
-    def commands(self) -> list[Command]:
-        """The commands that make the writes; those for what is `emitted` come first, in its order."""
-        writes: list[Command] = [("XADD", each.key, "*", "g", each.group, "l", each.line) for each in self.emitted]
-        for word, lazily in (("DEL", False), ("UNLINK", True)):
-            if removed := [key for key, how in self._removed.items() if how is lazily]:
-                writes.append((word, *removed))
-        writes += [
-            ("HSET", key, *chain.from_iterable(fields.items())) for key, fields in self._fields.items() if fields
-        ]
-        writes += [("HDEL", key, *names) for key, names in self._dropped.items() if names]
-        for key, entries in self._entries.items():
-            writes.append(("RPUSH", key, *entries))
-            writes.append(("LTRIM", key, -self._history_size, -1))
-        for key, scores in self._scores.items():
-            writes += _scheduled(key, scores)
-        return writes
+    def _appended(self, key: str, entries: Sequence[bytes], length: object) -> list[Command]:
+        pushed: Command = ("RPUSH", key, *entries)
+        if isinstance(length, int) and length + len(entries) <= self._history_size:
+            return [pushed]
+        return [pushed, ("LTRIM", key, -self._history_size, -1)]
 
 
-def _scheduled(key: str, scores: Mapping[bytes, int | None]) -> list[Command]:
-    added = [word for member, score in scores.items() if score is not None for word in (score, member)]
-    gone = [member for member, score in scores.items() if score is None]
-    writes: list[Command] = [("ZADD", key, *added)] if added else []
-    return [*writes, ("ZREM", key, *gone)] if gone else writes
+def _hashed(key: str, writes: Iterable[Any]) -> list[Command]:
+    """Fields set and dropped."""
+    left: dict[bytes, bytes | None] = {}
+    for write in writes:
+        left.update(write.values if type(write) is Fields else dict.fromkeys(write.fields))
+    kept, gone = _parted(left)
+    made: list[Command] = [("HSET", key, *_flat(kept.items()))] if kept else []
+    return [*made, ("HDEL", key, *gone)] if gone else made
+
+
+def _scheduled(key: str, writes: Iterable[Any]) -> list[Command]:
+    """Members added, moved and removed."""
+    left: dict[bytes, int | None] = {}
+    for write in writes:
+        left.update(write.scores)
+    kept, gone = _parted(left)
+    made: list[Command] = [("ZADD", key, *_flat(zip(kept.values(), kept, strict=True)))] if kept else []
+    return [*made, ("ZREM", key, *gone)] if gone else made
+
+
+def _parted(left: dict[bytes, T | None]) -> tuple[dict[bytes, T], list[bytes]]:
+    """What has a value, and the names of what has none."""
+    gone = [name for name, value in left.items() if value is None] if None in left.values() else []
+    for name in gone:
+        del left[name]
+    return cast("dict[bytes, T]", left), gone

@@ -1,6 +1,7 @@
 """Runs steps of different users side by side, so that what they want computed is computed together. Pure."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice, repeat
 from typing import Any, TypeVar
 
 from state.update.changes import Asking, Change, Step, Values, Work
@@ -31,7 +32,7 @@ def waves(operations: Sequence[Operation]) -> list[list[int]]:
 
 def run(steps: Mapping[int, Asking[T]]) -> Iterator[tuple[int, T | Failure]]:
     """What each step returns, or raises, as soon as it does."""
-    waiting: list[tuple[int, Asking[T], Any]] = [(name, step, None) for name, step in steps.items()]
+    waiting: Iterable[tuple[int, Asking[T], Any]] = zip(steps, steps.values(), repeat(None))
     while waiting:
         asked = []
         for name, step, answer in waiting:
@@ -42,7 +43,7 @@ def run(steps: Mapping[int, Asking[T]]) -> Iterator[tuple[int, T | Failure]]:
             except Exception as error:  # noqa: BLE001  # only this one fails
                 yield name, Failure(error)
         answers = iter(_answers([work for _, _, works in asked for work in works]))
-        waiting = [(name, step, [next(answers) for _ in works]) for name, step, works in asked]
+        waiting = [(name, step, [*islice(answers, len(works))]) for name, step, works in asked]
 
 
 def _answers(works: Sequence[Work]) -> list[Any]:

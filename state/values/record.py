@@ -141,9 +141,7 @@ def decode(key: str, d: int, blobs: Sequence[bytes | None]) -> Record | None:
 
 def decode_meta(key: str, meta: bytes) -> Meta:
     """The counters in the field `meta` of the hash `key`. Raises CorruptState."""
-    found = Meta(*_whole.unpack_from(meta)) if len(meta) >= _whole.size else _older(key, meta)
-    if len(meta) > _whole.size:
-        found = msgspec.structs.replace(found, later=meta[_whole.size :])
+    found = Meta(*_whole.unpack(meta)) if len(meta) == _whole.size else _other(key, meta)
     weight = found.weight or 0.0
     if not (
         (found.pulls | found.explore_count | found.reward_count | found.updates) < _COUNTS
@@ -165,8 +163,10 @@ def _check(key: str, meta: Meta) -> None:
         raise CorruptState(key, "meta: invalid weight or squares")
 
 
-def _older(key: str, meta: bytes) -> Meta:
-    """The counters that an older version wrote. Raises CorruptState."""
+def _other(key: str, meta: bytes) -> Meta:
+    """The counters that a newer or an older version wrote. Raises CorruptState."""
+    if len(meta) > _whole.size:
+        return msgspec.structs.replace(Meta(*_whole.unpack_from(meta)), later=meta[_whole.size :])
     if not meta or len(meta) % 8:
         raise CorruptState(key, f"meta has {len(meta)} bytes, in which a field is cut off")
     pulls, explored, rewards, total, at, updates = _meta.unpack_from(meta.ljust(_meta.size, b"\0"))

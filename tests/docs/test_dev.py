@@ -96,6 +96,8 @@ def test_one_version_in_all_lock_files() -> None:
 # What is run
 
 SIDE_BY_SIDE = ["-n", "3", "--dist", "loadfile"]
+EACH_CORE = ["-n", "auto", "--maxprocesses", "8", "--dist", "loadfile"]
+NOT_SLOW = ["-m", "not slow", "--hypothesis-profile", "quick", "tests/unit"]
 COVERED = ["tests/unit", "tests/contract"]
 REST = [f"--ignore={each}" for each in COVERED]
 JUDGED = [["coverage", "combine", "--quiet"], ["coverage", "report"]]
@@ -106,8 +108,8 @@ JUDGED = [["coverage", "combine", "--quiet"], ["coverage", "report"]]
     [
         ([], [["pytest", *SIDE_BY_SIDE]]),
         (["-k", "x"], [["pytest", "-k", "x"]]),
-        (["--quick"], [["pytest", *SIDE_BY_SIDE, "tests/unit"]]),
-        (["--quick", "-x"], [["pytest", "-x", "tests/unit"]]),
+        (["--quick"], [["pytest", *EACH_CORE, *NOT_SLOW]]),
+        (["--quick", "-x"], [["pytest", "-x", *NOT_SLOW]]),
         (["--cover", "-x"], [["coverage", "erase"], ["pytest", *SIDE_BY_SIDE, "-x"], *JUDGED]),
         (
             ["--cover"],
@@ -118,8 +120,8 @@ JUDGED = [["coverage", "combine", "--quiet"], ["coverage", "report"]]
 def test_quick_and_cover_choose_the_tests(
     script: ModuleType, monkeypatch: pytest.MonkeyPatch, words: list[str], commands: list[list[str]]
 ) -> None:
-    """--quick runs tests/unit and installs no server, --cover judges the coverage of all processes and measures only
-    tests that shall reach every branch, and what has words for pytest runs in one."""
+    """--quick runs unit tests that are not slow and installs no server; --cover judges the coverage of all processes
+    and measures only tests that shall reach every branch; with words for pytest, all runs in one process."""
     run: list[list[str]] = []
     installed: list[list[str]] = []
 

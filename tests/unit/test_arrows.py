@@ -4,9 +4,8 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "change" / "architecture.md"
@@ -52,7 +51,10 @@ def room_of(name: str) -> str:
     return str(Path(name).parent)
 
 
-IMPORTS = {name: imports(path.read_text()) for name, path in zip(NAMES, FILES, strict=True)}
+@cache
+def all_imports() -> dict[str, set[str]]:
+    """What each file imports. Not read at import: each process of pytest imports this module."""
+    return {name: imports(path.read_text()) for name, path in zip(NAMES, FILES, strict=True)}
 
 
 def allows(room: str, imported: str) -> bool:
@@ -73,27 +75,30 @@ def test_every_room_has_a_row() -> None:
     assert set(ROOMS) == {room_of(name) for name in NAMES if not name.endswith("templates")}
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_file_imports_what_its_room_may(name: str) -> None:
+def test_a_file_imports_what_its_room_may() -> None:
     """Each file imports only what the row of its room names."""
-    assert [imported for imported in sorted(IMPORTS[name]) if not allows(room_of(name), imported)] == []
+    wrong = [
+        f"{name} imports {imported}"
+        for name, found in all_imports().items()
+        for imported in sorted(found)
+        if not allows(room_of(name), imported)
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_row_names_only_what_is_needed(room: str) -> None:
+def test_a_row_names_only_what_is_needed() -> None:
     """A row grants nothing that no file of the room uses."""
-    used: set[str] = set()
-    for name in NAMES:
-        if room_of(name) == room:
-            for imported in IMPORTS[name]:
-                used |= {imported, imported.removesuffix(".py"), room_of(imported)}
-    assert ROOMS[room] - used - {"everything"} == set()
+    used: dict[str, set[str]] = {room: {"everything"} for room in ROOMS}
+    for name, found in all_imports().items():
+        for imported in found if room_of(name) in used else ():
+            used[room_of(name)] |= {imported, imported.removesuffix(".py"), room_of(imported)}
+    assert {room: ROOMS[room] - names for room, names in used.items() if ROOMS[room] - names} == {}
 
 
 def test_arrows_point_down() -> None:
     """No room imports a room above it in the table, except for `state`, some of whose files all of its rooms know."""
     order = list(ROOMS)
-    for name, imported in IMPORTS.items():
+    for name, imported in all_imports().items():
         for other in imported:
             if other.endswith(".py") and other not in BELOW and room_of(name) != "app":
                 at, to = order.index(room_of(name)), order.index(room_of(other))
@@ -102,25 +107,27 @@ def test_arrows_point_down() -> None:
 
 def test_no_circles() -> None:
     """Files can be read in an order in which each imports only those before it."""
-    left = {name: {other for other in imported if other in IMPORTS} - {name} for name, imported in IMPORTS.items()}
+    every = all_imports()
+    left = {name: {other for other in imported if other in every} - {name} for name, imported in every.items()}
     while ready := {name for name, others in left.items() if not others & left.keys()}:
         left = {name: others for name, others in left.items() if name not in ready}
     assert sorted(left) == []
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_size(name: str) -> None:
+def test_size() -> None:
     """A file has at most 250 lines, a function at most 70."""
-    text = (ROOT / name).read_text()
-    if name not in TABLES:
-        assert len(text.splitlines()) <= LINES_OF_A_FILE
-    long = [
-        f"{node.name}: {length}"
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and (length := (node.end_lineno or 0) - node.lineno + 1) > LINES_OF_A_FUNCTION
-    ]
-    assert long == []
+    long = []
+    for name, path in zip(NAMES, FILES, strict=True):
+        text = path.read_text()
+        if name not in TABLES and (length := len(text.splitlines())) > LINES_OF_A_FILE:
+            long.append(f"{name}: {length}")
+        long += [
+            f"{name}: {node.name}: {length}"
+            for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            and (length := (node.end_lineno or 0) - node.lineno + 1) > LINES_OF_A_FUNCTION
+        ]
+    assert not long, "\n".join(long)
 
 
 def test_rooms_are_small() -> None:
@@ -137,12 +144,12 @@ def test_every_room_says_what_it_is_for() -> None:
         assert text.endswith("."), room
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith("__init__.py")])
-def test_every_file_has_a_unit_test(name: str) -> None:
+def test_every_file_has_a_unit_test() -> None:
     """The test of a file stands at the same place under tests/unit and needs no server."""
-    path = Path(name)
-    test = ROOT / "tests" / "unit" / path.parent / f"test_{path.stem.strip('_')}.py"
-    assert test.exists(), f"{test.relative_to(ROOT)} is missing"
+    modules = [Path(name) for name in NAMES if not name.endswith("__init__.py")]
+    tests = [Path("tests", "unit", path.parent, f"test_{path.stem.strip('_')}.py") for path in modules]
+    missing = [str(test) for test in tests if not (ROOT / test).exists()]
+    assert not missing, "\n".join(missing)
 
 
 def test_imports_are_read_from_every_form() -> None:

@@ -1,6 +1,7 @@
 """Decisions go first: other work waits for them, in turn and for a bounded time."""
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator
 from typing import Any, cast
@@ -9,7 +10,7 @@ import httpx
 import pytest
 
 from app.main import create_app
-from app.precedence import SLICE, Precedence
+from app.precedence import LARGE, SLICE, Precedence
 from app.settings import Secret, Settings
 from tests.support.bodies import POLICIES, reward, score
 from tests.support.waiting import PATIENCE_SECONDS
@@ -88,6 +89,8 @@ async def test_cancelled_one_leaves_its_turn() -> None:
 async def test_slices_are_begun_in_order_and_give_way() -> None:
     """All of a slice are begun before any goes on; the next slice waits for the decisions in hand."""
     precedence = Precedence(longest_seconds=PATIENCE_SECONDS)
+    with precedence:
+        pass
     begun: list[int] = []
     may_end = asyncio.Event()
 
@@ -104,6 +107,60 @@ async def test_slices_are_begun_in_order_and_give_way() -> None:
         await turns(20)
         assert len(begun) == SLICE
     assert await work == [-number for number in range(SLICE + 1)]
+
+
+async def test_slices_are_large_while_no_decision_comes() -> None:
+    """From the start on, and again when none has come for a second; the slice after one that came is small."""
+    now, begun, sizes = [0.0], list[int](), list[int]()
+    precedence = Precedence(clock=lambda: now[0])
+
+    async def one(number: int) -> None:
+        begun.append(number)
+        await asyncio.sleep(0)
+        if begun:  # all of the slice have begun
+            sizes.append(len(begun))
+            begun.clear()
+        if number == LARGE + SLICE:
+            with precedence:
+                now[0] += 0.5
+
+    await precedence.in_slices(one, range(LARGE + 1))
+    assert sizes == [LARGE, 1]
+    with precedence:
+        pass
+    sizes.clear()
+    await precedence.in_slices(one, range(2 * SLICE + 1))
+    assert sizes == [SLICE, SLICE, 1]
+    for seconds, size in ((0.9, SLICE), (0.2, 2 * SLICE)):
+        now[0] += seconds
+        sizes.clear()
+        await precedence.in_slices(one, range(2 * SLICE))
+        assert sizes[0] == size
+    sizes.clear()
+    # One comes in the second slice.
+    await precedence.in_slices(one, range(3 * LARGE))
+    assert sizes == [LARGE, LARGE, *[SLICE] * (LARGE // SLICE)]
+
+
+async def test_what_nobody_expects_ends_a_slice(caplog: pytest.LogCaptureFixture) -> None:
+    """All of it, and the slices after it are not begun; what is not raised is not logged either."""
+    ended: list[int] = []
+
+    async def one(number: int) -> None:
+        try:
+            await asyncio.sleep(0)
+            if number % 2:
+                raise KeyError(number)
+            await asyncio.Event().wait()
+        finally:
+            ended.append(number)
+
+    with pytest.raises(KeyError, match="1"):
+        await Precedence().in_slices(lambda number: one(number + 1), range(LARGE + 1))
+    await turns(5)
+    gc.collect()
+    assert sorted(ended) == list(range(1, LARGE + 1))
+    assert caplog.records == []
 
 
 async def test_a_slice_that_takes_long_holds_up_no_others(monkeypatch: pytest.MonkeyPatch) -> None:

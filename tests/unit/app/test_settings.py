@@ -110,9 +110,9 @@ def test_secrets_do_not_show() -> None:
 
 
 def reads_the_environment(source: str) -> bool:
-    return any(
-        isinstance(node, ast.Attribute) and node.attr in ("environ", "environb", "getenv", "putenv")
-        for node in ast.walk(ast.parse(source))
+    names = ("environ", "environb", "getenv", "putenv")
+    return any(name in source for name in names) and any(
+        isinstance(node, ast.Attribute) and node.attr in names for node in ast.walk(ast.parse(source))
     )
 
 

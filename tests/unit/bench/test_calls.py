@@ -5,6 +5,8 @@ import pytest
 from bench.calls import MORE_CALLS, MORE_OPCODES, Cost, measured, usual
 from bench.requests import KINDS
 
+pytestmark = pytest.mark.slow
+
 # Bytes. The last requests, which connections still hold, are not always of one size.
 KEPT = 128
 

@@ -12,7 +12,7 @@ from state import erasure, keys, parts
 from state.erasure import Eraser, removal
 from state.errors import ConflictError, StoreUnavailable
 from state.redis.failure import Outage
-from state.update.changes import MOMENT, Emit, More, Remove, Schedule, place
+from state.update.changes import MOMENT, Emit, More, Remove, Schedule
 from state.values.decision import SHARED
 from tests.unit.state.wire import CUT, LOSE, Action, Wire
 
@@ -204,7 +204,7 @@ def test_a_removal_of_parts() -> None:
     with pytest.raises(More) as more:
         step(values)
     assert [read.key for read in more.value.reads] == every
-    values |= {place(read): None for read in more.value.reads}
+    values |= {read.place: None for read in more.value.reads}
     assert {write.key for write in step(values).writes if isinstance(write, Remove) and write.lazily} == set(every)
     reads, step = removal("u", ["k"], "due", "outbox", None, knows=False)
     assert {read.key for read in reads} == {"k", "due", *every}

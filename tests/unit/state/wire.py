@@ -31,6 +31,8 @@ class Wire:
         self.sent: list[list[str]] = []
         self.refreshed = 0
         self.shares = [""]
+        # The slots of each server, as a Cluster says them: all there are, unless a test has enough in fewer.
+        self.owned: list[Sequence[int]] = [range(4_096), range(4_096, 16_384)]
         self._servers = open_servers("memory://", size=4, timeout=1.0)
         self._actions: list[tuple[str, Action]] = []
 
@@ -52,7 +54,7 @@ class Wire:
         return {self.shares[0] if len(self.shares) == 1 else self.shares.pop(0): partial(self.connection, "")}
 
     async def slots(self) -> Sequence[Sequence[int]]:
-        return [range(4_096), range(4_096, 16_384)]
+        return self.owned
 
     async def refresh(self) -> None:
         self.refreshed += 1

@@ -12,6 +12,8 @@ from tests.support.redis_groups import redis_cluster
 from tests.support.redis_servers import RedisServer
 from tests.support.waiting import PATIENCE_SECONDS, until
 
+pytestmark = pytest.mark.slow  # they need a server
+
 
 @pytest.fixture
 def proxy(real_redis: RedisServer) -> Iterator[Proxy]:

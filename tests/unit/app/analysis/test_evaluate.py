@@ -1,7 +1,8 @@
 """The command `evaluate`: what it prints, what it refuses, and its exit codes."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -100,21 +101,21 @@ def refused(found: str) -> dict[str, list[str]]:
 @pytest.mark.parametrize(
     ("lines", "rules", "code"),
     [
-        (log(EVEN, (0.7, 0.1, 0.1, 0.1)), [], 0),
-        (log((0.5, 0.5, 0.0, 0.0), (0.4, 0.4, 0.2, 0.0)), ["support"], 0),
-        (log((0.4, 0.4, 0.1, 0.1), (0.0, 0.0, 1.0, 0.0)), ["effective size", "dominance"], 0),
-        (log((0.6, 0.2, 0.1, 0.1), (0.85, 0.05, 0.05, 0.05), sees=True), ["mean weight"], 0),
-        (log((0.7, 0.1, 0.1, 0.1), EVEN, drawn=(0.4, 0.2, 0.2, 0.2)), ["draws"], 3),
-        (log((0.25, 0.25, 0.25, 0.2), EVEN, drawn=EVEN), ["propensities", "nothing"], 3),
-        (log(EVEN, (0.7, 0.1, 0.1, 0.1), later=10), ["nothing"], 3),
+        (partial(log, EVEN, (0.7, 0.1, 0.1, 0.1)), [], 0),
+        (partial(log, (0.5, 0.5, 0.0, 0.0), (0.4, 0.4, 0.2, 0.0)), ["support"], 0),
+        (partial(log, (0.4, 0.4, 0.1, 0.1), (0.0, 0.0, 1.0, 0.0)), ["effective size", "dominance"], 0),
+        (partial(log, (0.6, 0.2, 0.1, 0.1), (0.85, 0.05, 0.05, 0.05), sees=True), ["mean weight"], 0),
+        (partial(log, (0.7, 0.1, 0.1, 0.1), EVEN, drawn=(0.4, 0.2, 0.2, 0.2)), ["draws"], 3),
+        (partial(log, (0.25, 0.25, 0.25, 0.2), EVEN, drawn=EVEN), ["propensities", "nothing"], 3),
+        (partial(log, EVEN, (0.7, 0.1, 0.1, 0.1), later=10), ["nothing"], 3),
     ],
     ids=["sound", "support", "effective size", "mean weight", "draws", "propensities", "open"],
 )
 def test_refusals(
-    folder: Path, capsys: pytest.CaptureFixture[str], lines: list[Line], rules: list[str], code: int
+    folder: Path, capsys: pytest.CaptureFixture[str], lines: Callable[[], list[Line]], rules: list[str], code: int
 ) -> None:
     """A log that deserves it is refused, the challenger alone or all that is in it; the command fails if all is."""
-    written(folder, lines)
+    written(folder, lines())
     found, out, err = said(capsys, ".", "--json")
     assert (found, err) == (code, "")
     told = refused(out)
@@ -179,6 +180,7 @@ def test_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert found["policies"]["blind"]["gate"] is None
 
 
+@pytest.mark.slow
 def test_page(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """One file that loads nothing; without what draws plots, nothing is begun."""
     written(folder, log(EVEN, (0.7, 0.1, 0.1, 0.1)))

@@ -9,7 +9,7 @@ import pytest
 
 from app.analysis import judge
 from app.commands.cli import run
-from app.decision_log.lines import Line, Outcome
+from app.decision_log.lines import Line, Outcome, milliseconds
 from app.experiments import health as healths
 from app.experiments.verdict import decode
 from app.settings import Settings
@@ -95,16 +95,20 @@ def _settings(tmp_path: Path) -> Settings:
     return Settings(policies=str(tmp_path / "policies.toml"))
 
 
+@pytest.mark.slow
 def test_by_sums(tmp_path: Path, wire: Wire, capsys: pytest.CaptureFixture[str]) -> None:
     """Once the log is compacted; before, there are none. By then, all windows are closed."""
     (tmp_path / "log").mkdir()
-    log = written(tmp_path / "log", moved(made().lines, 1_795_000_000_000))
+    newest = 1_795_000_000_000
+    # The decisions of the last eight hours, each with its reward.
+    lines = [line for line in moved(made().lines, newest) if milliseconds(line.ts) > newest - 8 * 3_600_000]
+    log = written(tmp_path / "log", lines)
     assert run(["judge", str(log), "--sums"]) == 0
     assert "has no sums of" in capsys.readouterr().out
     assert run(["log", "compact", str(log)]) == 0
     capsys.readouterr()
     assert run(["judge", str(log), "--sums"]) == 0
-    assert capsys.readouterr().out == "judged: loop push: 600 matured decisions; champion blind\n"
+    assert capsys.readouterr().out == "judged: loop push: 100 matured decisions; champion blind\n"
 
 
 @pytest.mark.parametrize(

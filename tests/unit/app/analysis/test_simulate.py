@@ -53,6 +53,7 @@ def test_tips(capsys: pytest.CaptureFixture[str]) -> None:
     assert set(names(outs[0])) == {"tips-v3", "linucb-v1", "a", "the"}
 
 
+@pytest.mark.slow
 def test_a_better_policy_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A policy of one's own file is compared with those that are made from the table, on the same rows, and wins."""
     words = ["simulate", "--on", "mails.csv", "--policies", "own.toml", "--seeds", "2"]

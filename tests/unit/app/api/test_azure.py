@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -26,18 +27,26 @@ async def facade(**settings: Any) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
+@pytest.fixture(scope="module")
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    """Of one service for all tests that leave nothing behind that others would see."""
+    async with serving(personalizer_key=Secret("new, old"), max_body_bytes=2_048) as found:
+        yield found
+
+
 def code(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["error"]["code"]
 
 
 @pytest.mark.parametrize("version", ["", "/v1.0", *(f"/v1.1-preview{end}" for end in ("", ".1", ".2", ".3"))])
-async def test_versions(version: str) -> None:
+async def test_versions(client: httpx.AsyncClient, version: str) -> None:
     """Every version has the same paths; the event id may have any character, escaped."""
-    async with facade() as client:
-        made = await client.post(f"/personalizer{version}/rank", json={"actions": [{"id": "a"}], "eventId": "ev 1/ü%"})
-        path = f"/personalizer{version}/events/ev%201%2F%C3%BC%25/reward?api-version=x"
-        told = await client.post(path, json={"value": 1})
-    assert (made.status_code, made.json()["eventId"]) == (201, "ev 1/ü%")
+    event = f"ev {version}/ü%"
+    sent = {"actions": [{"id": "a"}], "eventId": event}
+    made = await client.post(f"/personalizer{version}/rank", json=sent, headers=KEY)
+    path = f"/personalizer{version}/events/{quote(event, safe='')}/reward?api-version=x"
+    told = await client.post(path, json={"value": 1}, headers=KEY)
+    assert (made.status_code, made.json()["eventId"]) == (201, event)
     assert (told.status_code, told.content, told.headers["x-oo-outcome"]) == (204, b"", "applied")
 
 
@@ -53,11 +62,10 @@ async def test_versions(version: str) -> None:
         ({}, 401),
     ],
 )
-async def test_the_key(headers: dict[str, str], status: int) -> None:
+async def test_the_key(client: httpx.AsyncClient, headers: dict[str, str], status: int) -> None:
     """One of those that the setting names, in either header; API keys have nothing to do with it."""
-    async with serving(personalizer_key=Secret("new, old"), api_keys=Secret("")) as client:
-        answer = await client.post("/personalizer/rank", headers=headers)
-        other = await client.get("/personalizer/nothing", headers=headers)
+    answer = await client.post("/personalizer/rank", headers=headers)
+    other = await client.get("/personalizer/nothing", headers=headers)
     assert code(answer) == (status, "401" if status == 401 else "InvalidRankRequest")
     assert other.status_code == (401 if status == 401 else 404)
     assert "new" not in answer.text
@@ -89,10 +97,11 @@ async def test_off() -> None:
         ("POST", "/x", b"", 404, "ResourceNotFound"),
     ],
 )
-async def test_errors(method: str, path: str, content: bytes, status: int, name: str) -> None:
+async def test_errors(
+    client: httpx.AsyncClient, method: str, path: str, content: bytes, status: int, name: str
+) -> None:
     """In their shape, with their codes, and nothing that would have a client repeat what is refused for good."""
-    async with facade(max_body_bytes=2_048) as client:
-        answer = await client.request(method, f"/personalizer{path}", content=content)
+    answer = await client.request(method, f"/personalizer{path}", content=content, headers=KEY)
     assert code(answer) == (status, name)
     assert "retry-after" not in answer.headers
     assert (answer.headers.get("allow") == "POST") == (status == 405)

@@ -1,5 +1,8 @@
 """The first API: score, reward, statistics, history, reset, erasure."""
 
+from collections.abc import AsyncIterator
+
+import httpx
 import pytest
 
 from app.policies.catalog import policies
@@ -8,6 +11,13 @@ from tests.unit.app.serving import REWARD, SCORE, serving
 pytestmark = pytest.mark.anyio
 
 ROUTES = [policy.classic.route for policy in policies().values()]
+
+
+@pytest.fixture(scope="module")
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    """Of one service for all tests that touch no user of another one."""
+    async with serving() as found:
+        yield found
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -44,33 +54,30 @@ async def test_a_key_counts_a_reward_once() -> None:
 
 
 @pytest.mark.parametrize("keys", [["two words"], [""], ["x" * 129], ["a", "a"], ["\xfc"]])
-async def test_another_key_is_refused(keys: list[str]) -> None:
+async def test_another_key_is_refused(client: httpx.AsyncClient, keys: list[str]) -> None:
     """It must be visible ASCII of at most 128 characters, and there must be one."""
-    async with serving() as client:
-        headers = [("Idempotency-Key", key.encode("latin-1")) for key in keys]
-        answer = await client.post("/reward", json=REWARD, headers=headers)  # type: ignore[arg-type]  # bytes are taken
-        assert answer.status_code == 422
-        assert "Idempotency-Key" in answer.json()["detail"]
-        assert (await client.get("/stats/ann")).json()["reward_count"] == 0
+    headers = [("Idempotency-Key", key.encode("latin-1")) for key in keys]
+    answer = await client.post("/reward", json=REWARD, headers=headers)  # type: ignore[arg-type]  # bytes are taken
+    assert answer.status_code == 422
+    assert "Idempotency-Key" in answer.json()["detail"]
+    assert (await client.get("/stats/ann")).json()["reward_count"] == 0
 
 
 @pytest.mark.parametrize("user", ["egreedy", "v2", "a/b", "ü", "%", "a b"])
-async def test_any_user_has_statistics(user: str) -> None:
+async def test_any_user_has_statistics(client: httpx.AsyncClient, user: str) -> None:
     """Also one who is called like a part of a path, or whose id has a slash."""
-    async with serving() as client:
-        await client.post("/reward", json=REWARD | {"user_id": user})
-        quoted = "".join(f"%{byte:02X}" for byte in user.encode())
-        for path in {quoted, user} if user.isalnum() and user.isascii() else {quoted}:
-            seen = (await client.get(f"/stats/{path}")).json()
-            assert (seen["user_id"], seen["reward_count"]) == (user, 1)
+    await client.post("/reward", json=REWARD | {"user_id": user})
+    quoted = "".join(f"%{byte:02X}" for byte in user.encode())
+    for path in {quoted, user} if user.isalnum() and user.isascii() else {quoted}:
+        seen = (await client.get(f"/stats/{path}")).json()
+        assert (seen["user_id"], seen["reward_count"]) == (user, 1)
 
 
 @pytest.mark.parametrize("quoted", ["%FF", "a" * 257])
-async def test_an_invalid_user_is_refused(quoted: str) -> None:
+async def test_an_invalid_user_is_refused(client: httpx.AsyncClient, quoted: str) -> None:
     """An id is 1 to 256 characters of UTF-8."""
-    async with serving() as client:
-        for method, path in (("GET", "stats"), ("GET", "features"), ("POST", "reset"), ("DELETE", "users")):
-            assert (await client.request(method, f"/{path}/{quoted}")).status_code == 422
+    for method, path in (("GET", "stats"), ("GET", "features"), ("POST", "reset"), ("DELETE", "users")):
+        assert (await client.request(method, f"/{path}/{quoted}")).status_code == 422
 
 
 async def test_history_reset_and_erasure() -> None:
@@ -88,9 +95,8 @@ async def test_history_reset_and_erasure() -> None:
         assert (await client.delete("/users/ann")).json()["removed"] == []
 
 
-async def test_a_score_needs_candidates() -> None:
+async def test_a_score_needs_candidates(client: httpx.AsyncClient) -> None:
     """And the user keeps no trace of a refused one."""
-    async with serving() as client:
-        answer = await client.post("/score", json=SCORE | {"candidates": []})
-        assert (answer.status_code, answer.json()) == (422, {"detail": "No candidates"})
-        assert (await client.delete("/users/ann")).json()["removed"] == []
+    answer = await client.post("/score", json=SCORE | {"candidates": []})
+    assert (answer.status_code, answer.json()) == (422, {"detail": "No candidates"})
+    assert (await client.delete("/users/ann")).json()["removed"] == []

@@ -36,6 +36,7 @@ async def test_a_user_of_ones_own() -> None:
     assert (odd.status_code, odd.json()["error"]["code"]) == (400, "InvalidRewardRequest")
 
 
+@pytest.mark.slow
 async def test_a_better_action_is_learned() -> None:
     """Which one depends on the context: after 300 events its probability is above .8 in each of them."""
     async with facade() as client:

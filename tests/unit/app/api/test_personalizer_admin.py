@@ -1,5 +1,8 @@
 """Administration over HTTP."""
 
+from collections.abc import AsyncIterator
+
+import httpx
 import pytest
 
 from tests.unit.app.api.test_azure import code, facade
@@ -55,6 +58,12 @@ async def test_the_model() -> None:
     assert saved.headers["content-type"] == "application/octet-stream"
 
 
+@pytest.fixture(scope="module")
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async with facade() as found:
+        yield found
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status", "name"),
     [
@@ -65,8 +74,7 @@ async def test_the_model() -> None:
         ("DELETE", "/configurations/service", 405, "OperationNotAllowed"),
     ],
 )
-async def test_what_there_is_not(method: str, path: str, status: int, name: str) -> None:
+async def test_what_there_is_not(client: httpx.AsyncClient, method: str, path: str, status: int, name: str) -> None:
     """An error that says so."""
-    async with facade() as client:
-        answer = await client.request(method, f"/personalizer{path}")
+    answer = await client.request(method, f"/personalizer{path}")
     assert code(answer) == (status, name)

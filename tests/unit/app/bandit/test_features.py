@@ -105,8 +105,8 @@ def test_many_values_and_long_ones() -> None:
             base, _ = encoder.encode(Context({"hour": len(text)}), [{"topics": text}])
             assert base[0, 1:5].tolist() == list(Hash(4).columns(text) or ())
     for source in (*encoder._own, *encoder._shared):
-        assert 0 < len(source._seen) <= 512
-    assert not any(isinstance(key, tuple) and len(str(key[0])) > 64 for key in encoder._own[0]._seen)
+        assert 0 < len(source.seen) <= 512
+    assert max(len(str(text)) for text in encoder._own[0].seen) <= 64
 
 
 def test_equal_values_of_other_types() -> None:

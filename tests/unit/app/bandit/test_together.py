@@ -6,7 +6,7 @@ import pytest
 from app.bandit.explore import EpsilonGreedy, Explorer, InverseGap, Normals, Odds, Thompson, UpperConfidence, floored
 from app.bandit.ridge import Matrix, Singular, Vector
 from app.bandit.sample import normals, sample, uniform
-from app.bandit.together import scores_of, split, together
+from app.bandit.together import scores_of, together
 from tests.unit.app.bandit.samples import draws, history, learned, no_draws, odds_of
 from tests.unit.app.bandit.test_sample import seen
 
@@ -80,6 +80,7 @@ def test_zeros_of_both_signs_are_equal() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_many_columns() -> None:
     """Every explorer decides at d = 256."""
     a, b = learned(*history(1, 256, 40))
@@ -166,8 +167,3 @@ def test_one_that_has_no_odds_leaves_none_to_any() -> None:
             normals=no_draws,
             distinct=True,
         )
-
-
-def test_split() -> None:
-    """The rows of each, in order."""
-    assert [each.tolist() for each in split(np.arange(4.0)[:, None], [1, 3])] == [[[0.0]], [[1.0], [2.0], [3.0]]]

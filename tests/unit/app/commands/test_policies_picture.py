@@ -1,9 +1,10 @@
 """What a file means, as it is printed."""
 
 import io
+from functools import cache
 
 import pytest
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from app.commands.policies_picture import duration, picture
 from app.policies.catalog import catalog
@@ -11,11 +12,15 @@ from tests.unit.app.policies.samples import PUSH
 from tests.unit.app.policies.test_probe import POLICY
 
 
-def shown(text: str, width: int = 200) -> str:
+@cache
+def drawn(text: str) -> RenderableType:
     found = catalog(text)
+    return picture(found.policies, found.loops, found.features, {"push": ["added: age\x1b[2J"]})
+
+
+def shown(text: str, width: int = 200) -> str:
     screen = io.StringIO()
-    drawn = picture(found.policies, found.loops, found.features, {"push": ["added: age\x1b[2J"]})
-    Console(width=width, file=screen).print(drawn)
+    Console(width=width, file=screen).print(drawn(text))
     return "\n".join(line.rstrip() for line in screen.getvalue().splitlines())
 
 

@@ -2,7 +2,9 @@
 
 import json
 import re
+from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 
 from tests.unit.app.serving import serving
@@ -60,6 +62,12 @@ async def test_a_form_and_json_say_the_same() -> None:
         assert 'name="context.day_of_week"' in await tried(request_of="another")
 
 
+@pytest.fixture(scope="module")
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async with serving() as found:
+        yield found
+
+
 @pytest.mark.parametrize(
     ("form", "problem"),
     [
@@ -70,11 +78,10 @@ async def test_a_form_and_json_say_the_same() -> None:
         ({"user": "x" * 257, "candidate.0.id": "a"}, "user_id"),
     ],
 )
-async def test_mistakes(form: dict[str, str], problem: str) -> None:
+async def test_mistakes(client: httpx.AsyncClient, form: dict[str, str], problem: str) -> None:
     """They are told on the page, beside what was typed."""
-    async with serving() as client:
-        whole = {"loop": "tips", "request_of": "tips", "seed": "no number", **form}
-        answer = await client.post("/console/try", data=whole, headers=ORIGIN)
-        assert answer.status_code == 422
-        assert problem in answer.text
-        assert 'role="alert"' in answer.text
+    whole = {"loop": "tips", "request_of": "tips", "seed": "no number", **form}
+    answer = await client.post("/console/try", data=whole, headers=ORIGIN)
+    assert answer.status_code == 422
+    assert problem in answer.text
+    assert 'role="alert"' in answer.text

@@ -62,6 +62,7 @@ def asked(number: int, loop: str = "own") -> Asked:
 @pytest.mark.parametrize("explore", EXPLORERS.values(), ids=EXPLORERS)
 async def test_the_score_again_bit_by_bit(explore: str) -> None:
     """For every explorer, with equal candidates and one that was excluded."""
+    labels = list(catalog(FILE.format(explore=explore)).policies["p"].labels)
     async with stored() as store:
         maker, outcomes = parts(store, explore)
         for number in range(40):
@@ -76,7 +77,7 @@ async def test_the_score_again_bit_by_bit(explore: str) -> None:
             assert (first.score, first.propensity) == (third.score, third.propensity)
             for part in explained.candidates:
                 assert sum(part.contributions) + part.bonus == pytest.approx(part.score, abs=1e-12)
-            assert explained.columns == list(catalog(FILE.format(explore=explore)).policies["p"].labels)
+            assert explained.columns == labels
 
 
 @pytest.mark.parametrize("loop", ["tips"])

@@ -9,12 +9,14 @@ import msgspec
 import pytest
 
 from app.bandit.context import Context
+from app.decision_log import lines
 from app.decisions.asked import Asked, Conditions, Slot
 from app.decisions.decide import Candidate
 from app.decisions.errors import BadDecision, Gone
 from app.decisions.make import Maker
 from app.ledger.rules import Rules
 from app.messages.decision_ids import decision_id, of_slot, parsed
+from app.messages.decisions import DecisionCandidate
 from app.policies.catalog import catalog
 from app.policies.plan import Plans
 from state import keys
@@ -24,6 +26,7 @@ from state.values import history, record
 from state.values.decision import Mixed, Terms
 from state.values.loop import Canary, Stage, Standing
 from tests.support.decisions import POLICIES, clock
+from tests.unit.app.decision_log.samples import decision
 from tests.unit.app.decisions.scene import Noted, Twice, stored
 
 pytestmark = pytest.mark.anyio
@@ -55,6 +58,13 @@ async def test_a_step_may_run_twice() -> None:
     assert [parsed(each.id) is not None and not each.repeated for each in made] == [True] * 3
     assert [policy for policy, _ in noted.decisions] == ["serves"] * 3
     assert noted.lacking == [("plain", ["mood", "side"])] * 3
+
+
+def test_candidates_in_the_log() -> None:
+    """What a client sends, and what stands for it elsewhere, are in a line as its own candidates are."""
+    line = lines.encode(decision(candidates=[lines.Candidate("a", {"size": 1})]))
+    for kind in (Candidate, DecisionCandidate):
+        assert lines.encode(decision(candidates=[kind("a", {"size": 1})])) == line
 
 
 async def test_the_record() -> None:

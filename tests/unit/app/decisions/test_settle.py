@@ -10,7 +10,7 @@ from app.ledger.ledger import Ledger
 from state import keys
 from state.errors import ConflictError
 from state.update.agenda import NOTHING
-from state.update.changes import MOMENT, Schedule, place
+from state.update.changes import MOMENT, Schedule
 from state.values import decision
 from tests.support.decided import Shifted, made, rules, settler, shifted
 from tests.unit.app.decisions.scene import ask
@@ -109,14 +109,15 @@ async def test_whoever_is_changed_by_others_is_left_to_them(store: Shifted, monk
 
 
 async def test_a_change_of_the_agenda_always_writes_the_index(store: Shifted) -> None:
-    """Also the moment that it has: another replica may be mending the index, and what changes the agenda must win."""
+    """Also the moment that it has: another replica may be mending it, and what changes the agenda must win."""
     own = rules(store)
     values: dict[str, Any] = {keys.shared("u"): [None] * 7, keys.agenda("u"): NOTHING, MOMENT: (b"1", b"0")}
     [made_one] = await made(store, "other", "x")
-    due = place(own.due("u"))
+    due = own.due("u").place
     for indexed in (None, float(made_one.record.deadline)):
         ledger = Ledger(own, "u", values | {due: indexed}, lambda: b"e")
         ledger.add("x", made_one.record)
         assert Schedule(keys.due(None), {b"u": made_one.record.deadline}) in ledger.change(None).writes
     for indexed, writes in ((None, 0), (5.0, 1)):
         assert len(Ledger(own, "u", values | {due: indexed}, lambda: b"e").change(None).writes) == writes
+    assert Ledger(own, "u", values, lambda: b"e").change(None).writes == ()  # where it was not read

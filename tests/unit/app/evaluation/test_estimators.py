@@ -96,6 +96,7 @@ def test_in_units_of_reward() -> None:
     assert Estimate(0.5, 0.25, 1.0).scaled(-1.0, 3.0) == Estimate(1.0, 0.0, 3.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("decisions", "size", "least"), [(200, 23, 0.76), (800, 92, 0.8), (1_600, 184, 0.8)])
 def test_intervals_hold_the_truth(decisions: int, size: int, least: float) -> None:
     """Nearly as often as they say, at an effective size from 100 on, with users who differ (150 logs, odds 1e-9)."""

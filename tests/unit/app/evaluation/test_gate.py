@@ -135,6 +135,7 @@ def test_order_does_not_matter() -> None:
     assert two.high == pytest.approx(one.high, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_it_may_be_looked_at_again_and_again() -> None:
     """Where there is no difference, of 300 loops at most one in a hundred promotes, while a normal interval that is
     looked at as often does in far more; where differences drift, it holds the truth at every look."""

@@ -26,6 +26,12 @@ def standing(number: int, now: Stage, *former: Stage) -> Standing:
     return Standing(number, "e", "n", now, list(former))
 
 
+@pytest.fixture(autouse=True)
+def warnings_only(caplog: pytest.LogCaptureFixture) -> None:
+    """Tests count messages; a service that was made before in this process lets lesser ones pass, too."""
+    caplog.set_level(logging.WARNING, "oo.loops")
+
+
 async def put(store: Store, loop: str, text: bytes) -> None:
     await ask(store, "HSET", keys.LOOPS, loop, text)
 
@@ -52,7 +58,7 @@ async def store() -> AsyncIterator[Twice]:
 
 async def test_what_redis_says(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     """It is taken over once, logged, and serves; other loops stay with the file, and all do if the state goes."""
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "oo.loops")
     scene = Scene(store)
     assert not scene.following.began
     await scene.following.refresh()

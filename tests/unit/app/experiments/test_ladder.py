@@ -119,6 +119,7 @@ def test_who_serves_needs_a_floor() -> None:
     assert against(BETTER, to=CHAMPION, floorless=("watches",)) == f"watches {said}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("gain", "rungs"), [(0.0, {1}), (0.3, {2, 3}), (-0.3, {0, 1})])
 def test_by_evidence_alone(gain: float, rungs: set[int]) -> None:
     """Of 300 loops without a difference at most one in a hundred passes the first rung, though somebody asks for the

@@ -2,8 +2,10 @@
 
 import logging
 import re
+from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 from litestar import Request, post
 from litestar.exceptions import NotAuthorizedException
@@ -55,8 +57,8 @@ class Both:
 
         return handle
 
-    async def guard(self, connection: Any, route: Any) -> None:
-        self.guarded.append((connection.headers.get("authorization"), route.opt["role"]))
+    async def guard(self, request: Any, route: Any) -> None:
+        self.guarded.append((dict(request.scope["headers"])[b"authorization"], route.opt["role"]))
         if self.refusal:
             raise self.refusal
 
@@ -97,7 +99,7 @@ async def test_a_straight_route_is_answered_here() -> None:
     both = Both()
     scope, (start, body) = await both.ask()
     assert (start["status"], body["body"], scope["path_template"]) == (200, b'{"ok":true}', "/a")
-    assert (both.bodies, both.guarded, both.passed) == ([b"x"], [("me", "client")], [])
+    assert (both.bodies, both.guarded, both.passed) == ([b"x"], [(b"me", "client")], [])
 
 
 async def test_all_else_is_litestar_s() -> None:
@@ -141,12 +143,24 @@ KEY, LINE = make_key("phone", "client")
 READ, READ_LINE = make_key("desk", "reader")
 
 
+@pytest.fixture(scope="module", params=[False, True], ids=["open", "keys"])
+async def two(request: pytest.FixtureRequest) -> AsyncIterator[tuple[dict[bytes, httpx.AsyncClient], bool]]:
+    """Two services, one for requests to each of two hosts, and whether they ask for keys."""
+    setting = Secret(f"{LINE},{READ_LINE}" if request.param else "")
+    async with (
+        serving(api_keys=setting, max_body_bytes=1_024) as usual,
+        serving(api_keys=setting, max_body_bytes=1_024) as unusual,
+    ):
+        yield {USUAL: usual, UNUSUAL: unusual}, request.param
+
+
 @pytest.mark.parametrize("route", ["/score", "/reward", "/score/egreedy", "/reward/egreedy/v2", "/decisions"])
-@pytest.mark.parametrize("keys", [False, True])
-async def test_both_ways_answer_the_same(route: str, *, keys: bool) -> None:
+async def test_both_ways_answer_the_same(two: tuple[dict[bytes, httpx.AsyncClient], bool], route: str) -> None:
     """Status, headers and body of what is right and of what is refused, whatever the name of the host."""
+    clients, keys = two
     # Of one candidate there is no choice by chance.
     good: Any = REWARD if route.startswith("/reward") else SCORE | {"candidates": SCORE["candidates"][:1], "id": "one"}
+    good = good | {"user_id": route}
     bearers = [{"authorization": f"Bearer {key}"} for key in (KEY, READ, "x")] if keys else []
     requests: list[dict[str, Any]] = [
         {"json": good},
@@ -161,17 +175,15 @@ async def test_both_ways_answer_the_same(route: str, *, keys: bool) -> None:
     ]
     requests = [one | {"headers": one.get("headers", {}) | bearer} for one in requests for bearer in ({}, *bearers)]
     seen = []
-    for host in (USUAL, UNUSUAL):
-        setting = Secret(f"{LINE},{READ_LINE}" if keys else "")
-        async with serving(api_keys=setting, max_body_bytes=1_024) as client:
-            answers = []
-            for one in requests:
-                answer = await client.post(route, **one | {"headers": one["headers"] | {"host": host.decode()}})
-                headers = {name: value for name, value in answer.headers.items() if name != "x-request-id"}
-                # Redis's clock goes on between the two.
-                content = re.sub(rb'"deadline":"[^"]*"', b"", answer.content)
-                answers.append((answer.status_code, headers, content))
-            seen.append(answers)
+    for host, client in clients.items():
+        answers = []
+        for one in requests:
+            answer = await client.post(route, **one | {"headers": one["headers"] | {"host": host.decode()}})
+            headers = {name: value for name, value in answer.headers.items() if name != "x-request-id"}
+            # Redis's clock goes on between the two.
+            content = re.sub(rb'"deadline":"[^"]*"', b"", answer.content)
+            answers.append((answer.status_code, headers, content))
+        seen.append(answers)
     assert seen[0] == seen[1]
     assert {status for status, _, _ in seen[0]} == ({200, 401, 403, 413, 422} if keys else {200, 413, 422})
 

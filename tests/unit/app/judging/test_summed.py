@@ -1,11 +1,12 @@
 """Evidence from sums: the same as from the decisions that they are made of."""
 
+import shutil
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from app.decision_log.lines import Line, milliseconds, moment
+from app.decision_log.lines import milliseconds, moment
 from app.decision_log.place import PlaceError
 from app.evaluation.evidence import Evidence, Judged, evidence
 from app.judging.collect import collect
@@ -15,15 +16,20 @@ from app.messages.pipeline import LoopHealth
 from app.policies.catalog import catalog
 from tests.unit.app.judging.world import POLICIES, made, written
 
+pytestmark = pytest.mark.slow
 CATALOG = catalog(POLICIES)
-NEWEST = max(milliseconds(line.ts) for line in made().lines)
+
+
+def newest() -> int:
+    """The moment of the newest line (ms since 1970)."""
+    return max(milliseconds(line.ts) for line in made().lines)
 
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A log and its sums."""
     found = written(tmp_path_factory.mktemp("log"), made().lines)
-    compact(found, pytest.fail, lambda *_: None, loops=CATALOG.loops, now=NEWEST)
+    compact(found, pytest.fail, lambda *_: None, loops=CATALOG.loops, now=newest())
     return found
 
 
@@ -59,7 +65,7 @@ def test_the_same_evidence(log: Path) -> None:
         same(each, wanted.policies[name])
         assert each.dr is None
     healths: list[LoopHealth] = [
-        each.joining.health(each.as_of, at=NEWEST, champion="blind", missing=0.0) for each in (found, read)
+        each.joining.health(each.as_of, at=newest(), champion="blind", missing=0.0) for each in (found, read)
     ]
     assert healths[0] == healths[1]
 
@@ -69,7 +75,7 @@ def test_only_the_last_days_are_read(log: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("app.judging.summed.DAYS", 1)
     found = of(log)
     assert found.evidence.decisions == 600
-    health = found.joining.health(found.as_of, at=NEWEST, champion="blind", missing=0.0)
+    health = found.joining.health(found.as_of, at=newest(), champion="blind", missing=0.0)
     assert 0 < sum(hour.decisions for hour in health.hours) < 400
 
 
@@ -79,13 +85,11 @@ def test_no_sums(tmp_path: Path, log: Path) -> None:
     assert summed(log, pytest.fail, CATALOG, "tips") is None
 
 
-def test_sums_that_are_old(tmp_path: Path) -> None:
+def test_sums_that_are_old(tmp_path: Path, log: Path) -> None:
     """They would tell of another time."""
-    lines: list[Line] = [*made().lines]
-    written(tmp_path, lines)
-    compact(tmp_path, pytest.fail, lambda *_: None, loops=CATALOG.loops, now=NEWEST)
-    last = max(lines, key=lambda line: line.ts)
-    later = msgspec.structs.replace(last, ts=moment(NEWEST + 30 * 3_600_000), seq=10_000)
+    shutil.copytree(log, tmp_path, dirs_exist_ok=True)
+    last = max(made().lines, key=lambda line: line.ts)
+    later = msgspec.structs.replace(last, ts=moment(newest() + 30 * 3_600_000), seq=10_000)
     written(tmp_path, [later])
     with pytest.raises(PlaceError, match=r"the sums end at 2027-01-.*: run log compact"):
         of(tmp_path)

@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from app.bandit.policy import Policy
+from app.bandit.policy import Damaged, Policy
 from app.bandit.ridge import Singular, Vector
 from app.decisions.reward import Learner
 from app.learning.fit import naming, own_of
@@ -212,10 +212,10 @@ def test_errors_name_the_key() -> None:
     with naming("k"):
         pass
     own = own_of(ROW)
-    models = [Model(name, None, own.a, own.b, Meta(), own) for name in "ab"]
-    assert sound([1, 2], models) == [1, 2]
+    models = [Model(name, None, own.a, own.b, Meta(), own, own.name) for name in "ab"]
+    assert sound([], models) == []
     with pytest.raises(CorruptState, match="b: no solution"):
-        sound([1, Singular("no solution")], models)
+        sound(Damaged(1, Singular("no solution")), models)
 
 
 @pytest.mark.anyio
@@ -255,7 +255,7 @@ class Told:
         if self.row.forget != 1.0:
             self.a, self.b = one + self.row.forget * (self.a - one), self.row.forget * self.b
         self.a, self.b = self.a + np.outer(x, x), self.b + (reward - self.row.baseline) * x
-        return Learned("p", model.meta.updates + 1, self.models.name(model))
+        return Learned("p", model.meta.updates + 1, model.name)
 
     def correct(self, x: Vector, learned: Learned, was: float, now: float | None, later: int) -> None:
         model = self.model()

@@ -91,7 +91,7 @@ async def test_what_was_not_read_is_asked_for() -> None:
             found.model(KNOWN.policies["egreedy-v1"])
         assert asked.value.reads == (Hash(keys.record("u", "egreedy-v1"), FIELDS),)
         damaged = np.full(25, np.nan).tobytes()
-        found._save(ROW, {b"A": damaged, b"b": bytes(40), b"meta": bytes(40)})
+        found._save(found.model(ROW), {b"A": damaged, b"b": bytes(40), b"meta": bytes(40)})
         with pytest.raises(CorruptState, match=r"oo:\{u\}:linucb-v1: A or b is not finite"):
             found.teach(MADE, 1.0, 12)
 

@@ -27,8 +27,8 @@ from state.update.changes import (
     Hash,
     Moment,
     More,
+    Register,
     Schedule,
-    Score,
     entry,
 )
 from state.values import decision
@@ -100,14 +100,14 @@ def after(found: Record | None, **fields: Any) -> bool:
 
 
 def test_what_is_read() -> None:
-    """One entry, the agenda, the clock, what decisions share, and the models."""
+    """One entry, the agenda, the type of the index, the clock, what decisions share, and the models."""
     with rules() as found:
         wanted = reads(found, "u", ["x"], ["p"])
     assert wanted == (
         Hash(keys.shared("u"), decision.SHARED),
         Entry(HASH, b"x"),
         Agenda(keys.agenda("u")),
-        Score(found.models.due("u"), b"u"),
+        Register(found.models.due("u")),
         Moment(),
         Hash(keys.record("u", "p"), FIELDS),
     )

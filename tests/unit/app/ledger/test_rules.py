@@ -5,7 +5,7 @@ import pytest
 from app.ledger.rules import Large, Rules, reads
 from app.policies.catalog import catalog
 from state import keys, parts
-from state.update.changes import AGENDA, Agenda, Entry, Hash, Moment, Score
+from state.update.changes import AGENDA, Agenda, Entry, Hash, Moment, Register, Score
 from state.values.decision import SHARED
 from state.values.record import FIELDS
 from tests.unit.app.decisions.scene import stored
@@ -34,7 +34,7 @@ async def test_what_is_read() -> None:
         Hash(keys.shared("ann"), SHARED),
         Entry(keys.decisions("ann"), b"one"),
         Agenda(keys.agenda("ann")),
-        Score(keys.due(None), b"ann"),
+        Register(keys.due(None)),
         Moment(),
         Hash(keys.record("ann", "p"), FIELDS),
         Hash(keys.record("ann", "q"), FIELDS),

@@ -122,6 +122,7 @@ async def store() -> AsyncIterator[Twice]:
         yield store
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [False, True])
 async def test_the_log_tells_of_every_change(store: Twice, before: bool) -> None:
     """Whatever happens, all models can be computed from the lines to the last bit; the numbers of lines have no gap.
@@ -147,6 +148,7 @@ async def test_the_log_tells_of_every_change(store: Twice, before: bool) -> None
     assert all(first.writes == second.writes for first, second in store.changes)
 
 
+@pytest.mark.slow
 async def test_the_log_tells_of_canaries(store: Twice) -> None:
     """Also while who serves changes all the time: the counters of each policy count what it served, and the lines say
     who it was, beside whom, and under which state."""

@@ -77,6 +77,7 @@ def test_hours(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_again(tmp_path: Path) -> None:
     """Nothing new: nothing is written. Late lines: only their hours. The order in which lines came leaves no trace."""
     *first, late = some()
@@ -98,6 +99,7 @@ def test_again(tmp_path: Path) -> None:
     assert [rows(other, sql) for sql in EVERYTHING] == [rows(tmp_path, sql) for sql in EVERYTHING]
 
 
+@pytest.mark.slow
 def test_stopped_at_any_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every renaming is the last thing that happens once; the run after it completes what is missing, once."""
     real = aside.move
@@ -134,6 +136,7 @@ def test_stopped_at_any_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert not (directory / ".compact").exists()
 
 
+@pytest.mark.slow
 def test_the_notes_are_lost(tmp_path: Path) -> None:
     """Everything is read again and changes nothing; nor does it when a file of lines is gone."""
     write(tmp_path, *some())
@@ -174,6 +177,7 @@ def erasure(ms: int = BEGIN + 5 * HOUR) -> Line:
     return state(9, user="", ms=ms, what="erased", user_hash=hashlib.sha256(b"ann").hexdigest())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("late", [False, True])
 def test_erasure(tmp_path: Path, late: bool) -> None:
     """The user's lines until then leave the parts, and a part without lines goes; late ones never get in."""
@@ -239,6 +243,7 @@ def test_one_at_a_time(tmp_path: Path) -> None:
         done(tmp_path / "missing")
 
 
+@pytest.mark.slow
 def test_sums_follow(tmp_path: Path) -> None:
     """They are made when an hour changes, once more when its last window has closed, and go with its decisions."""
     write(tmp_path, decision(1), decision(1, "bob", ms=BEGIN + HOUR))

@@ -113,7 +113,7 @@ class Served:
                     lambda p=policy, m=model: self.models.learned(p, m, self.row(p, x), to, at),  # type: ignore[misc]
                 )
                 taught[policy.id] = self.taught(policy, model.meta.updates + 1)
-                learned[policy.id] = Learned(policy.id, model.meta.updates + 1, self.models.name(model))
+                learned[policy.id] = Learned(policy.id, model.meta.updates + 1, model.name)
             elif was is not None and policy.id in before:
                 then = before[policy.id]
                 await self.change(

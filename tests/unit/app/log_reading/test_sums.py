@@ -127,6 +127,7 @@ def _reduced(group: list[Told], policy: str, eras: dict[tuple[int, str], int]) -
     return reduced(logged, logged.by_policy[policy], era, by="bucket")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [7, 50_000])
 def test_the_same_sums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
     """Of champion, challenger and what was drawn from, all columns, however many decisions are in memory at once."""

@@ -125,6 +125,7 @@ async def test_exploration_and_logging() -> None:
     }
 
 
+@pytest.mark.slow
 async def test_an_apprentice() -> None:
     """Shows the first action that is not excluded with certainty, learns nothing from rewards, and comes to choose the
     same itself; who is online then begins with that, and soon learns what is better."""

@@ -1,8 +1,10 @@
 """Evidence as a table, as sentences and as a page."""
 
 import re
+from functools import cache
 
 import numpy as np
+import pytest
 from msgspec.structs import replace
 
 from app.evaluation.evidence import Evidence, evidence
@@ -15,6 +17,7 @@ HOUR = 490_000  # 2025-11-24 16:00
 LATE = HOUR + np.arange(4_000) * 50 // 4_000
 
 
+@cache
 def sound() -> Evidence:
     return evidence(made(hour=LATE), "push")
 
@@ -110,6 +113,7 @@ def test_bands_of_few_lines() -> None:
     assert not has_bands(replace(two, policies=three))
 
 
+@pytest.mark.slow
 def test_the_page() -> None:
     """Verdicts and table, then intervals, the gate, rewards in the course of time, and weights; and it can be drawn."""
     found = page(sound(), "python -m app evaluate LOG")
@@ -143,13 +147,14 @@ def test_the_page() -> None:
 
 def test_a_page_of_refusals() -> None:
     """It says what was refused before it shows what is left."""
-    grid, told, *figures = page(wrong(), "x").parts
+    found = page(wrong(), "x")
+    grid, told, *figures = found.parts
     assert isinstance(grid, Grid)
     assert isinstance(told, Notes)
     assert {about for about, _ in told.items} == {"champion", "challenger", "uniform", "first"}
     titles = [part.plot.title for part in figures if isinstance(part, Figure)]
     assert titles == ["Weights"]
-    assert "<li><strong>champion</strong> refused (draws)" in html(page(wrong(), "x"))
+    assert "<li><strong>champion</strong> refused (draws)" in html(found)
 
 
 def test_a_page_of_nothing() -> None:

@@ -4,22 +4,21 @@ import re
 from html.parser import HTMLParser
 
 import numpy as np
+import pytest
 
 from app.report.page import Figure, Grid, Notes, Page, html
 from app.report.plots import Line, Lines
 
 PLOT = Lines("Share <1>", "decision", "share", [1, 2], [Line("p", np.array([0.1, 0.5]), np.array([0.1, 0.1]))])
 GRID = Grid(["policy", "reward <r>"], [["<b>", "0.5 ± 0.1"], ["random", "0"]], "notes & more", frozenset({1}))
-TEXT = html(
-    Page(
-        "A & B",
-        "lead <i>",
-        [GRID, Figure(PLOT, "how to read it"), Notes("Said <2>", [("<u>", "a & b")])],
-        [("columns", "1, <hour>")],
-        "foot",
-    )
-)
 _VOID = frozenset({"meta", "br", "hr"})
+
+
+@pytest.fixture(scope="module")
+def text() -> str:
+    """A page with each kind of part."""
+    parts: list[Grid | Figure | Notes] = [GRID, Figure(PLOT, "how to read it"), Notes("Said <2>", [("<u>", "a & b")])]
+    return html(Page("A & B", "lead <i>", parts, [("columns", "1, <hour>")], "foot"))
 
 
 class Tree(HTMLParser):
@@ -49,23 +48,23 @@ def read(text: str) -> list[tuple[str, dict[str, str | None]]]:
     return tree.seen
 
 
-def test_it_is_whole_and_stands_alone() -> None:
+def test_it_is_whole_and_stands_alone(text: str) -> None:
     """Every element is closed; no script, nothing that is loaded, and a policy that would forbid it."""
-    seen = read(TEXT)
+    seen = read(text)
     tags = {tag for tag, _ in seen}
     assert not tags & {"script", "link", "img", "iframe", "image", "object"}
     assert not [
         name for _, attributes in seen for name in attributes if name.startswith("on") or name in ("src", "href")
     ]
-    assert not re.search(r"@import|@font-face|url\((?!#)", TEXT)
-    assert set(re.findall(r"https?://[^\"' <]+", TEXT)) == {
+    assert not re.search(r"@import|@font-face|url\((?!#)", text)
+    assert set(re.findall(r"https?://[^\"' <]+", text)) == {
         "http://www.w3.org/2000/svg",
         "http://www.w3.org/1999/xlink",
     }
-    assert "default-src 'none'" in TEXT
+    assert "default-src 'none'" in text
 
 
-def test_what_it_is_given_is_text() -> None:
+def test_what_it_is_given_is_text(text: str) -> None:
     """Markup in names and notes is shown as it is."""
     for shown in (
         "A &amp; B",
@@ -78,20 +77,20 @@ def test_what_it_is_given_is_text() -> None:
         "<h2>Said &lt;2&gt;</h2>",
         "<li><strong>&lt;u&gt;</strong> a &amp; b</li>",
     ):
-        assert shown in TEXT
-    assert "<b>" not in TEXT
+        assert shown in text
+    assert "<b>" not in text
 
 
-def test_cells() -> None:
+def test_cells(text: str) -> None:
     """An error stands back behind its value, and rows to compare with do."""
-    assert "<td>0.5 <small>± 0.1</small></td>" in TEXT
-    assert '<tr class="faint"><td>random</td>' in TEXT
+    assert "<td>0.5 <small>± 0.1</small></td>" in text
+    assert '<tr class="faint"><td>random</td>' in text
 
 
-def test_one_variant_is_shown_at_a_time() -> None:
+def test_one_variant_is_shown_at_a_time(text: str) -> None:
     """On a screen of any width and theme, and on paper, the rules of the page leave exactly one of four visible."""
-    assert len(re.findall(r'<div class="(?:light|dark) (?:wide|narrow)" role="img" aria-label="[^"]+"><svg', TEXT)) == 4
-    style = TEXT.partition("<style>")[2].partition("</style>")[0]
+    assert len(re.findall(r'<div class="(?:light|dark) (?:wide|narrow)" role="img" aria-label="[^"]+"><svg', text)) == 4
+    style = text.partition("<style>")[2].partition("</style>")[0]
     for narrow in (False, True):
         for dark in (False, True):
             assert _visible(style, narrow=narrow, dark=dark, screen=True) == [

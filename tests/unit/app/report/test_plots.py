@@ -2,6 +2,8 @@
 
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from functools import cache
 from importlib.machinery import ModuleSpec
 
 import numpy as np
@@ -21,9 +23,15 @@ def strokes(drawn: str) -> set[str]:
     return set(re.findall(r'stroke="(#[0-9a-f]{6})"', drawn))
 
 
+@cache
+def drawn_plot() -> Mapping[tuple[str, str], str]:
+    """All variants of PLOT."""
+    return svg(PLOT)
+
+
 def test_every_variant() -> None:
     """Two themes and two widths; each has both lines in its colours, a band for the one with errors, and the names."""
-    found = svg(PLOT)
+    found = drawn_plot()
     assert set(found) == {(theme, width) for theme in ("light", "dark") for width in ("wide", "narrow")}
     for (theme, width), drawn in found.items():
         ET.fromstring(drawn)
@@ -37,7 +45,7 @@ def test_every_variant() -> None:
 
 def test_bands_need_errors() -> None:
     """Where errors are not known there is a line, and no band."""
-    one_band = svg(PLOT)["light", "wide"]
+    one_band = drawn_plot()["light", "wide"]
     none = svg(Lines("Share", "x", "y", [10, 20, 30], [FLAT]))["light", "wide"]
     assert (one_band.count(_BAND), none.count(_BAND)) == (1, 0)
     assert (one_band.count(_LINE), none.count(_LINE)) == (2, 1)
@@ -46,7 +54,7 @@ def test_bands_need_errors() -> None:
 def test_one_line_and_a_mark() -> None:
     """One line needs no legend, for the title says whose it is; a mark is a dashed rule."""
     alone = Lines("The gate of a (new)", "x", "y", [10, 20, 30], [RISING], mark=0.0)
-    drawn, more = svg(alone)["light", "wide"], svg(PLOT)["light", "wide"]
+    drawn, more = svg(alone)["light", "wide"], drawn_plot()["light", "wide"]
     assert RISING.name not in re.findall(r"<text[^>]*>([^<]*)</text>", drawn)
     assert ("stroke-dasharray" in drawn, "stroke-dasharray" in more) == (True, False)
     assert re.findall(r"url\(#[^)]*[^\w)-]", drawn) == []
@@ -61,7 +69,7 @@ def test_gaps() -> None:
 
 def test_ids_differ_in_a_page() -> None:
     """No two plots share an id, and each reference leads to one of its own."""
-    every = [*svg(PLOT).values(), *svg(Lines("Regret", "decision", "regret", [1, 2, 3], [RISING])).values()]
+    every = [*drawn_plot().values(), *svg(Lines("Regret", "decision", "regret", [1, 2, 3], [RISING])).values()]
     ids = [name for drawn in every for name in re.findall(r'id="([^"]+)"', drawn)]
     assert len(set(ids)) == len(ids) > 0
     for drawn in every:
@@ -70,7 +78,7 @@ def test_ids_differ_in_a_page() -> None:
 
 def test_nothing_is_loaded() -> None:
     """No script, no picture, no link."""
-    for drawn in svg(PLOT).values():
+    for drawn in drawn_plot().values():
         assert not re.search(r"<(script|image|a|use|foreignObject)\b|href=|@import|@font-face", drawn)
 
 

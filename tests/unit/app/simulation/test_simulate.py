@@ -62,6 +62,7 @@ def test_a_run_can_be_repeated() -> None:
     assert len(np.unique(one.best[:, 0])) == 3
 
 
+@pytest.mark.slow
 def test_the_context_pays() -> None:
     """tips-v3 earns at least 1.25 times what egreedy-v1 earns, and more by over 6 standard errors."""
     found = simulated(Owners(2, 100), "tips-v3", "egreedy-v1", seeds=25)

@@ -12,10 +12,13 @@ pytestmark = pytest.mark.anyio
 
 
 async def wired(*, spans_users: bool = True, **moments: int) -> tuple[Wire, Due]:
+    """The users, each due at a moment; on a Cluster each user's slot is on a server of its own."""
     wire = Wire(spans_users=spans_users)
     due = Due(wire, timeout=1.0)
     for user, at in moments.items():
         await wire.ask(("ZADD", due.key(user), at, user))
+    if not spans_users:
+        wire.owned = [[keys.by_slot(keys.due(None)).index(due.key(user))] for user in moments]
     return wire, due
 
 
@@ -36,18 +39,19 @@ async def test_no_more_than_asked_for() -> None:
 
 
 async def test_parts_from_a_random_one_on() -> None:
-    """On a Cluster each user's part is in the user's slot, some hundred parts a round trip; once there are enough the
-    others are left for the next time, and each user comes at some time."""
+    """On a Cluster each user's part is in the user's slot; once there are enough the others are left for the next time,
+    and each user comes at some time: one of three is missing after 60 times once in 10^10 runs."""
     wire, due = await wired(spans_users=False, ann=1, bob=1, cy=1)
     assert due.key("ann").startswith("oo:due:{")
-    assert due.key("ann") in keys.by_slot(keys.due(None))
     assert await due.count(1) == 3
-    assert [len(names) for names in wire.sent] == [512] * 32
+    assert wire.sent == [["ZCOUNT"]] * 3
+    wire.sent.clear()
     seen: set[str] = set()
     for _ in range(60):
         [one] = await due.users(1, by=1)
         seen.add(one.user)
     assert seen == {"ann", "bob", "cy"}
+    assert wire.sent == [["ZRANGE"]] * 60
 
 
 async def test_a_slot_that_moves() -> None:

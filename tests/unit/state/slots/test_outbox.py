@@ -3,6 +3,7 @@
 import pytest
 from redis.exceptions import ResponseError
 
+from state import keys
 from state.errors import StoreUnavailable
 from state.redis.failure import Outage
 from state.slots import outbox as outbox_module
@@ -22,6 +23,8 @@ async def waiting(*, spans_users: bool = True) -> tuple[Wire, Outbox, dict[str, 
     for user, at in (("ann", 5), ("ann", 7), ("bob", 9)):
         [name] = await wire.ask(("XADD", outbox.key(user), f"{at}-0", "g", "tips", "l", f"{at}"))
         names[f"{user} {at}"] = name
+    if not spans_users:  # the slots of ann and bob, and one without lines
+        wire.owned = [[keys.by_slot(keys.outbox(None)).index(outbox.key(user))] for user in ("ann", "bob", "cy")]
     return wire, outbox, names
 
 

@@ -13,11 +13,13 @@ pytestmark = pytest.mark.anyio
 
 @pytest.mark.parametrize(("spans_users", "parts"), [(True, 1), (False, 16_384)])
 async def test_every_part_once(spans_users: bool, parts: int) -> None:
-    """On one server there is one part, on a Cluster one in each slot."""
-    found = Slotted(Wire(spans_users=spans_users), "oo:x", timeout=1.0, outage=Outage())
+    """On one server there is one part, on a Cluster one in each slot, some hundred of which are asked together."""
+    wire = Wire(spans_users=spans_users)
+    found = Slotted(wire, "oo:x", timeout=1.0, outage=Outage())
     asked = [key async for page in found.ask(lambda key: ("EXISTS", key)) for key, _ in page]
     assert len(asked) == len(set(asked)) == parts
     assert set(asked) == ({"oo:x"} if spans_users else set(keys.by_slot("oo:x")))
+    assert [len(names) for names in wire.sent] == ([1] if spans_users else [512] * 32)
 
 
 async def test_a_part_of_another_type() -> None:

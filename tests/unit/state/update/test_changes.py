@@ -20,6 +20,7 @@ from state.update.changes import (
     Moment,
     Once,
     Read,
+    Register,
     Remove,
     Schedule,
     Score,
@@ -38,6 +39,7 @@ READS: dict[type[Read], Read] = {
     Entry: Entry("d", b"one"),
     Agenda: Agenda("t"),
     Score: Score("due", b"u"),
+    Register: Register("all"),
     Moment: Moment(),
     Backlog: Backlog("s"),
 }
@@ -70,16 +72,16 @@ async def test_every_kind_is_read_and_written() -> None:
         ("HGET", "d", b"one"),
         ("ZRANGE", "t", 0, 1, "WITHSCORES"),
         ("ZSCORE", "due", b"u"),
+        ("ZSCORE", "all", b""),
         ("TIME",),
         ("XLEN", "s"),
     ]
-    assert batch.apply([b"OK", [None], 0, b"x", [b"one", b"5"], b"5", [b"1", b"2"], 0]) == [
+    assert batch.apply([b"OK", [None], 0, b"x", [b"one", b"5"], b"5", None, [b"1", b"2"], 0]) == [
         ("XADD", "s", "*", "g", "tips", "l", b"{}"),
         ("DEL", "w"),
         ("HSET", "h", b"n", b"1"),
-        ("HDEL", "d", b"one"),
         ("RPUSH", "l", b"e"),
-        ("LTRIM", "l", -3, -1),
+        ("HDEL", "d", b"one"),
         ("ZADD", "t", 7, b"two"),
         ("ZREM", "t", b"one"),
     ]

@@ -41,5 +41,14 @@ def test_the_last_write_counts(writes: list[Write], commands: list[Command]) -> 
     """Of each field and member; what is removed first is written anew."""
     pending = Pending(3)
     for write in writes:
-        pending.note(write)
-    assert pending.commands() == commands
+        pending.note([write])
+    assert pending.commands({}) == commands
+
+
+@pytest.mark.parametrize(("length", "cut"), [(0, False), (1, False), (2, True), (3, True), (9, True), ((), True)])
+def test_a_list_is_cut_when_it_becomes_too_long(length: object, cut: bool) -> None:  # a parameter
+    """It costs Redis a command, which a list that has room does not need; nor is one cut that was removed before."""
+    pending = Pending(3)
+    pending.note([Append("l", b"1"), Append("l", b"2")])
+    trim: list[Command] = [("LTRIM", "l", -3, -1)] if cut else []
+    assert pending.commands({"l": length}) == [("RPUSH", "l", b"1", b"2"), *trim]
