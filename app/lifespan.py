@@ -55,7 +55,7 @@ _jitter: Final = random.Random()  # noqa: S311  # jitter, not a secret
 
 
 class SharedState(NamedTuple):
-    """What this process shares with other replicas through Redis beside the users. `clock` gives Unix seconds."""
+    """What this process shares with other replicas through Redis, apart from users. `clock` gives Unix seconds."""
 
     serving: Serving
     models: Models
@@ -91,7 +91,7 @@ class SharedState(NamedTuple):
 
 
 class Background(NamedTuple):
-    """What works beside the requests."""
+    """The tasks that run beside the requests."""
 
     shared: SharedState
     following: Following

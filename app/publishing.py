@@ -1,4 +1,4 @@
-"""Where the log of decisions goes, by the settings."""
+"""Publishing of the log of decisions, as the settings ask for it."""
 
 from collections.abc import Callable
 from functools import partial

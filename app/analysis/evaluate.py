@@ -41,7 +41,7 @@ _LAST_YEAR: Final = 9_998
 
 
 def add_evaluate(evaluating: argparse.ArgumentParser) -> None:
-    """What the command takes; its exit codes are those of all commands and one more."""
+    """Declare the command and its options. It has one exit code more than other commands."""
     evaluating.epilog = f"{evaluating.epilog}".replace(
         "  130", "  3    nothing is left: no decision, or all refused\n  130"
     )

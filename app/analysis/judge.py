@@ -28,7 +28,7 @@ __all__ = ["add_judge", "judge"]
 
 
 def add_judge(judging: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Declare the command and its options."""
     judging.add_argument("log", type=Path, metavar="LOG", help="the directory of the log: lines, parts or both")
     judging.add_argument("--loop", metavar="NAME", help="only this loop; default: all of POLICIES")
     how = judging.add_mutually_exclusive_group()

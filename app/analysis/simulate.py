@@ -48,7 +48,7 @@ class _Place(msgspec.Struct, frozen=True):
 
 
 def add_simulate(simulating: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Declare the command and its options."""
     add = simulating.add_argument
     add("--on", default="tips", metavar="PLACE", help="tips: simulated owners of tasks (default); or a CSV file")
     add("--label", default="", metavar="COLUMN", help="the column of the CSV file to choose rightly; default: the last")

@@ -29,7 +29,7 @@ _FIRST: Final = {policy.id: own_of(policy).columns for policy in policies().valu
 
 
 async def verified(servers: Servers, directory: Path, complain: Complain, patience: float) -> list[Verdict]:
-    """What was found of each user in the log below `directory`. Raises PlaceError, OSError and StoreUnavailable."""
+    """The verdict on each user in the log below `directory`. Raises PlaceError, OSError and StoreUnavailable."""
     shared = Shared(servers, timeout=patience)
     names = dict.fromkeys((*SIZES, *await shared.policies()))
     columns = {name.decode(errors="replace"): found for name, found in (await shared.all_columns()).items()}

@@ -18,7 +18,7 @@ __all__ = ["Decision", "in_new_epoch", "named_by_decisions"]
 
 
 class _Learned(msgspec.Struct, frozen=True):
-    """That a policy learned the outcome; `columns` is the fingerprint of those that its model had, or empty."""
+    """A policy that learned the outcome; `columns` is the fingerprint of its model's columns, or empty."""
 
     policy: str
     updates: int

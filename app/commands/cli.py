@@ -148,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _adder(commands: Any, usual: tuple[str, ...], before: str = "") -> _Add:
-    """What declares a command among `commands`. Its name follows `before`, and it reads the variables of `usual`."""
+    """A function that declares a command in `commands`, named after `before`. It reads the variables of `usual`."""
 
     def add(
         name: str, command: _Command, text: str, example: str = "", reads: tuple[str, ...] = usual

@@ -93,7 +93,7 @@ def _say_all(text: str) -> None:
 
 
 def changes(policy: Policy, used: _Used, *, known: bool) -> list[str]:
-    """What the file does to models of a policy, by when replicas last had which columns."""
+    """What the file does to models of a policy, judged by when replicas last had which columns."""
     own = dict.fromkeys(zip(policy.labels, policy.definitions, strict=True))
     if not known or not used:
         return ["Redis knows no models of it"]

@@ -104,7 +104,7 @@ def _health(health: LoopHealth | None) -> dict[str, Any]:
 
 
 def _unread(plan: Plan) -> dict[str, Any]:
-    """What decisions brought that nothing reads, and what they lacked, most often first."""
+    """The fields that decisions had and no policy reads, and the features that lacked a value, most frequent first."""
     counts = plan.unread
     features = {feature.name: feature for feature in plan.encoder.features}
     unknown = sorted(counts.fields.items(), key=lambda pair: (-pair[1], pair[0]))

@@ -86,7 +86,7 @@ class _Console:
         self._doors = doors
 
     async def serve(self, page: Page, request: Request[Any, Any, Any]) -> Response[bytes]:
-        """What `page` answers to a request, or the way to the form that signs people in."""
+        """The answer of `page` to a request, or a redirect to the form to sign in."""
         visit = self._visit(request, None)
         try:
             key = None if self._doors.is_open else await self._doors.visitor(request)

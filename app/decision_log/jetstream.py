@@ -133,7 +133,7 @@ def _packed(lines: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
 
 
 def _failed(error: BaseException) -> PlaceError:
-    """What is wrong, in one line: servers since 2.14 put more into theirs."""
+    """The error in one line: messages of servers since 2.14 have several."""
     # A full stream is not available either, but says so.
     if isinstance(error, _AWAY) and not getattr(error, "description", None):
         return PlaceError(f"no JetStream answers for the stream {NAME}")

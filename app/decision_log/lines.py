@@ -51,15 +51,15 @@ _Seed = Annotated[str, Meta(pattern=r"^[0-9]{1,20}\Z")]
 
 
 class LongLine(ValueError):
-    """What happened would make a line that is longer than LONGEST."""
+    """A change would make a line longer than LONGEST."""
 
 
 class BadLine(ValueError):
-    """What is not a line of the log, and why."""
+    """A text is not a line of the log; the message says why."""
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):
-    """What could be chosen, and what was said of it."""
+    """A candidate: its id and its features."""
 
     id: Annotated[str, Meta(max_length=256)]
     features: Mapping[str, Any]
@@ -240,7 +240,7 @@ def _second(seconds: int) -> str:
 
 
 def milliseconds(ts: str) -> int:
-    """What `moment` made the text of. Raises BadLine."""
+    """The milliseconds of a text that `moment` made. Raises BadLine."""
     if not _TS.fullmatch(ts):
         raise BadLine(f"ts: {ts[:40]!r} is not a time such as 2026-11-28T09:00:00.123Z")
     try:

@@ -61,7 +61,7 @@ class Observer(Protocol):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How publishing goes: what keeps it from it, how many lines wait in Redis, and for how many seconds the oldest."""
+    """The state of publishing: what blocks it, how many lines wait in Redis, and the age of the oldest in seconds."""
 
     problem: str | None
     waiting: int
@@ -100,7 +100,7 @@ class Publisher:
             tasks.create_task(self._look_again_and_again())
 
     async def stop(self, seconds: float) -> None:
-        """Publish what this process knows of, for at most so long, and close the place."""
+        """Publish the lines that this process knows of, within the time given, and close the place."""
         try:
             async with asyncio.timeout(seconds):
                 while self._own:
@@ -124,7 +124,7 @@ class Publisher:
                 pause = _PAUSE
 
     async def _write_next(self) -> None:
-        """Publish the next of its own lines, which stay known if that fails. Raises PlaceError."""
+        """Publish the next of this process's own lines, and keep them if that fails. Raises PlaceError."""
         batch: list[Emitted] = []
         size = 0
         while self._own and len(batch) < _LINES and size < _BYTES:

@@ -1,4 +1,4 @@
-"""What becomes of one event: it is acked, given back, or dead-lettered and terminated.
+"""The end of one event: it is acked, given back, or dead-lettered and terminated.
 
 Rules, in order of importance:
 

@@ -104,7 +104,7 @@ class Pull:
 
     @property
     def problems(self) -> list[str]:
-        """What keeps events from arriving, or from becoming dead letters."""
+        """The problem that keeps events from arriving, or from becoming dead letters."""
         named = {
             "nothing is delivered": self._request.refusal,
             "a dead letter was not taken": self._delivery.problem,

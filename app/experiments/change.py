@@ -56,7 +56,7 @@ class Changer:
             return None
 
     async def health(self, loop: str) -> LoopHealth | None:
-        """How the rewards of a loop find their decisions; None without any that can be read."""
+        """Whether the rewards of a loop find their decisions; None if no readable health is kept."""
         text = (await self._loops.healths([loop])).get(loop)
         try:
             return None if text is None else healths.decode(loop, text)
@@ -115,7 +115,7 @@ class Changer:
 
 
 def against(plan: Plan, now: Stage, to: Stage, known: Known) -> list[str]:
-    """What is against the step of a loop from one stage to another; nothing if the rule of its rung holds."""
+    """The objections to the step of a loop from one stage to another; none if the rule of its rung holds."""
     return objections(now, to, known, [policy.id for policy in plan.policies if is_certain(policy)])
 
 

@@ -8,7 +8,7 @@ __all__ = ["BadChange", "NotYet", "Stale"]
 
 
 class BadChange(ValueError):
-    """What was asked for cannot be; the message says why."""
+    """A request cannot be fulfilled; the message says why."""
 
 
 class Stale(Exception):

@@ -31,7 +31,7 @@ _decode: Final = msgspec.json.Decoder(LoopHealth).decode
 
 
 def decode(loop: str, text: bytes) -> LoopHealth:
-    """What `encode` made. Raises CorruptState."""
+    """Decode what `encode` made. Raises CorruptState."""
     try:
         return _decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -41,7 +41,7 @@ def challenger(now: Stage, to: Stage) -> str | None:
 
 
 def objections(now: Stage, to: Stage, known: Known, floorless: Collection[str]) -> list[str]:
-    """What is against the step from one stage to another; nothing if the rule of its rung holds.
+    """The objections to the step from one stage to another; none if the rule of its rung holds.
 
     `floorless` are the policies without a floor.
     """

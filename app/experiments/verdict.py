@@ -29,7 +29,7 @@ _decode: Final = msgspec.json.Decoder(Verdict).decode
 
 
 def decode(loop: str, text: bytes) -> Verdict:
-    """What `encode` made. Raises CorruptState."""
+    """Decode what `encode` made. Raises CorruptState."""
     try:
         return _decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -154,7 +154,7 @@ def regressors(catalog: Catalog, loop: str, new: Mapping[str, Policy]) -> Regres
 
 
 def _about(run: Rerun) -> list[str]:
-    """What to know about a policy that was run over the log."""
+    """Warnings about a policy that was run over the log."""
     found = [_AFTERWARDS]
     if run.policy.population and not run.priors:
         found.append("it had no prior, since too few users had learned enough by the times when priors are built")

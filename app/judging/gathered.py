@@ -52,7 +52,7 @@ class Gathered:
 
     @property
     def policies(self) -> frozenset[str]:
-        """Those by which decisions were scored."""
+        """The policies that scored decisions."""
         return frozenset(self._by_policy)
 
     def add(self, told: Told, seen: Seen) -> None:
@@ -93,7 +93,7 @@ class Gathered:
         self._excluded.extend(excluded)
 
     def names(self) -> list[tuple[int, int, int]]:
-        """What names each decision, in the order of `logged`: its moment (ms), its user's code and its seq."""
+        """The names of the decisions, in the order of `logged`: moment (ms), the user's code and seq."""
         order = self._order()
         columns = (_ints(self._at)[order], np.array(self._user, np.uint64)[order], _ints(self._seq)[order])
         return list(zip(*(column.tolist() for column in columns), strict=True))

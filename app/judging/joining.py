@@ -138,7 +138,7 @@ class Joining:
         return columns[:_MOST], features[:_MOST]
 
     def _sum(self, after: int, last: int) -> Vector:
-        """What was seen in the hours after one up to another."""
+        """What was seen in the hours after `after`, up to `last`."""
         found = np.zeros(1 + 2 * len(self._labels) + len(self._features))
         for hour, row in self._seen.items():
             if after < hour <= last:
@@ -161,7 +161,7 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True):
     reward: Vector
 
     def tally(self, part: Flags) -> dict[str, Any]:
-        """What `Joined` says of these decisions."""
+        """The summary `Joined` of these decisions."""
         reward = self.reward[part & ~np.isnan(self.reward)]
         return {
             "matured": int(part.sum()),

@@ -67,7 +67,7 @@ class Rerun:
         return found.tolist()
 
     def take(self, line: Outcome | State) -> None:
-        """Do what a line tells: learn what the policies of the decision learned, or forget."""
+        """Apply a line: learn what the policies of the decision learned, or forget."""
         if isinstance(line, Outcome):
             self._learn(line)
         elif line.what in ("reset", "erased"):

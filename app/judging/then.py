@@ -1,4 +1,4 @@
-"""What a user's models said of a chosen candidate when it was chosen, computed again from the lines before."""
+"""The score that a user's models gave a chosen candidate at the time, computed again from earlier lines."""
 
 from array import array
 from collections.abc import Iterable, Mapping

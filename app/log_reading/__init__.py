@@ -1,1 +1,1 @@
-"""What is made of the log afterwards: parts for other engines, sums, examples, and models computed again."""
+"""What is made from the log afterwards: parts for other engines, sums, examples, and models computed again."""

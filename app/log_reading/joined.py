@@ -17,7 +17,7 @@ class Told(msgspec.Struct, frozen=True):
 
     @property
     def deadline(self) -> int:
-        """Until when a reward is in time (ms since 1970)."""
+        """The deadline of a reward (ms since 1970)."""
         return milliseconds(self.decision.ts) + 1_000 * self.decision.window_s
 
     @property
@@ -42,7 +42,7 @@ class Told(msgspec.Struct, frozen=True):
 
     @property
     def defaulted(self) -> bool:
-        """Whether nothing but silence was booked."""
+        """Whether only silence was booked."""
         booked = [outcome for outcome in self.outcomes if outcome.learned]
         return bool(booked) and booked[-1].what in ("default", "early")
 

@@ -39,7 +39,7 @@ class Model(msgspec.Struct, frozen=True):
 
 
 class Lost(msgspec.Struct, frozen=True):
-    """From the line `seq` on a model cannot be computed, and why."""
+    """A model cannot be computed from the line `seq` on, and why."""
 
     seq: int
     why: str
@@ -66,7 +66,7 @@ class Epoch:
         self._decided: dict[int, tuple[tuple[str, ...], array[float]]] = {}
 
     def take(self, line: Line) -> None:
-        """Do what the next line tells."""
+        """Apply the next line."""
         if line.seq != self.seq + 1:
             missing = f"line {self.seq + 1}" if line.seq == self.seq + 2 else f"lines {self.seq + 1} to {line.seq - 1}"
             self._lose_all(Lost(self.seq + 1, f"{missing} missing"))

@@ -23,7 +23,7 @@ class Held(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What was found of a user: `agrees`, `differs`, or `unknown`, where the log cannot tell; and why."""
+    """The verdict on a user, `agrees`, `differs` or `unknown` (the log cannot tell), and the reason."""
 
     user: str
     what: Literal["agrees", "differs", "unknown"]
@@ -73,7 +73,7 @@ def _differences(epoch: Epoch, held: Held) -> Iterable[tuple[str, str]]:
 
 
 def _difference(model: Model, stored: Record, columns: Columns) -> str:
-    """What differs; "" if nothing does. A column that only Redis has must be as if it had never been there."""
+    """The difference, or "". A column that only Redis has must hold what a column without any data holds."""
     places = {pair: place for place, pair in enumerate(columns.pairs)}
     if any(pair not in places for pair in model.columns.pairs):
         return "Redis lacks a column"

@@ -1,4 +1,4 @@
-"""What administrators of Azure Personalizer change and ask: configurations, and the model."""
+"""What administrators of Azure Personalizer change and read: configurations, and the model."""
 
 from collections.abc import Mapping
 

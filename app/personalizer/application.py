@@ -35,7 +35,7 @@ class Observer(Protocol):
     """Gets what has happened, after it was written."""
 
     def personalizer_told(self, outcome: str) -> None:
-        """What was told of an event had this outcome."""
+        """A reward or activation of an event had this outcome."""
 
     def personalizer_matched(self, *, matched: bool) -> None:
         """An apprentice saw a decision; whether the model would have made the same."""
@@ -151,7 +151,7 @@ def _named(event_id: str) -> Iterator[None]:
 
 
 def _word(end: Outcome | Problem) -> str:
-    """How it ended: as an outcome says, or not known, or another reward was first, or there is room for no more."""
+    """How it ended: an outcome, an unknown event, another reward came first, or no room for more."""
     match end:
         case Outcome(what=what):
             return what

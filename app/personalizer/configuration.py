@@ -25,7 +25,7 @@ _Seconds = Annotated[int, Meta(ge=0, le=100_000 * 604_800)]
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What was chosen; the defaults are those of their service.
+    """The settings that were chosen; the defaults are those of Azure Personalizer.
 
     Rewards come within `wait` seconds of the rank; silence counts as `default`; several are one by `aggregation`.
     `exploration` is the share of decisions that any action may get. `edited` is when it was changed (ms). `policy`,
@@ -57,8 +57,8 @@ def decode(where: str, text: bytes | None) -> Configuration:
 
 
 def conditions(configuration: Configuration, baselines: Mapping[str, str]) -> Conditions:
-    """What decisions are made under: a change holds for those that come after it. An apprentice shows the `baselines`,
-    by the ids of slots."""
+    """The settings under which decisions are made: a change holds for later decisions. An apprentice shows the
+    `baselines`, by the ids of slots."""
     adds = configuration.aggregation == "sum"
     most = _MOST_SUM if adds else 1.0
     return Conditions(
@@ -133,7 +133,7 @@ def _wait(before: Configuration, wanted: ServiceChange) -> int:
 
 
 def _or(wanted: Any, before: Any) -> Any:
-    """What is wanted, or what there was if nothing is."""
+    """The wanted value, or the present one if none is wanted."""
     return before if wanted is None else wanted
 
 

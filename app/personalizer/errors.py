@@ -1,4 +1,4 @@
-"""What Azure Personalizer's clients are refused, by the codes of their contract."""
+"""Errors for Azure Personalizer's clients, with the codes of their contract."""
 
 __all__ = ["Refusal"]
 

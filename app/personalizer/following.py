@@ -40,7 +40,7 @@ class Followed:
             await asyncio.sleep(_jitter.uniform(0.8, 1.2) * _SECONDS)
 
     async def current(self) -> Configuration:
-        """What holds now. Raises the store's errors if it was never read."""
+        """The configuration that holds now. Raises the store's errors if it was never read."""
         return self._now or await self.refresh()
 
     async def refresh(self) -> Configuration:

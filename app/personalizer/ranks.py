@@ -51,7 +51,7 @@ def _features(action: Action) -> Fields:
 
 
 def baseline_of(asked: Asked) -> dict[str, str]:
-    """What would be shown without the service: the first action that is not excluded."""
+    """The action that the application would show without the service: the first one that is not excluded."""
     return {"": asked.candidates[asked.allowed()[0]].id}
 
 

@@ -1,4 +1,4 @@
-"""What a column is made of: by its label and this a model knows it again."""
+"""What a column is made of. A model recognises a column by its label and this definition."""
 
 import hashlib
 from collections.abc import Iterable, Sequence

@@ -28,7 +28,7 @@ class FeatureRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     missing: Literal["column"] | None = None
 
     def made(self) -> Kind:
-        """What makes the columns. Raises ValueError with what does not fit."""
+        """The kind that makes the columns. Raises ValueError, which says what does not fit."""
         raise NotImplementedError
 
 

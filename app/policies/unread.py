@@ -1,4 +1,4 @@
-"""What decisions brought that no feature reads, what features had to do without, and how often an apprentice agreed.
+"""Counts of fields that no feature reads, of features without a value, and of an apprentice's agreement.
 Counts in memory, bounded."""
 
 from collections.abc import Iterable

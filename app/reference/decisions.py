@@ -120,7 +120,7 @@ def _state() -> DecisionState:
 
 
 def _explanation() -> ExplanationAnswer:
-    """Of a new user: nothing is known, so nothing contributes."""
+    """The contributions for a new user: none, because no policy has learned anything yet."""
     plan = PLANS["tips"]
     base, _ = plan.encoder.encode(Context(_ASKED.context, _ASKED.user), [each.features for each in _SENT])
     champion = plan.policies[0]

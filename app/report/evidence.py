@@ -50,7 +50,7 @@ def lead(evidence: Evidence, about: str) -> str:
 
 
 def verdicts(evidence: Evidence) -> Iterator[tuple[str, str]]:
-    """By challenger, how it stands to the champion in a sentence; of one without a gate nothing can be said."""
+    """For each challenger with a gate, a sentence that compares it with the champion."""
     champion = evidence.champion
     for name, judged in evidence.policies.items():
         gate = judged.gate
@@ -79,7 +79,7 @@ def _until(needed: int | None) -> str:
 
 
 def notes(evidence: Evidence) -> Iterator[tuple[str, str]]:
-    """By policy, sentences: what was refused, why and what would help, and what to know about the rest."""
+    """Sentences by policy: what was refused, why and what would help, and warnings about the others."""
     for name, judged in (evidence.policies | evidence.baselines).items():
         for refusal in judged.refused:
             since = f" since {_time(evidence.draws_since)}" if refusal.rule == "draws" and evidence.draws_since else ""

@@ -23,7 +23,7 @@ _UNITS: Final = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
 
 
 def arrivals(health: LoopHealth) -> Iterator[Grid | Figure | Notes]:
-    """What to put on a page; nothing if no window closed in the last eight days."""
+    """The parts of a page; none if no window closed in the last eight days."""
     if not health.day.matured + health.before.matured:
         return
     if health.problems:

@@ -28,7 +28,7 @@ _BAND: Final = 2.0
 
 
 class Plot(Protocol):
-    """What can be drawn: `spec` says how in Vega-Lite's grammar, but for what all plots share."""
+    """A plot. `spec` describes it in Vega-Lite's grammar, without the parts that all plots share."""
 
     @property
     def title(self) -> str: ...

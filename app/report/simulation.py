@@ -1,4 +1,4 @@
-"""What a simulation came to, as a table for a terminal and as a page with plots."""
+"""The result of a simulation, as a table for a terminal and as a page with plots."""
 
 import math
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""What came of a simulation: reward, regret and share of the possible, each with its standard error over the seeds."""
+"""The result of a simulation: reward, regret and share of the possible, each with its standard error over the seeds."""
 
 import math
 from typing import Final

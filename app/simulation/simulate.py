@@ -49,7 +49,7 @@ class Simulation:
                 yield from self._one(seed, user)
 
     def outcome(self) -> Outcome:
-        """What came of a complete run, for a user on average."""
+        """The result of a complete run, for a user on average."""
         users = self._world.users
         names = tuple(policy.id for policy in self._policies)
         return Outcome(names, self._ends, self._earned / users, self._best / users, self._random / users)

@@ -29,7 +29,7 @@ class World(Protocol):
 
     @property
     def decisions(self) -> int:
-        """How many each user has."""
+        """The number of decisions of each user."""
 
     def moments(self, seed: int, user: int) -> Iterator[Moment]:
         """The decisions of a user (from 0), in order; the same for the same `seed`."""

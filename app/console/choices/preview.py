@@ -1,4 +1,4 @@
-"""What would be decided, and nothing is: no record, no count, no line of the log."""
+"""The decision that a request would get, without making it: no record, no count, no line of the log."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -65,7 +65,7 @@ class Preview:
         return made, found
 
     async def waiting(self, user_id: str) -> Waiting:
-        """What of a user's decisions waits, after what is due."""
+        """The decisions of a user that are still open, after those that are due were settled."""
 
         def act(ledger: Ledger) -> Change[Waiting]:
             first = [(local, made) for local, made in ledger.first(AGENDA).items() if made.is_open]

@@ -58,7 +58,7 @@ def role_of(plan: Plan, name: str) -> str:
 
 
 def said(rows: Sequence[Row]) -> list[tuple[str, list[str], list[str]]]:
-    """Of each policy of which there is something to say: why it is refused, and what to be careful about."""
+    """For each policy with something to say about it: why it is refused, and what to be careful about."""
     found = []
     for row in rows:
         refused = [f"{each.why}: {each.help}" for each in row.found.refused]
