@@ -91,12 +91,12 @@ class Maker:
                 if free is not None:
                     free.take(made.chosen)
                 ledger.add(local, made, large=plan.loop.is_large)
-                whole = ids.decision_id(local, user_id)
-                ledger.tell(partial(self._line, whole, made, one.asked, plan, explored=choice.explored), asked.loop)
+                kept = Made(ids.decision_id(local, user_id), made, repeated=False)
+                ledger.tell(partial(self._line, kept, one.asked, plan, choice), asked.loop)
                 if one.slot in agreed.shown:
                     imitate(ledger, plan, made)
                 told += noted(ledger, plan, one.asked, made, choice)
-                done.append((Made(whole, made, repeated=False), choice))
+                done.append((kept, choice))
             return ledger.change((done, leaves_next(ledger, plan.loop)), *told)
 
         locals_ = _local_ids(asked.local or ids.made(0, salt), slots)
@@ -104,13 +104,15 @@ class Maker:
         along = self._crowds.reads(user_id)
         made, first = await transact(self._rules, user_id, (*reading, *along, List(keys.history(user_id))), act)
         self._crowds.note(user_id, first)
+        every = []
         for (done, choice), one in zip(made, wanted, strict=True):
+            every.append(done)
             if choice is not None:
                 self._tell(done.record, choice, plan, unread, set(one.missing))
                 if one.slot in agreed.shown:
                     alone = done.record.by_policy[0].propensities
                     plan.unread.note_shown(matched=agrees(done.record, alone))
-        return [done for done, _ in made]
+        return every
 
     async def _seen(
         self, asked: Asked, slots: Sequence[Slot], plan: Plan, digest: bytes, name: str
@@ -152,15 +154,15 @@ class Maker:
         if lacking:
             observer.lacked(made.loop, lacking)
 
-    def _line(self, whole: str, made: Record, asked: Asked, plan: Plan, name: Name, *, explored: bool) -> Line:
+    def _line(self, made: Made, asked: Asked, plan: Plan, choice: Choice, name: Name) -> Line:
         priors = self._rules.priors
         return decided(
             name,
-            whole,
-            made,
+            made.id,
+            made.record,
             asked.context,
             cast("list[Candidate]", asked.candidates),  # they have the same two fields, and become the same JSON
-            explored=explored,
+            explored=choice.explored,
             versions=self._versions_of(plan),
             priors={policy.id: priors.version(policy) for policy in plan.policies if policy.population},
         )

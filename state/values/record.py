@@ -128,7 +128,7 @@ def decode(key: str, d: int, blobs: Sequence[bytes | None]) -> Record | None:
     """
     a, b, meta, columns = blobs
     if a is None or b is None or meta is None:
-        if a is b is meta is columns:
+        if a is None and b is None and meta is None and columns is None:
             return None
         missing = ", ".join(name.decode() for name, blob in zip(FIELDS[:3], blobs, strict=False) if blob is None)
         raise CorruptState(key, f"field {missing} is missing")
@@ -146,7 +146,8 @@ def decode_meta(key: str, meta: bytes) -> Meta:
     if not (
         (found.pulls | found.explore_count | found.reward_count | found.updates) < _COUNTS
         and 0 <= found.last_updated < _YEAR_10000
-        and weight >= 0.0 <= found.squares
+        and weight >= 0.0
+        and found.squares >= 0.0
         and math.isfinite(found.cumulative_reward + weight + found.squares)
     ):
         _check(key, found)
