@@ -3,7 +3,8 @@
 import argparse
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+import textwrap
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -11,20 +12,24 @@ from typing import Final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from app.settings import Settings, SettingsError
+from app.settings import Settings, SettingsError, described
 from state.redis.connect import open_servers, place
 from state.redis.servers import Servers
 
 __all__ = [
+    "CATALOG",
     "EMBEDDED",
     "FAILED",
     "INTERRUPTED",
+    "NATS",
     "PATIENCE",
+    "REDIS",
     "USAGE",
     "complain",
     "connected",
     "count",
     "days",
+    "environment",
     "new_file",
     "note",
     "plain",
@@ -41,6 +46,10 @@ INTERRUPTED: Final = 130
 # Seconds for a round trip to Redis: a page of keys may have some megabytes, and no client waits for an answer.
 PATIENCE: Final = 30.0
 EMBEDDED: Final = "memory://"
+# The variables that are read where a command reaches Redis or NATS, or reads the policy file.
+REDIS: Final = ("REDIS_URL", "REDIS_POOL_SIZE", "STORE_TIMEOUT_SECONDS")
+NATS: Final = ("NATS_URL", "NATS_CREDS", "NATS_JETSTREAM_DOMAIN")
+CATALOG: Final = ("POLICIES", "ALPHA", "EPSILON", "DECISION_GRACE_SECONDS", "IDLE_USER_DAYS", "PERSONALIZER_KEY")
 # A file has no edge at which a line would have to be broken.
 _WIDE: Final = 10_000
 
@@ -66,6 +75,18 @@ def note(text: str) -> None:
     complain(text)
 
 
+def environment(names: Iterable[str]) -> str:
+    """The part of a help about these variables: their defaults and what they mean to the service."""
+    rows = {name: (default, text) for name, default, text in described()}
+    lines = ["environment, as the service has it (default):"]
+    for name in names:
+        default, text = rows[name]
+        text += "; no command reaches that" if name == "REDIS_URL" else ""
+        lines.append(f"  {name} ({default})")
+        lines += textwrap.wrap(text, initial_indent=" " * 6, subsequent_indent=" " * 6, width=100)
+    return "\n".join([*lines, ""]) if len(lines) > 1 else ""
+
+
 def progress_bar() -> Progress:
     """A progress bar if stderr is a terminal, and nothing otherwise."""
     console = Console(stderr=True)
@@ -87,7 +108,9 @@ async def connected(settings: Settings, *, embedded: bool = False) -> AsyncItera
     `embedded`."""
     url = settings.redis_url.reveal()
     if url == EMBEDDED and not embedded:
-        raise SettingsError("REDIS_URL is memory://: that state is inside the process that serves, out of reach")
+        raise SettingsError(
+            "REDIS_URL is memory://: that state is inside the process that serves, out of reach; name a Redis"
+        )
     try:
         servers = open_servers(url, size=settings.redis_pool_size, timeout=settings.store_timeout_seconds)
     except ValueError as error:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from functools import wraps
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import nats.errors
@@ -30,60 +30,50 @@ from app.log_reading.pull import pull
 from app.log_reading.reading import read
 from app.messages.decision_ids import parsed
 from app.settings import Settings, SettingsError
-from app.terminal import FAILED, PATIENCE, complain, connected, plain, progress_bar, say, wide_console
+from app.terminal import (
+    CATALOG,
+    FAILED,
+    NATS,
+    PATIENCE,
+    REDIS,
+    complain,
+    connected,
+    days,
+    plain,
+    progress_bar,
+    say,
+    wide_console,
+)
 
 __all__ = ["Complaints", "add_log"]
 
 _Command = Callable[[argparse.Namespace, Settings], Coroutine[None, None, int]]
-_NATS: Final = """\
-environment, as the service has it:
-  NATS_URL                 the servers that have the stream
-  NATS_CREDS               file with NATS user credentials
-  NATS_JETSTREAM_DOMAIN    the JetStream domain
-
-"""
-_REDIS: Final = """\
-environment, as the service has it:
-  REDIS_URL                the Redis with the models
-
-"""
 _DAY: Final = 86_400
 _LONGEST: Final = 60  # characters of a candidate's features in a table
 
 
-def add_log(commands: "argparse._SubParsersAction[Any]", exit_codes: str, days: Callable[[str], int]) -> None:
-    """The command `log` and its verbs; `days` reads a number of days."""
-    raw = argparse.RawDescriptionHelpFormatter
-    text = "make Parquet, examples and explanations of the log of decisions"
-    about = commands.add_parser(
-        "log", help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=exit_codes, formatter_class=raw
+def add_log(add: Callable[..., argparse.ArgumentParser]) -> None:
+    """Declare the commands."""
+    compacting = add(
+        "compact", _compact, "make Parquet of new lines, hour by hour", "compact /var/log/oo --keep-lines 7", CATALOG
     )
-    verbs = about.add_subparsers(metavar="VERB", required=True)
-
-    def add(name: str, command: _Command, text: str, example: str, environment: str = "") -> argparse.ArgumentParser:
-        epilog = f"{environment}{exit_codes}\nexample:\n  python -m app log {name} {example}"
-        added: argparse.ArgumentParser = verbs.add_parser(
-            name, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=epilog, formatter_class=raw
-        )
-        added.set_defaults(command=command)
-        added.add_argument("directory", type=Path, metavar="DIR", help="the directory of the log")
-        return added
-
-    compacting = add("compact", _compact, "make Parquet of new lines, hour by hour", "/var/log/oo --keep-lines 7")
+    text = "write decisions that have a reward for Vowpal Wabbit"
+    exporting = add("dsjson", _dsjson, text, "dsjson /var/log/oo > log.dsjson")
+    text = "show what the log has of a decision"
+    explaining = add("explain", _explain, text, "explain /var/log/oo monday.YW5u", CATALOG)
+    text = "compare the models in Redis with those that the log tells"
+    verifying = add("verify", _verify, text, "verify /var/log/oo", REDIS)
+    pulling = add("pull", _pull, "copy the stream from NATS to files of lines", "pull /var/log/oo", NATS)
+    for one in (compacting, exporting, explaining, verifying, pulling):
+        one.add_argument("directory", type=Path, metavar="DIR", help="the directory of the log")
     compacting.add_argument(
         "--keep-lines",
         type=days,
         metavar="DAYS",
         help="remove files of lines that are older (at least 1), now in parts",
     )
-    exporting = add(
-        "dsjson", _dsjson, "write decisions that have a reward for Vowpal Wabbit", "/var/log/oo > log.dsjson"
-    )
     exporting.add_argument("--loop", metavar="NAME", help="only this loop")
-    explaining = add("explain", _explain, "show what the log has of a decision", "/var/log/oo monday.YW5u")
     explaining.add_argument("id", metavar="ID", help="the decision_id")
-    add("verify", _verify, "compare the models in Redis with those that the log tells", "/var/log/oo", _REDIS)
-    add("pull", _pull, "copy the stream from NATS to files of lines", "/var/log/oo", _NATS)
 
 
 def _reported(command: _Command) -> _Command:

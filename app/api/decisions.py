@@ -73,7 +73,7 @@ def decision_routes(
             made = await maker.make(asked_of(_read_decision(body), idempotency_key(request)))
             return Answer(_decision(made), REPLAYED if made.repeated else ())
 
-    @post("/decisions/batch", status_code=200, opt=CLIENT)
+    @post("/decisions/batch", status_code=200, opt={**CLIENT, **STRAIGHT})
     async def decide_all(request: AnyRequest) -> Answer:
         body = await read_body(request, max_body_bytes)
 
@@ -85,7 +85,7 @@ def decision_routes(
 
         return Answer(DecisionsAnswer(await precedence.in_slices(one, _read_decisions(body).decisions)))
 
-    @post("/rewards/batch", status_code=200, opt=CLIENT)
+    @post("/rewards/batch", status_code=200, opt={**CLIENT, **STRAIGHT})
     async def reward_all(request: AnyRequest) -> Answer:
         body = await read_body(request, max_body_bytes)
 

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import os
-import textwrap
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -25,7 +24,18 @@ from app.commands.show import show_user
 from app.http.api_keys import ROLES
 from app.settings import Settings, SettingsError, described, from_environment
 from app.starting import COMPLETING
-from app.terminal import INTERRUPTED, USAGE, complain, days, new_file, user_id
+from app.terminal import (
+    CATALOG,
+    INTERRUPTED,
+    NATS,
+    REDIS,
+    USAGE,
+    complain,
+    days,
+    environment,
+    new_file,
+    user_id,
+)
 from state.errors import StoreError
 
 __all__ = ["run"]
@@ -39,32 +49,11 @@ exit codes:
   2    the call or a setting is wrong
   130  a signal ended the command
 """
-_REDIS: Final = """\
-environment, as the service has it:
-  REDIS_URL                where the state is: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://;
-                           required, since state in memory:// is out of reach
-  REDIS_POOL_SIZE          most connections to open
-  STORE_TIMEOUT_SECONDS    longest wait for a connection to open
-"""
-_TTL: Final = "  IDEMPOTENCY_TTL_SECONDS  how long an idempotency key lives\n"
-_POLICIES: Final = """\
-  POLICIES                 the policy file; without one, what is built in
-  ALPHA, EPSILON           of the policies of the first system
-"""
-_RULES: Final = f"""{_REDIS}{_POLICIES}\
-  DECISION_GRACE_SECONDS   how long a decision is kept after its window
-"""
-_SHAPE: Final = """\
-environment, as the service has it:
-  POLICIES                 the policy file, unless --policies names another
-  ALPHA                    of linucb-v1
-  EPSILON                  of egreedy-v1 and egreedy-v2
-"""
-_LOOPS: Final = """\
-environment, as the service has it:
-  POLICIES                 the policy file, which says what the rewards of a loop are, and what silence counts as
-  ALPHA, EPSILON           of new policies of the first system
-"""
+# What commands that write read beside REDIS_URL: what they write may expire, and stands in the log.
+_RESTORES: Final = (*REDIS, "IDLE_USER_DAYS")
+_IMPORTS: Final = (*_RESTORES, "DECISION_LOG")
+_ERASES: Final = (*REDIS, "IDEMPOTENCY_TTL_SECONDS", "DECISION_LOG")
+_SETTLES: Final = (*REDIS, *CATALOG, "IDEMPOTENCY_TTL_SECONDS", "DECISION_LOG")
 _RAW: Final = argparse.RawDescriptionHelpFormatter
 _DESCRIPTION: Final = """\
 Without a command: serve, as the environment says.
@@ -115,11 +104,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    epilog = f"{_environment()}\n{_EXIT_CODES}\n{_EXAMPLES}"
+    epilog = f"{environment(name for name, *_ in described())}\n{_EXIT_CODES}\n{_EXAMPLES}"
     parser = _Parser(prog="python -m app", description=_DESCRIPTION, epilog=epilog, formatter_class=_RAW)
     parser.add_argument("--version", action="version", version=__version__, help="print the version and exit")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    add = _adder(commands, _REDIS)
+    add = _adder(commands, REDIS)
     _add_users(add)
     _add_policies(add)
     add_simulate(
@@ -128,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
             simulate,
             "compare policies where the outcome of every choice is known",
             "simulate --on mails.csv --label answered --out report.html",
-            _SHAPE,
+            ("POLICIES", "ALPHA", "EPSILON"),
         )
     )
     add_evaluate(
@@ -137,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
             evaluate,
             "judge policies by the log of decisions",
             "evaluate /var/log/oo --policy policies.toml:push-v2 --html report.html",
-            _LOOPS,
+            CATALOG,
         )
     )
     add_judge(
@@ -146,29 +135,26 @@ def _parser() -> argparse.ArgumentParser:
             judge,
             "keep in Redis what the log of decisions tells of each loop, for changes of who serves it",
             "judge /var/log/oo",
-            f"{_REDIS}{_POLICIES}",
+            REDIS + CATALOG,
         )
     )
     text = "look at events and dead letters in NATS, and replay dead letters"
-    inner = commands.add_parser(
-        "events", help=text, description=_sentence(text), epilog=_EXIT_CODES, formatter_class=_RAW
-    )
-    events.add_events(_adder(inner.add_subparsers(metavar="COMMAND", required=True), events.ENVIRONMENT, "events "))
-    add_log(commands, _EXIT_CODES, days)
-    making = add("key", print_key, "make an API key", "key phone client", "")
+    events.add_events(_group(commands, "events", text, (*NATS, "NATS_DURABLE_PREFIX")))
+    add_log(_group(commands, "log", "make Parquet, examples and explanations of the log of decisions"))
+    making = add("key", print_key, "make an API key", "key phone client", ())
     making.add_argument("name", metavar="NAME", help="the owner of the key, as logs and metrics name it")
     making.add_argument("role", metavar="ROLE", choices=ROLES, help=f"what the key may do: {', '.join(ROLES)}")
     return parser
 
 
-def _adder(commands: Any, usual: str, before: str = "") -> _Add:
+def _adder(commands: Any, usual: tuple[str, ...], before: str = "") -> _Add:
     """What declares a command among `commands`. Its name follows `before`, and it reads the variables of `usual`."""
 
     def add(
-        name: str, command: _Command, text: str, example: str = "", environment: str = usual
+        name: str, command: _Command, text: str, example: str = "", reads: tuple[str, ...] = usual
     ) -> argparse.ArgumentParser:
         shown = f"example:\n  python -m app {before}{example or name}"
-        epilog = "\n".join(part for part in (environment, _EXIT_CODES, shown) if part)
+        epilog = "\n".join(part for part in (environment(reads), _EXIT_CODES, shown) if part)
         added: argparse.ArgumentParser = commands.add_parser(
             name, help=text, description=_sentence(text), epilog=epilog, formatter_class=_RAW
         )
@@ -178,23 +164,24 @@ def _adder(commands: Any, usual: str, before: str = "") -> _Add:
     return add
 
 
+def _group(commands: Any, name: str, text: str, usual: tuple[str, ...] = ()) -> _Add:
+    """A command that has commands of its own; what declares these."""
+    group = commands.add_parser(name, help=text, description=_sentence(text), epilog=_EXIT_CODES, formatter_class=_RAW)
+    return _adder(group.add_subparsers(metavar="COMMAND", required=True), usual, f"{name} ")
+
+
 def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
-
-
-def _environment() -> str:
-    """The settings of the service, with their defaults."""
-    lines = ["environment (default):"]
-    for name, default, text in described():
-        lines.append(f"  {name} ({default})")
-        lines += textwrap.wrap(text, initial_indent=" " * 6, subsequent_indent=" " * 6, width=100)
-    return "\n".join([*lines, ""])
 
 
 def _add_users(add: _Add) -> None:
     """The commands about users: all of them, or one."""
     importing = add(
-        "import", import_state, "import the models of the first system", "import state --ids ids.txt --dry-run"
+        "import",
+        import_state,
+        "import the models of the first system",
+        "import state --ids ids.txt --dry-run",
+        _IMPORTS,
     )
     importing.add_argument("directory", type=Path, metavar="DIR", help="the state directory of the first system")
     importing.add_argument("--ids", type=Path, metavar="FILE", help="the true user ids, one on each line")
@@ -202,12 +189,14 @@ def _add_users(add: _Add) -> None:
     importing.add_argument("--dry-run", action="store_true", help="only say what would be imported")
     exporting = add("export", export_state, "write all users to a file", "export backup.gz")
     exporting.add_argument("file", type=new_file, metavar="FILE", help="the file to write, or to replace")
-    restoring = add("restore", restore_state, "restore the users of a file that export wrote", "restore backup.gz")
+    restoring = add(
+        "restore", restore_state, "restore the users of a file that export wrote", "restore backup.gz", _RESTORES
+    )
     restoring.add_argument("file", type=Path, metavar="FILE", help="the file to read")
     restoring.add_argument("--overwrite", action="store_true", help="replace users whom Redis has already")
     showing = add("show", show_user, "show all there is of one user", "show ann")
     showing.add_argument("user", type=user_id, metavar="USER", help="the user id")
-    erasing = add("erase", erase_user, "remove all there is of one user", "erase ann --yes", f"{_REDIS}{_TTL}")
+    erasing = add("erase", erase_user, "remove all there is of one user", "erase ann --yes", _ERASES)
     erasing.add_argument("user", type=user_id, metavar="USER", help="the user id")
     erasing.add_argument("--yes", action="store_true", help="do not ask first")
     erasing.add_argument(
@@ -222,7 +211,7 @@ def _add_policies(add: _Add) -> None:
         show_policies,
         "show what the policy file means, and prune columns that no file has any more",
         "policies --policies policies.toml",
-        f"{_REDIS}{_POLICIES}",
+        (*REDIS, *CATALOG, "FEATURE_HISTORY_SIZE", "IDEMPOTENCY_TTL_SECONDS"),
     )
     meaning.add_argument("--policies", metavar="FILE", help="the file, instead of the one that POLICIES names")
     meaning.add_argument("--loop", metavar="NAME", help="only this loop and its policies")
@@ -235,15 +224,13 @@ def _add_policies(add: _Add) -> None:
         help="with --prune: since how long; else the longest window and an hour",
     )
     meaning.add_argument("--dry-run", action="store_true", help="with --prune: only say what would be pruned")
-    building = add(
-        "prior", build_priors, "let new users start from what others taught", "prior", f"{_REDIS}{_POLICIES}"
-    )
+    building = add("prior", build_priors, "let new users start from what others taught", "prior", REDIS + CATALOG)
     building.add_argument(
         "--policy", action="append", default=[], metavar="NAME", help="only this policy; may be given again"
     )
     building.add_argument("--dry-run", action="store_true", help="only say what would be written")
     settling = add(
-        "settle", settle_users, "book default rewards that are due, for users who do not return", "settle", _RULES
+        "settle", settle_users, "book default rewards that are due, for users who do not return", "settle", _SETTLES
     )
     settling.add_argument(
         "--once", action="store_true", help="settle what is due now, and not what becomes due meanwhile"

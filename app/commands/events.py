@@ -16,17 +16,12 @@ from app.events.durable import SUBJECTS, api_of, streams_of
 from app.settings import Settings, SettingsError
 from app.terminal import FAILED, complain, count, note, say
 
-__all__ = ["ENVIRONMENT", "add_events"]
+__all__ = ["add_events"]
 
-ENVIRONMENT: Final = """\
-environment, as the service has it:
-  NATS_URL                 the NATS servers; required
-  NATS_CREDS               file with credentials
-  NATS_JETSTREAM_DOMAIN    the domain of JetStream
-  NATS_DURABLE_PREFIX      start of the durables' names
-"""
 _CONNECT_SECONDS: Final = 10.0
 _API_SECONDS: Final = 10.0
+_DEAD: Final = "dlq.>"
+_NO_STREAM: Final = f"no stream has {_DEAD}"
 _MOST: Final = 1_000_000
 _MORE: Final = "there are more than {:,}: --limit takes another number"
 
@@ -122,12 +117,12 @@ async def _status(
         if not found:
             say(f"no stream has {subject}")
             whole = False
-    holding = await streams_of(client, api, "dlq.>")
+    holding = await streams_of(client, api, _DEAD)
     for stream in holding:
-        state = (await jetstream.stream_info(stream, subjects_filter="dlq.>")).state
+        state = (await jetstream.stream_info(stream, subjects_filter=_DEAD)).state
         say(f"stream {stream}: {sum((state.subjects or {}).values()):,} dead letters")
     if not holding:
-        say("no stream has dlq.>")
+        say(_NO_STREAM)
     return 0 if whole and holding else FAILED
 
 
@@ -154,7 +149,10 @@ async def _letters(
     arguments: argparse.Namespace, _: Settings, client: Connection, jetstream: JetStreamContext, api: str
 ) -> int:
     shown = 0
-    async for letter in _some(arguments, jetstream, await streams_of(client, api, "dlq.>")):
+    holding = await streams_of(client, api, _DEAD)
+    if not holding:
+        return complain(_NO_STREAM)
+    async for letter in _some(arguments, jetstream, holding):
         if shown == arguments.limit:
             return complain(_MORE.format(shown))
         say(_line(letter))
@@ -170,8 +168,11 @@ async def _replay(
     done = left = 0
     more = False
     would = "would be " if arguments.dry_run else ""
+    holding = await streams_of(client, api, _DEAD)
+    if not holding:
+        return complain(_NO_STREAM)
     try:
-        async for letter in _some(arguments, jetstream, await streams_of(client, api, "dlq.>")):
+        async for letter in _some(arguments, jetstream, holding):
             if more := done + left == arguments.limit:
                 complain(_MORE.format(arguments.limit))
                 break
@@ -192,9 +193,9 @@ async def _replay(
 async def _discard(
     arguments: argparse.Namespace, _: Settings, client: Connection, jetstream: JetStreamContext, api: str
 ) -> int:
-    streams = [arguments.stream] if arguments.stream else await streams_of(client, api, "dlq.>")
+    streams = [arguments.stream] if arguments.stream else await streams_of(client, api, _DEAD)
     if len(streams) != 1:
-        return complain(f"--stream must name one of: {', '.join(streams)}" if streams else "no stream has dlq.>")
+        return complain(f"--stream must name one of: {', '.join(streams)}" if streams else _NO_STREAM)
     code = 0
     for sequence in dict.fromkeys(arguments.sequences):
         letter = await letter_at(jetstream, streams[0], sequence)

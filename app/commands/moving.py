@@ -43,7 +43,7 @@ _OF_VERSION_1: Final = (
 
 async def import_state(arguments: argparse.Namespace, settings: Settings) -> int:
     """Write the first system's models to Redis; the exit code."""
-    rows = policies(settings.alpha, settings.epsilon)
+    rows = policies()
     ids = _read_ids(arguments.ids) if arguments.ids else None
     problems = list(ids.problems) if ids else []
     for problem in problems:

@@ -93,12 +93,12 @@ class Maker:
                 if free is not None:
                     free.take(made.chosen)
                 ledger.add(local, made, large=large)
-                whole = ids.decision_id(local, user_id)
-                ledger.tell(partial(self._line, whole, made, one.asked, plan, explored=choice.explored), asked.loop)
+                kept = Made(ids.decision_id(local, user_id), made, repeated=False)
+                ledger.tell(partial(self._line, kept, one.asked, plan, choice), asked.loop)
                 if one.slot in agreed.shown:
                     imitate(ledger, plan, made)
                 told += noted(ledger, plan, one.asked, made, choice)
-                done.append((Made(whole, made, repeated=False), choice))
+                done.append((kept, choice))
             return ledger.change((done, leaves_next(ledger, plan.loop)), *told)
 
         reading = reads(self._rules, user_id, likely, plan.ids, large=large)
@@ -155,15 +155,15 @@ class Maker:
         if lacking:
             observer.lacked(made.loop, lacking)
 
-    def _line(self, whole: str, made: Record, asked: Asked, plan: Plan, name: Name, *, explored: bool) -> Line:
+    def _line(self, made: Made, asked: Asked, plan: Plan, choice: Choice, name: Name) -> Line:
         priors = self._rules.priors
         return decided(
             name,
-            whole,
-            made,
+            made.id,
+            made.record,
             asked.context,
             cast("list[Candidate]", asked.candidates),  # they have the same two fields, and become the same JSON
-            explored=explored,
+            explored=choice.explored,
             versions=self._versions_of(plan),
             priors={policy.id: priors.version(policy) for policy in plan.policies if policy.population},
         )

@@ -57,7 +57,7 @@ class Journal(Desk):
         for policy, key in models.items():
             a, b, meta, columns = self._values[key]
             if a is not None and b is not None and meta is not None:
-                own = columns or self._rules.models.fingerprints(self._rules.policies[policy])[0]
+                own = columns or self._rules.models.fingerprint(self._rules.policies[policy])
                 size += 2 * (len(a) + len(b) + len(meta))  # base64, and something around it
                 if size > LONGEST:
                     lacking.append(policy)

@@ -126,6 +126,20 @@ def test_context_holds_only_what_is_copied() -> None:
     assert {line[1:] for line in lines if line.startswith("!")} == copied
 
 
+def test_documents_say_what_builders_do_otherwise() -> None:
+    """buildah and podman drop the HEALTHCHECK, and Debian's own Python takes no packages: the page says so with the
+    command that helps, and so does the Dockerfile, which another tool may read alone."""
+    page, head = (ROOT / "docs/run/kubernetes.md").read_text(), (ROOT / "Dockerfile").read_text().partition("FROM ")[0]
+    assert final("HEALTHCHECK")
+    for text in (page, head):
+        assert "--format docker" in text
+        assert "HEALTHCHECK" in text
+        assert "externally managed" in text
+    built = re.findall(r"^(?:buildah|podman) (?:build|bud) .*", page, re.MULTILINE)
+    assert built
+    assert [line for line in built if "--format docker" not in line] == []
+
+
 def test_documents_name_the_base() -> None:
     """The document pins the digest of the very image that the Dockerfile builds on, and the base is a version that
     pyproject.toml allows."""

@@ -5,6 +5,8 @@ Two are written by `.venv/bin/python -m tests.docs.test_docs`: settings and rout
 
 import functools
 import re
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, get_args, get_type_hints
@@ -20,7 +22,7 @@ from app.policies.catalog import catalog, policies
 from app.policies.rows import AnyFeature
 from app.settings import Secret, Settings, takes
 from state import keys
-from tests.docs.pages import ROOT, blocks
+from tests.docs.pages import PAGES, ROOT, blocks
 from tests.support.service import service
 from tests.support.waiting import PATIENCE_SECONDS
 
@@ -311,3 +313,17 @@ def test_problems_are_those_of_the_code() -> None:
 if __name__ == "__main__":
     for name, (page, write) in WRITTEN.items():
         page.write_text(place_of(name).sub(f"{write()}\n".replace("\\", r"\\"), page.read_text()))
+
+
+def test_commands_have_one_spelling() -> None:
+    """`python -m app WORD` on every page: neither by another path of the interpreter nor by `./dev run`."""
+    words = re.findall(r"^    (\w+)", said_by_help().partition("COMMAND\n")[2], re.MULTILINE)
+    assert {"import", "show", "log", "key"} <= set(words)
+    other = re.compile(rf"(?:\./dev run|[\w.]*/python3? -m app|python3 -m app) (?:{'|'.join(words)})\b")
+    assert [(page.name, found[0]) for page in PAGES for found in other.finditer(page.read_text())] == []
+
+
+def said_by_help() -> str:
+    """What `python -m app --help` prints."""
+    done = subprocess.run([sys.executable, "-m", "app", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout

@@ -184,3 +184,5 @@ async def test_status(js: JetStreamContext, operate: Operate) -> None:
         await js.delete_stream(stream)
     code, out, _ = await operate("status")
     assert (code, out.splitlines()[1:]) == (1, ["no stream has feedback.>", "no stream has dlq.>"])
+    for words in (["letters"], ["replay"], ["replay", "--dry-run"], ["discard", "1"]):
+        assert await operate(*words) == (1, "", "no stream has dlq.>\n"), "that is not the same as no dead letters"

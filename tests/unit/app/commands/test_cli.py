@@ -8,9 +8,7 @@ import pytest
 from app import __version__
 from app.commands.cli import run
 from app.settings import Settings
-
-COMMANDS = ("import", "export", "restore", "show", "erase", "policies", "prior", "settle", "key", "simulate")
-EVENTS = ("events status", "events letters", "events replay", "events discard")
+from tests.support.parsers import PARSERS
 
 
 def said(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[object, str, str]:
@@ -19,34 +17,38 @@ def said(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[object, 
     return stopped.value.code, *capsys.readouterr()
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, *EVENTS])
+@pytest.mark.parametrize("command", PARSERS)
 def test_help_stands_alone(command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every argument is described; the variables, the exit codes and an example are there."""
+    """Every argument is described; the exit codes and an example are there. What it says of variables is held in
+    tests/service/test_command_help.py."""
     monkeypatch.setenv("COLUMNS", "200")
     code, out, _ = said([*command.split(), "--help"], capsys)
     assert code == 0
     assert out.startswith(f"usage: python -m app {command} ")
-    for line in out.partition("arguments:")[2].partition("\n\nenvironment")[0].splitlines():
-        assert not line.startswith("  ") or len(line.split(maxsplit=1)) > 1, line
+    assert [action.dest for action in PARSERS[command]._actions if not action.help] == []
     assert f"\nexample:\n  python -m app {command}" in out
     assert "\nexit codes:\n" in out
-    variables = {line.split()[0] for line in out.splitlines() if line.startswith("  ") and line.split()[0].isupper()}
-    settings = {name.upper() for name in Settings.__struct_fields__}
-    assert ("REDIS_URL" in variables) == (command not in ("key", "simulate", *EVENTS))
-    assert ("NATS_URL" in variables) == (command in EVENTS)
-    words = {"DIR", "FILE", "USER", "NAME", "ROLE", "SEQUENCE", "0", "1", "2", "130"}
-    assert {name.rstrip(",") for name in variables} - words <= settings
+
+
+def test_an_example_is_a_call() -> None:
+    """What a help shows can be called as it is shown."""
+    for command, parser in PARSERS.items():
+        example = f"{parser.epilog}".partition("python -m app ")[2].partition(" > ")[0].split()
+        parser.parse_args(example[len(command.split()) :])
 
 
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     """With a line for each; and every setting of the service with its default."""
     out = said(["--help"], capsys)[1]
-    assert [name for name in (*COMMANDS, "events") if f"\n    {name} " not in out] == []
+    assert [name for name in PARSERS if f"\n    {name.split()[0]} " not in out] == []
     assert "\n  PORT (8000)\n      port to listen on\n" in out
     assert [name for name in Settings.__struct_fields__ if f"\n  {name.upper()} (" not in out] == []
     assert max(map(len, out.splitlines())) <= 120
-    out = said(["events", "--help"], capsys)[1]
-    assert [name for name in EVENTS if f"\n    {name.removeprefix('events ')} " not in out] == []
+    for group in ("events", "log"):
+        out = said([group, "--help"], capsys)[1]
+        inner = [name.removeprefix(f"{group} ") for name in PARSERS if name.startswith(f"{group} ")]
+        assert inner
+        assert [name for name in inner if f"\n    {name} " not in out] == []
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,7 +107,7 @@ def test_embedded_store_is_out_of_reach(
     """State of memory:// is in another process: that is said, in one line."""
     monkeypatch.setenv("REDIS_URL", "memory://")
     assert run(words) == 2
-    expected = "REDIS_URL is memory://: that state is inside the process that serves, out of reach\n"
+    expected = "REDIS_URL is memory://: that state is inside the process that serves, out of reach; name a Redis\n"
     assert capsys.readouterr() == ("", expected)
 
 
