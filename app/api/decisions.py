@@ -80,7 +80,7 @@ def decision_routes(
         async def one(each: DecisionRequest) -> DecisionAnswer | Failed:
             try:
                 return _decision(await maker.make(asked_of(each)))
-            except Exception as error:  # noqa: BLE001  # `_failed` raises what nobody expects
+            except Exception as error:  # noqa: BLE001  # `_failed` raises unexpected errors
                 return _failed(error)
 
         return Answer(DecisionsAnswer(await precedence.in_slices(one, _read_decisions(body).decisions)))
@@ -136,7 +136,7 @@ def _outcome_routes(outcomes: Outcomes, max_body_bytes: int, precedence: Precede
 
 
 def _failed(error: Exception) -> Failed:
-    """What one of several requests is answered that ended in `error`. Raises the error if it is a defect."""
+    """The answer to one of several requests, which ended in `error`. Raises the error if it is a defect."""
     status = status_of(error)
     if status is None:
         raise error

@@ -237,5 +237,5 @@ class Models:
     async def _look_up(self, key: str, fingerprint: bytes) -> None:
         found = await self._store.shared.columns(fingerprint)
         if found is None:
-            raise CorruptState(key, f"names columns that nobody knows: {fingerprint!r}")
+            raise CorruptState(key, f"names unknown columns: {fingerprint!r}")
         self._known[fingerprint] = found

@@ -99,11 +99,11 @@ class DecisionMetrics(LoopMetrics):
         self._twice.labels(policy).inc()
 
     def became(self, loop: str, outcome: str) -> None:
-        """Count what became of what was told of a decision."""
+        """Count what a client told of a decision, by its outcome."""
         self._outcomes.counts[loop, outcome] += 1
 
     def personalizer_told(self, outcome: str) -> None:
-        """Count what Azure Personalizer's clients told of an event."""
+        """Count what a client of Azure Personalizer told of an event, by its outcome."""
         self._personalizer.counts[(outcome,)] += 1
 
     def personalizer_matched(self, *, matched: bool) -> None:

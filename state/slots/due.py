@@ -55,8 +55,8 @@ class Due:
     async def users(self, most: int, by: int) -> list[Waiting]:
         """At most `most` users who are due at the moment `by` (ms), those who wait longest first.
 
-        On a Cluster the parts are looked through from a random one on, until there are enough: so whoever asks for few
-        of many passes over nobody for ever.
+        On a Cluster the parts are looked through from a random one on, until there are enough, so that no
+        user is passed over for ever when few of many are asked for.
         """
         each = most if self._servers.spans_users else min(most, _OF_EACH)
         found: list[Waiting] = []
