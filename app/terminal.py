@@ -6,6 +6,7 @@ import sys
 import textwrap
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -75,12 +76,17 @@ def note(text: str) -> None:
     complain(text)
 
 
+@cache
+def _variables() -> dict[str, tuple[str, str]]:
+    """The default and the meaning of each."""
+    return {name: (default, text) for name, default, text in described()}
+
+
 def environment(names: Iterable[str]) -> str:
     """The part of a help about these variables: their defaults and what they mean to the service."""
-    rows = {name: (default, text) for name, default, text in described()}
     lines = ["environment, as the service has it (default):"]
     for name in names:
-        default, text = rows[name]
+        default, text = _variables()[name]
         text += "; no command reaches that" if name == "REDIS_URL" else ""
         lines.append(f"  {name} ({default})")
         lines += textwrap.wrap(text, initial_indent=" " * 6, subsequent_indent=" " * 6, width=100)

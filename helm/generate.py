@@ -152,7 +152,7 @@ def defaults(values: dict[str, Any], schema: Schema, path: str = "") -> dict[str
 
 def outputs() -> dict[Path, str]:
     """Every generated file and what should be in it."""
-    values = with_settings((CHART / "values.yaml").read_text())
+    values = with_settings((CHART / "values.yaml").read_text(encoding="utf-8"))
     lines = values.splitlines()
     sections = [
         Section(line.removeprefix("# == "), number, []) for number, line in enumerate(lines) if line.startswith("# == ")
@@ -164,7 +164,7 @@ def outputs() -> dict[Path, str]:
     known |= {name: {"description": "No longer read."} for name in RETIRED}
     return {
         CHART / "values.yaml": values,
-        CHART / "README.md": with_tables((CHART / "README.md").read_text(), sections),
+        CHART / "README.md": with_tables((CHART / "README.md").read_text(encoding="utf-8"), sections),
         CHART / "values.schema.json": json.dumps(SCHEMA_HEAD | schema, indent=2, ensure_ascii=False) + "\n",
         CHART / "files" / "defaults.json": json.dumps(defaults(yaml.safe_load(values), schema), indent=1) + "\n",
     }

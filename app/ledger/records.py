@@ -33,6 +33,7 @@ class Records(Journal):
         super().__init__(rules, user_id, values, epoch)
         self._decisions = keys.decisions(user_id)
         self._kept: dict[bytes, _Kept] = {}  # those that were read or made
+        self._left: list[tuple[str, bytes]] = []  # where one went, and another of its name is kept elsewhere
         self._scores: dict[bytes, int | None] = {}  # when they must be looked at
 
     def record(self, local: str) -> Record | None:
@@ -70,6 +71,9 @@ class Records(Journal):
             self.user.parts = parts.COUNT
             if not {entry(home, name), entry(home, parts.stand_in(name))} & self._values.keys():
                 raise More((Entry(home, name),))
+        before = self._kept.get(name)
+        if before is not None and before.altered and before.home != home:
+            self._left.append((before.home, name))
         self._kept[name] = _Kept(home)
         self._keep(local, new, 1, 1)
 
@@ -121,6 +125,8 @@ class Records(Journal):
         """The writes of the decisions that changed, by the hash in which they are."""
         kept: dict[str, dict[bytes, bytes]] = {}
         gone: dict[str, list[bytes]] = {}
+        for home, name in self._left:
+            gone.setdefault(home, []).append(name)
         for name, one in self._kept.items():
             if one.altered:
                 if one.blob is None:

@@ -36,8 +36,8 @@ Command = tuple[bytes | str | int, ...]
 
 # What is no error, as Redis mostly replies: a set of types is compared in C.
 _ORDINARY: Final = frozenset({bytes, int, list, NoneType})
-# Bytes that are read at once.
-_READ: Final = 65_536
+# Bytes that are read at once. hiredis moves what is left of them after each long reply, so that more take longer.
+_READ: Final = 32_768
 pack: Final[Callable[[Command], bytes]] = pack_command  # type: ignore[assignment]  # its stub allows one argument only
 
 

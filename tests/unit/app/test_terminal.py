@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from app.settings import Secret, Settings, SettingsError
-from app.terminal import complain, connected, plain, progress_bar, say, wide_console
+from app.terminal import complain, connected, environment, plain, progress_bar, say, wide_console
 
 
 def test_nothing_controls_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -26,6 +26,15 @@ def test_no_line_is_broken_without_a_terminal(capsys: pytest.CaptureFixture[str]
     """A pipe gets long lines whole, and no colours."""
     wide_console().print("x" * 500, style="bold")
     assert capsys.readouterr().out == "x" * 500 + "\n"
+
+
+def test_variables_are_told_as_the_settings_say() -> None:
+    """With default and meaning; of REDIS_URL also that its default is of no use to a command."""
+    title, *rows = environment(("PORT", "REDIS_URL")).splitlines()
+    assert title == "environment, as the service has it (default):"
+    assert rows[:3] == ["  PORT (8000)", "      port to listen on", "  REDIS_URL (memory://)"]
+    assert rows[-1].endswith("memory:// (in this process only); no command reaches that")
+    assert environment(()) == ""
 
 
 @pytest.mark.anyio

@@ -49,6 +49,7 @@ class Noted(Nobody):
         self.rewards: list[tuple[str, float, bool]] = []
         self.outcomes: list[tuple[str, str]] = []
         self.lacking: list[tuple[str, list[str]]] = []
+        self.twice: list[str] = []
 
     def decided(self, policy: str, *, explored: bool) -> None:
         self.decisions.append((policy, explored))
@@ -64,6 +65,9 @@ class Noted(Nobody):
 
     def lacked(self, loop: str, features: Iterable[str]) -> None:
         self.lacking.append((loop, sorted(features)))
+
+    def taught_twice(self, policy: str) -> None:
+        self.twice.append(policy)
 
     def became(self, loop: str, outcome: str) -> None:
         self.outcomes.append((loop, outcome))
