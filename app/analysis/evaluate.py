@@ -52,10 +52,13 @@ def add_evaluate(evaluating: argparse.ArgumentParser) -> None:
         "--policy",
         action="append",
         metavar="FILE:NAME",
-        help="run this policy of a file over the log as a shadow; may be given again",
+        help="run this policy of a file over the log as a shadow; may be repeated",
     )
     add(
-        "--as-of", type=moment_of, metavar="TIME", help="as if it were then: now, or a time in UTC; default: the newest"
+        "--as-of",
+        type=moment_of,
+        metavar="TIME",
+        help="judge as of this time: now, or a time in UTC; default: the newest line",
     )
     add("--json", action="store_true", help="print JSON")
     add("--html", type=new_file, metavar="FILE", help="write a report as one file of HTML, with plots")

@@ -32,9 +32,12 @@ def add_judge(judging: argparse.ArgumentParser) -> None:
     judging.add_argument("log", type=Path, metavar="LOG", help="the directory of the log: lines, parts or both")
     judging.add_argument("--loop", metavar="NAME", help="only this loop; default: all of POLICIES")
     how = judging.add_mutually_exclusive_group()
-    how.add_argument("--sums", action="store_true", help="from the sums of log compact, however long the log is")
+    how.add_argument("--sums", action="store_true", help="read the sums of log compact: fast for a log of any length")
     how.add_argument(
-        "--as-of", type=moment_of, metavar="TIME", help="as if it were then: now, or a time in UTC; default: the newest"
+        "--as-of",
+        type=moment_of,
+        metavar="TIME",
+        help="judge as of this time: now, or a time in UTC; default: the newest line",
     )
 
 

@@ -221,12 +221,12 @@ def _add_policies(add: _Add) -> None:
         "--older-than",
         type=days,
         metavar="DAYS",
-        help="with --prune: since how long; else the longest window and an hour",
+        help="with --prune: unused for how long; default: the longest window and an hour",
     )
     meaning.add_argument("--dry-run", action="store_true", help="with --prune: only say what would be pruned")
     building = add("prior", build_priors, "let new users start from what others taught", "prior", REDIS + CATALOG)
     building.add_argument(
-        "--policy", action="append", default=[], metavar="NAME", help="only this policy; may be given again"
+        "--policy", action="append", default=[], metavar="NAME", help="only this policy; may be repeated"
     )
     building.add_argument("--dry-run", action="store_true", help="only say what would be written")
     settling = add(

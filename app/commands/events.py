@@ -33,7 +33,7 @@ def add_events(add: Callable[..., argparse.ArgumentParser]) -> None:
     listing = add("letters", _letters, "list dead letters, oldest first, with the reason of each")
     again = add("replay", _replay, "publish dead letters again and remove them, all but malformed ones")
     for one in (listing, again):
-        one.add_argument("--limit", type=number, default=1_000, metavar="N", help="at most so many (1000)")
+        one.add_argument("--limit", type=number, default=1_000, metavar="N", help="at most this many (1000)")
         one.add_argument(
             "--subject", metavar="SUBJECT", help="only events of this subject, such as signals.task.synced"
         )
