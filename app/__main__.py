@@ -53,7 +53,7 @@ class _Workers(Multiprocess):
         super().__init__(config, sockets)
         # The time until which a starting worker may be silent, by process id; 0 once it has answered.
         self._silent_until: dict[int, float] = {}
-        # Else the first worker would start this helper of multiprocessing, which unblocks the signal.
+        # Otherwise the first worker would start this helper of multiprocessing, which unblocks the signal.
         resource_tracker.ensure_running()
         # Workers inherit this, so that none is interrupted before it serves; `handle_signals` polls for the signal.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

@@ -139,7 +139,7 @@ class Parts(NamedTuple):
             *self.background.optional(),
             asyncio.create_task(_weigh(self.servers, self.settings, self.metrics)),
         ]
-        # What exists at the start stays: the garbage collector need not visit it again and again.
+        # Objects from the start stay for good: the garbage collector need not visit them again and again.
         gc.freeze()
         # Requests leave no cycles. With Python's default of 700 a collection would stop everything for a millisecond,
         # ten times a second, while tips are generated.

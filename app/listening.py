@@ -8,7 +8,7 @@ from app.settings import SettingsError
 
 __all__ = ["listeners"]
 
-# What HOST means when it is ::, as in most programs: every address of either family.
+# HOST may be `::`. As in most programs, that means every address of either family.
 _EVERY: Final = ("::", "0.0.0.0")  # noqa: S104  # the operator's choice
 # Errors of a machine that lacks a family of addresses.
 _LACKING: Final = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)

@@ -47,7 +47,7 @@ Port = Annotated[int, Meta(ge=1, le=65_535)]
 Positive = Annotated[int, Meta(ge=1)]
 Count = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
-# Of a path without anything that could be written in two ways: at most eight names of at most 63 characters.
+# A path that can be written in one way only: at most eight names of at most 63 characters.
 ROOT_PATH: Final = r"^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,62}){0,8}$"
 
 

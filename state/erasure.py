@@ -133,7 +133,7 @@ class Eraser:
             replies = await exchange_or_raise(connection, [*watch, *told, *looks], self._timeout)
             members, there = replies[1], replies[len(watch) + len(told) :]
             markers = [keys.of(user_id, kind) for kind in index.kinds(members)] if isinstance(members, list) else []
-            # What cannot be read may have parts.
+            # A value that cannot be read may have parts.
             fields = replies[len(watch)] if isinstance(replies[len(watch)], list) else [None] * len(SHARED)
             spread = fields[-1] is not None or not isinstance(replies[len(watch)], list)
             lazily = dict.fromkeys(parts.every(keys.decisions(user_id)) if spread else ())

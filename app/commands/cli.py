@@ -49,7 +49,7 @@ exit codes:
   2    the call or a setting is wrong
   130  a signal ended the command
 """
-# What commands that write read beside REDIS_URL: what they write may expire, and stands in the log.
+# Variables that commands which write also read: what they write may expire, and goes into the log.
 _RESTORES: Final = (*REDIS, "IDLE_USER_DAYS")
 _IMPORTS: Final = (*_RESTORES, "DECISION_LOG")
 _ERASES: Final = (*REDIS, "IDEMPOTENCY_TTL_SECONDS", "DECISION_LOG")

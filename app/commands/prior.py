@@ -135,7 +135,7 @@ def _built(policy: Policy, users: _Users) -> _Built:
             complain(f"{policy.id}: there is no prior: {error}")
         else:
             return _Built(a0, b0, variance**0.5, count)
-    # In place of a prior from users who are gone, one that says nothing.
+    # An empty prior replaces one from users who are gone.
     return _Built(*policy.prior(), None, count)
 
 
@@ -147,7 +147,7 @@ async def _write(store: Store, policy: Policy, built: _Built, *, dry_run: bool) 
 
     def make(old: bytes | None) -> bytes | None:
         nonlocal version
-        # Of what is there at the moment of writing: another rebuild may have been faster.
+        # The version after the one that is there now: another rebuild may have been faster.
         version = prior.version_of(old) + 1 if built.sigma is not None or old is not None else 0
         if dry_run or not version:
             return None

@@ -22,13 +22,13 @@ __all__ = ["Observer", "Place", "Progress", "Publisher"]
 
 _log: Final = logging.getLogger("oo.log")
 
-# Of one write to the place.
+# The most of one write to the place.
 _LINES: Final = 1_024
 _BYTES: Final = 1_048_576
 # Seconds for which lines gather, unless there are enough for a write already: each costs a turn of a thread, a sync and
 # a removal, however few lines it has.
 _GATHER: Final = 0.25
-# What a process remembers of its own lines; others of them wait in Redis until they are looked for.
+# The most lines of its own that a process remembers; the others wait in Redis until it looks for them.
 _REMEMBERED_BYTES: Final = 16_777_216
 # Pauses after a failed write, in seconds: the first, and the longest.
 _PAUSE: Final = 0.25

@@ -21,7 +21,7 @@ _HEIGHT: Final = 170
 _ABOVE: Final = 18
 _BELOW: Final = 20
 _ROW: Final = 44
-# What a stretched picture is wide, and the share of a plot left of it, where the texts of its other axis are.
+# The width of a stretched picture, and the share of a plot left of it, for the texts of the other axis.
 _ACROSS: Final = 1_000
 _LEFT: Final = 0.1
 

@@ -72,7 +72,7 @@ class _Log:
             if self._until is None or line.ts <= self._until:
                 self._newest = max(self._newest, line.ts)
                 yield line
-        # What is wrong is told once, however often the log is read.
+        # Each problem is told once, however often the log is read.
         self._complain = _silent
 
     def gathered(self, loop: str, regressors: Regressors, advance: Callable[[], object]) -> tuple[Gathered, Joining]:

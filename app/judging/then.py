@@ -13,7 +13,7 @@ from app.log_reading.rebuild import Epoch, own_row
 
 __all__ = ["Then", "then"]
 
-# Of a policy the weight and the value of each column that is not 0, or why they are not known.
+# A policy's weight and value of each column that is not 0, or why they are not known.
 Then = dict[str, dict[str, tuple[float, float]] | str]
 
 

@@ -88,7 +88,7 @@ def engine(folder: Path | None = None) -> "DuckDBPyConnection":
 
     base = duckdb.connect(":memory:" if folder is None else str(folder / "tables.duckdb"))
     base.execute(f"SET memory_limit = '{_MEMORY}'; SET threads = 1; SET enable_progress_bar = false")
-    # Nothing is fetched from the network.
+    # DuckDB must not fetch anything from the network.
     base.execute("SET autoinstall_known_extensions = false; SET autoload_known_extensions = false")
     if folder is not None:
         base.execute(f"SET temp_directory = {text(folder / 'spilled')}")

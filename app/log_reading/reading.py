@@ -84,7 +84,7 @@ def file_lines(file: BinaryIO, name: str, complain: Complain, *, offset: int = 0
     """
     file.seek(offset)
     while text := file.readline(LONGEST + 2):
-        # Of a line that is too long, enough to see that it is.
+        # Enough of a line to see that it is too long.
         start = text.removesuffix(b"\n")
         while text and not text.endswith(b"\n"):
             text = file.readline(_SKIPPED)

@@ -21,7 +21,7 @@ __all__ = ["DRAWN", "KEYS", "beside", "stored", "summed"]
 # The name, in place of a policy, of what was drawn from: with a canary it is no policy alone.
 DRAWN: Final = ""
 
-# What a row of sums is about, before its `COLUMNS`.
+# The keys of a row of sums, which stand before its `COLUMNS`.
 KEYS: Final = {
     "loop": "VARCHAR",
     "state": "BIGINT",
@@ -33,7 +33,7 @@ KEYS: Final = {
     "bucket": "UTINYINT",
 }
 _CHUNK: Final = 50_000
-# What the gate reads: nothing behind the first open decision.
+# The columns that the gate reads. They are 0 after the first open decision.
 _GATE: Final = [COLUMNS.index(name) for name in ("gate_n", "gate_lost", "share", "d", "d2", "u", "u2", "broken")]
 _OPEN: Final = COLUMNS.index("open")
 # As joined.Told says of one decision what stands, what stood at the deadline, and whether it was shown.

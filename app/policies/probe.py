@@ -15,7 +15,7 @@ from app.bandit.ridge import Matrix
 
 __all__ = ["probe"]
 
-# Of the values of a field so many are missing.
+# The share of a field's values that are missing.
 _MISSING: Final = 0.125
 _TEXTS: Final = 1_000
 

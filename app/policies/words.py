@@ -77,7 +77,7 @@ def type_at(type_: inspect.Type, value: object, path: str) -> inspect.Type:
         else:
             table = _table(whole, value)
             fields = [field.type for field in table.fields if field.encode_name == name] if table else []
-            # What is no field is the tag, which says of what kind a table is.
+            # The tag is not a field: it says of which kind a table is.
             type_ = fields[0] if fields else inspect.LiteralType(_options(whole))
         value = value[name] if isinstance(value, Mapping) and name in value else None
     return type_

@@ -39,7 +39,7 @@ _FAILURES: Final = 3
 # Seconds between two log lines about the same outage, and without a failure until it is over.
 _SAY_SECONDS: Final = 10.0
 _OVER_SECONDS: Final = 1.0
-# What the log says of an error, by its class, and by how the text of another one of Redis begins.
+# How the log explains an error: by its class, or for other errors of Redis by how their text begins.
 _BY_KIND: Final[tuple[tuple[type[Exception], str], ...]] = (
     (AuthenticationError, "it wants another name or password, or one at all"),
     (InvalidResponse, "what answers there is not Redis"),

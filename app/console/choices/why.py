@@ -17,7 +17,7 @@ __all__ = ["Column", "Share", "Turn", "Weighed", "Why", "shares", "why"]
 _CANDIDATES: Final = 20
 _TONES: Final = 6
 _TURNS: Final = 12
-# What adds the same to every score moves no choice.
+# A column that adds the same to every score does not change the choice.
 _SAME: Final = 1e-12
 _MOST_DIGITS: Final = 9
 _BONUS: Final = "bonus for what is not known"
