@@ -40,8 +40,8 @@ def read_catalog(settings: Settings) -> Catalog:
 
 
 def served_catalog(settings: Settings) -> Catalog:
-    """The same as the service uses it: a loop that nobody can ask costs each user's rewards the reading of a model.
-    Raises SettingsError."""
+    """The catalog as the service uses it: without the loop of Azure Personalizer's clients if they have no key, since
+    each loop makes every reward read one more model. Raises SettingsError."""
     found = read_catalog(settings)
     if not settings.personalizer_key:
         loops = {name: loop for name, loop in found.loops.items() if name != PERSONALIZER}

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 from app.bandit.policy import Policy
 from app.policies.catalog import Catalog
@@ -22,15 +22,12 @@ class Serving(Mapping[str, Policy]):
 
     def __init__(self, read: Callable[[], Catalog]) -> None:
         self._read = read
-        self.catalog = read()
+        self._serve(read())
         # Set whenever there is another catalog.
         self.changed = asyncio.Event()
 
     def __getitem__(self, name: str) -> Policy:
         return self.catalog.policies[name]
-
-    def get(self, name: str, default: Any = None) -> Any:  # the inherited one costs four calls
-        return self.catalog.policies.get(name, default)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.catalog.policies)
@@ -41,10 +38,14 @@ class Serving(Mapping[str, Policy]):
     def read_again(self) -> None:
         """Read the catalog again. If that fails, it stays as it is."""
         try:
-            self.catalog = self._read()
+            self._serve(self._read())
         except SettingsError as error:
             _log.error("%s; the policies stay as they are", error)
         else:
             self.changed.set()
             policies, loops = len(self.catalog.policies), len(self.catalog.loops)
             _log.warning("POLICIES read again: %d policies, %d loops", policies, loops)
+
+    def _serve(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        self.get = catalog.policies.get  # type: ignore[method-assign]  # the inherited one takes four calls

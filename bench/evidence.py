@@ -89,7 +89,7 @@ def _looked(n: int, sums: Matrix, mean: Vector) -> Matrix:
     d, d2, u, u2 = sums
     centre, width = d / n, _NORMAL * np.sqrt(np.maximum(d2 / n - (d / n) ** 2, 0.0) / n)
     missed = (log_e(n, d, d2, mean) >= _ENOUGH) | (log_e(n, u, u2, -mean) >= _ENOUGH)
-    # Before so many decisions nobody would call it normal.
+    # A normal interval makes sense only with this many decisions.
     is_late = n >= 4 * _LOOK
     promoted = (centre - width > 0.0) & is_late
     return np.array([log_e(n, d, d2) >= _ENOUGH, missed, promoted, (np.abs(centre - mean) > width) & is_late])

@@ -133,7 +133,5 @@ def sections() -> Iterator[Section]:
         [f"{skew}", *(f"{_uneven(count, users=1_000_000, skew=skew):.2f}" for count in masters)]
         for skew in (0.0, 0.6, 1.0)
     ]
-    how = (
-        "Work of the busiest master, in units of the mean; 1,000,000 users, of whom the i-th asks in proportion to i^-s"
-    )
+    how = "Work of the busiest master, in units of the mean; 1,000,000 users; the i-th asks in proportion to i^-s"
     yield Section("Uneven masters", how, ["s", *(f"{count} masters" for count in masters)], uneven)

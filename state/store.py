@@ -6,6 +6,7 @@ not wait for others.
 """
 
 import asyncio
+import math
 import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -191,14 +192,13 @@ class Store:
 
     def _take(self) -> list[Operation]:
         """The next batch: the operations that wait longest, without those of users that are in a flush already."""
-        taken: list[Operation] = []
-        kept: list[Operation] = []
+        taken, kept = list[Operation](), list[Operation]()
         waiting, busy, reserve = self._waiting, self._busy, self._timeout * RESERVE
         some_wait = not self._servers.spans_users or bool(self._transactions.turns.raced)
-        soon = latest = asyncio.get_running_loop().time() + reserve
+        soon, latest = asyncio.get_running_loop().time() + reserve, math.inf
         while waiting and len(taken) < _BATCH:
             operation = waiting[0]
-            if taken and operation.deadline > latest:
+            if operation.deadline > latest:
                 break  # a batch has the time of its oldest: younger ones go apart
             waiting.popleft()
             if operation.done.done():
@@ -210,8 +210,9 @@ class Store:
             ):
                 kept.append(operation)
             else:
+                if not taken:
+                    latest = operation.deadline + reserve
                 taken.append(operation)
-                latest = taken[0].deadline + reserve
         self._waiting.extendleft(reversed(kept))
         return taken
 

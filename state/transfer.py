@@ -46,7 +46,7 @@ _Act = Callable[[AbstractConnection, list[Stored]], Awaitable[int]]
 class Transfer:
     """Reads and writes keys of all users behind `servers`; each round trip has `patience` (seconds).
 
-    `idle` says when users expire of whom keys are written. All methods raise StoreUnavailable.
+    `idle` says when the users whose keys are written expire. All methods raise StoreUnavailable.
     """
 
     def __init__(self, servers: Servers, *, patience: float, idle: Idle | None = None) -> None:

@@ -66,7 +66,7 @@ async def judge(arguments: argparse.Namespace, settings: Settings) -> int:
         nothing = f"{arguments.log}: has no {what} of {', '.join(names)}"
         if arguments.loop is not None:
             return complain(nothing)
-        say(nothing)  # nobody has decided yet
+        say(nothing)  # no decision was made yet: not a failure
     return FAILED if bad.count else 0
 
 

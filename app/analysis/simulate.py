@@ -162,7 +162,7 @@ def _chosen(names: Iterable[str], place: _Place) -> list[Policy]:
 
 
 def _see_something(policy: Policy, fields: frozenset[str]) -> None:
-    """Refuse a policy with a feature that no row would have: it would be compared without it, and nobody would know."""
+    """Refuse a policy with a feature that no row has: it would be compared without it, unnoticed."""
     for feature in policy.encoder.features:
         if feature.field not in fields and (feature.of, feature.field) != ("candidate", "id"):
             raise SettingsError(

@@ -62,7 +62,7 @@ def _groups(users: Iterable[list[Epoch]]) -> Iterator[list[list[Epoch]]]:
 
 
 def _held(stored: Iterable[Stored], columns: Mapping[str, Columns]) -> tuple[Held, bool]:
-    """What Redis holds of a user, and whether every change since the begin of the log is in it. Raises CorruptState."""
+    """What Redis holds of a user, and whether it has every change since the log began. Raises CorruptState."""
     epoch, seq, logged, models = None, 0, False, {}
     for one in stored:
         if not isinstance(one.value, dict):
@@ -76,12 +76,12 @@ def _held(stored: Iterable[Stored], columns: Mapping[str, Columns]) -> tuple[Hel
         named = values[3]
         own = columns.get(named.decode(errors="replace")) if named is not None else _FIRST.get(one.kind)
         if own is None:
-            raise CorruptState(key, "names columns that nobody knows")
+            raise CorruptState(key, "names unknown columns")
         if (model := record.decode(key, len(own.pairs), values)) is not None:
             models[one.kind] = (model, own)
     return Held(epoch, seq, models), logged
 
 
 def counts(verdicts: Iterable[Verdict]) -> Counter[str]:
-    """How many users there are of each kind of verdict."""
+    """How many users have each verdict."""
     return Counter(one.what for one in verdicts)

@@ -73,19 +73,19 @@ def decision_routes(
             made = await maker.make(asked_of(_read_decision(body), idempotency_key(request)))
             return Answer(_decision(made), REPLAYED if made.repeated else ())
 
-    @post("/decisions/batch", status_code=200, opt=CLIENT)
+    @post("/decisions/batch", status_code=200, opt={**CLIENT, **STRAIGHT})
     async def decide_all(request: AnyRequest) -> Answer:
         body = await read_body(request, max_body_bytes)
 
         async def one(each: DecisionRequest) -> DecisionAnswer | Failed:
             try:
                 return _decision(await maker.make(asked_of(each)))
-            except Exception as error:  # noqa: BLE001  # `_failed` raises what nobody expects
+            except Exception as error:  # noqa: BLE001  # `_failed` raises unexpected errors
                 return _failed(error)
 
         return Answer(DecisionsAnswer(await precedence.in_slices(one, _read_decisions(body).decisions)))
 
-    @post("/rewards/batch", status_code=200, opt=CLIENT)
+    @post("/rewards/batch", status_code=200, opt={**CLIENT, **STRAIGHT})
     async def reward_all(request: AnyRequest) -> Answer:
         body = await read_body(request, max_body_bytes)
 
@@ -136,7 +136,7 @@ def _outcome_routes(outcomes: Outcomes, max_body_bytes: int, precedence: Precede
 
 
 def _failed(error: Exception) -> Failed:
-    """What one of several requests is answered that ended in `error`. Raises the error if it is a defect."""
+    """The answer to one of several requests, which ended in `error`. Raises the error if it is a defect."""
     status = status_of(error)
     if status is None:
         raise error

@@ -1,4 +1,4 @@
-"""Loops: who serves each, what its rewards are, what its decisions bring that nothing reads; and who shall serve."""
+"""Loops: which policies serve, the rules for rewards, fields that no policy reads; and changes of who serves."""
 
 import time
 from collections.abc import Mapping

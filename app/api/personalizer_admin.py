@@ -72,7 +72,7 @@ def _model_routes(keeper: Keeper, name: str) -> list[Route]:
 
 
 def _lacking() -> list[Route]:
-    """What there is nothing of: lists are empty, what is asked for is not found, and what would make one is refused."""
+    """Routes of things that do not exist here: lists are empty, one of them is not found, and making one is refused."""
 
     async def none(_: Call) -> Reply:
         return Reply(200, _NONE)

@@ -87,9 +87,9 @@ def kind_of(kind: str) -> str:
 
 
 def key_of(stored: Stored, columns: Mapping[bytes, Columns]) -> Key:
-    """The key for a line, in which a model has its columns themselves and not their fingerprint.
+    """The key for a line. There, a model has its columns themselves instead of their fingerprint.
 
-    Raises UnicodeDecodeError for a field whose name is not UTF-8, and CorruptState for what is no decision.
+    Raises UnicodeDecodeError for a field whose name is not UTF-8, and CorruptState for a value that is not a decision.
     """
     kind, value = stored.kind, stored.value
     if isinstance(value, bytes):
@@ -110,7 +110,7 @@ def key_of(stored: Stored, columns: Mapping[bytes, Columns]) -> Key:
 def stored_of(user: str, key: Key, columns: dict[bytes, Columns]) -> Stored:
     """The key for Redis; the columns of a model are added to `columns`.
 
-    Raises CorruptState unless it has exactly one value, and for columns that are none.
+    Raises CorruptState unless it has exactly one value, and for invalid columns.
     """
     value = _value(key, columns)
     values = (key.decisions, key.scores, key.blobs, key.texts, key.entries, key.text)
@@ -152,7 +152,7 @@ def _decisions(user: str, kind: str, fields: Mapping[bytes, bytes], columns: Map
     key = keys.of(user, kind)
     made = {name.decode(): decision.decode(f"{key} {name.decode()}", blob) for name, blob in fields.items()}
     named = {learned.columns for one in made.values() for learned in one.learned}
-    # Columns that nobody knows any more only keep those rewards from being corrected.
+    # If columns are missing, those rewards cannot be corrected any more; nothing else depends on them.
     known = {name.decode(): columns[name].encode() for name in sorted(named) if name in columns}
     return Key(
         kind=kind,

@@ -47,7 +47,7 @@ class Writer:
         self._file: gzip.GzipFile
         self.counts: Counter[str] = Counter()
         self.users = 0
-        # By the fingerprint that models name; whoever writes a user sees to it that they are known.
+        # By the fingerprint that models name; callers add the columns before they write the user.
         self.columns: dict[bytes, Columns] = {}
 
     def __enter__(self) -> Self:

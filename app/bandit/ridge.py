@@ -178,7 +178,7 @@ def roots(a: Stack, b: Matrix) -> Solved:
 def _times(a: NDArray[np.floating[Any]], b: Matrix) -> Matrix:
     """Each matrix times its vector, row by row, so that the bits do not depend on how many there are. Raises Singular
     for numbers that are not finite."""
-    if not _are_finite(a, b.ravel()):
+    if not _are_finite(a, b.ravel()):  # numpy would warn
         raise Singular("a number is not finite")
     return _finite(np.vecdot(a, b[:, None, :]))
 

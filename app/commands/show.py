@@ -82,7 +82,7 @@ def _model(
 ) -> Iterator[RenderableType]:
     named = fields.get(NAMED)
     if named is not None and named not in columns:
-        raise CorruptState(key, f"names columns that nobody knows: {named!r}")
+        raise CorruptState(key, f"names unknown columns: {named!r}")
     labels = _FIRST[stored.kind].labels if named is None else columns[named].labels
     found = record.decode(key, len(labels), [fields.get(name) for name in record.FIELDS])
     if found is None:

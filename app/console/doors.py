@@ -61,7 +61,7 @@ class Doors:
         return key
 
     async def begin(self, request: Request[Any, Any, Any], token: str) -> str:
-        """The header Set-Cookie for whoever has this API key.
+        """The header Set-Cookie for the owner of this API key.
 
         Raises NotAuthorizedException if it is none, PermissionDeniedException for that of a client,
         TooManyRequestsException, and StoreUnavailable.

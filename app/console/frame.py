@@ -15,7 +15,7 @@ from app.drawing.words import FILTERS
 
 __all__ = ["ASSETS", "POLICY", "Asset", "Frame"]
 
-# Nothing comes from elsewhere, nothing stands in the page itself, and nobody frames it.
+# A page loads nothing from elsewhere, has no inline script or style, and cannot be framed.
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"

@@ -17,7 +17,7 @@ _MOST_PLOTTED: Final = 2
 
 
 class Row(NamedTuple):
-    """A loop in the table. What `judge` has counted is None before it ran, and else so many seconds old."""
+    """A loop in the table. What `judge` has counted is None until it runs, then `age` seconds old."""
 
     name: str
     champion: str

@@ -56,7 +56,7 @@ class Moved(NamedTuple):
 class Page(NamedTuple):
     """A page at `path` below /console, where a parameter is `{name:str}`.
 
-    With a `name` it stands in the navigation. `act` takes the form that was sent to it, from whoever has the role
+    With a `name` it stands in the navigation. `act` takes the form that was sent to it, from people with the role
     `acts_as`. Errors that have a status become pages of their own.
     """
 

@@ -1,4 +1,4 @@
-"""The console: its pages for whoever has signed in, the form that signs people in, and the files that pages load."""
+"""The console: its pages for people who signed in, the form to sign in, and the files that pages load."""
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -118,7 +118,7 @@ class _Console:
         return await self._answer(failed, self._visit(request, None), problem.headers or {})
 
     async def let_in(self, request: Request[Any, Any, Any]) -> Response[bytes]:
-        """Begin the session of whoever sent a key."""
+        """Begin the session of a person who sent a key."""
         to = ""
         try:
             check_origin(request)
@@ -158,7 +158,7 @@ class _Console:
 
 
 def _base(request: Request[Any, Any, Any]) -> str:
-    """What leads from a path to /console: up as often as it has names, whatever a proxy has put before them."""
+    """The relative way from a path to /console, which also holds behind a proxy that adds a prefix."""
     return "../" * (request.scope["path"].count("/") - 1) + _ROOT[1:]
 
 

@@ -1,4 +1,4 @@
-"""Try it: a request that is edited, and the decision that it would get now. Nothing is stored."""
+"""Try it: edit a request and see the decision that it would get now. Nothing is stored."""
 
 import time
 from collections.abc import Mapping

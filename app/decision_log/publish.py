@@ -91,7 +91,7 @@ class Publisher:
             if size <= _REMEMBERED_BYTES:
                 self._own.append(one)
                 self._own_bytes = size
-        self._some.set()
+                self._some.set()
 
     async def run(self) -> None:
         """Publish until cancelled."""

@@ -76,10 +76,12 @@ class Maker:
         digest = asked.digest(slots) if asked.local else b""  # an id that the service makes never comes again
         wanted, unread = await self._seen(asked, slots, plan, digest, name)
         salt = self._chance.getrandbits(SEED_BITS)
-        user_id = asked.user_id
+        user_id, large = asked.user_id, plan.loop.is_large
+        # An id that the service makes begins with the time, which is known only within the transaction.
+        likely = _local_ids(asked.local or ids.made(0, salt), slots)
 
         def act(ledger: Ledger) -> _Done:
-            locals_ = _local_ids(asked.local or ids.made(ledger.now, salt), slots)
+            locals_ = likely if asked.local else _local_ids(ids.made(ledger.now, salt), slots)
             if asked.local and (before := _made_before(ledger, user_id, locals_, digest)):
                 return ledger.change(([(made, None) for made in before], None))
             free = Free([one.allowed for one in wanted]) if slots else None
@@ -90,27 +92,28 @@ class Maker:
                 made, choice = yield from chosen(ledger, plan, one, places, agreed)
                 if free is not None:
                     free.take(made.chosen)
-                ledger.add(local, made, large=plan.loop.is_large)
-                whole = ids.decision_id(local, user_id)
-                ledger.tell(partial(self._line, whole, made, one.asked, plan, explored=choice.explored), asked.loop)
+                ledger.add(local, made, large=large)
+                kept = Made(ids.decision_id(local, user_id), made, repeated=False)
+                ledger.tell(partial(self._line, kept, one.asked, plan, choice), asked.loop)
                 if one.slot in agreed.shown:
                     imitate(ledger, plan, made)
                 told += noted(ledger, plan, one.asked, made, choice)
-                done.append((Made(whole, made, repeated=False), choice))
+                done.append((kept, choice))
             return ledger.change((done, leaves_next(ledger, plan.loop)), *told)
 
-        locals_ = _local_ids(asked.local or ids.made(0, salt), slots)
-        reading = reads(self._rules, user_id, locals_, plan.ids, large=plan.loop.is_large)
+        reading = reads(self._rules, user_id, likely, plan.ids, large=large)
         along = self._crowds.reads(user_id)
         made, first = await transact(self._rules, user_id, (*reading, *along, List(keys.history(user_id))), act)
         self._crowds.note(user_id, first)
+        every = []
         for (done, choice), one in zip(made, wanted, strict=True):
+            every.append(done)
             if choice is not None:
                 self._tell(done.record, choice, plan, unread, set(one.missing))
                 if one.slot in agreed.shown:
                     alone = done.record.by_policy[0].propensities
                     plan.unread.note_shown(matched=agrees(done.record, alone))
-        return [done for done, _ in made]
+        return every
 
     async def _seen(
         self, asked: Asked, slots: Sequence[Slot], plan: Plan, digest: bytes, name: str
@@ -152,15 +155,15 @@ class Maker:
         if lacking:
             observer.lacked(made.loop, lacking)
 
-    def _line(self, whole: str, made: Record, asked: Asked, plan: Plan, name: Name, *, explored: bool) -> Line:
+    def _line(self, made: Made, asked: Asked, plan: Plan, choice: Choice, name: Name) -> Line:
         priors = self._rules.priors
         return decided(
             name,
-            whole,
-            made,
+            made.id,
+            made.record,
             asked.context,
             cast("list[Candidate]", asked.candidates),  # they have the same two fields, and become the same JSON
-            explored=explored,
+            explored=choice.explored,
             versions=self._versions_of(plan),
             priors={policy.id: priors.version(policy) for policy in plan.policies if policy.population},
         )
@@ -182,9 +185,9 @@ def _local_ids(local: str, slots: Sequence[Slot]) -> list[str]:
 def _made_before(ledger: Ledger, user_id: str, locals_: Sequence[str], digest: bytes) -> list[Made]:
     """What was made of the same request before, if it was. Raises KeyReused and Gone."""
     found = [ledger.current(local) for local in locals_]
-    kept = [one for one in found if one is not None]
-    if not kept:
+    if not any(found):
         return []
+    kept = [one for one in found if one is not None]
     if any(one.request != digest for one in kept):
         raise KeyReused(f"the id {locals_[0]} was used before for another decision")
     if len(kept) < len(found):

@@ -126,7 +126,7 @@ def ranges(rows: Sequence[Range], label: str, *, mark: float | None = None) -> M
 
 
 def legend(names: Iterable[str]) -> Markup:
-    """Which hue is whose."""
+    """The legend: the name of each hue."""
     keys = (
         Markup('<span><span class="key {}"></span>{}</span>').format(_hue(hue), name)  # Markup.format escapes
         for hue, name in enumerate(names)

@@ -1,4 +1,4 @@
-"""Two policies that need no model, for every report: whoever does not beat them has learned nothing."""
+"""Two policies without a model, for every report: a policy that does not beat them has learned nothing."""
 
 import numpy as np
 

@@ -19,7 +19,7 @@ COLUMNS: Final = (
     "decisions",  # all
     "matured",  # of these, those that were shown and whose window is closed
     "rewarded",  # of these, those with an outcome that is no silence
-    "open",  # the window is open, or nobody knows yet whether it was shown
+    "open",  # the window is open, or it is not known yet whether it was shown
     "unlogged",  # matured, but without propensities that can be
     "n",  # matured, with propensities, and scored by the policy: the decisions that count
     "known",  # of these, those with an outcome

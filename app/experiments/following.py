@@ -24,8 +24,8 @@ _jitter: Final = random.Random()  # noqa: S311  # replicas do not all come at on
 class Following:
     """The states in `loops` of the loops that `catalog` has. `entered` is told of each one that is taken over.
 
-    `standings` is another mapping after each change, so that whoever makes something of it knows. What cannot be read
-    changes nothing.
+    Each change makes a new mapping `standings`, so that code which keeps results made from it notices. A state that
+    cannot be read changes nothing.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Following:
         self._catalog = catalog
         self._entered = entered
         self.standings: Mapping[str, Standing] = {}
-        # Whether all loops were read at least once: before that, nobody knows who should serve.
+        # Whether all loops were read at least once: before that, it is not known who should serve.
         self.began = False
         self._texts: dict[str, bytes] = {}
         self._problems: dict[str, str] = {}

@@ -39,7 +39,7 @@ def decode(loop: str, text: bytes) -> LoopHealth:
 
 
 def problems(health: LoopHealth) -> Iterator[str]:
-    """Why nobody should decide by this log now; nothing if it is healthy."""
+    """Why this log should not be used for decisions now; nothing if it is healthy."""
     day, before = health.day, health.before
     hours = (_seconds(health.at) - _seconds(health.as_of)) / 3_600.0
     if hours > _LONGEST_QUIET:

@@ -180,15 +180,14 @@ class Connection(asyncio.Protocol):
 
     # Requests
 
-    def _begin(self, head: Head) -> Cycle:
-        """Have the application answer a request whose head has arrived."""
+    def _begin(self, head: Head, body: bytes | None = None) -> None:
+        """Have the application answer a request whose head has arrived, perhaps with all of its body."""
         scope = {**self._scope, **head.scope, "headers": [*head.headers], "state": dict(self._app_state)}
         self.head = head
-        cycle = self.cycle = Cycle(self, scope, keep_alive=head.keep_alive, expects=head.expects)
+        cycle = self.cycle = Cycle(self, scope, keep_alive=head.keep_alive, expects=head.expects, body=body)
         tasks = self._server_state.tasks
         cycle.task = self.loop.create_task(cycle.run(self._app, tasks))
         tasks.add(cycle.task)
-        return cycle
 
     def _abandon(self) -> None:
         """The answer that is owed will not be given."""

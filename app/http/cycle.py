@@ -46,8 +46,8 @@ class Wire(Protocol):
 class Cycle:
     """Gives the application a request, and writes its answer: head and body at once, if it comes in one piece.
 
-    `expects`: the client waits for 100 (Continue) before it sends the body. The connection sets `disconnected` and
-    calls `tell`.
+    `expects`: the client waits for 100 (Continue) before it sends the body. `body` is all of it, if it came with the
+    head. The connection sets `disconnected` and calls `tell`.
     """
 
     task: asyncio.Task[None]
@@ -63,11 +63,13 @@ class Cycle:
     _chunked = False
     _left = 0
 
-    def __init__(self, wire: Wire, scope: Any, *, keep_alive: bool, expects: bool) -> None:
+    def __init__(self, wire: Wire, scope: Any, *, keep_alive: bool, expects: bool, body: bytes | None = None) -> None:
         self._wire = wire
         self.scope = scope
         self.keep_alive = keep_alive
         self._expects = expects
+        if body is not None:
+            self._body, self.more_body, self._news = body, False, True
 
     async def run(self, app: ASGIApp, running: set[asyncio.Task[None]]) -> None:
         """Have `app` answer, as `task`, one of those `running`. What it fails to answer is answered 500, or cut off."""
@@ -90,10 +92,6 @@ class Cycle:
         running.discard(self.task)
 
     # The request
-
-    def take(self, body: bytes) -> None:
-        """All of the body has arrived with the head."""
-        self._body, self.more_body, self._news = body, False, True
 
     def feed(self, body: bytes, *, more: bool) -> None:
         """A part of the body has arrived; `more`: it is not the last one."""

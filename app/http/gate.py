@@ -30,6 +30,8 @@ _NO_ROUTE: Final = "Not Found"
 _HTTP: Final = ScopeType.HTTP
 _ALWAYS: Final = ("/health", "/metrics")
 _REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
+# Named once: an annotation of a function within a function is made anew with each request.
+_Sent = Awaitable[None]
 
 
 class Gate:
@@ -60,7 +62,7 @@ class Gate:
         started = time.perf_counter()
         status = 0
 
-        def send_named(event: Message) -> Awaitable[None]:
+        def send_named(event: Message) -> _Sent:
             nonlocal status
             if event["type"] == "http.response.start":
                 status = event["status"]

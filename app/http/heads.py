@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from urllib.parse import unquote
 
 import msgspec
@@ -32,8 +32,6 @@ BAD: Final = b"400 Bad Request"
 LATE: Final = b"408 Request Timeout"
 LONG: Final = b"431 Request Header Fields Too Large"
 MANY: Final = f"there are more than {MOST_HEADERS} headers"
-
-K = TypeVar("K", bytes, tuple[bytes, bytes])
 
 _VERSIONS: Final = ("1.1", "1.0")
 # The method, the target and the rest of a head whose target llhttp takes, and that says nothing but a path.
@@ -125,6 +123,7 @@ class Heads:
         self._kept: dict[bytes, Head] = {}
         self._but_target: dict[tuple[bytes, bytes], Head] = {}
         self._once: set[int] = set()
+        self._usual: set[bytes] = set()  # targets of kept heads: it pays to keep another head with one of them
         self.get = self._kept.get
 
     def like(self, text: bytes) -> Head | None:
@@ -138,8 +137,8 @@ class Heads:
             return None
         scope = {**other.scope, "path": target.decode("ascii"), "raw_path": target, "query_string": b""}
         head = Head(scope, other.headers, other.length, other.keep_alive, other.expects)
-        if self._came_before(text):
-            _keep(self._kept, text, head)
+        if target in self._usual:
+            self._keep(text, head)
         return head
 
     def note(self, text: bytes, head: Head) -> None:
@@ -147,10 +146,19 @@ class Heads:
         if not head.keep_alive or head.expects:
             return
         if self._came_before(text):
-            _keep(self._kept, text, head)
+            self._keep(text, head)
         found = _PLAIN.fullmatch(text)
-        if found is not None and self._came_before(key := (found[1], found[3])):
-            _keep(self._but_target, key, head)
+        if found is not None and self._came_before(but_target := (found[1], found[3])):
+            if len(self._but_target) >= _MOST_KEPT:
+                self._but_target.clear()
+            self._but_target[but_target] = head
+
+    def _keep(self, text: bytes, head: Head) -> None:
+        if len(self._kept) >= _MOST_KEPT:
+            self._kept.clear()
+            self._usual.clear()
+        self._kept[text] = head
+        self._usual.add(head.scope["raw_path"])
 
     def _came_before(self, what: Hashable) -> bool:
         """Whether it came before, or another of the same hash; it has come now."""
@@ -161,9 +169,3 @@ class Heads:
             once.clear()
         once.add(seen)
         return False
-
-
-def _keep(kept: dict[K, Head], key: K, head: Head) -> None:
-    if len(kept) >= _MOST_KEPT:
-        kept.clear()
-    kept[key] = head

@@ -76,7 +76,7 @@ class _Log:
         self._complain = _silent
 
     def gathered(self, loop: str, regressors: Regressors, advance: Callable[[], object]) -> tuple[Gathered, Joining]:
-        """All decisions of a loop, and what became of them; which loops there are is noted."""
+        """All decisions of a loop, and what became of them. Notes which loops the log has."""
         found, joining = Gathered(regressors.sizes), Joining(regressors.labels, regressors.features)
         for told in joined(self.lines(by_decision)):
             self.loops.add(told.decision.loop)

@@ -82,7 +82,7 @@ class Gathered:
             (self._share, made.share),
             (self._reward, np.nan if total is None else total),
             (self._in_time, np.nan if in_time is None else in_time),
-            # A void one is settled at once, and one of which nobody knows whether it was shown is not.
+            # A void decision is settled at once. One is not settled while it is unknown whether it was shown.
             (self._settled, -1 if told.shown is None else int(told.shown is False)),
             (self._shown, bool(told.shown)),
         ):

@@ -26,7 +26,7 @@ _DAY: Final = 24
 _BEFORE: Final = (DAYS - 1) * _DAY
 _MOST: Final = 32
 _ROUNDING: Final = 1e-9
-# Outcomes that nobody told.
+# Outcomes that no client told.
 _SILENT: Final = frozenset({"default", "early"})
 
 
@@ -147,7 +147,7 @@ class Joining:
 
 
 class _Table(msgspec.Struct, frozen=True, kw_only=True):
-    """n decisions: the `reward` is nan where there is none, and the `delay` (seconds) where nobody told one."""
+    """n decisions: `reward` is nan where there is none, and `delay` (seconds) is nan where no client told one."""
 
     hour: Ints
     deadline: Ints

@@ -110,7 +110,7 @@ class Rerun:
         for (user, epoch), model in self._models.items():
             if model.meta.reward_count >= _REWARDS and model.meta.weight:
                 fits.append((user_code(user), epoch, model))
-        # By a hash of the user: the same sample each time, whoever comes and goes.
+        # By a hash of the user: the sample stays the same when users come and go.
         taken = [model for *_, model in sorted(fits, key=lambda each: each[:2])[: min(_MOST, _ROOM // (d * d))]]
         self._prior = None
         if len(taken) < FEWEST:

@@ -1,6 +1,6 @@
 """The evidence of a loop from the sums that compaction made of its log, and what became of its last decisions.
 
-Sums of years are read in no time; only the lines of the last days are read one by one.
+Sums of years take no time to read; only the lines of the last days are read one by one.
 """
 
 from pathlib import Path

@@ -124,7 +124,9 @@ class Models:
 
     def load(self, policy: Policy, key: str, values: Sequence[bytes | None]) -> Model:
         """The model in the values of the hash `key`, or that of a new user. Raises CorruptState."""
-        own, fingerprint = self._own(policy), values[3]
+        own, fingerprint = self._owns.get(policy.id), values[3]
+        if own is None or own.policy is not policy:  # asked here too, to spare each model a call
+            own = self._own(policy)
         if fingerprint is None or fingerprint == own.fingerprint:
             stored = record.decode(key, len(own.b), values)
             if stored is None:
@@ -172,10 +174,9 @@ class Models:
         """What changes with all by which a policy decides or learns."""
         return self._own(policy).version
 
-    def fingerprints(self, policy: Policy, model: Model | None = None) -> tuple[bytes, bytes]:
-        """Those of a policy's columns and of all columns of its model, also for models that do not name theirs."""
-        own = self._own(policy)
-        return own.whole, model.fit.fingerprint if model and model.fit else own.whole
+    def fingerprint(self, policy: Policy) -> bytes:
+        """That of a policy's columns, also for a policy whose models do not name them."""
+        return self._own(policy).whole
 
     def _as_learned(self, policy: Policy, x: Vector, learned: Learned) -> Vector:
         """The columns `x` (d) without those that the model did not have when it learned. Raises _Unknown."""
@@ -236,5 +237,5 @@ class Models:
     async def _look_up(self, key: str, fingerprint: bytes) -> None:
         found = await self._store.shared.columns(fingerprint)
         if found is None:
-            raise CorruptState(key, f"names columns that nobody knows: {fingerprint!r}")
+            raise CorruptState(key, f"names unknown columns: {fingerprint!r}")
         self._known[fingerprint] = found

@@ -79,7 +79,7 @@ class Pruner:
         else:
             found = await self._store.shared.columns(asked.fingerprint)
         if found is None:
-            raise CorruptState(asked.key, f"names columns that nobody knows: {asked.fingerprint!r}")
+            raise CorruptState(asked.key, f"names unknown columns: {asked.fingerprint!r}")
         self._known[asked.fingerprint] = found
 
     def _pruned(self, name: str, key: str, values: Sequence[bytes | None]) -> dict[bytes, bytes]:

@@ -51,9 +51,10 @@ class Desk:
     def model(self, policy: Policy) -> Model:
         """A model, as the steps before and this one have left it. Raises More and CorruptState."""
         key = keys.record(self._user_id, policy.id)
-        if key not in self._values:
-            raise More((Hash(key, record.FIELDS),))
-        values: Sequence[bytes | None] = self._values[key]
+        try:
+            values: Sequence[bytes | None] = self._values[key]
+        except KeyError:
+            raise More((Hash(key, record.FIELDS),)) from None
         if key in self._saved:
             values = list(map(self._saved[key].get, record.FIELDS, values))
         return self._rules.models.load(policy, key, values)
@@ -83,7 +84,8 @@ class Desk:
 
     def _note(self, policy: Policy, model: Model, learned: Learned) -> None:
         """Note for the log how a model changes."""
-        own, columns = self._rules.models.fingerprints(policy, model)
+        own = model.own.whole
+        columns = own if model.fit is None else model.fit.fingerprint
         had = learned.columns or own
         self._taught[policy.id] = Taught(
             own=own.decode(),

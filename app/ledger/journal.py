@@ -28,7 +28,7 @@ class Journal(Desk):
         shared = values[self._shared]
         self._is_new = shared[0] is None
         self.user = decision.User(epoch()) if self._is_new else decision.decode_user(self._shared, shared, b"")
-        self._kept = self.user.logged, self.user.parts
+        self._had = self.user.logged, self.user.parts
         # What Redis's clock says (ms). It may jump back, a user's time does not.
         self.clock = milliseconds(values[MOMENT])
         self.now = min(max(self.clock, self.user.last), _FOREVER)
@@ -57,7 +57,7 @@ class Journal(Desk):
         for policy, key in models.items():
             a, b, meta, columns = self._values[key]
             if a is not None and b is not None and meta is not None:
-                own = columns or self._rules.models.fingerprints(self._rules.policies[policy])[0]
+                own = columns or self._rules.models.fingerprint(self._rules.policies[policy])
                 size += 2 * (len(a) + len(b) + len(meta))  # base64, and something around it
                 if size > LONGEST:
                     lacking.append(policy)
@@ -79,7 +79,7 @@ class Journal(Desk):
         user = self.user
         user.last = self.now
         user.logged = user.logged if self._rules.logs else 0
-        moved = not self._is_new and self._kept == (user.logged, user.parts)
+        moved = not self._is_new and self._had == (user.logged, user.parts)
         written: list[Write] = [Fields(self._shared, decision.encode_user(user, moved=moved))]
         if self._lines:
             outbox = self._rules.models.outbox(self._user_id)

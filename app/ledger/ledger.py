@@ -32,7 +32,8 @@ class Ledger(Records):
         self._waiting: Next = values[self._agenda]  # the decisions that must be looked at next, as they were read
         # Whose window is over without an outcome, or had to make room: the loop, and how it ended.
         self.ended: list[tuple[str, str]] = []
-        self.settled, self.damaged = 0, list[str]()
+        self.settled = 0
+        self.damaged: list[str] = []
 
     def current(self, local: str) -> Record | None:
         """A decision, after what is due of it. Raises More and CorruptState."""
@@ -77,8 +78,7 @@ class Ledger(Records):
             self.damaged.append(str(error))
             self._saved, self.user, self._taught = models, user, {}
             del self._writes[writes:], self.ended[ended:], self._lines[told:]
-            for kept in (self._blobs, self._records, self._altered):
-                kept.pop(name, None)
+            self._kept.pop(name, None)
             self._scores[name] = self.now + LATER_MS
 
     def _see(self, most: int) -> None:
@@ -144,11 +144,12 @@ class Ledger(Records):
 
     def change(self, result: Any, *more: Write) -> Change[Any]:
         """The result of the step, and all that must be written."""
-        writes = [*self._writes, *more, *self._rewritten()]
+        records = self._rewritten()
+        writes = [*self._writes, *more, *records]
         if self._scores:
             writes.append(Schedule(self._agenda, self._scores))
         # A user without decisions or a log has nothing to share.
-        if writes and (self._altered or self._lines or not self._is_new):
+        if writes and (records or self._lines or not self._is_new):
             writes += self._written()
         due, look = self._rules.due(self._user_id), self._look()
         # Always with a change of the agenda, and else, if it was read, to mend the index: a change made meanwhile wins.

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
+import msgspec
+
 from app.decision_log.lines import Outcome, What
 from app.ledger.journal import Journal
 from app.ledger.rules import Rules
@@ -14,41 +16,48 @@ from state.values.decision import Record
 __all__ = ["Records"]
 
 
+class _Kept(msgspec.Struct):
+    """A decision: the hash in which it is, its bytes, what they say, if that was looked at, and whether they are new;
+    no bytes: it is not there."""
+
+    home: str
+    blob: bytes | None = None
+    record: Record | None = None
+    altered: bool = False
+
+
 class Records(Journal):
     """The decisions of `user_id` in `values`, beside all that a Journal has."""
 
     def __init__(self, rules: Rules, user_id: str, values: Values, epoch: Callable[[], bytes]) -> None:
         super().__init__(rules, user_id, values, epoch)
         self._decisions = keys.decisions(user_id)
-        self._blobs: dict[bytes, bytes | None] = {}  # those that were read or made
-        self._records: dict[bytes, Record] = {}  # the same, as far as they were looked into
-        self._altered: dict[bytes, None] = {}  # those that must be written
-        self._home: dict[bytes, str] = {}  # the hash in which a decision is
+        self._kept: dict[bytes, _Kept] = {}  # those that were read or made
+        self._left: list[tuple[str, bytes]] = []  # where one went, and another of its name is kept elsewhere
         self._scores: dict[bytes, int | None] = {}  # when they must be looked at
 
     def record(self, local: str) -> Record | None:
         """A decision; None if there is none. Raises More for one that was not read, and CorruptState."""
-        name = local.encode()
-        found = self._records.get(name)
-        if found is None and (blob := self._blob(name)) is not None:
-            found = self._records[name] = decision.decode(f"{self._home[name]} {local}", blob)
-        return found
+        kept = self._of(local.encode())
+        if kept.record is None and kept.blob is not None:
+            kept.record = decision.decode(f"{kept.home} {local}", kept.blob)
+        return kept.record
 
-    def _blob(self, name: bytes) -> bytes | None:
-        """The bytes of a decision, as it is now. Raises More."""
-        if name in self._blobs:
-            return self._blobs[name]
-        blob: bytes | None = None
+    def _of(self, name: bytes) -> _Kept:
+        """A decision, as it is now. Raises More."""
+        kept = self._kept.get(name)
+        if kept is not None:
+            return kept
+        kept = _Kept(self._decisions)
         for home in self._places(name):
             place = entry(home, name)
             if place not in self._values:
                 self._need([name])
-            blob = self._values[place]
-            if blob is not None:
-                self._home[name] = home
+            if self._values[place] is not None:
+                kept = _Kept(home, self._values[place])
                 break
-        self._blobs[name] = blob
-        return blob
+        self._kept[name] = kept
+        return kept
 
     def _places(self, name: bytes) -> tuple[str, ...]:
         """The hashes in which a decision may be: of a large loop or of another one."""
@@ -56,13 +65,16 @@ class Records(Journal):
 
     def add(self, local: str, new: Record, *, large: bool = False) -> None:
         """Keep a new decision, of which no record is there, of a `large` loop or another one. Raises More."""
-        name = local.encode()
-        self._blobs[name], self._home[name] = None, self._decisions
+        name, home = local.encode(), self._decisions
         if large:
-            self._home[name] = home = parts.of(self._decisions, name)
+            home = parts.of(home, name)
             self.user.parts = parts.COUNT
             if not {entry(home, name), entry(home, parts.stand_in(name))} & self._values.keys():
                 raise More((Entry(home, name),))
+        before = self._kept.get(name)
+        if before is not None and before.altered and before.home != home:
+            self._left.append((before.home, name))
+        self._kept[name] = _Kept(home)
         self._keep(local, new, 1, 1)
 
     def put(
@@ -78,11 +90,16 @@ class Records(Journal):
 
             self.tell(line, old.loop)
 
-    def _keep(self, local: str, new: Record, opened: int, records: int) -> None:
-        name, blob = local.encode(), decision.encode(new)
-        self._count(opened, records, len(blob) - len(self._blob(name) or b""))
-        self._blobs[name], self._records[name] = blob, new
-        self._altered[name], self._scores[name] = None, self._next(new)
+    def drop(self, local: str, old: Record) -> None:
+        """Let a decision go."""
+        self._keep(local, None, -old.is_open, -1)
+
+    def _keep(self, local: str, new: Record | None, opened: int, records: int) -> None:
+        name = local.encode()
+        kept, blob = self._of(name), None if new is None else decision.encode(new)
+        self._count(opened, records, len(blob or b"") - len(kept.blob or b""))
+        kept.blob, kept.record, kept.altered = blob, new, True
+        self._scores[name] = None if new is None else self._next(new)
 
     def _next(self, kept: Record) -> int:
         """When a decision must be looked at again: when its time is over, or when it may go.
@@ -96,13 +113,6 @@ class Records(Journal):
         """Whether the end of its window changes a decision."""
         return found.status == "deferred" or (found.status == "open" and found.terms.default is not None)
 
-    def drop(self, local: str, old: Record) -> None:
-        """Let a decision go."""
-        name = local.encode()
-        self._count(-old.is_open, -1, -len(self._blob(name) or b""))
-        self._blobs[name] = self._altered[name] = self._scores[name] = None
-        self._records.pop(name, None)
-
     def _need(self, names: Iterable[bytes]) -> None:
         """Raise More for decisions that were not read."""
         lacking = []
@@ -115,13 +125,17 @@ class Records(Journal):
         """The writes of the decisions that changed, by the hash in which they are."""
         kept: dict[str, dict[bytes, bytes]] = {}
         gone: dict[str, list[bytes]] = {}
-        for name in self._altered:
-            blob = self._blobs[name]
-            if blob is None:
-                gone.setdefault(self._home[name], []).append(name)
-            else:
-                kept.setdefault(self._home[name], {})[name] = blob
-        writes: list[Write] = [Fields(home, blobs) for home, blobs in kept.items()]
+        for home, name in self._left:
+            gone.setdefault(home, []).append(name)
+        for name, one in self._kept.items():
+            if one.altered:
+                if one.blob is None:
+                    gone.setdefault(one.home, []).append(name)
+                else:
+                    kept.setdefault(one.home, {})[name] = one.blob
+        writes: list[Write] = []
+        for home, blobs in kept.items():
+            writes.append(Fields(home, blobs))
         for home, names in gone.items():
             writes.append(Drop(home, tuple(names)))
         return writes

@@ -75,8 +75,8 @@ def _is_crowded(ledger: Ledger, loop: Loop) -> bool:
 
 
 def _is_full(ledger: Ledger, loop: Loop) -> bool:
-    most = max(_BYTES_MIN, _BYTES_EACH * loop.open_max)
-    return ledger.user.records >= _RECORDS * loop.open_max or ledger.user.bytes >= most
+    user, most = ledger.user, loop.open_max
+    return user.records >= _RECORDS * most or user.bytes >= max(_BYTES_MIN, _BYTES_EACH * most)
 
 
 def _end(ledger: Ledger, loop: Loop, kept: dict[str, Record]) -> None:

@@ -70,6 +70,7 @@ class Nobody:
 
 NOBODY = Nobody()
 _REMEMBERED: Final = 4_096
+_NOW: Final = Moment()
 
 
 class Large:
@@ -119,16 +120,15 @@ def reads(
     rules: Rules, user_id: str, local: Iterable[str], policies: Sequence[str], *, large: bool = False
 ) -> tuple[Read, ...]:
     """What a ledger needs for decisions of a user, of a `large` loop or perhaps not, and the models of `policies`."""
-    models = (Hash(keys.record(user_id, policy), record.FIELDS) for policy in policies)
-    names = [each.encode() for each in local]
+    models = [Hash(keys.record(user_id, policy), record.FIELDS) for policy in policies]
     whole = keys.decisions(user_id)
-    own = [Entry(whole, name) for name in names]
+    own = [Entry(whole, each.encode()) for each in local]
     large = large or user_id in rules.large
     if large:  # which of both places it is in is not known yet
-        own += [Entry(parts.of(whole, name), name) for name in names]
+        own += [Entry(parts.of(whole, one.field), one.field) for one in own]
     # Of many decisions something is mostly due.
     shared, agenda = Hash(keys.shared(user_id), SHARED), Agenda(keys.agenda(user_id), AGENDA if large else FEW)
     outbox = (Backlog(rules.models.outbox(user_id)),) if rules.logs else ()
     # Who changes a decision writes when to look at the user's next one, whatever the index said.
-    due = Register(rules.models.due(user_id)) if names else rules.due(user_id)
-    return (shared, *own, agenda, due, Moment(), *outbox, *models)
+    due = Register(rules.models.due(user_id)) if own else rules.due(user_id)
+    return (shared, *own, agenda, due, _NOW, *outbox, *models)

@@ -1,4 +1,4 @@
-"""Changes files of a log so that readers, and whoever goes on after a crash, find each old or new, and whole."""
+"""Changes files of a log so that a reader, also one after a crash, finds each file complete: the old or the new one."""
 
 import fcntl
 import os
@@ -16,7 +16,7 @@ _LOCK: Final = ".lock"
 
 @contextmanager
 def alone(directory: Path) -> Iterator[None]:
-    """Nothing else changes what is kept in this directory meanwhile. Raises PlaceError."""
+    """A block in which no other process changes this directory. Raises PlaceError."""
     with (directory / _LOCK).open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

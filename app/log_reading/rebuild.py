@@ -25,7 +25,7 @@ __all__ = ["FIRST", "Epoch", "Lost", "Model", "Resolve", "own_row", "rebuilt"]
 FIRST: Final = 1
 # Decisions of one epoch whose columns are kept for outcomes to come: more than a user's records may be.
 _KEPT: Final = 500_000
-# Gives the columns that a fingerprint names, None if nobody knows them.
+# Gives the columns that a fingerprint names, None if they are unknown.
 Resolve = Callable[[str], Columns | None]
 
 
@@ -201,7 +201,7 @@ class Epoch:
     def _columns(self, policy: str, fingerprint: str) -> Columns | None:
         found = self._resolve(fingerprint)
         if found is None:
-            self._lose(policy, f"nobody knows the columns {fingerprint!r}")
+            self._lose(policy, f"the columns {fingerprint!r} are unknown")
         return found
 
     def _lose(self, policy: str, why: str) -> None:
@@ -215,7 +215,7 @@ class Epoch:
 
 
 def rebuilt(lines: Iterable[Line], resolve: Resolve) -> Iterator[list[Epoch]]:
-    """The epochs of each user of whom there are `lines`, which are in order (`reading.read`): one user at a time."""
+    """The epochs of each user in `lines`, which are in the order of `reading.read`: one user at a time."""
     for user, of_user in groupby(lines, lambda line: line.user):
         if not user:
             continue  # erasures, and changes of loops

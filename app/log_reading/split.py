@@ -52,7 +52,7 @@ class _Split:
 
     def add(self, placed: Placed) -> None:
         line = placed.line
-        # With the hour of its decision, where whoever joins both has it at hand.
+        # In the hour of its decision, so that a join of both reads one hour.
         ts = line.decided if isinstance(line, Outcome) and line.decided else line.ts
         folder = folder_of(_KIND[type(line)], ts)
         file = self._open.pop(folder, None)

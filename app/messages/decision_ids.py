@@ -43,7 +43,7 @@ def parsed(text: str) -> tuple[str, str] | None:
         user_id = a2b_base64(user.encode().translate(_FROM_URL) + b"==").decode()
     except UnicodeDecodeError:
         return None
-    return (local, user_id) if 1 <= len(user_id) <= _LONGEST_USER else None
+    return (local, user_id) if len(user_id) <= _LONGEST_USER else None
 
 
 def made(now: int, chance: int) -> str:

@@ -31,9 +31,9 @@ class DecisionMetrics(LoopMetrics):
         self._entered = Tally(series.LOOP_DECISIONS.made(registry))
         self._lacked = Tally(series.LACKED.made(registry))
         self._ended = Tally(series.DECISIONS_ENDED.made(registry))
-        self._personalizer = series.PERSONALIZER.made(registry)
+        self._personalizer = Tally(series.PERSONALIZER.made(registry))
         for outcome in ("applied", "unknown"):
-            self._personalizer.labels(outcome)
+            self._personalizer.expect(outcome)
         matches = series.MATCHES.made(registry)
         self._matches = {matched: matches.labels(_EITHER[matched]) for matched in (False, True)}
         self._skew = series.CLOCK_SKEW.made(registry)
@@ -54,7 +54,7 @@ class DecisionMetrics(LoopMetrics):
     def settle_decisions(self) -> None:
         """Hand on what was counted of each request since the last time."""
         tallies = (self._decided, self._rewarded, self._replayed, self._outcomes, self._entered, self._lacked)
-        for tally in (*tallies, self._ended):
+        for tally in (*tallies, self._ended, self._personalizer):
             tally.settle()
         if self._skewed is not None:
             self._skew.set(self._skewed)
@@ -99,12 +99,12 @@ class DecisionMetrics(LoopMetrics):
         self._twice.labels(policy).inc()
 
     def became(self, loop: str, outcome: str) -> None:
-        """Count what became of what was told of a decision."""
+        """Count what a client told of a decision, by its outcome."""
         self._outcomes.counts[loop, outcome] += 1
 
     def personalizer_told(self, outcome: str) -> None:
-        """Count what Azure Personalizer's clients told of an event."""
-        self._personalizer.labels(outcome).inc()
+        """Count what a client of Azure Personalizer told of an event, by its outcome."""
+        self._personalizer.counts[(outcome,)] += 1
 
     def personalizer_matched(self, *, matched: bool) -> None:
         """Count a decision of an apprentice."""

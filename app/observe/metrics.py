@@ -16,7 +16,7 @@ from app.messages.events import Happening
 from app.messages.health import NatsHealth
 from app.observe import series
 from app.observe.decision_metrics import DecisionMetrics
-from app.observe.processes import SETTLE_SECONDS, Times, Together, forget_the_dead
+from app.observe.processes import SETTLE_SECONDS, Tally, Times, Together, forget_the_dead
 from state.update.operation import Flush
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
@@ -67,7 +67,7 @@ class Metrics(DecisionMetrics):
             self._store_errors.labels(error)
 
     def _count_events(self, registry: CollectorRegistry) -> None:
-        self._events = series.EVENTS.made(registry)
+        self._events = Tally(series.EVENTS.made(registry))
         self._pending = series.PENDING.made(registry)
         self._running = series.RUNNING.made(registry)
         self._redis_memory = series.REDIS_MEMORY.made(registry)
@@ -108,7 +108,7 @@ class Metrics(DecisionMetrics):
 
     def event(self, consumer: str, happening: Happening) -> None:
         """Count a delivery by its outcome."""
-        self._events.labels(consumer, happening).inc()
+        self._events.counts[consumer, happening] += 1
 
     def pending(self, consumer: str, events: int) -> None:
         """Note how many events wait in the stream."""
@@ -134,7 +134,7 @@ class Metrics(DecisionMetrics):
         self._nats = nats
         for consumer in nats().consumers:
             for happening in series.HAPPENINGS:
-                self._events.labels(consumer, happening)
+                self._events.expect(consumer, happening)
 
     def redis_memory(self, used: int, limit: int) -> None:
         """Note the bytes that Redis uses, and how many it may use (0: any number)."""
@@ -168,6 +168,7 @@ class Metrics(DecisionMetrics):
         """Hand on what was counted in plain numbers since the last time."""
         for times in (self._batch, self._flush, *self._routes.values()):
             times.settle()
+        self._events.settle()
         self.settle_decisions()
         self._inside.set(self.inside)
         self._most.set(self.most)

@@ -32,7 +32,7 @@ class Administration:
         return shown(await self._followed.change(lambda before, now: changed(before, wanted, now)))
 
     async def policy(self) -> PolicyConfiguration:
-        """The learning settings that were kept, or what stands for those in force."""
+        """The learning settings that were kept, or a stand-in for those in force."""
         return self._policy(await self._followed.refresh())
 
     async def change_policy(self, wanted: PolicyConfiguration | None) -> PolicyConfiguration:

@@ -143,7 +143,7 @@ class Application:
 
 @contextmanager
 def _named(event_id: str) -> Iterator[None]:
-    """Where an id is refused, its client is told of the one that it knows."""
+    """An error about an id names the id that the client sent."""
     try:
         yield
     except KeyReused:

@@ -67,7 +67,7 @@ class Keeper:
                 continue
             columns = await self._store.shared.columns(name)
             if columns is None:
-                raise CorruptState(key, "names columns that nobody knows")
+                raise CorruptState(key, "names unknown columns")
             found[policy] = _Model(a, b, meta, list(columns.pairs))
         return msgspec.json.encode(_File("oo-serving model", 1, found))
 

@@ -25,7 +25,7 @@ _NOTES: Final = (
 )
 _WIDTH: Final = 1.959963984540054
 _BAND: Final = 2.0
-# More lines than these, with bands around them, nobody can tell apart.
+# More lines than these, with bands around them, cannot be told apart.
 _BANDED: Final = 2
 
 

@@ -20,7 +20,7 @@ _SAID: Final = 500
 class Simulation:
     """A run of `policies` (with distinct ids) in a `world` under the seeds 0, 1, ... below `seeds`.
 
-    All policies meet the same moments, and the same candidate earns the same reward whoever chose it, so that their
+    All policies meet the same moments, and a candidate earns the same reward under each policy, so that their
     differences are known better than their rewards. Each user starts with an empty model, without the population's
     prior.
     """

@@ -27,7 +27,7 @@ class Replicas:
 
         It must be the connection on which the change was made or found: another one may lead to a new master, whose
         replicas do not tell about the old one's writes. WAIT is about the connection's own last write, hence the SET,
-        of a string that expires and that nobody needs. Raises StoreUnavailable.
+        of a string that expires and is not used. Raises StoreUnavailable.
         """
         wanted = self._wanted if self._wanted is not None else int(self._servers.replicated)
         if not wanted:

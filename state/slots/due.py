@@ -34,12 +34,12 @@ class Due:
     """
 
     def __init__(self, servers: Servers, *, timeout: float, outage: Outage | None = None) -> None:
-        self._servers = servers
-        self._parts = Slotted(servers, keys.due(None), timeout=timeout, outage=outage or Outage())
+        self._servers, self._name = servers, keys.due(None)
+        self._parts = Slotted(servers, self._name, timeout=timeout, outage=outage or Outage())
 
     def key(self, user_id: str) -> str:
         """The part of the index that has this user."""
-        return keys.due(None if self._servers.spans_users else user_id)
+        return self._name if self._servers.spans_users else keys.due(user_id)
 
     async def now(self) -> int:
         """Redis's clock, in ms."""
@@ -55,8 +55,8 @@ class Due:
     async def users(self, most: int, by: int) -> list[Waiting]:
         """At most `most` users who are due at the moment `by` (ms), those who wait longest first.
 
-        On a Cluster the parts are looked through from a random one on, until there are enough: so whoever asks for few
-        of many passes over nobody for ever.
+        On a Cluster the parts are looked through from a random one on, until there are enough, so that no
+        user is passed over for ever when few of many are asked for.
         """
         each = most if self._servers.spans_users else min(most, _OF_EACH)
         found: list[Waiting] = []

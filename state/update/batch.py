@@ -12,13 +12,14 @@ from redis.exceptions import ResponseError
 
 from state import keys, parts
 from state.errors import CorruptState, KeyReused
-from state.redis.exchange import Command, ordinary
+from state.redis.exchange import Command, ordinary, pack
 from state.update.agenda import NOTHING, first_members, moved
 from state.update.changes import (
-    MOMENT,
     Asking,
+    Change,
     Drop,
     Fields,
+    Moment,
     More,
     Remove,
     Schedule,
@@ -31,7 +32,7 @@ from state.update.index import Index
 from state.update.operation import Emitted, Failure, Operation, fail
 from state.update.pending import Pending
 from state.update.reading import Reading
-from state.update.running import run, taken, waves
+from state.update.running import run, waves
 
 __all__ = ["Batch"]
 
@@ -69,15 +70,16 @@ class Batch:
             for user in dict.fromkeys(user for _, user in once)
         }
         for key, _ in once:
-            reading.commands[key] = ("GET", key)
+            reading.plain[key] = pack(("GET", key))
             reading.watched[key] = None
-        reading.commands |= {key: index.read() for key, index in self._indexes.items()}
+        reading.plain |= {key: pack(index.read()) for key, index in self._indexes.items()}
         self._seen: dict[str, str] = {}  # by user, if anyone expires
         if self._idle.is_on:
             self._seen = {operation.user: keys.of(operation.user, keys.SEEN) for operation in self._operations}
-            reading.commands[MOMENT] = ("TIME",)
+            Moment().enter(reading)
             for user, key in self._seen.items():
-                reading.commands |= {key: ("GET", key), spread(user): ("HGET", keys.shared(user), parts.FIELD)}
+                reading.plain[key] = pack(("GET", key))
+                reading.plain[spread(user)] = pack(("HGET", keys.shared(user), parts.FIELD))
                 reading.watched[key] = None
         # What Redis holds, or will: a hash's values in the order of its fields, a marker's request.
         self._values: dict[str, Any] = {}
@@ -87,18 +89,18 @@ class Batch:
         # A step asked for more values, which its operation names now: nothing may be written.
         self.lacks = False
 
-    def reads(self, flight: str) -> list[Command]:
-        """WATCH and the reads; `flight` is the key of the operation id.
+    def reads(self, flight: str) -> list[bytes]:
+        """WATCH and the reads, packed; `flight` is the key of the operation id.
 
         What may be removed is watched too, for a removal that arrives late must not take what was written since.
         Indexes are not: two replicas may add to one at the same time.
         """
-        return [("WATCH", flight, *self._reading.watched), *self._reading.commands.values()]
+        return self._reading.commands(flight)
 
     def apply(self, replies: Sequence[Any]) -> list[Command]:
         """Apply the operations to the replies to `reads`; the commands that write the changes, if there are any."""
         reading = self._reading
-        values = self._values = dict(zip(reading.commands, replies[1:], strict=True))
+        values = self._values = reading.values(replies)
         if not ordinary(replies):
             self._odd = {name for name, value in values.items() if isinstance(value, ResponseError)}
         for key in reading.agendas.keys() - self._odd:
@@ -143,7 +145,8 @@ class Batch:
             if before != once.request:
                 raise KeyReused("this idempotency key was used before for another request")
             return once.seen
-        change = yield from taken(operation.step, self._values)
+        made = operation.step(self._values)
+        change = made if isinstance(made, Change) else (yield from made)
         if not self._writable.issuperset(map(_KEY, change.writes)):
             raise LookupError(f"a step writes a key without reading it: {[write.key for write in change.writes]}")
         self._pending.note(change.writes)
@@ -182,14 +185,14 @@ class Batch:
                 self._show({entry(key, member): score for member, score in write.scores.items()})
         elif type(write) is Remove:
             self._values[key] = NOTHING if key in agendas else (None,) * len(self._reading.hashes.get(key, ()))
-            fields_there = [name for name in self._reading.commands if name.startswith(f"{key} ")]
+            fields_there = [name for name in self._reading.plain if name.startswith(f"{key} ")]
             self._odd -= {key, *fields_there}
             self._show(dict.fromkeys(fields_there))
 
     def _show(self, entries: Mapping[str, bytes | float | None]) -> None:
         """Let later steps see the fields and scores that any step of this batch reads."""
         for name, value in entries.items():
-            if name in self._reading.commands:
+            if name in self._reading.plain:
                 self._values[name] = value
 
     def _writes(self) -> list[Command]:

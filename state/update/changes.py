@@ -8,6 +8,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
+from state.redis.exchange import pack, template
 from state.update.reading import Reading
 
 __all__ = [
@@ -43,11 +44,12 @@ __all__ = [
 
 T = TypeVar("T")
 
-# Where the values have Redis's clock.
-MOMENT: Final = "TIME"
+MOMENT: Final = "TIME"  # where the values have Redis's clock
 # Members of a sorted set that are read at once, and to see whether more are needed: each costs Redis a microsecond.
 AGENDA: Final = 32
 FEW: Final = 2
+_LLEN, _HGET, _ZSCORE = template("LLEN", None), template("HGET", None, None), template("ZSCORE", None, None)
+_TIME: Final = template("TIME")
 
 
 def entry(key: str, field: bytes) -> str:
@@ -82,15 +84,14 @@ class Hash(_OfKey, frozen=True):
     def enter(self, reading: Reading) -> None:
         if reading.hashes.setdefault(self.key, self.fields) != self.fields:
             raise ValueError("two steps read different fields of one hash")
-        reading.commands[self.key] = ("HMGET", self.key, *self.fields)
-        reading.watched[self.key] = None
 
 
 class List(_OfKey, frozen=True):
     """Append to a list. Only its length is read, and other writers may append at the same time."""
 
     def enter(self, reading: Reading) -> None:
-        reading.commands[self.key] = ("LLEN", self.key)
+        name = self.key.encode()
+        reading.plain[self.key] = _LLEN % (len(name), name)
 
 
 class Watched(_OfKey, frozen=True):
@@ -112,7 +113,8 @@ class Entry(_OfKey, frozen=True):
         return entry(self.key, self.field)
 
     def enter(self, reading: Reading) -> None:
-        reading.commands[entry(self.key, self.field)] = ("HGET", self.key, self.field)
+        name = self.key.encode()
+        reading.plain[entry(self.key, self.field)] = _HGET % (len(name), name, len(self.field), self.field)
         reading.parts.add(self.key)
 
 
@@ -122,8 +124,10 @@ class Agenda(_OfKey, frozen=True):
     most: int = FEW
 
     def enter(self, reading: Reading) -> None:
-        most = reading.agendas[self.key] = max(self.most, reading.agendas.get(self.key, 0))
-        reading.commands[self.key] = ("ZRANGE", self.key, 0, most - 1, "WITHSCORES")
+        if self.most > reading.agendas.get(self.key, 0):
+            reading.agendas[self.key] = self.most
+            name = self.key.encode()
+            reading.plain[self.key] = template("ZRANGE", None, 0, self.most - 1, "WITHSCORES") % (len(name), name)
 
 
 class Score(_OfKey, frozen=True):
@@ -136,8 +140,8 @@ class Score(_OfKey, frozen=True):
         return entry(self.key, self.member)
 
     def enter(self, reading: Reading) -> None:
-        place = self.place
-        reading.commands[place] = ("ZSCORE", self.key, self.member)
+        place, name = self.place, self.key.encode()
+        reading.plain[place] = _ZSCORE % (len(name), name, len(self.member), self.member)
         reading.scores.add(place)
         reading.parts.add(self.key)
 
@@ -146,7 +150,8 @@ class Register(_OfKey, frozen=True):
     """Change scores of a set that many users share, whatever they are. Only its type is read, once for all."""
 
     def enter(self, reading: Reading) -> None:
-        reading.commands[self.key] = ("ZSCORE", self.key, b"")
+        if self.key not in reading.plain:
+            reading.plain[self.key] = pack(("ZSCORE", self.key, b""))
 
 
 class Moment(_OfKey, frozen=True):
@@ -155,14 +160,15 @@ class Moment(_OfKey, frozen=True):
     key: str = MOMENT
 
     def enter(self, reading: Reading) -> None:
-        reading.commands[MOMENT] = ("TIME",)
+        reading.plain[MOMENT] = _TIME
 
 
 class Backlog(_OfKey, frozen=True):
     """Append to a stream that many users share. Only its length is read, and other writers may append too."""
 
     def enter(self, reading: Reading) -> None:
-        reading.commands[self.key] = ("XLEN", self.key)
+        if self.key not in reading.plain:
+            reading.plain[self.key] = pack(("XLEN", self.key))
 
 
 # Each has `enter`, by which a batch reads it.

@@ -19,45 +19,53 @@ class Pending:
 
     def __init__(self, history_size: int) -> None:
         self._history_size = history_size
-        self._writes: dict[str, list[Any]] = {}  # by key, of a kind that fits its type, and removals
+        self._first: dict[str, Write] = {}  # by key
+        self._all: dict[str, list[Any]] = {}  # those of keys with several
+        self._removed: dict[bool, list[str]] = {False: [], True: []}  # by whether lazily
         self.emitted: list[Emit] = []
 
     def note(self, writes: Iterable[Write]) -> None:
         """Note the writes of one more step."""
+        first = self._first
         for write in writes:
-            self._writes.setdefault(write.key, []).append(write)
+            key = write.key
+            if key in first:
+                self._all.setdefault(key, [first[key]]).append(write)
+            else:
+                first[key] = write
 
     def commands(self, values: Mapping[str, Any]) -> list[Command]:
         """The commands that make the writes; those for what is `emitted` come first, in its order.
 
         `values` has the lengths of lists: one is cut only when it becomes too long.
         """
-        removed: dict[bool, list[str]] = {False: [], True: []}  # by whether lazily
-        made: list[Command] = []
-        for key, writes in self._writes.items():
-            if Remove in map(type, writes):
-                at = max(number for number, write in enumerate(writes) if type(write) is Remove)
-                removed[writes[at].lazily].append(key)
-                writes = writes[at + 1 :]  # noqa: PLW2901  # what came before is gone
-            kind = type(writes[0]) if writes else Remove
-            if kind is Append:
-                made += self._appended(key, [write.entry for write in writes], values.get(key))
-            elif kind is Schedule:
-                made += _scheduled(key, writes)
-            elif kind is Emit:
-                self.emitted += writes
-            elif kind is Fields and len(writes) == 1 and writes[0].values:  # as mostly
-                made.append(("HSET", key, *_flat(writes[0].values.items())))
-            elif kind is not Remove:
-                made += _hashed(key, writes)
-        gone = [(word, *names) for word, names in (("DEL", removed[False]), ("UNLINK", removed[True])) if names]
-        return [*(("XADD", each.key, "*", "g", each.group, "l", each.line) for each in self.emitted), *gone, *made]
+        several, made = self._all, list[Command]()
+        for key, write in self._first.items():
+            if type(write) is Fields and write.values and key not in several:  # as mostly
+                made.append(("HSET", key, *_flat(write.values.items())))
+            else:
+                made += self._joined(key, several.get(key, [write]), values)
+        added = [("XADD", each.key, "*", "g", each.group, "l", each.line) for each in self.emitted]
+        gone = [(word, *self._removed[how]) for word, how in (("DEL", False), ("UNLINK", True)) if self._removed[how]]
+        return [*added, *gone, *made]
 
-    def _appended(self, key: str, entries: Sequence[bytes], length: object) -> list[Command]:
-        pushed: Command = ("RPUSH", key, *entries)
-        if isinstance(length, int) and length + len(entries) <= self._history_size:
-            return [pushed]
-        return [pushed, ("LTRIM", key, -self._history_size, -1)]
+    def _joined(self, key: str, writes: Sequence[Any], values: Mapping[str, Any]) -> list[Command]:
+        """The commands for all writes of one key; what is removed or emitted is noted."""
+        if Remove in map(type, writes):
+            at = max(number for number, write in enumerate(writes) if type(write) is Remove)
+            self._removed[writes[at].lazily].append(key)
+            writes = writes[at + 1 :]  # what came before is gone
+        kind = type(writes[0]) if writes else Remove
+        if kind is Schedule:
+            return _scheduled(key, writes)
+        if kind is Append:
+            pushed: Command = ("RPUSH", key, *(write.entry for write in writes))
+            length = values.get(key)
+            fits = isinstance(length, int) and length + len(writes) <= self._history_size
+            return [pushed] if fits else [pushed, ("LTRIM", key, -self._history_size, -1)]
+        if kind is Emit:
+            self.emitted += writes
+        return [] if kind is Emit or kind is Remove else _hashed(key, writes)
 
 
 def _hashed(key: str, writes: Iterable[Any]) -> list[Command]:

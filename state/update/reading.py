@@ -1,17 +1,38 @@
 """What a batch reads: the commands, and where the values have each reply. Pure."""
 
-from state.redis.exchange import Command
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from state.redis.exchange import pack, template
 
 __all__ = ["Reading"]
 
 
 class Reading:
-    """What steps want to read, each thing once. Every kind of read enters itself."""
+    """What steps want to read, each thing once, as packed commands. Every kind of read enters itself."""
 
     def __init__(self) -> None:
-        self.commands: dict[str, Command] = {}  # by the place of the reply among the values
-        self.watched: dict[str, None] = {}  # keys that must not change meanwhile
-        self.hashes: dict[str, tuple[bytes, ...]] = {}  # and the fields that are read
-        self.agendas: dict[str, int] = {}  # sorted sets, and how many of their members are read
-        self.scores: set[str] = set()  # places of scores
+        self.hashes: dict[str, tuple[bytes, ...]] = {}  # whose fields are read, and which; they are watched
+        self.watched: dict[str, None] = {}  # other keys that must not change meanwhile
+        self.plain: dict[str, bytes] = {}  # what else is read, by its place among the values
+        self.agendas: dict[str, int] = {}  # sorted sets of it, and how many of their members
+        self.scores: set[str] = set()  # places of scores of it
         self.parts: set[str] = set()  # keys of which only a part is read, and any may be written
+
+    def commands(self, flight: str) -> list[bytes]:
+        """WATCH, also of `flight`, and the reads."""
+        made = [pack(("WATCH", flight, *self.hashes, *self.watched))]
+        for key, fields in self.hashes.items():
+            name = key.encode()
+            made.append(_read(fields) % (len(name), name))
+        return [*made, *self.plain.values()]
+
+    def values(self, replies: Sequence[Any]) -> dict[str, Any]:
+        """What was read, by its place, from the replies to `commands`."""
+        return dict(zip((*self.hashes, *self.plain), replies[1:], strict=True))
+
+
+@lru_cache(64)
+def _read(fields: tuple[bytes, ...]) -> bytes:
+    return template("HMGET", None, *fields)

@@ -4,18 +4,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice, repeat
 from typing import Any, TypeVar
 
-from state.update.changes import Asking, Change, Step, Values, Work
+from state.update.changes import Asking, Work
 from state.update.operation import Failure, Operation
 
-__all__ = ["run", "taken", "waves"]
+__all__ = ["run", "waves"]
 
 T = TypeVar("T")
-
-
-def taken(step: Step[T], values: Values) -> Asking[Change[T]]:
-    """What a step of either kind returns."""
-    made = step(values)
-    return made if isinstance(made, Change) else (yield from made)
 
 
 def waves(operations: Sequence[Operation]) -> list[list[int]]:

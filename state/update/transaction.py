@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from state import keys
 from state.errors import ConflictError, StoreError
-from state.redis.exchange import Command, errors_in, exchange, raise_for
+from state.redis.exchange import Command, errors_in, exchange, exchange_packed, pack, raise_for
 from state.redis.failure import TROUBLE, Outage, pause_or_give_up
 from state.redis.replicas import Replicas
 from state.redis.servers import Servers
@@ -37,6 +37,7 @@ _LONGEST_PAUSE: Final = 0.1
 # The clock of Redis may jump ahead, as after a suspended machine. If an operation id expired by that, its transaction
 # would be applied again, so it outlives a jump of hours.
 _FLIGHT_SECONDS: Final = 86_400
+_MULTI, _DISCARD = pack(("MULTI",)), pack(("DISCARD",))
 
 
 class Lane:
@@ -170,12 +171,12 @@ class Transactions:
         try:
             async with asyncio.timeout_at(deadline), self._servers.connection(flight) as connection:
                 # MULTI before the writes: if Redis refused it (an ACL), the writes would be made one by one.
-                replies = await exchange(connection, [*batch.reads(flight), ("MULTI",)])
+                replies = await exchange_packed(connection, [*batch.reads(flight), _MULTI])
                 raise_for(replies)
                 writes = batch.apply(replies[:-1])
                 while batch.lacks:
                     batch.restart()
-                    replies = await exchange(connection, [("DISCARD",), *batch.reads(flight), ("MULTI",)])
+                    replies = await exchange_packed(connection, [_DISCARD, *batch.reads(flight), _MULTI])
                     raise_for(replies)
                     writes = batch.apply(replies[1:-1])
                 if not writes:

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 import numpy as np
-from msgspec.structs import astuple
+from msgspec.structs import astuple, replace
 from numpy.typing import NDArray
 
 from state.errors import CorruptState
@@ -33,6 +33,7 @@ META: Final = np.dtype(
 # The same layout; struct reads it 5 times faster than numpy. The last three came later, and not all models have them.
 _meta: Final = struct.Struct("<QQQdqQ")
 _whole: Final = struct.Struct("<QQQdqQdd")
+_signed: Final = struct.Struct("<qqqdqqdd")  # in which a count that is too large is negative
 # No real count comes near this limit, and a count plus 1 must still fit.
 _COUNTS: Final = 2**63
 _YEAR_10000: Final = 253_402_300_800
@@ -100,7 +101,7 @@ class Meta(msgspec.Struct, frozen=True):
 
         `reward` is added to the sum, `rewards` (0, -1) to the count, `weight` and `squares` to what was learned.
         """
-        return msgspec.structs.replace(
+        return replace(
             self,
             reward_count=max(self.reward_count + rewards, 0),
             cumulative_reward=self.cumulative_reward + reward,
@@ -128,7 +129,7 @@ def decode(key: str, d: int, blobs: Sequence[bytes | None]) -> Record | None:
     """
     a, b, meta, columns = blobs
     if a is None or b is None or meta is None:
-        if a is b is meta is columns:
+        if a is None and b is None and meta is None and columns is None:
             return None
         missing = ", ".join(name.decode() for name, blob in zip(FIELDS[:3], blobs, strict=False) if blob is None)
         raise CorruptState(key, f"field {missing} is missing")
@@ -136,42 +137,45 @@ def decode(key: str, d: int, blobs: Sequence[bytes | None]) -> Record | None:
         raise CorruptState(key, f"b has {len(b)} bytes, not {8 * d} (d = {d})")
     if len(a) != 8 * d * d:
         raise CorruptState(key, f"A has {len(a)} bytes, not {8 * d * d} (d = {d})")
-    return Record(np.ndarray((d, d), _FLOAT64, a), np.ndarray(d, _FLOAT64, b), decode_meta(key, meta), columns)
+    return Record(np.ndarray((d, d), _FLOAT64, a), np.frombuffer(b, _FLOAT64), decode_meta(key, meta), columns)
 
 
 def decode_meta(key: str, meta: bytes) -> Meta:
     """The counters in the field `meta` of the hash `key`. Raises CorruptState."""
-    found = Meta(*_whole.unpack(meta)) if len(meta) == _whole.size else _other(key, meta)
-    weight = found.weight or 0.0
-    if not (
-        (found.pulls | found.explore_count | found.reward_count | found.updates) < _COUNTS
-        and 0 <= found.last_updated < _YEAR_10000
-        and weight >= 0.0 <= found.squares
-        and math.isfinite(found.cumulative_reward + weight + found.squares)
+    if len(meta) != _whole.size:
+        return _other(key, meta)
+    pulls, explored, rewards, total, at, updates, weight, squares = counters = _signed.unpack(meta)
+    if (
+        (pulls | explored | rewards | updates | at) >= 0
+        and at < _YEAR_10000
+        and weight >= 0.0
+        and squares >= 0.0
+        and math.isfinite(total + weight + squares)
     ):
-        _check(key, found)
-    return found
+        return Meta(*counters)
+    return _checked(key, Meta(*_whole.unpack(meta)))
 
 
-def _check(key: str, meta: Meta) -> None:
-    """Raise CorruptState, if anything is wrong with counters that are not plainly sound."""
+def _other(key: str, meta: bytes) -> Meta:
+    """The counters that a newer or an older version wrote. Raises CorruptState."""
+    if len(meta) > _whole.size:
+        return _checked(key, replace(Meta(*_whole.unpack_from(meta)), later=meta[_whole.size :]))
+    if not meta or len(meta) % 8:
+        raise CorruptState(key, f"meta has {len(meta)} bytes, in which a field is cut off")
+    pulls, explored, rewards, total, at, updates = _meta.unpack_from(meta.ljust(_meta.size, b"\0"))
+    # A model of a version that did not count them is left out for good, unless it has no rewards yet.
+    return _checked(key, Meta(pulls, explored, rewards, total, at, updates, None if rewards else 0.0))
+
+
+def _checked(key: str, meta: Meta) -> Meta:
+    """These counters. Raises CorruptState, if anything is wrong with them."""
     if (meta.pulls | meta.explore_count | meta.reward_count | meta.updates) >= _COUNTS:
         raise CorruptState(key, "meta has a count of 2^63 or more")
     if not (math.isfinite(meta.cumulative_reward) and 0 <= meta.last_updated < _YEAR_10000):
         raise CorruptState(key, "meta: invalid cumulative_reward or last_updated")
     if not (0.0 <= (meta.weight or 0.0) < math.inf and 0.0 <= meta.squares < math.inf):
         raise CorruptState(key, "meta: invalid weight or squares")
-
-
-def _other(key: str, meta: bytes) -> Meta:
-    """The counters that a newer or an older version wrote. Raises CorruptState."""
-    if len(meta) > _whole.size:
-        return msgspec.structs.replace(Meta(*_whole.unpack_from(meta)), later=meta[_whole.size :])
-    if not meta or len(meta) % 8:
-        raise CorruptState(key, f"meta has {len(meta)} bytes, in which a field is cut off")
-    pulls, explored, rewards, total, at, updates = _meta.unpack_from(meta.ljust(_meta.size, b"\0"))
-    # A model of a version that did not count them is left out for good, unless it has no rewards yet.
-    return Meta(pulls, explored, rewards, total, at, updates, None if rewards else 0.0)
+    return meta
 
 
 def flaw(record: Record) -> str | None:

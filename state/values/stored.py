@@ -196,7 +196,7 @@ def _check_model(key: str, value: object, size: int | None, columns: Mapping[byt
     named = value.get(NAMED)
     known = columns.get(named) if named is not None else None
     if named is not None and known is None:
-        raise CorruptState(key, f"names columns that nobody knows: {named!r}")
+        raise CorruptState(key, f"names unknown columns: {named!r}")
     d = len(known.pairs) if known else size or 0
     found = record.decode(key, d, [value.get(name) for name in record.FIELDS])
     problem = "has none of A, b and meta" if found is None else record.flaw(found)

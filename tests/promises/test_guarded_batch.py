@@ -10,6 +10,7 @@ from state.redis.exchange import Command
 from state.update.batch import Batch
 from state.update.changes import Append, Change, Fields, Hash, List, Once, Remove, Values, Watched
 from state.update.operation import Operation
+from tests.unit.state.wire import unpacked
 
 pytestmark = pytest.mark.anyio
 
@@ -55,15 +56,16 @@ def named(commands: list[Command], name: str) -> list[Command]:
 async def test_everything_a_change_depends_on_is_watched() -> None:
     """The operation id, the hash, the marker, and what is to be removed: a change of any of them by another ends this
     transaction."""
-    [watch] = named(batch(change()).reads(FLIGHT), "WATCH")
-    assert {FLIGHT, MODEL, MARKER} <= set(watch[1:])
-    [watch] = named(batch(removal()).reads(FLIGHT), "WATCH")
-    assert {FLIGHT, MODEL, HISTORY} <= set(watch[1:])
+    watch, *_ = unpacked(batch(change()).reads(FLIGHT))
+    assert {"WATCH", FLIGHT, MODEL, MARKER} <= {*watch.split()}
+    watch, *_ = unpacked(batch(removal()).reads(FLIGHT))
+    assert {"WATCH", FLIGHT, MODEL, HISTORY} <= {*watch.split()}
 
 
 async def test_what_a_change_writes() -> None:
-    """Fields, an entry cut to the history's length, and the marker with its life; nothing else."""
-    writes = batch(change()).apply([b"OK", [None], 0, None, None])
+    """Fields, an entry of a history that is cut where it is full, and the marker with its life; nothing else."""
+    assert not named(batch(change()).apply([b"OK", [None], 6, None, None]), "LTRIM")
+    writes = batch(change()).apply([b"OK", [None], 7, None, None])
     assert named(writes, "HSET") == [("HSET", MODEL, b"n", b"1")]
     assert named(writes, "RPUSH") == [("RPUSH", HISTORY, b"e1")]
     assert named(writes, "LTRIM") == [("LTRIM", HISTORY, -7, -1)]

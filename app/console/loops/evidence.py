@@ -88,7 +88,8 @@ def estimates(rows: Sequence[Row], verdict: Verdict) -> Markup | None:
 
 def gates(rows: Sequence[Row], width: float) -> tuple[Markup | None, list[str]]:
     """What challengers earn above the champion, at least and at most, where rewards have this `width`; None if there is
-    no bound. And of whom nothing is known yet: their bounds are as far apart as any can be."""
+    no bound. Then the challengers about which nothing is known
+    yet: their bounds are as far apart as bounds can be."""
     bounds = [(row, row.found.gate) for row in rows if row.found.gate is not None and not row.found.gate.refused]
     found = [
         Range(row.name, None, gate.low, gate.high, 0, row.role)

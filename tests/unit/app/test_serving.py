@@ -28,7 +28,8 @@ def test_another_file_replaces_all(caplog: pytest.LogCaptureFixture) -> None:
     assert not serving.changed.is_set()
     assert caplog.messages == ["POLICIES: x: is not TOML; the policies stay as they are"]
     serving.read_again()
-    assert serving["push"].d == serving.catalog.policies["push"].d
+    assert serving["push"] is serving.get("push") is serving.catalog.policies["push"]
+    assert serving.get("none") is None
     assert serving.changed.is_set()
     assert caplog.messages[1:] == ["POLICIES read again: 6 policies, 3 loops"]
 

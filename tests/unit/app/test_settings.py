@@ -1,7 +1,6 @@
 """Settings: every variable of the environment, what it takes, and what is said of one that does not fit."""
 
 import ast
-from collections.abc import Callable
 
 import pytest
 
@@ -50,7 +49,7 @@ def test_what_is_set_is_read() -> None:
     assert found.redis_url.reveal() == "redis://h"
 
 
-# One value for each setting, and how a careless hand may write it.
+# One value for each setting.
 GIVEN = {
     "HOST": "::1",
     "PORT": "81",
@@ -70,12 +69,10 @@ GIVEN = {
     "NATS_JETSTREAM_DOMAIN": "leaf",
     "STORE_TIMEOUT_SECONDS": "1.5",
 }
-CARELESS = [lambda text: f" {text} ", lambda text: f"{text}\n", lambda text: f"\t{text}\r\n"]
 
 
-@pytest.mark.parametrize("careless", CARELESS)
 @pytest.mark.parametrize("variable", [name.upper() for name in Settings.__struct_fields__])
-def test_white_space_around_a_value_does_not_count(variable: str, careless: Callable[[str], str]) -> None:
+def test_white_space_around_a_value_does_not_count(variable: str) -> None:
     """So it is with every setting, secrets too: a mounted file ends in a line break. Nothing else is not set."""
     default = getattr(Settings(), variable.lower())
     plain = GIVEN.get(variable, "3" if isinstance(default, int | float) else "Some Text")
@@ -85,8 +82,9 @@ def test_white_space_around_a_value_does_not_count(variable: str, careless: Call
         plain = "8"
     found = from_environment({variable: plain})
     assert found != Settings()
-    assert from_environment({variable: careless(plain)}) == found
-    assert from_environment({variable: careless("")}) == Settings()
+    for careless in (" {} ", "{}\n", "\t{}\r\n"):
+        assert from_environment({variable: careless.format(plain)}) == found
+        assert from_environment({variable: careless.format("")}) == Settings()
 
 
 @pytest.mark.parametrize("variable", ["LOG_LEVEL", "LOG_FORMAT", "ACCESS_LOG", "NATS_CREATE_STREAMS"])

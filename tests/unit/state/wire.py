@@ -1,6 +1,6 @@
 """The embedded store behind a wire that notes what is sent over it, and fails when a test says so."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
@@ -13,7 +13,7 @@ from state.redis.connect import open_servers
 from state.redis.exchange import Command, exchange
 from state.redis.servers import Lend
 
-__all__ = ["CUT", "LOSE", "Action", "Wire"]
+__all__ = ["CUT", "LOSE", "Action", "Wire", "unpacked"]
 
 # The connection fails before the commands arrive, or after they were executed.
 CUT: Final = "cut"
@@ -81,11 +81,7 @@ class _Tapped:
         return getattr(self._connection, name)
 
     async def send_packed_command(self, command: bytes, *, check_health: bool = True) -> None:
-        reader = Reader()
-        reader.feed(command)
-        names = []
-        while words := reader.gets():
-            names.append(words[0].decode())
+        names = [words.partition(" ")[0] for words in unpacked([command])]
         action = self._wire.action(names)
         if action == CUT:
             raise ConnectionError("cut")
@@ -102,6 +98,14 @@ class _Tapped:
         if self._error is not None:
             raise self._error
         return _resp2(await self._connection.read_response(**options))
+
+
+def unpacked(commands: Iterable[bytes]) -> list[str]:
+    """Packed commands as one types them."""
+    reader = Reader()
+    for command in commands:
+        reader.feed(command)
+    return [b" ".join(words).decode(errors="replace") for words in iter(reader.gets, False)]
 
 
 def _resp2(reply: Any) -> Any:

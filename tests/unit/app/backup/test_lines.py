@@ -40,7 +40,7 @@ def test_a_model_brings_its_columns() -> None:
     key = key_of(NAMED, {COLUMNS.fingerprint: COLUMNS})
     assert (key.blobs or {})["columns"] == COLUMNS.encode()
     assert flaw([NAMED], {COLUMNS.fingerprint: COLUMNS}) is None
-    assert "names columns that nobody knows" in (flaw([NAMED], {}) or "")
+    assert "names unknown columns" in (flaw([NAMED], {}) or "")
     with pytest.raises(CorruptState, match="'push-v1': is not a list of columns"):
         stored_of("ann", Key(kind="push-v1", blobs={"columns": b"{}"}), {})
 

@@ -1,6 +1,7 @@
 """The ridge regression, against the textbook."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -177,6 +178,8 @@ def test_models_solved_together_are_those_solved_alone() -> None:
                 damaged[3, 0] = odd
                 with pytest.raises(Singular):
                     solver(a, damaged)
+    with warnings.catch_warnings(action="error"), pytest.raises(Singular):
+        inverses(np.eye(2)[None], np.array([[math.inf, 0.0]]))
 
 
 def test_the_identity_is_shared() -> None:

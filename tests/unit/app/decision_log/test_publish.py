@@ -211,6 +211,21 @@ async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await scene.waiting() == 1
 
 
+async def test_a_line_that_is_not_remembered(running: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is too large waits; those after it are published."""
+    monkeypatch.setattr(publish, "_REMEMBERED_BYTES", 5)
+    monkeypatch.setattr(publish, "_GATHER", 0.0)
+    running.publisher.take(await running.wrote(b"too large"))
+    await asyncio.sleep(0.01)
+    running.publisher.take(await running.wrote(b"small"))
+
+    async def one_is_left() -> bool:
+        return await running.waiting() == 1
+
+    await until_async(one_is_left, "the small one is published")
+    assert running.place.lines == [b"small"]
+
+
 async def test_a_stop_while_the_place_is_away(caplog: pytest.LogCaptureFixture) -> None:
     """What cannot be published stays in Redis."""
     caplog.set_level("WARNING", "oo.log")

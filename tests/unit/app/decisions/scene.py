@@ -17,7 +17,6 @@ from state.redis.connect import open_servers
 from state.redis.exchange import exchange
 from state.store import Store
 from state.update.changes import Asking, Change, Read, Step, Values
-from state.update.running import taken
 from tests.unit.app.bandit.samples import moment, task
 
 __all__ = ["CANDIDATES", "CONTEXT", "NOW", "Candidate", "Chance", "Noted", "Twice", "ask", "rules_of", "stored"]
@@ -50,6 +49,7 @@ class Noted(Nobody):
         self.rewards: list[tuple[str, float, bool]] = []
         self.outcomes: list[tuple[str, str]] = []
         self.lacking: list[tuple[str, list[str]]] = []
+        self.twice: list[str] = []
 
     def decided(self, policy: str, *, explored: bool) -> None:
         self.decisions.append((policy, explored))
@@ -65,6 +65,9 @@ class Noted(Nobody):
 
     def lacked(self, loop: str, features: Iterable[str]) -> None:
         self.lacking.append((loop, sorted(features)))
+
+    def taught_twice(self, policy: str) -> None:
+        self.twice.append(policy)
 
     def became(self, loop: str, outcome: str) -> None:
         self.outcomes.append((loop, outcome))
@@ -95,10 +98,14 @@ class Twice(Store):
         self.begun = 0  # also those that asked for more values
 
     async def update(self, user_id: str, reads: tuple[Read, ...], step: Step[Any], **more: Any) -> Any:
+        def once(values: Values) -> Asking[Change[Any]]:
+            made = step(values)
+            return made if isinstance(made, Change) else (yield from made)
+
         def twice(values: Values) -> Asking[Change[Any]]:
             self.begun += 1
-            first = yield from taken(step, values)
-            second = yield from taken(step, values)
+            first = yield from once(values)
+            second = yield from once(values)
             self.changes.append((first, second))
             return second
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from app.bandit.context import Context
+from app.decisions import twice
 from app.decisions.asked import Asked, Slot
 from app.decisions.decide import Candidate
 from app.decisions.errors import Gone, NotKnown, Refused, Unfit
@@ -32,7 +33,8 @@ class Scene:
         self.noted = Noted()
         rules = Rules.of(store, CATALOG, GRACE_SECONDS * 1_000, self.noted)
         self.store, self.time = store, time
-        self.maker, self.outcomes = Maker(rules, chance=random.Random(4)), Outcomes(rules)
+        self.twice = twice.Twice()
+        self.maker, self.outcomes = Maker(rules, chance=random.Random(4)), Outcomes(rules, self.twice)
 
     async def decide(self, loop: str, local: str | None = None, **more: Any) -> str:
         candidates = [Candidate("a", {"size": 1.0})]
@@ -61,6 +63,22 @@ async def test_steps_may_run_twice() -> None:
         for first, second in here.store.changes:
             assert first.result == second.result
             assert [repr(write) for write in first.writes] == [repr(write) for write in second.writes]
+
+
+async def test_who_teaches_in_both_ways_is_noticed() -> None:
+    """Where a reward teaches for the first time; to repeat, correct or refuse it is not to teach."""
+    async with scene() as here:
+        first, second = await here.decide("plain"), await here.decide("plain")
+        now = (await here.outcomes.read(first))[0].decided // 1_000
+        here.twice.note("u", ["watches", "other"], "first", now)
+        await here.outcomes.reward(first, Told(reward=1.0))
+        assert here.noted.twice == ["watches"]
+        here.twice.note("u", ["watches"], "first", now)
+        await here.outcomes.reward(first, Told(reward=1.0))
+        await here.outcomes.correct(first, Told(reward=2.0))
+        with pytest.raises(Unfit):
+            await here.outcomes.reward(second, Told(reward=99.0))
+        assert here.noted.twice == ["watches"]
 
 
 async def test_looking_writes_nothing() -> None:

@@ -38,8 +38,8 @@ class Wire:
         self.answers += 1
 
 
-def made(wire: Wire, method: str = "POST", *, keep_alive: bool = True, expects: bool = False) -> Cycle:
-    return Cycle(wire, {"method": method}, keep_alive=keep_alive, expects=expects)
+def made(wire: Wire, method: str = "POST", *, keep_alive: bool = True, **more: Any) -> Cycle:
+    return Cycle(wire, {"method": method}, keep_alive=keep_alive, **{"expects": False, **more})
 
 
 async def ran(cycle: Cycle, app: Callable[..., Awaitable[None]]) -> None:
@@ -94,8 +94,7 @@ async def test_a_connection_that_is_not_kept_ends_with_the_answer(header: list[A
 async def test_the_same_of_an_answer_in_one_piece(header: list[Any]) -> None:
     """As the gate says it while the service shuts down."""
     wire = Wire()
-    cycle = made(wire, keep_alive=bool(header))
-    cycle.take(b"")
+    cycle = made(wire, keep_alive=bool(header), body=b"")
     await cycle.send({**WHOLLY, "headers": header})
     assert wire.transport.calls == ["close"]
     head = wire.transport.written.partition(b"\r\n\r\n")[0]
@@ -197,10 +196,8 @@ async def test_a_body_that_is_there_is_in_the_scope() -> None:
         await send(WHOLLY)
 
     for more, expects in ((None, False), (False, False), (True, False), (False, True)):
-        cycle = made(Wire(), expects=expects)
-        if more is None:  # it came with the head
-            cycle.take(b"ab")
-        else:
+        cycle = made(Wire(), expects=expects, body=b"ab" if more is None else None)
+        if more is not None:
             cycle.feed(b"ab", more=more)
         await ran(cycle, app)
         assert (cycle.scope, cycle._body) == (None, b"")

@@ -115,12 +115,19 @@ def noted(*targets: bytes) -> Heads:
 
 
 def test_a_head_with_another_target() -> None:
-    """Says what it would say if it were parsed, once two that differ in no more have come; then it may come again."""
+    """Says what it would say if it were parsed, once two that differ in no more have come."""
     known, text = noted(b"/a/1/c", b"/a/2/c"), b"POST /a/3~:@.x-_/c" + REST
-    for _ in range(2):
-        assert known.get(text) is None
+    for _ in range(3):
         assert known.like(text) == read([HOST], target=b"/a/3~:@.x-_/c")
-    assert known.get(text) == read([HOST], target=b"/a/3~:@.x-_/c")
+        assert known.get(text) is None
+
+
+def test_of_a_target_that_comes_again_and_again_all_heads_are_kept() -> None:
+    """One with other headers is kept when it comes for the first time, if it is known but for its target."""
+    known, other = noted(b"/a/1", b"/a/2"), b"POST /b HTTP/1.1\r\nhost: z\r\n\r\n"
+    for _ in range(2):
+        known.note(other, read([(b"host", b"z")], target=b"/b"))
+    assert known.like(b"POST /b" + REST) == known.get(b"POST /b" + REST) == read([HOST], target=b"/b")
 
 
 @pytest.mark.parametrize(

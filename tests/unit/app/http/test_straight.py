@@ -154,12 +154,23 @@ async def two(request: pytest.FixtureRequest) -> AsyncIterator[tuple[dict[bytes,
         yield {USUAL: usual, UNUSUAL: unusual}, request.param
 
 
-@pytest.mark.parametrize("route", ["/score", "/reward", "/score/egreedy", "/reward/egreedy/v2", "/decisions"])
+ONE: Any = SCORE | {"candidates": SCORE["candidates"][:1], "id": "one"}  # among which nothing is by chance
+GOOD: Any = {
+    "/score": ONE,
+    "/reward": REWARD,
+    "/score/egreedy": ONE,
+    "/reward/egreedy/v2": REWARD,
+    "/decisions": ONE,
+    "/decisions/batch": {"decisions": [ONE]},
+    "/rewards/batch": {"rewards": [{"decision_id": "x", "reward": 1}]},
+}
+
+
+@pytest.mark.parametrize("route", GOOD)
 async def test_both_ways_answer_the_same(two: tuple[dict[bytes, httpx.AsyncClient], bool], route: str) -> None:
     """Status, headers and body of what is right and of what is refused, whatever the name of the host."""
     clients, keys = two
-    # Of one candidate there is no choice by chance.
-    good: Any = REWARD if route.startswith("/reward") else SCORE | {"candidates": SCORE["candidates"][:1], "id": "one"}
+    good = GOOD[route]
     good = good | {"user_id": route}
     bearers = [{"authorization": f"Bearer {key}"} for key in (KEY, READ, "x")] if keys else []
     requests: list[dict[str, Any]] = [

@@ -184,7 +184,7 @@ async def test_a_new_model_names_columns_that_can_be_looked_up() -> None:
         await learner.learn("p", "u", context=CONTEXT, features={"one": 1.0}, reward=1.0)
         assert (await by_name(store))[0] == {"one": 1.0}
         await ask(store, "DEL", keys.COLUMNS)
-        with pytest.raises(CorruptState, match=r"oo:\{u\}:p: names columns that nobody knows"):
+        with pytest.raises(CorruptState, match=r"oo:\{u\}:p: names unknown columns"):
             await Models(store, {"p": policy("two")}).read(policy("two"), "u")
         await models.publish(NOW)
         assert (await by_name(store))[0] == {"one": 1.0}

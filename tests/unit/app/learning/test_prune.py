@@ -68,7 +68,7 @@ async def test_damage_is_named() -> None:
         with pytest.raises(CorruptState, match="field A, b, meta is missing"):
             await prune(store, policy("one"), "two")
         await ask(store, "DEL", "oo:columns")
-        with pytest.raises(CorruptState, match="names columns that nobody knows"):
+        with pytest.raises(CorruptState, match="names unknown columns"):
             await prune(store, policy("one"), "two")
 
 

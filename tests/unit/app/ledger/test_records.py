@@ -69,3 +69,16 @@ def test_decisions_of_a_large_loop() -> None:
         assert one.record("x") == OPEN
         one.drop("x", OPEN)
         assert Drop(HASH, (b"x",)) in one.change(None).writes
+
+
+def test_a_name_that_moves_leaves_nothing_behind() -> None:
+    """A decision went from the one hash, and another one of its name is of a large loop."""
+    home = parts.of(HASH, b"x")
+    with rules() as known:
+        one = ledger(known, values(5_000, {"x": OPEN}) | {entry(home, b"x"): None})
+        one.record("x")
+        one.drop("x", OPEN)
+        one.add("x", OPEN, large=True)
+        writes = one.change(None).writes
+    assert Drop(HASH, (b"x",)) in writes
+    assert Fields(home, {b"x": decision.encode(OPEN)}) in writes

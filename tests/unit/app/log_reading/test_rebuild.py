@@ -259,7 +259,7 @@ async def test_models_from_before_the_log() -> None:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"taught": {"own": Taught("?", "?", 1)}}, "nobody knows the columns '\\?'"),
+        ({"taught": {"own": Taught("?", "?", 1)}}, "the columns '\\?' are unknown"),
         ({"taught": {"own": Taught("1", "2", 1)}}, "not those that the lines before tell"),
         ({"taught": {"own": Taught("1", "1", 1)}, "born": 9}, "the decision, line 9, is not there"),
         ({"taught": {"own": Taught("1", "1", 1)}, "total": None}, "without a reward"),
@@ -291,6 +291,6 @@ def test_other_states() -> None:
     [[epoch]] = rebuilt([state(1, user="", what="loop", loop="tips"), *lines], known.get)
     assert {name: lost.why for name, lost in epoch.lost.items()} == {
         "a": "line 1: b has 1 bytes, not 8 (d = 1)",
-        "b": "nobody knows the columns '?'",
+        "b": "the columns '?' are unknown",
         "c": "a reward whose effect the line does not tell",
     }

@@ -23,6 +23,8 @@ def test_counts() -> None:
     for reward in (0.5, 0.6, -1.0):
         found.rewarded("p", reward, replayed=False)
     found.rewarded("p", 1.0, replayed=True)
+    found.personalizer_told("unknown")
+    found.personalizer_matched(matched=True)
     found.taught_twice("p")
     found.published(3)
     found.lines_lost(2)
@@ -46,6 +48,9 @@ def test_counts() -> None:
         'oo_decisions_ended_total{how="dropped",loop="push"} 0.0',
         'oo_decision_outcomes_total{loop="push",outcome="applied"} 0.0',
         'oo_features_unread_total{feature="hour",loop="tips"} 2.0',
+        'oo_personalizer_told_total{outcome="applied"} 0.0',
+        'oo_personalizer_told_total{outcome="unknown"} 1.0',
+        'oo_personalizer_matches_total{matched="true"} 1.0',
         'oo_taught_twice_total{policy="p"} 1.0',
         "oo_log_lines_total 3.0",
         "oo_log_lines_lost_total 2.0",

@@ -17,7 +17,7 @@ from redis.exceptions import (
 )
 
 from state.redis import exchange as module
-from state.redis.exchange import errors_in, exchange, exchange_or_raise, raise_for
+from state.redis.exchange import Command, errors_in, exchange, exchange_or_raise, pack, raise_for, template
 
 pytestmark = pytest.mark.anyio
 
@@ -188,6 +188,16 @@ def test_errors_within_a_transaction() -> None:
     assert errors_in([b"OK", 1.5]) == []
     loading = BusyLoadingError("wait")
     assert errors_in([WRONG, 1, loading]) == [WRONG, loading]
+
+
+@pytest.mark.parametrize("words", [("PING",), ("HMGET", "k", b"%b %%", "\xe9", b"\r\n"), ("ZRANGE", "k", 0, -1, b"")])
+def test_what_is_packed_before(words: Command) -> None:
+    """A template is what hiredis packs, whichever words are put in later."""
+    known = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+    for places in (range(0), range(1), range(1, len(words)), range(len(words))):
+        made = template(*(None if at in places else word for at, word in enumerate(words)))
+        given = [part for at, word in enumerate(known) if at in places for part in (len(word), word)]
+        assert made % tuple(given) == pack(words)
 
 
 async def test_a_redis_py_without_those_fields(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from state.update.changes import (
     MOMENT,
     Agenda,
     Append,
+    Asking,
     Change,
     Drop,
     Entry,
@@ -31,10 +32,12 @@ from state.update.changes import (
     Step,
     Values,
     Watched,
+    Work,
     Write,
     entry,
 )
 from state.update.operation import Operation
+from tests.unit.state.wire import unpacked
 
 pytestmark = pytest.mark.anyio
 
@@ -96,13 +99,13 @@ async def test_reads() -> None:
         operation(put(1), Hash("i", (b"x",)), once=once),
         operation(remove("h", "z"), Watched("h"), Watched("z")),
     ).reads("flight")
-    assert found == [
-        ("WATCH", "flight", "h", "i", "z", M),
-        ("HMGET", "h", b"n", b"m"),
-        ("LLEN", "l"),
-        ("HMGET", "i", b"x"),
-        ("GET", M),
-        ("ZSCORE", INDEX, b""),
+    assert unpacked(found) == [
+        f"WATCH flight h i h z {M}",
+        "HMGET h n m",
+        "HMGET i x",
+        "LLEN l",
+        f"GET {M}",
+        f"ZSCORE {INDEX} ",
     ]
 
 
@@ -171,6 +174,20 @@ async def test_each_step_sees_what_the_one_before_left() -> None:
     writes = batch(*(make() for make in steps)).apply([b"OK", [b"0", b"0"]])
     assert seen == [[b"0", b"0"], [b"1", b"0"], [None, b"2"], [None, None], [b"3", None]]
     assert writes == [("DEL", "h"), ("HSET", "h", b"n", b"3")]
+
+
+async def test_a_step_of_either_kind() -> None:
+    """One that wants nothing computed may be a plain function."""
+
+    def asks(values: Values) -> Asking[Change[int]]:
+        [twice] = yield [Work(lambda numbers: [2 * number for number in numbers], len(values["h"]))]
+        return Change(twice, (Fields("h", {b"n": b"%d" % twice}),))
+
+    operations = [operation(asks), operation(lambda values: Change(values["h"]), user="v")]
+    found = batch(*operations)
+    assert found.apply([b"OK", [b"0", b"0"]]) == [("HSET", "h", b"n", b"4")]
+    found.settle()
+    assert [await outcome(one) for one in operations] == [4, [b"0", b"0"]]
 
 
 async def test_a_hash_is_read_with_the_same_fields_by_all() -> None:
@@ -297,11 +314,11 @@ async def test_more_is_read_before_anything_is_written() -> None:
 
     operations = [operation(put(1, n=b"1"), H), operation(lacking, D)]
     found = batch(*operations)
-    assert found.reads("f")[1:] == [("HMGET", "h", b"n", b"m"), ("HGET", "d", b"one")]
+    assert unpacked(found.reads("f"))[1:] == ["HMGET h n m", "HGET d one"]
     found.apply([b"OK", [None, None], None])
     assert found.lacks is True
     found.restart()
-    assert found.reads("f")[1:] == [("HMGET", "h", b"n", b"m"), ("HGET", "d", b"one"), ("HGET", "d", b"two")]
+    assert unpacked(found.reads("f"))[1:] == ["HMGET h n m", "HGET d one", "HGET d two"]
     assert found.apply([b"OK", [None, None], None, b"2"]) == [("HSET", "h", b"n", b"9")]
     assert (found.lacks, len(found.reads("f"))) == (False, 4)
     found.settle()
@@ -318,7 +335,7 @@ async def test_decisions_of_the_wrong_type() -> None:
         operation(lambda values: Change((values[entry("d", b"one")], values["z"])), D, Z),
     ]
     found = batch(*operations)
-    assert found.apply([b"OK", WRONG, WRONG, [None, None]]) == [
+    assert found.apply([b"OK", [None, None], WRONG, WRONG]) == [
         ("DEL", "d", "z"),
         ("HSET", "h", b"n", b"3"),
     ]

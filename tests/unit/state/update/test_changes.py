@@ -29,6 +29,7 @@ from state.update.changes import (
     Write,
 )
 from state.update.operation import Emitted, Operation
+from tests.unit.state.wire import unpacked
 
 pytestmark = pytest.mark.anyio
 
@@ -65,16 +66,16 @@ async def test_every_kind_is_read_and_written() -> None:
         step=lambda _: Change("done", tuple(WRITES.values())),
     )
     batch = Batch([operation], history_size=3, marker_seconds=60, now=0)
-    assert batch.reads("f") == [
-        ("WATCH", "f", "h", "w"),
-        ("HMGET", "h", b"n"),
-        ("LLEN", "l"),
-        ("HGET", "d", b"one"),
-        ("ZRANGE", "t", 0, 1, "WITHSCORES"),
-        ("ZSCORE", "due", b"u"),
-        ("ZSCORE", "all", b""),
-        ("TIME",),
-        ("XLEN", "s"),
+    assert unpacked(batch.reads("f")) == [
+        "WATCH f h w",
+        "HMGET h n",
+        "LLEN l",
+        "HGET d one",
+        "ZRANGE t 0 1 WITHSCORES",
+        "ZSCORE due u",
+        "ZSCORE all ",
+        "TIME",
+        "XLEN s",
     ]
     assert batch.apply([b"OK", [None], 0, b"x", [b"one", b"5"], b"5", None, [b"1", b"2"], 0]) == [
         ("XADD", "s", "*", "g", "tips", "l", b"{}"),

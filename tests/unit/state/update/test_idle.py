@@ -97,9 +97,13 @@ def test_a_clock_that_jumps_back() -> None:
 
 
 def test_removals() -> None:
-    """They bring nothing back, not even the moment."""
+    """They bring nothing back, not even the moment; what is removed and made anew gets it."""
     idle = Idle(1, ["p"])
     assert commands(idle, None, Remove(MODEL), Fields(PAST, {})) == []
+    at = idle.moment("u", NOW)
+    for lazily in (False, True):
+        anew = (Remove(MODEL, lazily), Fields(MODEL, {b"A": b"1"}))
+        assert commands(idle, b"%d" % at, *anew, there=[MODEL]) == [("PEXPIREAT", MODEL, at)]
 
 
 def test_users_who_were_to_expire() -> None:

@@ -7,6 +7,7 @@ from state.update.changes import Append, Drop, Emit, Fields, Remove, Schedule, W
 from state.update.pending import Pending
 
 FIELDS = Fields("h", {b"a": b"1", b"b": b"2"})
+ENTRY = Append("l", b"1")
 
 
 @pytest.mark.parametrize(
@@ -19,6 +20,7 @@ FIELDS = Fields("h", {b"a": b"1", b"b": b"2"})
         ([Drop("h", (b"a",)), FIELDS], [("HSET", "h", b"a", b"1", b"b", b"2")]),
         ([Drop("h", (b"c",)), FIELDS], [("HSET", "h", b"a", b"1", b"b", b"2"), ("HDEL", "h", b"c")]),
         ([Append("l", b"1"), Append("l", b"2")], [("RPUSH", "l", b"1", b"2"), ("LTRIM", "l", -3, -1)]),
+        ([ENTRY, ENTRY], [("RPUSH", "l", b"1", b"1"), ("LTRIM", "l", -3, -1)]),
         ([Schedule("z", {b"a": 1, b"b": None})], [("ZADD", "z", 1, b"a"), ("ZREM", "z", b"b")]),
         ([Schedule("z", {b"a": 1}), Schedule("z", {b"a": None})], [("ZREM", "z", b"a")]),
         ([Schedule("z", {b"a": None}), Schedule("z", {b"a": 2})], [("ZADD", "z", 2, b"a")]),

@@ -8,7 +8,7 @@ import pytest
 
 from state.update.changes import Asking, Change, Work
 from state.update.operation import Failure, Operation
-from state.update.running import run, taken, waves
+from state.update.running import run, waves
 
 CALLS: list[list[Any]] = []
 
@@ -46,20 +46,6 @@ def test_what_is_wanted_is_computed_together() -> None:
     assert (found[0], found[2], found[3]) == ([2, 4, -3], [14, -7], [0])
     assert isinstance(found[1], Failure)
     assert found[1].error.args == (10,)
-
-
-def test_a_step_of_either_kind() -> None:
-    """One that wants nothing may be a plain function."""
-
-    def plain(values: Any) -> Change[int]:
-        return Change(values["n"])
-
-    def other(values: Any) -> Asking[Change[int]]:
-        [twice] = yield [Work(doubled, values["n"])]
-        return Change(twice)
-
-    found = dict(run({0: taken(plain, {"n": 3}), 1: taken(other, {"n": 3})}))
-    assert found == {0: Change(3), 1: Change(6)}
 
 
 @pytest.mark.anyio

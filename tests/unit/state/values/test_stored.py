@@ -70,7 +70,7 @@ def test_valid(stored: Stored) -> None:
         (Stored("\ud800", "p", MODEL), "not Unicode"),
         (Stored("u", "a b", MODEL), "not a key of a user"),
         (Stored("u", "q", MODEL), "does not know"),
-        (Stored("u", "q", MODEL | {b"columns": b"f"}), "names columns that nobody knows"),
+        (Stored("u", "q", MODEL | {b"columns": b"f"}), "names unknown columns"),
         (Stored("u", "flight:1", b""), "does not know"),
         (Stored("u", "p", [b""]), "another type"),
         (Stored("u", "p", {}), "none of A, b and meta"),
