@@ -53,6 +53,9 @@ class DecisionMetrics(LoopMetrics):
 
     def settle_decisions(self) -> None:
         """Hand on what was counted of each request since the last time."""
+        # Of a policy file that was read after the start, too: the share that explores is a quotient of both series.
+        for policy, explored in product({policy for policy, _ in self._decided.counts}, _EITHER):
+            self._decided.expect(policy, explored)
         tallies = (self._decided, self._rewarded, self._replayed, self._outcomes, self._entered, self._lacked)
         for tally in (*tallies, self._ended, self._personalizer):
             tally.settle()

@@ -37,6 +37,17 @@ from state.update.running import run, waves
 __all__ = ["Batch"]
 
 _KEY: Final = attrgetter("key")
+_OTHER_TYPE: Final = "holds a value of another type"
+
+
+class _Sound(dict[str, Any]):
+    """Values of which some have the wrong type. A step may look at what only another step of its user reads."""
+
+    def __getitem__(self, place: str) -> Any:
+        value = super().__getitem__(place)
+        if isinstance(value, ResponseError):
+            raise CorruptState(place.partition(" ")[0], _OTHER_TYPE)
+        return value
 
 
 class Batch:
@@ -138,14 +149,16 @@ class Batch:
     def _step(self, operation: Operation, held: Container[str]) -> Asking[Any]:
         if operation.user in held:
             return None
+        values = self._values
         if self._odd:
             self._check(operation)
+            values = _Sound(values)
         once = operation.once
         if once is not None and (before := self._values[once.key]) is not None:
             if before != once.request:
                 raise KeyReused("this idempotency key was used before for another request")
             return once.seen
-        made = operation.step(self._values)
+        made = operation.step(values)
         change = made if isinstance(made, Change) else (yield from made)
         if not self._writable.issuperset(map(_KEY, change.writes)):
             raise LookupError(f"a step writes a key without reading it: {[write.key for write in change.writes]}")
@@ -165,7 +178,7 @@ class Batch:
             read += [(key, key) for key in (operation.once.key, keys.index(operation.user))]
         for name, key in read:
             if name in self._odd:
-                raise CorruptState(key, "holds a value of another type")
+                raise CorruptState(key, _OTHER_TYPE)
 
     def _show_write(self, write: Write) -> None:
         """Let the steps after this one see a write."""

@@ -37,6 +37,7 @@ def test_counts() -> None:
         'oo_decisions_total{explored="true",policy="p"} 1.0',
         'oo_decisions_total{explored="false",policy="p"} 0.0',
         'oo_decisions_total{explored="false",policy="new"} 1.0',
+        'oo_decisions_total{explored="true",policy="new"} 0.0',
         'oo_rewards_total{policy="p",value="0.5"} 2.0',
         'oo_rewards_total{policy="p",value="-1"} 1.0',
         'oo_rewards_total{policy="p",value="1"} 0.0',

@@ -257,6 +257,19 @@ async def test_failures_are_their_own() -> None:
     ]
 
 
+async def test_a_key_of_the_wrong_type_that_another_step_reads() -> None:
+    """A step that looks at what only another step of its user reads fails like that one, if the type is wrong."""
+
+    def look(values: Values) -> Change[object]:
+        return Change(values[place] if (place := entry("d", b"one")) in values else None)
+
+    operations = [operation(put(1), D), operation(look), operation(put(2, n=b"2"))]
+    found = batch(*operations)
+    assert found.apply([b"OK", [None, None], WRONG]) == [("HSET", "h", b"n", b"2")]
+    found.settle()
+    assert [await outcome(one) for one in operations] == [CorruptState, CorruptState, 2]
+
+
 async def test_settle_passes_over_who_left() -> None:
     """A caller who no longer waits is not told, the others are."""
     operations = [operation(put(1)), operation(put(2))]
