@@ -20,7 +20,7 @@ from state.redis.servers import Servers, borrow
 from state.sorter import Sorter
 from state.update.agenda import members
 from state.update.idle import Idle, milliseconds
-from state.values.stored import Stored
+from state.values.stored import LONGEST_HISTORY, Stored
 
 __all__ = ["Page", "Transfer", "all_results", "decode_replies", "read_commands", "write_command"]
 
@@ -176,7 +176,8 @@ def read_commands(user: str, kind: str) -> list[Command]:
     """The commands that read a key of a user."""
     key = keys.of(user, kind)
     if kind == keys.HISTORY:
-        return [("LRANGE", key, 0, -1)]
+        # Two replicas that append at the same time may leave some more, until one appends again.
+        return [("LRANGE", key, -LONGEST_HISTORY, -1)]
     if kind == keys.AGENDA:
         return [("ZRANGE", key, 0, -1, "WITHSCORES")]
     if keys.is_marker(kind):

@@ -9,7 +9,7 @@ import numpy as np
 
 from app.bandit.columns import Columns
 from app.bandit.context import Context
-from app.bandit.explore import Explorer, Odds
+from app.bandit.explore import DRAWS, Explorer, Odds
 from app.bandit.features import Encoder, Said
 from app.bandit.ridge import Matrix, Singular, Vector, observe, prior, theta
 from app.bandit.sample import normals, sample, uniform
@@ -20,7 +20,7 @@ __all__ = ["Choice", "Classic", "ClassicPolicy", "Damaged", "Policy", "Seen", "a
 # A decision as policies see it: A and b of the model of each, the base columns of its candidates (k x n), its seed, and
 # its floor if that is not the policies' own. Several are zipped, which spares each of them a step in Python.
 Seen = tuple[Sequence[tuple[Matrix, Vector]], Matrix, int, float | None]
-# Numbers in columns and models that are computed at once: 1 MB, of which there are a few copies.
+# Numbers in columns, draws and models that are computed at once: 1 MB, of which there are a few copies.
 _MOST: Final = 2**17
 
 
@@ -166,7 +166,7 @@ def all_odds(
     models, bases, seeds, floors = zip(*seen, strict=True)
     counts = list(map(len, bases))
     widest = max(len(each.labels) for each in columns)
-    if len(seen) == 1 or (sum(counts) + len(seen) * widest) * widest <= _MOST:
+    if len(seen) == 1 or sum(counts) * max(widest, DRAWS) + len(seen) * widest * widest <= _MOST:
         base, found = np.concatenate(bases), list[Sequence[Odds]]()
         try:
             for policy, own, mine in zip(policies, columns, zip(*models, strict=True), strict=True):

@@ -146,12 +146,11 @@ class Outage:
         except StoreUnavailable as error:
             self.note(error)
             raise
-        if not self._reads:
-            self.note(None)
+        self.note(None, wrote=False)
 
-    def note(self, error: Exception | None) -> None:
-        """Note how the last request to Redis ended: with `error`, or None if it was done, writes and all."""
-        if error is None and self._failed is None:
+    def note(self, error: Exception | None, *, wrote: bool = True) -> None:
+        """Note how the last request to Redis ended: with `error`, or None if it was done; `wrote`: writes and all."""
+        if error is None and (self._failed is None or (self._reads and not wrote)):
             return
         now = self._clock()
         if error is None:

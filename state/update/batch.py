@@ -67,6 +67,7 @@ class Batch:
     ) -> None:
         self._idle, self._operations = idle or Idle(), operations
         self._history_size, self._marker_seconds, self._now = history_size, marker_seconds, now
+        self.wrote = True  # unless it turns out that there was nothing to write
         self.restart()
 
     def restart(self) -> None:

@@ -56,12 +56,14 @@ class _Failure(NamedTuple):
 
 
 class _Outcome(NamedTuple):
-    """What became of some operations after lost races and failures: an error, or `undecided` after too many races."""
+    """What became of some operations after lost races and failures: an error, or `undecided` after too many races;
+    `wrote`: there was something to write."""
 
     conflicts: int
     failures: int
     error: Exception | None = None
     undecided: bool = False
+    wrote: bool = True
 
 
 class Transactions:
@@ -115,7 +117,7 @@ class Transactions:
             error = ConflictError("too many others change this user at once")
         if error is not None:
             fail(operations, error)
-        self._outage.note(error)
+        self._outage.note(error, wrote=outcome.wrote)
         self._observe(
             Flush(
                 operations=len(operations),
@@ -146,7 +148,7 @@ class Transactions:
                     await pause_or_give_up(self._servers, attempt.error, failures, deadline)
                 elif attempt:
                     batch.settle()
-                    return _Outcome(conflicts, failures)
+                    return _Outcome(conflicts, failures, wrote=batch.wrote)
                 else:
                     conflicts += 1
                     if alone:
@@ -180,6 +182,7 @@ class Transactions:
                     raise_for(replies)
                     writes = batch.apply(replies[1:-1])
                 if not writes:
+                    batch.wrote = False
                     await exchange(connection, [("DISCARD",), *ending])
                     await self._replicas.have_it(connection, flight, deadline)
                     return True

@@ -9,7 +9,7 @@ from state import keys
 from state.errors import StoreUnavailable
 from state.sorter import Sorter
 from state.transfer import Transfer, all_results, decode_replies, read_commands, write_command
-from state.values.stored import Stored
+from state.values.stored import LONGEST_HISTORY, Stored
 from tests.support.waiting import PATIENCE_SECONDS
 from tests.unit.state.wire import CUT, Wire
 
@@ -40,6 +40,15 @@ async def test_each_kind_is_written_and_read_back(stored: Stored) -> None:
     assert (found.user, found.kind, found.value) == (stored.user, stored.kind, stored.value)
     assert (found.expires_ms is None) == (stored.expires_ms is None)
     assert found.expires_ms is None or 59_000 < found.expires_ms <= 60_000
+
+
+async def test_a_history_is_never_too_long() -> None:
+    """What two replicas have appended at the same time to one that was nearly full leaves the oldest entries out."""
+    wire = Wire()
+    entries = [b"[%d]" % number for number in range(LONGEST_HISTORY + 2)]
+    await wire.ask(("RPUSH", keys.history("u"), *entries))
+    [found] = (await transfer(wire).fetch("u", [keys.HISTORY])).found
+    assert found.value == entries[2:]
 
 
 def test_what_is_not_there() -> None:

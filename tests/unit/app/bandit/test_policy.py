@@ -1,13 +1,15 @@
 """A policy: it learns, and decides by the chance in a seed."""
 
 import math
+import tracemalloc
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 import pytest
 
 from app.bandit.columns import Columns
-from app.bandit.explore import EpsilonGreedy, Normals, Odds
+from app.bandit.explore import EpsilonGreedy, Normals, Odds, Thompson
 from app.bandit.features import Encoder
 from app.bandit.policy import Damaged, Policy, Seen, all_odds
 from app.bandit.ridge import Singular, Solved, Stack, observe
@@ -185,3 +187,18 @@ def test_decisions_together_are_those_alone(most: int, monkeypatch: pytest.Monke
     assert not isinstance(one, Damaged)
     [odds] = one
     assert sorted(odds.propensities) == pytest.approx([0.5 / 3, 0.5 / 3, 0.5 + 0.5 / 3])
+
+
+def test_many_candidates_are_computed_in_parts() -> None:
+    """Policies of few columns draw many numbers for each candidate: the memory is that of a few thousand candidates."""
+    row = msgspec.structs.replace(policies(1.0, 0.1)["linucb-v1"], explorer=Thompson(0.2))
+    base, _ = row.encoder.encode(CONTEXT, [task(priority=1 + place % 4) for place in range(500)])
+    seen: list[Seen] = [([row.prior()], base, seed, None) for seed in range(64)]
+    tracemalloc.start()
+    try:
+        found = all_odds([row], [row.columns], seen)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(found) == 64
+    assert peak < 16_000_000

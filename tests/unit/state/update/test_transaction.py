@@ -49,7 +49,9 @@ def add(values: Values) -> Change[int]:
 class Update:
     """Transactions over a wire, the flushes they told of, and one lane."""
 
-    def __init__(self, *, wait_replicas: int | None = 0, spans_users: bool = True) -> None:
+    def __init__(
+        self, *, wait_replicas: int | None = 0, spans_users: bool = True, outage: Outage | None = None
+    ) -> None:
         self.wire = Wire(spans_users=spans_users)
         self.flushes: list[Flush] = []
         self.lane = Lane("x")
@@ -60,7 +62,7 @@ class Update:
             marker_seconds=60,
             wait_replicas=wait_replicas,
             observe=self.flushes.append,
-            outage=Outage(),
+            outage=outage or Outage(),
         )
 
     async def make(self, step: Step[Any] = add, *, reads: tuple[Read, ...] = READS, alone: bool = True) -> object:
@@ -151,6 +153,19 @@ def add_to_another(values: Values) -> Change[int]:
         raise More((Entry("oo:{u}:d", b"one"),))
     change = add(values)
     return Change(change.result, (*change.writes, Fields("oo:{u}:d", {b"one": b"%d" % change.result})))
+
+
+async def test_nothing_to_write_does_not_end_a_refusal_of_writes(caplog: pytest.LogCaptureFixture) -> None:
+    """A full Redis is read all the time, also by changes that turn out to be none: a write tells that it is over."""
+    now = [0.0]
+    outage = Outage(clock=lambda: now[0])
+    update = Update(outage=outage)
+    outage.note(StoreUnavailable("Redis refuses: OutOfMemoryError", reads=True))
+    now[0] = 5.0
+    assert await update.make(lambda _: Change(7)) == 7
+    assert caplog.messages == ["Redis refuses: OutOfMemoryError: requests are answered 503"]
+    assert await update.make() == 1
+    assert caplog.messages[1:] == ["Redis answers again"]
 
 
 async def test_more_is_one_round_trip_more() -> None:
