@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import compress
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from app.bandit.ridge import Matrix, Vector
 from app.decision_log.lines import Line, Taught
 from app.learning.models import Model
 from app.ledger.rules import Rules
-from app.ledger.telling import Name, base
+from app.ledger.telling import Name
 from state import keys
 from state.update.changes import Change, Fields, Hash, More, Values, Write
 from state.values import record
@@ -106,7 +107,7 @@ class Desk:
                 skipped.append(each.policy)
             else:
                 learned.append(self.learn(policy, seen.row(policy), reward, now))
-        return msgspec.structs.replace(_briefly(made), reward=reward, learned=learned), skipped
+        return _briefly(made, reward, learned), skipped
 
     def correct(self, made: Record, reward: float | None) -> tuple[Record, list[str]]:
         """The record after its reward has become `reward`, or was taken back, and the policies that are gone."""
@@ -135,13 +136,15 @@ class Desk:
         self._writes.append(Fields(key, fields))
 
 
-def _briefly(made: Record) -> Record:
-    """The record without what only its explanation needs: it stays for long, and there may be many."""
-    kept = base(made.labels, made.x)
+def _briefly(made: Record, reward: float, learned: list[Learned]) -> Record:
+    """The record after this reward, without what only its explanation needs: it stays for long, and there may be
+    many."""
     return msgspec.structs.replace(
         made,
-        labels=list(kept),
-        x=list(kept.values()),
+        reward=reward,
+        learned=learned,
+        labels=[*compress(made.labels, made.x)],
+        x=[*filter(None, made.x)],
         by_policy=[Shadow(each.policy, []) for each in made.by_policy],
         evidence=None,
     )
