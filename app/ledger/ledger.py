@@ -76,7 +76,7 @@ class Ledger(Records):
             yield
         except CorruptState as error:
             self.damaged.append(str(error))
-            self._saved, self.user, self._taught = models, user, {}
+            self._saved, self.user, self._taught, self._learned = models, user, {}, {}
             del self._writes[writes:], self.ended[ended:], self._lines[told:]
             self._kept.pop(name, None)
             self._scores[name] = self.now + LATER_MS
