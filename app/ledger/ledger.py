@@ -12,7 +12,7 @@ from app.ledger.records import Records
 from app.ledger.rules import Rules
 from state import keys
 from state.errors import CorruptState
-from state.update.agenda import Next, moved
+from state.update.agenda import Next
 from state.update.changes import AGENDA, FEW, Agenda, Change, More, Schedule, Values, Write
 from state.values.decision import Record
 
@@ -130,9 +130,12 @@ class Ledger(Records):
                 found[local] = one
         return found
 
-    def ahead(self) -> Next:
-        """The decisions that must be looked at next, after all changes so far."""
-        return moved(self._waiting, self._scores)
+    def soonest(self) -> bytes | None:
+        """The name of the decision that must be looked at first, after all changes so far; None if it is not known."""
+        scores, end = self._scores, self._waiting.end
+        left = [(at, name) for name, at in self._waiting.members if name not in scores]
+        left += [(at, name) for name, at in scores.items() if at is not None and at <= end]
+        return min(left)[1] if left else None
 
     def _look(self) -> int | None:
         """When (ms) the first of them must be looked at, or earlier; None if there are none."""

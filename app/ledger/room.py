@@ -45,7 +45,7 @@ def leaves_next(ledger: Ledger, loop: Loop) -> bytes | None:
     """The name of the decision that must make room for the next one; None if none must, or it is not known."""
     if loop.is_large or not _is_crowded(ledger, loop):
         return None
-    return next((name for name, _ in ledger.ahead().members), None)
+    return ledger.soonest()
 
 
 class Crowds:
