@@ -29,9 +29,10 @@ def make_room(ledger: Ledger, loop: Loop) -> None:
     for most in (1, AGENDA):
         kept = ledger.first(most)
         _end(ledger, loop, kept)
-        may_go = not _is_full(ledger, loop) or any(not one.is_open for one in kept.values())
-        if may_go and not _is_crowded(ledger, loop):
-            break  # mostly the first ones are enough, and to read more takes time
+        if not (_is_crowded(ledger, loop) or _is_full(ledger, loop)):
+            return  # mostly the first one is enough, and to read more takes time
+        if not _is_crowded(ledger, loop) and any(not one.is_open for one in kept.values()):
+            break
     for local in sorted(kept, key=lambda local: kept[local].is_open):
         if _is_crowded(ledger, loop) or _is_full(ledger, loop):
             one = kept[local]
