@@ -79,10 +79,10 @@ DRAWS: Final = 64
 
 def _first_best(scores: Matrix) -> list[int]:
     """The best of each row of the scores (n x k)."""
-    best = scores.max(axis=1)
-    if odd := [*filterfalse(math.isfinite, best.tolist())]:
+    best = np.maximum.reduce(scores, axis=1, keepdims=True)
+    if odd := [*filterfalse(math.isfinite, best.ravel().tolist())]:
         raise Singular(f"a score is {odd[0]}")
-    found: list[int] = (scores >= best[:, None] - _TIE).argmax(axis=1).tolist()
+    found: list[int] = (scores >= best - _TIE).argmax(axis=1).tolist()
     return found
 
 

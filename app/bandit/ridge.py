@@ -184,6 +184,7 @@ def _times(a: NDArray[np.floating[Any]], b: Matrix) -> Matrix:
 
 
 def _finite(numbers: NDArray[np.floating[Any]]) -> Stack:
-    if not np.isfinite(numbers).all():
+    flat = numbers.ravel()
+    if not (math.isfinite(flat.dot(flat)) or np.isfinite(flat).all()):  # as in `_are_finite`
         raise Singular("a number is not finite")
     return np.asarray(numbers, np.float64)
