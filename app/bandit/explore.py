@@ -180,7 +180,8 @@ def _mostly_best(scores: Matrix, floor: float, theta: Matrix, bonus: Iterable[Ve
     count = scores.shape[1]
     random = [floor / count] * count
     most = floor / count + (1.0 - floor)
-    propensities = list(map(list, repeat(random, len(scores))))
-    for shares, best in zip(propensities, _first_best(scores), strict=True):
+    propensities = []
+    for best in _first_best(scores):
+        propensities.append(shares := random.copy())
         shares[best] = most
     return list(map(Odds, scores, propensities, repeat(random), theta, bonus))
