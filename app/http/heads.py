@@ -1,7 +1,7 @@
 """Heads of requests: what they say, which are refused, and with which status."""
 
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -57,7 +57,7 @@ class Head(msgspec.Struct, frozen=True):
     `scope` is what it says to ASGI, beside the headers. `expects`: the client waits for 100 (Continue).
     """
 
-    scope: Mapping[str, Any]
+    scope: dict[str, Any]
     headers: Sequence[tuple[bytes, bytes]]
     length: int
     keep_alive: bool
