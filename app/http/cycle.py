@@ -91,8 +91,7 @@ class Cycle:
         self._waiter: asyncio.Future[None] | None = None
         # Of the answer.
         self._start: Any = None
-        self.started = self.complete = self.disconnected = self._chunked = False
-        self._left = 0
+        self.started = self.complete = self.disconnected = False
 
     async def run(self, app: ASGIApp, running: set[asyncio.Task[None]]) -> None:
         """Have `app` answer, as `task`, one of those `running`. What it fails to answer is answered 500, or cut off."""
@@ -212,7 +211,7 @@ class Cycle:
     def _head(self) -> bytes:
         """The status and headers, whose names are in lower case, as ASGI demands."""
         status, headers = self._start["status"], self._start.get("headers", ())
-        self._chunked = False
+        self._chunked, self._left = False, 0
         values = dict(headers)
         lines = [_STATUS[status], *map(_joined, headers)]
         length = values.get(b"content-length")
