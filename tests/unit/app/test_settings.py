@@ -24,6 +24,11 @@ from tests.support.processes import ROOT
         ("LOG_LEVEL", "loud", "LOG_LEVEL: takes debug, error, info, warning, not 'loud'"),
         ("NATS_CREATE_STREAMS", "maybe", "NATS_CREATE_STREAMS: takes 1 or 0, not 'maybe'"),
         (
+            "ROOT_PATH",
+            "bandit",
+            "ROOT_PATH: takes text that fits ^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,62}){0,8}$, such as /bandit, not 'bandit'",
+        ),
+        (
             "NATS_DURABLE_PREFIX",
             "a.b",
             "NATS_DURABLE_PREFIX: takes text that fits ^[A-Za-z0-9_-]{1,64}$, not 'a.b'",
