@@ -129,7 +129,8 @@ class Facade:
         bearer = headers.get(b"authorization", b"").decode("latin-1")
         digest = bearer_digest(bearer) if sent is None else hashlib.sha256(sent).digest()
         if sum(hmac.compare_digest(key, digest) for key in self._keys) == 0:
-            message = "access denied: a key is needed, as Ocp-Apim-Subscription-Key or as a bearer token"
+            sends = "this key is none of PERSONALIZER_KEY" if sent or bearer else "a key is needed"
+            message = f"access denied: {sends}, as Ocp-Apim-Subscription-Key or as a bearer token"
             raise Refusal("401", message, status=401)
 
 
