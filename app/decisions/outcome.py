@@ -65,7 +65,7 @@ class Outcomes:
 
     async def reward(self, whole: str, told: Told) -> Outcome:
         """The outcome of a decision, told for the first time or again."""
-        return await self._act(whole, lambda ledger, made: rewarded(ledger, made, told), told)
+        return await self._act(whole, partial(rewarded, told=told), told)
 
     async def tell(self, whole: str, reward: float, part: str | None) -> Outcome:
         """The same, as an event tells it."""
@@ -76,31 +76,31 @@ class Outcomes:
 
         What keeps one from being accepted is in its place.
         """
-        local, user_id = _named(whole)
+        local, _ = named = _named(whole)
 
         def acts(first: Record) -> list[_Telling]:
             mine = {slot: local if at == 0 else ids.of_slot(local, slot) for at, slot in enumerate(first.slots)}
             return [(mine.get(slot, ""), partial(rewarded, told=each), each) for slot, each in told.items()]
 
-        return await self._all(local, user_id, acts, [ids.of_slot(local, slot) for slot in told])
+        return await self._all(whole, named, acts, [ids.of_slot(local, slot) for slot in told])
 
     async def activate_all(self, whole: str) -> list[Outcome | Problem]:
         """A deferred decision was shown, and with it those for all other slots of its request."""
-        local, user_id = _named(whole)
+        local, _ = named = _named(whole)
 
         def acts(first: Record) -> list[_Telling]:
             others = [ids.of_slot(local, slot) for slot in first.slots[1:]]
             return [(one, activated, _NOTHING) for one in (local, *others)]
 
-        return await self._all(local, user_id, acts)
+        return await self._all(whole, named, acts)
 
     async def correct(self, whole: str, told: Told) -> Outcome:
         """Another reward in place of the one that was told."""
-        return await self._act(whole, lambda ledger, made: corrected(ledger, made, told), told)
+        return await self._act(whole, partial(corrected, told=told), told)
 
     async def retract(self, whole: str, told: Told) -> Outcome:
         """The reward that was told was none."""
-        return await self._act(whole, lambda ledger, made: retracted(ledger, made, told), told)
+        return await self._act(whole, partial(retracted, told=told), told)
 
     async def activate(self, whole: str) -> Outcome:
         """A deferred decision was shown."""
@@ -117,30 +117,36 @@ class Outcomes:
 
     async def _act(self, whole: str, act: _Act, told: Told = _NOTHING, *, only_look: bool = False) -> Outcome:
         """Do `act` with one decision."""
-        local, user_id = _named(whole)
-        [done] = await self._all(local, user_id, lambda _: [(local, act, told)], only_look=only_look)
-        if isinstance(done, Outcome):
-            return done
-        raise done
+        named = _named(whole)
+        [done] = await self._all(whole, named, lambda _: ((named[0], act, told),), only_look=only_look)
+        if isinstance(done, Exception):
+            raise done
+        return done
 
     async def _all(
         self,
-        local: str,
-        user_id: str,
-        acts: Callable[[Record], list[_Telling]],
+        whole: str,
+        named: tuple[str, str],
+        acts: Callable[[Record], Sequence[_Telling]],
         others: Sequence[str] = (),
         *,
         only_look: bool = False,
     ) -> list[Outcome | Problem]:
-        """Do what `acts` makes of the decision `local` in one transaction, each on its own; `others` are read too."""
+        """Do what `acts` makes of a decision in one transaction, each on its own; `others` are read too.
+
+        It is the decision with the id `whole`, in which its local id and its user are `named`.
+        """
+        local, user_id = named
 
         def do(ledger: Ledger) -> _Done:
             done: list[Outcome | Problem | None] = []
             first = ledger.current(local)
-            for telling in [] if first is None else acts(first):
+            for telling in () if first is None else acts(first):
                 name = telling[0]
-                made = first if name == local else ledger.current(name) if name else None
-                one = None if made is None else self._one(ledger, user_id, made, telling, look=only_look)
+                made, one = first if name == local else ledger.current(name) if name else None, None
+                if made is not None:
+                    own = whole if name == local else ids.decision_id(name, user_id)
+                    one = self._one(ledger, own, made, telling, look=only_look)
                 done.append(one)
             return Change((ledger.now, done)) if only_look else ledger.change((ledger.now, done))
 
@@ -159,7 +165,7 @@ class Outcomes:
                     self._note(user_id, one.record)
         return done
 
-    def _one(self, ledger: Ledger, user_id: str, made: Record, telling: _Telling, *, look: bool) -> "Outcome | Problem":
+    def _one(self, ledger: Ledger, whole: str, made: Record, telling: _Telling, *, look: bool) -> "Outcome | Problem":
         local, act, told = telling
         try:
             what, after, skipped = act(ledger, made)
@@ -167,7 +173,7 @@ class Outcomes:
             return problem
         if after != made and not look:
             ledger.put(local, made, after, _LOGGED.get(what), reward=told.reward, part=told.part or "")
-        return Outcome(ids.decision_id(local, user_id), what, after, skipped)
+        return Outcome(whole, what, after, skipped)
 
     def _note(self, user_id: str, made: Record) -> None:
         learned = [one.policy for one in made.learned]

@@ -167,14 +167,15 @@ def cancelled(made: Record) -> Became:
 def _stand(ledger: Ledger, made: Record, told: _Parts, what: What, *, late: bool) -> Became:
     """The record in which what was `told` stands: held until the decision is shown, or learned."""
     parts, total = told
-    skipped: list[str] = []
-    after = msgspec.structs.replace(made, parts=parts, n=made.n + 1)
+    after, skipped, n = made, list[str](), made.n + 1
     if made.status == "deferred":
-        return ("retracted" if what == "retracted" else "held"), msgspec.structs.replace(after, held=total), []
+        held = msgspec.structs.replace(made, parts=parts, n=n, held=total)
+        return ("retracted" if what == "retracted" else "held"), held, []
     if made.reward is not None:
-        after, skipped = ledger.correct(after, total)
+        after, skipped = ledger.correct(made, total)
     elif total is not None:
-        after, skipped = ledger.teach(after, total, ledger.now // 1_000)
+        after, skipped = ledger.teach(made, total, ledger.now // 1_000)
     status: Literal["rewarded", "retracted"] = "retracted" if total is None else "rewarded"
     moment = ledger.now if what != "retracted" else made.rewarded
-    return what, msgspec.structs.replace(after, status=status, rewarded=moment, late=late), skipped
+    after = msgspec.structs.replace(after, parts=parts, n=n, status=status, rewarded=moment, late=late)
+    return what, after, skipped

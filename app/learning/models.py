@@ -146,12 +146,12 @@ class Models:
         b[fit.own] = stored.b[fit.there]
         return Model(key, stored, a, b, stored.meta, own, fit.fingerprint, fit)
 
-    def created(self, policy: Policy, model: Model, meta: Meta) -> dict[bytes, bytes]:
-        """The fields of a model that did not exist, with the counters `meta`."""
-        return record.encode(Record(model.a, model.b, meta, self._named(model)))
+    def created(self, policy: Policy, model: Model, meta: Meta) -> Record:
+        """A model that did not exist, with the counters `meta`."""
+        return Record(model.a, model.b, meta, self._named(model))
 
-    def learned(self, policy: Policy, model: Model, x: Vector, reward: float, now: int) -> dict[bytes, bytes]:
-        """The fields of a model that learned at `now` (Unix seconds) that columns `x` (d) earned `reward`.
+    def learned(self, policy: Policy, model: Model, x: Vector, reward: float, now: int) -> Record:
+        """What is stored of a model that learned at `now` (Unix seconds) that columns `x` (d) earned `reward`.
 
         Raises CorruptState if it cannot.
         """
@@ -160,8 +160,8 @@ class Models:
 
     def corrected(
         self, policy: Policy, model: Model, x: Vector, learned: Learned, *, was: float, now: float | None
-    ) -> dict[bytes, bytes]:
-        """The fields of a model in which the reward `was`, learned for columns `x` (d), is `now`, or was never given.
+    ) -> Record:
+        """What is stored of a model in which the reward `was`, learned for columns `x` (d), is `now`, or was not given.
 
         What came after it has aged it, and so ages the correction: by the weight of the past for each later reward.
         Raises CorruptState.
@@ -193,8 +193,8 @@ class Models:
         x: Vector,
         meta: Meta,
         change: Callable[[Matrix, Vector, Vector], tuple[Matrix, Vector]],
-    ) -> dict[bytes, bytes]:
-        """The fields of a model after `change`, which gets A, b and x of the stored columns."""
+    ) -> Record:
+        """What is stored of a model after `change`, which gets A, b and x of the stored columns."""
         a, b = model.a, model.b
         if model.fit is not None and model.stored is not None:
             a, b = grown(model.stored.a, model.stored.b, len(model.fit.columns.pairs))
@@ -204,7 +204,7 @@ class Models:
             a, b = change(a, b, x)
         except Singular as error:
             raise CorruptState(model.key, str(error)) from None
-        return record.encode(Record(a, b, meta, self._named(model)))
+        return Record(a, b, meta, self._named(model))
 
     def _own(self, policy: Policy) -> Own:
         """The columns of a policy. Another of this name may have come meanwhile, while a request has this one."""

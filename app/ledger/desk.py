@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import compress
 from typing import Any
 
 import msgspec
@@ -13,12 +14,13 @@ from app.bandit.ridge import Matrix, Vector
 from app.decision_log.lines import Line, Taught
 from app.learning.models import Model
 from app.ledger.rules import Rules
-from app.ledger.telling import Name, base
+from app.ledger.telling import Name
 from state import keys
 from state.update.changes import Change, Fields, Hash, More, Values, Write
 from state.values import record
 from state.values.decision import Learned, Record, Shadow
 from state.values.record import Meta
+from state.values.record import Record as Stored
 
 __all__ = ["Desk"]
 
@@ -32,6 +34,8 @@ class Desk:
         self._values = values
         # The fields that this step has changed, by the key of their model.
         self._saved: dict[str, Mapping[bytes, bytes]] = {}
+        # Of models that learned last: as they were before, and what is stored then. To read the fields takes longer.
+        self._learned: dict[str, tuple[Model, Stored]] = {}
         self._writes: list[Write] = []
         # How models changed since the last line told of it.
         self._taught: dict[str, Taught] = {}
@@ -56,6 +60,9 @@ class Desk:
         except KeyError:
             raise More((Hash(key, record.FIELDS),)) from None
         if key in self._saved:
+            before, new = self._learned.get(key, (None, None))
+            if before is not None and new is not None and before.fit is None and before.own.policy is policy:
+                return msgspec.structs.replace(before, stored=new, a=new.a, b=new.b, meta=new.meta)
             values = list(map(self._saved[key].get, record.FIELDS, values))
         return self._rules.models.load(policy, key, values)
 
@@ -71,12 +78,14 @@ class Desk:
     def count(self, policy: Policy, model: Model, meta: Meta) -> None:
         """Keep the counters of a model, and all of it if it is new."""
         new = model.stored is None
-        self._save(model, self._rules.models.created(policy, model, meta) if new else record.encode_meta(meta))
+        fields = record.encode(self._rules.models.created(policy, model, meta)) if new else record.encode_meta(meta)
+        self._save(model, fields)
 
     def learn(self, policy: Policy, x: Vector, reward: float, now: int) -> Learned:
         """Learn at `now` (Unix seconds) that columns `x` (d) earned `reward`. Raises More and CorruptState."""
         rules, model = self._rules, self.model(policy)
-        self._save(model, rules.models.learned(policy, model, x, reward, now))
+        new = rules.models.learned(policy, model, x, reward, now)
+        self._save(model, record.encode(new), new)
         learned = Learned(policy.id, model.meta.updates + 1, model.name)
         if rules.logs:
             self._note(policy, model, learned)
@@ -106,7 +115,7 @@ class Desk:
                 skipped.append(each.policy)
             else:
                 learned.append(self.learn(policy, seen.row(policy), reward, now))
-        return msgspec.structs.replace(_briefly(made), reward=reward, learned=learned), skipped
+        return _briefly(made, reward, learned), skipped
 
     def correct(self, made: Record, reward: float | None) -> tuple[Record, list[str]]:
         """The record after its reward has become `reward`, or was taken back, and the policies that are gone."""
@@ -118,7 +127,8 @@ class Desk:
                 skipped.append(learned.policy)
                 continue
             x, model = seen.row(policy), self.model(policy)
-            self._save(model, self._rules.models.corrected(policy, model, x, learned, was=made.reward, now=reward))
+            new = self._rules.models.corrected(policy, model, x, learned, was=made.reward, now=reward)
+            self._save(model, record.encode(new))
             if self._rules.logs:
                 self._note(policy, model, learned)
         kept = [] if reward is None else made.learned
@@ -128,20 +138,26 @@ class Desk:
         """The result of the step, and all that must be written."""
         return Change(result, (*self._writes, *more))
 
-    def _save(self, model: Model, fields: Mapping[bytes, bytes]) -> None:
-        """Keep fields of a model."""
+    def _save(self, model: Model, fields: Mapping[bytes, bytes], new: Stored | None = None) -> None:
+        """Keep fields of a model: of one that learned all, and what is `new` says the same."""
         key, saved = model.key, self._saved
         saved[key] = {**saved[key], **fields} if key in saved else fields
         self._writes.append(Fields(key, fields))
+        if new is None:
+            self._learned.pop(key, None)
+        else:
+            self._learned[key] = model, new
 
 
-def _briefly(made: Record) -> Record:
-    """The record without what only its explanation needs: it stays for long, and there may be many."""
-    kept = base(made.labels, made.x)
+def _briefly(made: Record, reward: float, learned: list[Learned]) -> Record:
+    """The record after this reward, without what only its explanation needs: it stays for long, and there may be
+    many."""
     return msgspec.structs.replace(
         made,
-        labels=list(kept),
-        x=list(kept.values()),
+        reward=reward,
+        learned=learned,
+        labels=[*compress(made.labels, made.x)],
+        x=[*filter(None, made.x)],
         by_policy=[Shadow(each.policy, []) for each in made.by_policy],
         evidence=None,
     )

@@ -76,7 +76,7 @@ class Ledger(Records):
             yield
         except CorruptState as error:
             self.damaged.append(str(error))
-            self._saved, self.user, self._taught = models, user, {}
+            self._saved, self.user, self._taught, self._learned = models, user, {}, {}
             del self._writes[writes:], self.ended[ended:], self._lines[told:]
             self._kept.pop(name, None)
             self._scores[name] = self.now + LATER_MS
@@ -121,10 +121,14 @@ class Ledger(Records):
         """At most so many of the decisions that must be looked at next, in order. Raises More and CorruptState."""
         if most > FEW:
             self._see(AGENDA)
-        names = [name for name, _ in self._waiting.members][:most]
+        names = [name for name, _ in self._waiting.members[:most]]
         self._need(names)
-        found = {name.decode(): self.record(name.decode()) for name in names}
-        return {local: each for local, each in found.items() if each is not None}
+        found: dict[str, Record] = {}
+        for local in map(bytes.decode, names):
+            one = self.record(local)
+            if one is not None:
+                found[local] = one
+        return found
 
     def ahead(self) -> Next:
         """The decisions that must be looked at next, after all changes so far."""
@@ -151,8 +155,8 @@ class Ledger(Records):
         # A user without decisions or a log has nothing to share.
         if writes and (records or self._lines or not self._is_new):
             writes += self._written()
-        due, look = self._rules.due(self._user_id), self._look()
+        user_id, look = self._user_id, self._look()
         # Always with a change of the agenda, and else, if it was read, to mend the index: a change made meanwhile wins.
-        if self._scores or look != self._values.get(due.place, look):
-            writes.append(Schedule(due.key, {due.member: look}))
+        if self._scores or look != self._values.get(self._rules.due(user_id).place, look):
+            writes.append(Schedule(self._rules.models.due(user_id), {user_id.encode(): look}))
         return Change(result, tuple(writes))

@@ -1,6 +1,7 @@
 """The decisions of a user while a step runs: as they were read, and as the step leaves them. Pure."""
 
 from collections.abc import Callable, Iterable
+from itertools import starmap
 
 import msgspec
 
@@ -74,29 +75,30 @@ class Records(Journal):
         before = self._kept.get(name)
         if before is not None and before.altered and before.home != home:
             self._left.append((before.home, name))
-        self._kept[name] = _Kept(home)
-        self._keep(local, new, 1, 1)
+        kept = self._kept[name] = _Kept(home)
+        self._keep(name, kept, new, 1, 1)
 
     def put(
         self, local: str, old: Record, new: Record, what: What | None, *, reward: float | None = None, part: str = ""
     ) -> None:
         """Keep what became of a decision, and tell of it, unless nothing is to be told yet."""
-        self._keep(local, new, new.is_open - old.is_open, 0)
+        name = local.encode()
+        self._keep(name, self._of(name), new, new.is_open - old.is_open, 0)
         if what is not None:
 
-            def line(name: Name) -> Outcome:
+            def line(called: Name) -> Outcome:
                 whole = old.born < self.user.logged
-                return outcome(name, local, Became(old, new, what, reward, part), self.taken(), whole=whole)
+                return outcome(called, local, Became(old, new, what, reward, part), self.taken(), whole=whole)
 
             self.tell(line, old.loop)
 
     def drop(self, local: str, old: Record) -> None:
         """Let a decision go."""
-        self._keep(local, None, -old.is_open, -1)
-
-    def _keep(self, local: str, new: Record | None, opened: int, records: int) -> None:
         name = local.encode()
-        kept, blob = self._of(name), None if new is None else decision.encode(new)
+        self._keep(name, self._of(name), None, -old.is_open, -1)
+
+    def _keep(self, name: bytes, kept: _Kept, new: Record | None, opened: int, records: int) -> None:
+        blob = None if new is None else decision.encode(new)
         self._count(opened, records, len(blob or b"") - len(kept.blob or b""))
         kept.blob, kept.record, kept.altered = blob, new, True
         self._scores[name] = None if new is None else self._next(new)
@@ -133,9 +135,4 @@ class Records(Journal):
                     gone.setdefault(one.home, []).append(name)
                 else:
                     kept.setdefault(one.home, {})[name] = one.blob
-        writes: list[Write] = []
-        for home, blobs in kept.items():
-            writes.append(Fields(home, blobs))
-        for home, names in gone.items():
-            writes.append(Drop(home, tuple(names)))
-        return writes
+        return [*starmap(Fields, kept.items()), *map(Drop, gone, map(tuple, gone.values()))]

@@ -1,9 +1,9 @@
 """A user's model under one policy as Redis holds it: A, b and meta, three binary blobs in one hash."""
 
-import math
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
+from math import inf, isfinite
 from typing import Final
 
 import msgspec
@@ -33,7 +33,12 @@ META: Final = np.dtype(
 # The same layout; struct reads it 5 times faster than numpy. The last three came later, and not all models have them.
 _meta: Final = struct.Struct("<QQQdqQ")
 _whole: Final = struct.Struct("<QQQdqQdd")
-_signed: Final = struct.Struct("<qqqdqqdd")  # in which a count that is too large is negative
+_signed: Final = struct.Struct("<qqqdqqdd").unpack  # in which a count that is too large is negative
+# Named once: to look up one of them takes as long as to check a field.
+_pack: Final = _whole.pack
+_SIZE: Final = _whole.size
+_matrix: Final = np.ndarray
+_vector: Final = np.frombuffer
 # No real count comes near this limit, and a count plus 1 must still fit.
 _COUNTS: Final = 2**63
 _YEAR_10000: Final = 253_402_300_800
@@ -137,20 +142,20 @@ def decode(key: str, d: int, blobs: Sequence[bytes | None]) -> Record | None:
         raise CorruptState(key, f"b has {len(b)} bytes, not {8 * d} (d = {d})")
     if len(a) != 8 * d * d:
         raise CorruptState(key, f"A has {len(a)} bytes, not {8 * d * d} (d = {d})")
-    return Record(np.ndarray((d, d), _FLOAT64, a), np.frombuffer(b, _FLOAT64), decode_meta(key, meta), columns)
+    return Record(_matrix((d, d), _FLOAT64, a), _vector(b, _FLOAT64), decode_meta(key, meta), columns)
 
 
 def decode_meta(key: str, meta: bytes) -> Meta:
     """The counters in the field `meta` of the hash `key`. Raises CorruptState."""
-    if len(meta) != _whole.size:
+    if len(meta) != _SIZE:
         return _other(key, meta)
-    pulls, explored, rewards, total, at, updates, weight, squares = counters = _signed.unpack(meta)
+    pulls, explored, rewards, total, at, updates, weight, squares = counters = _signed(meta)
     if (
         (pulls | explored | rewards | updates | at) >= 0
         and at < _YEAR_10000
         and weight >= 0.0
         and squares >= 0.0
-        and math.isfinite(total + weight + squares)
+        and isfinite(total + weight + squares)
     ):
         return Meta(*counters)
     return _checked(key, Meta(*_whole.unpack(meta)))
@@ -171,9 +176,9 @@ def _checked(key: str, meta: Meta) -> Meta:
     """These counters. Raises CorruptState, if anything is wrong with them."""
     if (meta.pulls | meta.explore_count | meta.reward_count | meta.updates) >= _COUNTS:
         raise CorruptState(key, "meta has a count of 2^63 or more")
-    if not (math.isfinite(meta.cumulative_reward) and 0 <= meta.last_updated < _YEAR_10000):
+    if not (isfinite(meta.cumulative_reward) and 0 <= meta.last_updated < _YEAR_10000):
         raise CorruptState(key, "meta: invalid cumulative_reward or last_updated")
-    if not (0.0 <= (meta.weight or 0.0) < math.inf and 0.0 <= meta.squares < math.inf):
+    if not (0.0 <= (meta.weight or 0.0) < inf and 0.0 <= meta.squares < inf):
         raise CorruptState(key, "meta: invalid weight or squares")
     return meta
 
@@ -200,7 +205,7 @@ def _reason(a: NDArray[np.float64], b: NDArray[np.float64]) -> str | None:
         with np.errstate(over="ignore"):
             theta = np.linalg.solve(a, b)
             # With room to spare, since scores and later estimates must be finite too.
-            if not math.isfinite(theta @ theta):
+            if not isfinite(theta @ theta):
                 return "A and b give a theta that is out of all proportion"
     except np.linalg.LinAlgError as error:
         return f"A and b give no estimate: {error}"
@@ -232,7 +237,7 @@ def encode_meta(meta: Meta) -> dict[bytes, bytes]:
     """The hash field that changes when a decision is counted."""
     pulls, explored, rewards, total, at, updates, weight, squares, later = astuple(meta)
     if weight is not None:
-        return {b"meta": _whole.pack(pulls, explored, rewards, total, at, updates, weight, squares) + later}
+        return {b"meta": _pack(pulls, explored, rewards, total, at, updates, weight, squares) + later}
     return {b"meta": _meta.pack(pulls, explored, rewards, total, at, updates) + later}
 
 

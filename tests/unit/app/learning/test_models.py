@@ -89,7 +89,7 @@ async def test_models_of_the_first_version_name_no_columns() -> None:
     async with stored() as store:
         models = Models(store, {ROW.id: ROW})
         model = models.load(ROW, "k", [fields.get(name) for name in FIELDS])
-        written = models.learned(ROW, model, np.ones(5), 1.0, NOW)
+        written = record.encode(models.learned(ROW, model, np.ones(5), 1.0, NOW))
         with pytest.raises(CorruptState, match="k: b has"):
             models.load(ROW, "k", [fields[b"A"], bytes(48), fields[b"meta"], None])
     assert model.stored is not None
@@ -250,7 +250,7 @@ class Told:
 
     def learn(self, x: Vector, reward: float) -> Learned:
         model = self.model()
-        self.fields |= self.models.learned(self.row, model, x, reward, NOW)
+        self.fields |= record.encode(self.models.learned(self.row, model, x, reward, NOW))
         one = np.eye(len(x))
         if self.row.forget != 1.0:
             self.a, self.b = one + self.row.forget * (self.a - one), self.row.forget * self.b
@@ -259,7 +259,7 @@ class Told:
 
     def correct(self, x: Vector, learned: Learned, was: float, now: float | None, later: int) -> None:
         model = self.model()
-        self.fields |= self.models.corrected(self.row, model, x, learned, was=was, now=now)
+        self.fields |= record.encode(self.models.corrected(self.row, model, x, learned, was=was, now=now))
         weight = self.row.forget**later
         baseline = self.row.baseline
         if now is None:
@@ -328,7 +328,7 @@ async def test_a_correction_leaves_later_columns_alone() -> None:
 
         def step(values: Values) -> Change[None]:
             model = models.load(wide, key, values[key])
-            fields = models.corrected(wide, model, np.array([1.0, 1.0]), learned, was=1.0, now=-1.0)
+            fields = record.encode(models.corrected(wide, model, np.array([1.0, 1.0]), learned, was=1.0, now=-1.0))
             return Change(None, (Fields(key, fields),))
 
         await models.update("u", (Hash(key, FIELDS),), step)

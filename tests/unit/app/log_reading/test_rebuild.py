@@ -60,10 +60,12 @@ class Served:
         fields = self.fields.get(policy.id, {})
         return self.models.load(policy, policy.id, [fields.get(name) for name in record.FIELDS])
 
-    async def change(self, policy: Policy, change: Callable[[], dict[bytes, bytes]]) -> None:
+    async def change(self, policy: Policy, change: Callable[[], record.Record | dict[bytes, bytes]]) -> None:
         while True:
             try:
-                self.fields.setdefault(policy.id, {}).update(change())
+                new = change()
+                fields = new if isinstance(new, dict) else record.encode(new)
+                self.fields.setdefault(policy.id, {}).update(fields)
             except _Unpublished as asked:
                 await self.models._publish(asked.columns)
             else:
