@@ -68,6 +68,33 @@ async def test_what_is_learned_is_seen_and_written() -> None:
         assert [type(write) for write in found.change(None).writes] == [Fields] * 4
 
 
+async def test_a_model_that_learned_is_what_its_fields_say() -> None:
+    """Whether it is kept or read again, for the policy that taught it and for another of its name; and counted after
+    it."""
+    async with stored() as store:
+        found = desk(store)
+        for name in ("linucb-v1", "egreedy-v2", "tips-v3"):
+            policy, key = KNOWN.policies[name], keys.record("u", name)
+            other = catalog().policies[name]
+            models = found._rules.models
+            for columns in [models._own(policy).columns] if models._own(policy).name else []:
+                await models._publish(columns)
+            found._values = {key: [None] * len(FIELDS)}
+            found.learn(policy, np.arange(float(len(policy.labels))), 0.3, 12)
+            for _ in range(2):
+                read = models.load(other, key, [found._saved[key].get(name) for name in FIELDS])
+                for model, other_own in ((found.model(policy), False), (found.model(other), True)):
+                    assert (model.own.policy is other) == other_own
+                    assert (model.a.tobytes(), model.b.tobytes()) == (read.a.tobytes(), read.b.tobytes())
+                    assert model.a.flags.c_contiguous
+                    assert (model.meta, model.name, model.fit) == (read.meta, read.name, None)
+                    assert model.stored is not None
+                    assert read.stored is not None
+                    assert model.stored.columns == read.stored.columns
+                found.count(policy, read, read.meta.decided(13, explored=True))
+            assert found.model(policy).meta.pulls == 2
+
+
 async def test_a_decision_is_counted() -> None:
     """A new model is written whole, a known one's counters alone."""
     async with stored() as store:
