@@ -66,6 +66,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Meta(
             pattern=ROOT_PATH,
+            examples=["/bandit"],
             description="path such as /bandit under which a proxy publishes the service; empty for none",
         ),
     ] = ""
@@ -233,6 +234,8 @@ def _secret(type_: type, value: object) -> object:
 def takes(type_: msgspec.inspect.Type) -> str:  # noqa: PLR0911  # one line for each type
     """The values that a variable of this type takes, in words."""
     match type_:
+        case msgspec.inspect.Metadata(type=inner, extra_json_schema={"examples": [example]}):
+            return f"{takes(inner)}, such as {example}"
         case msgspec.inspect.Metadata(type=inner):
             return takes(inner)
         case msgspec.inspect.LiteralType(values=values):

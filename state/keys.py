@@ -104,12 +104,12 @@ _TAKEN: Final = frozenset({HISTORY, SYNC, INDEX, SHARED, DECISIONS, AGENDA, SEEN
 
 @lru_cache(16_384)  # of 250 bytes each; with fewer than there are busy users it would cost more than it saves
 def _user(user_id: str) -> str:
-    return f"oo:{{{quote(user_id, safe=_LEFT_ALONE)}}}"
+    return f"oo:{{{quote(user_id, safe=_LEFT_ALONE)}}}:"
 
 
 def of(user_id: str, kind: str) -> str:
     """The key of a user with `kind` as its last part. Raises ValueError for an id that is not Unicode."""
-    return f"{_user(user_id)}:{kind}"
+    return _user(user_id) + kind
 
 
 def parse(key: str) -> tuple[str, str] | None:
@@ -164,27 +164,27 @@ def draft(user_id: str) -> str:
 
 def record(user_id: str, policy_id: str) -> str:
     """Hash: A, b and meta of one user under one policy."""
-    return f"{_user(user_id)}:{policy_id}"
+    return _user(user_id) + policy_id
 
 
 def history(user_id: str) -> str:
     """List: the user's last decisions, oldest first."""
-    return f"{_user(user_id)}:{HISTORY}"
+    return _user(user_id) + HISTORY
 
 
 def shared(user_id: str) -> str:
     """Hash: what the decisions of a user share: epoch, count of changes, last moment, how many there are."""
-    return f"{_user(user_id)}:{SHARED}"
+    return _user(user_id) + SHARED
 
 
 def decisions(user_id: str) -> str:
     """Hash: the user's decisions by local id."""
-    return f"{_user(user_id)}:{DECISIONS}"
+    return _user(user_id) + DECISIONS
 
 
 def agenda(user_id: str) -> str:
     """Sorted set: the local ids of the user's decisions, each with the moment (ms) at which it must be looked at."""
-    return f"{_user(user_id)}:{AGENDA}"
+    return _user(user_id) + AGENDA
 
 
 def sync(user_id: str) -> str:
@@ -194,7 +194,7 @@ def sync(user_id: str) -> str:
 
 def marker(user_id: str, policy_id: str, idempotency_key: str) -> str:
     """String that expires: the fingerprint of the reward that an idempotency key was used for."""
-    return f"{_user(user_id)}:{policy_id}{_ONCE}{quote(idempotency_key, safe=_LEFT_ALONE)}"
+    return f"{_user(user_id)}{policy_id}{_ONCE}{quote(idempotency_key, safe=_LEFT_ALONE)}"
 
 
 def index(user_id: str) -> str:
@@ -242,7 +242,7 @@ def by_slot(name: str) -> tuple[str, ...]:
 
 def _part(name: str, user_id: str | None) -> str:
     """A name for all users, or one without the id in it that hashes to the slot of the user's keys."""
-    return name if user_id is None else f"{name}:{{{tags()[slot(_user(user_id)[4:-1])]}}}"
+    return name if user_id is None else f"{name}:{{{tags()[slot(_user(user_id)[4:-2])]}}}"
 
 
 def rate(name: str) -> str:

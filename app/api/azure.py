@@ -16,6 +16,7 @@ from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from app.http.api_keys import bearer_digest
 from app.http.body import Incoming, read_body
 from app.http.errors import RETRY_SECONDS, status_of
+from app.http.heads import by_name
 from app.messages.personalizer import PREFIX, problem
 from app.messages.reading import Unreadable
 from app.personalizer.errors import Refusal
@@ -123,12 +124,13 @@ class Facade:
 
     def _check_key(self, scope: HTTPScope) -> None:
         """All keys are compared, so that the time it takes reveals nothing."""
-        headers = dict(scope["headers"])
+        headers = by_name(scope)
         sent = headers.get(b"ocp-apim-subscription-key")
         bearer = headers.get(b"authorization", b"").decode("latin-1")
         digest = bearer_digest(bearer) if sent is None else hashlib.sha256(sent).digest()
         if sum(hmac.compare_digest(key, digest) for key in self._keys) == 0:
-            message = "access denied: a key is needed, as Ocp-Apim-Subscription-Key or as a bearer token"
+            sends = "this key is none of PERSONALIZER_KEY" if sent or bearer else "a key is needed"
+            message = f"access denied: {sends}, as Ocp-Apim-Subscription-Key or as a bearer token"
             raise Refusal("401", message, status=401)
 
 

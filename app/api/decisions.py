@@ -5,7 +5,6 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
-from itertools import starmap
 from typing import Any, Final
 
 from litestar import Request, delete, get, post, put
@@ -177,7 +176,7 @@ def _decision(made: Made) -> DecisionAnswer:
         index=kept.chosen,
         propensity=kept.propensities[kept.chosen],
         score=kept.score,
-        candidates=list(starmap(CandidateShare, zip(kept.ids, kept.propensities, strict=True))),
+        candidates=list(map(CandidateShare, kept.ids, kept.propensities)),  # of one length in each record
         loop=kept.loop,
         policy=kept.policy,
         status=kept.status,

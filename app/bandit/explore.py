@@ -75,14 +75,21 @@ def floored(explorer: Explorer, floor: float) -> Explorer:
 _TIE: Final = 1e-12
 # Posterior draws of one decision, of which Thompson sampling takes the shares.
 DRAWS: Final = 64
+# So few scores are compared sooner than numpy is called five times.
+_FEW: Final = 20
 
 
 def _first_best(scores: Matrix) -> list[int]:
     """The best of each row of the scores (n x k)."""
-    best = scores.max(axis=1)
-    if odd := [*filterfalse(math.isfinite, best.tolist())]:
+    if scores.size <= _FEW:
+        rows: list[list[float]] = scores.tolist()
+        if all(map(math.isfinite, map(sum, rows))):
+            least = [max(row) - _TIE for row in rows]
+            return [[score >= low for score in row].index(True) for row, low in zip(rows, least, strict=True)]
+    best = np.maximum.reduce(scores, axis=1, keepdims=True)
+    if odd := [*filterfalse(math.isfinite, best.ravel().tolist())]:
         raise Singular(f"a score is {odd[0]}")
-    found: list[int] = (scores >= best[:, None] - _TIE).argmax(axis=1).tolist()
+    found: list[int] = (scores >= best - _TIE).argmax(axis=1).tolist()
     return found
 
 
@@ -173,7 +180,8 @@ def _mostly_best(scores: Matrix, floor: float, theta: Matrix, bonus: Iterable[Ve
     count = scores.shape[1]
     random = [floor / count] * count
     most = floor / count + (1.0 - floor)
-    propensities = list(map(list, repeat(random, len(scores))))
-    for shares, best in zip(propensities, _first_best(scores), strict=True):
+    propensities = []
+    for best in _first_best(scores):
+        propensities.append(shares := random.copy())
         shares[best] = most
     return list(map(Odds, scores, propensities, repeat(random), theta, bonus))

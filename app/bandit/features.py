@@ -25,6 +25,8 @@ _SIMPLE: Final = frozenset((int, float, bool))
 # Values of a feature whose columns are kept.
 _SEEN: Final = 512
 _SHORT: Final = 64
+# Candidates whose bounds lie row by row: to repeat one row takes numpy twice as long.
+_ROWS: Final = 256
 
 
 class Feature(msgspec.Struct, frozen=True):
@@ -105,7 +107,6 @@ class Encoder:
         named = [fields_of(each) for each in candidates] if self._own else []
         for source in self._own:
             base[:, source.at] = source.all(named, moment, missing)
-        base += 0.0  # -0.0 becomes 0.0: equal values have equal bits, whoever sent them
         return base, missing
 
 
@@ -115,7 +116,7 @@ class _Source:
     def __init__(self, feature: Feature, at: slice) -> None:
         self.at = at
         self.name, self.field, self.compared = feature.name, feature.field, feature.compared
-        self.instead = feature.instead() + ((1.0,) if feature.tells_missing else ())
+        self.instead = _unsigned(feature.instead()) + ((1.0,) if feature.tells_missing else ())
         # The columns of a value, or of the two that are compared. Most fields have few values, such as the hours of a
         # day.
         self.seen: dict[object, tuple[float, ...] | None] = {}
@@ -152,7 +153,7 @@ class _Source:
 
     def _made(self, value: Any) -> tuple[float, ...] | None:
         found = self._kind.columns(*value) if self.compared else self._kind.columns(value)
-        return None if found is None else found + self._known
+        return None if found is None else _unsigned(found) + self._known
 
 
 class _Simple:
@@ -169,8 +170,9 @@ class _Simple:
         bounds = [
             (k.low, k.high) if isinstance(k := feature.kind, Number) else (0.0, 1.0) for feature in self._features
         ]
-        self._low, self._high = np.array(bounds).T.copy()
-        self._span = self._high - self._low
+        low, high = np.array(bounds).T
+        # To add 0 - low is to subtract low, but for -0.0.
+        self._bounds = [np.tile(row, (_ROWS, 1)) for row in (low, high, 0.0 - low, high - low)]
         self._instead = np.array([feature.instead()[0] for feature in self._features])
 
     def fill(self, base: Matrix, candidates: Sequence[Said], missing: list[str]) -> None:
@@ -190,9 +192,11 @@ class _Simple:
         if not plain:
             self._fill_each(base, list(map(fields_of, candidates)), missing)
             return
-        np.minimum(np.maximum(x, self._low, out=x), self._high, out=x)
-        x -= self._low
-        x /= self._span
+        rows = len(x) if len(x) <= _ROWS else 1
+        low, high, up, span = [each[:rows] for each in self._bounds]
+        np.minimum(np.maximum(x, low, out=x), high, out=x)
+        x += up
+        x /= span
         base[:, self._at] = x
 
     def _fill_each(self, base: Matrix, candidates: Sequence[Fields], missing: list[str]) -> None:
@@ -202,8 +206,13 @@ class _Simple:
                 found = feature.kind.columns(fields.get(feature.field))
                 if found is None:
                     missing.append(feature.name)
-                values.append(instead if found is None else found[0])
+                values.append((instead if found is None else found[0]) + 0.0)
             base[row, self._at] = values
+
+
+def _unsigned(columns: tuple[float, ...]) -> tuple[float, ...]:
+    """The columns with 0.0 for -0.0: equal values have equal bits, whoever sent them."""
+    return tuple([part + 0.0 for part in columns]) if 0.0 in columns else columns
 
 
 def fields_of(candidate: Said) -> Fields:

@@ -167,7 +167,7 @@ def all_odds(
     counts = list(map(len, bases))
     widest = max(len(each.labels) for each in columns)
     if len(seen) == 1 or sum(counts) * max(widest, DRAWS) + len(seen) * widest * widest <= _MOST:
-        base, found = np.concatenate(bases), list[Sequence[Odds]]()
+        base, found = bases[0] if len(seen) == 1 else np.concatenate(bases), list[Sequence[Odds]]()
         try:
             for policy, own, mine in zip(policies, columns, zip(*models, strict=True), strict=True):
                 found.append(policy.odds_of(mine, own.of(base), counts, seeds, floors))

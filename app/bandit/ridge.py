@@ -76,7 +76,8 @@ def observe(a: Matrix, b: Vector, x: Vector, reward: float, forget: float = 1.0)
     """
     if forget != 1.0:
         a, b = faded(a, b, forget)
-    a, b = a + x[:, None] * x, b + reward * x
+    # A sum of one product is that product, to the last bit, and `dot` takes half as long as `*`.
+    a, b = a + x[:, None].dot(x[None]), b + reward * x
     if not _are_finite(a, b):
         raise Singular("A or b is not finite")
     return a, b
@@ -184,6 +185,7 @@ def _times(a: NDArray[np.floating[Any]], b: Matrix) -> Matrix:
 
 
 def _finite(numbers: NDArray[np.floating[Any]]) -> Stack:
-    if not np.isfinite(numbers).all():
+    flat = numbers.ravel()
+    if not (math.isfinite(flat.dot(flat)) or np.isfinite(flat).all()):  # as in `_are_finite`
         raise Singular("a number is not finite")
     return np.asarray(numbers, np.float64)

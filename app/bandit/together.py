@@ -6,7 +6,7 @@ from itertools import accumulate
 import numpy as np
 
 from app.bandit.explore import Explorer, Normals, Odds, floored
-from app.bandit.ridge import Matrix, Vector
+from app.bandit.ridge import Matrix, Stack, Vector
 
 __all__ = ["scores_of", "together"]
 
@@ -32,21 +32,30 @@ def together(
     groups: list[list[int] | None] = []
     if distinct:
         x, counts, groups = _distinct(x, counts)
-    a, b = map(np.array, zip(*models, strict=True))
-    solved = explorer.solved(a, b)
-    kinds = list(zip(counts, floors, strict=True))
-    if len(set(kinds)) == 1:
-        odds = _with(explorer, floors[0]).odds_of(solved, x.reshape(len(kinds), counts[0], -1), seeds, normals)
+    solved = explorer.solved(*_stacked(models))
+    n = len(models)
+    if n == 1 or (counts.count(counts[0]) == floors.count(floors[0]) == n):
+        odds = _with(explorer, floors[0]).odds_of(solved, x.reshape(n, counts[0], -1), seeds, normals)
     else:
         found: dict[int, Odds] = {}
-        rows = _split(x, counts)
+        rows, kinds = _split(x, counts), list(zip(counts, floors, strict=True))
         for kind in set(kinds):
             places = [place for place, each in enumerate(kinds) if each == kind]
             alike, own = np.array([rows[place] for place in places]), [seeds[place] for place in places]
             some = _with(explorer, kind[1]).odds_of(solved.of(places), alike, own, normals)
             found.update(zip(places, some, strict=True))
-        odds = [found[place] for place in range(len(kinds))]
+        odds = [found[place] for place in range(n)]
     return list(map(_shared, odds, groups)) if any(groups) else odds
+
+
+def _stacked(models: Sequence[tuple[Matrix, Vector]]) -> tuple[Stack, Matrix]:
+    """All A (n x d x d) and all b (n x d); a model alone is not copied."""
+    if len(models) == 1:
+        [(a, b)] = models
+        return a[None], b[None]
+    every_a, every_b = zip(*models, strict=True)
+    shape = len(models), -1, len(every_b[0])
+    return np.concatenate(every_a).reshape(shape), np.concatenate(every_b).reshape(shape[::2])
 
 
 def _with(explorer: Explorer, floor: float | None) -> Explorer:
@@ -82,7 +91,10 @@ def _group(rows: Sequence[Hashable]) -> list[int] | None:
 
 def _firsts(group: list[int]) -> list[int]:
     """Where each row of those that differ is for the first time."""
-    return [group.index(place) for place in range(max(group) + 1)]
+    firsts: dict[int, int] = {}
+    for row, place in enumerate(group):
+        firsts.setdefault(place, row)
+    return list(firsts.values())
 
 
 def _shared(odds: Odds, group: list[int] | None) -> Odds:

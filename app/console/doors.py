@@ -103,7 +103,8 @@ def check_origin(request: Request[Any, Any, Any]) -> None:
     origin = urlsplit(request.headers.get("origin", ""))
     named = bool(origin.netloc) and origin.netloc == request.headers.get("host")
     if not (named if site is None else site == "same-origin"):
-        raise PermissionDeniedException("this form was not sent by the console")
+        hint = "" if site is not None else "; if it was, a proxy on the way has changed the header Host"
+        raise PermissionDeniedException(f"this form was not sent by the console{hint}")
 
 
 def _cookie(request: Request[Any, Any, Any]) -> str:

@@ -176,7 +176,10 @@ def noted(ledger: Ledger, plan: Plan, asked: Asked, made: Record, choice: Choice
         return []
     said: dict[str, Any] = {**asked.candidates[made.chosen].features, **asked.context.moment}
     for name, (usual, least, most) in _TASK.items():
-        found = number(said.get(name))
+        value = said.get(name)
+        if type(value) is int and least <= value <= most:  # as usual
+            continue
+        found = number(value)
         said[name] = usual if found is None else least if found < least else most if found > most else int(found)
     said["is_overdue"] = bool(number(said.get("is_overdue")))
     said["task_age_days"] = number(said.get("task_age_days")) or 0.0

@@ -23,7 +23,7 @@ from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
 from app.settings import Secret, SettingsError
 
-__all__ = ["Connection", "reach", "servers"]
+__all__ = ["Connection", "place", "reach", "servers"]
 
 # nats-server takes them as part of a subject, nats-py as the blanks between the parts of a line.
 _BLANKS: Final = b"\v\f"
@@ -39,6 +39,11 @@ def servers(urls: Secret) -> list[str]:
     if (urls and not listed) or not all(map(_is_address, listed)):
         raise SettingsError("NATS_URL: takes nats://host:port or tls://host:port, separated by commas")
     return listed
+
+
+def place(listed: list[str]) -> str:
+    """The addresses of these servers, for the log: no credentials."""
+    return ", ".join(url.rpartition("@")[2].rpartition("//")[2].rstrip("/") for url in listed)
 
 
 def _is_address(url: str) -> bool:

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import nats.errors
 from nats.aio.client import Client
 
-from app.events.client import Connection, servers
+from app.events.client import Connection, place, servers
 from app.events.counts import Counts, Observer, Trace, untraced
 from app.events.durable import LEAVE_SECONDS, SUBJECTS, Consumer, api_of
 from app.events.handlers import Uses, handle
@@ -73,6 +73,7 @@ class Consumers:
     def start(self) -> None:
         """Connect and consume in the background, and do so again whenever the connection is lost."""
         if self._servers:
+            _log.info("NATS: %s", place(self._servers))
             self._running = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self, grace_seconds: float) -> None:

@@ -107,7 +107,7 @@ class Connection(asyncio.Protocol):
         self.transport = transport
         self._server_state.connections.add(self)  # type: ignore[arg-type]  # it calls `shutdown` and nothing else
         self._sweep.add(self)
-        self._scope = {
+        self._scope: dict[str, Any] = {
             "type": "http",
             "asgi": _ASGI,
             "server": get_local_addr(transport),
@@ -182,9 +182,10 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, head: Head, body: bytes | None = None) -> None:
         """Have the application answer a request whose head has arrived, perhaps with all of its body."""
-        scope = {**self._scope, **head.scope, "headers": [*head.headers], "state": dict(self._app_state)}
+        scope = self._scope | head.scope
+        scope["headers"], scope["state"] = [*head.headers], {**self._app_state}
         self.head = head
-        cycle = self.cycle = Cycle(self, scope, keep_alive=head.keep_alive, expects=head.expects, body=body)
+        cycle = self.cycle = Cycle(self, scope, head.keep_alive, head.expects, body)
         tasks = self._server_state.tasks
         cycle.task = self.loop.create_task(cycle.run(self._app, tasks))
         tasks.add(cycle.task)

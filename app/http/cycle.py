@@ -19,9 +19,11 @@ WHOLE: Final = "oo.body"
 # Reading stops when an application leaves so many bytes of a body unread.
 _MOST_UNREAD: Final = 65_536
 _LINE_END: Final = b"\r\n"
+_BLANK_LINE: Final = b"\r\n\r\n"
 _STATUS: Final = {each.value: f"HTTP/1.1 {each.value} {each.phrase}".encode() for each in HTTPStatus}
 _CLOSE: Final = b"connection: close"
 _CHUNKED: Final = b"transfer-encoding: chunked"
+_joined: Final = b": ".join
 _DEFECT: Final = b"Internal Server Error"
 _DEFECT_HEADERS: Final = [
     (b"content-type", b"text/plain; charset=utf-8"),
@@ -50,26 +52,46 @@ class Cycle:
     head. The connection sets `disconnected` and calls `tell`.
     """
 
-    task: asyncio.Task[None]
-    # Of the request.
-    _body: bytes | bytearray = b""
-    more_body = True
-    disconnected = False
-    _news = False  # there is something that `receive` has not told
-    _waiter: asyncio.Future[None] | None = None
-    # Of the answer.
-    _start: Any = None
-    started = complete = False
-    _chunked = False
-    _left = 0
+    __slots__ = (
+        "_body",
+        "_chunked",
+        "_expects",
+        "_left",
+        "_news",
+        "_start",
+        "_waiter",
+        "_wire",
+        "complete",
+        "disconnected",
+        "keep_alive",
+        "more_body",
+        "scope",
+        "started",
+        "task",
+    )
 
-    def __init__(self, wire: Wire, scope: Any, *, keep_alive: bool, expects: bool, body: bytes | None = None) -> None:
+    task: asyncio.Task[None]
+
+    def __init__(
+        self,
+        wire: Wire,
+        scope: Any,
+        keep_alive: bool,  # noqa: FBT001  # by name it would take as long again
+        expects: bool,  # noqa: FBT001  # likewise
+        body: bytes | None = None,
+    ) -> None:
         self._wire = wire
         self.scope = scope
         self.keep_alive = keep_alive
+        # Of the request. There is news that `receive` has not told.
         self._expects = expects
-        if body is not None:
-            self._body, self.more_body, self._news = body, False, True
+        self._body: bytes | bytearray = body or b""
+        self.more_body = body is None
+        self._news = not self.more_body
+        self._waiter: asyncio.Future[None] | None = None
+        # Of the answer.
+        self._start: Any = None
+        self.started = self.complete = self.disconnected = False
 
     async def run(self, app: ASGIApp, running: set[asyncio.Task[None]]) -> None:
         """Have `app` answer, as `task`, one of those `running`. What it fails to answer is answered 500, or cut off."""
@@ -152,7 +174,7 @@ class Cycle:
 
     def _answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
         """Write an answer that came in one piece."""
-        lines = [_STATUS[status], *map(b": ".join, headers), b"content-length: %d" % len(body)]
+        lines = [_STATUS[status], *map(_joined, headers), b"content-length: %d" % len(body)]
         if _CLOSE in lines:
             self.keep_alive = False
         elif not self.keep_alive:
@@ -189,9 +211,9 @@ class Cycle:
     def _head(self) -> bytes:
         """The status and headers, whose names are in lower case, as ASGI demands."""
         status, headers = self._start["status"], self._start.get("headers", ())
-        self._chunked = False
+        self._chunked, self._left = False, 0
         values = dict(headers)
-        lines = [_STATUS[status], *map(b": ".join, headers)]
+        lines = [_STATUS[status], *map(_joined, headers)]
         length = values.get(b"content-length")
         if length is not None:
             self._left = int(length)
@@ -209,4 +231,4 @@ def _head(lines: Sequence[bytes]) -> bytes:
     head = _LINE_END.join(lines)
     if len(head.splitlines()) != len(lines):
         raise RuntimeError("a header of the application has a line end in it")
-    return head + _LINE_END * 2
+    return head + _BLANK_LINE

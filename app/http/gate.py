@@ -16,6 +16,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from app.http.access import KEY_NAME
 from app.http.draining import Draining
 from app.http.errors import RETRY_SECONDS
+from app.http.heads import by_name
 from app.messages.basics import ErrorAnswer
 from app.messages.personalizer import PREFIX, problem
 from app.observe.logs import REQUEST_ID
@@ -99,7 +100,7 @@ class Gate:
 
     def _request_id(self, scope: HTTPScope) -> bytes:
         """The client's X-Request-ID if it is safe in a header and a log line, or a new one."""
-        given = dict(scope["headers"]).get(b"x-request-id")
+        given = by_name(scope).get(b"x-request-id")
         if given is not None and _REQUEST_ID.fullmatch(given):
             return given
         return b"%s-%x" % (self._replica, next(self._numbers))

@@ -12,6 +12,7 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
+from app.http.heads import by_name
 from app.messages.personalizer import PREFIX
 from app.messages.reading import Unreadable
 from app.settings import ROOT_PATH, Settings, SettingsError
@@ -31,10 +32,9 @@ _PEERS: Final = 256
 
 def idempotency_key(request: Request[Any, Any, Any]) -> str | None:
     """The header Idempotency-Key. Raises Unreadable unless it is 1 to 128 visible ASCII characters, given once."""
-    headers = request.scope["headers"]
-    if b"idempotency-key" not in dict(headers):
+    if b"idempotency-key" not in by_name(request.scope):
         return None
-    values = [value for name, value in headers if name == b"idempotency-key"]
+    values = [value for name, value in request.scope["headers"] if name == b"idempotency-key"]
     if len(values) > 1 or not _IDEMPOTENCY_KEY.fullmatch(values[0]):
         raise Unreadable("the header Idempotency-Key must be 1 to 128 visible ASCII characters, given once")
     return values[0].decode()

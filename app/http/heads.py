@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Hashable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -19,6 +20,7 @@ __all__ = [
     "Head",
     "Heads",
     "Refusal",
+    "by_name",
     "read_head",
 ]
 
@@ -33,6 +35,8 @@ LATE: Final = b"408 Request Timeout"
 LONG: Final = b"431 Request Header Fields Too Large"
 MANY: Final = f"there are more than {MOST_HEADERS} headers"
 
+# Not ASGI's: where a scope has its headers by name, as all requests with the same head have them.
+_BY_NAME: Final = "oo.headers"
 _VERSIONS: Final = ("1.1", "1.0")
 # The method, the target and the rest of a head whose target llhttp takes, and that says nothing but a path.
 _PLAIN: Final = re.compile(rb"([A-Z]+) ((?:/[A-Za-z0-9._~:@-]+)+) (.*)", re.DOTALL)
@@ -57,7 +61,7 @@ class Head(msgspec.Struct, frozen=True):
     `scope` is what it says to ASGI, beside the headers. `expects`: the client waits for 100 (Continue).
     """
 
-    scope: Mapping[str, Any]
+    scope: dict[str, Any]
     headers: Sequence[tuple[bytes, bytes]]
     length: int
     keep_alive: bool
@@ -99,12 +103,19 @@ def read_head(
             "path": unquote(path) if "%" in path else path,
             "raw_path": raw_path,
             "query_string": parsed.query or b"",
+            _BY_NAME: MappingProxyType(dict(headers)),
         },
         headers=headers,
         length=length,
         keep_alive=keep_alive and version != "1.0",
         expects=b"expect" in names and version != "1.0" and _waits(headers),
     )
+
+
+def by_name(scope: Any) -> Mapping[bytes, bytes]:
+    """The headers of a request by name; of several with one name the last."""
+    known: Mapping[bytes, bytes] | None = scope.get(_BY_NAME)
+    return dict(scope["headers"]) if known is None else known
 
 
 def _waits(headers: Sequence[tuple[bytes, bytes]]) -> bool:

@@ -12,6 +12,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from app.http.body import Answer, Incoming
 from app.http.errors import answer_to
+from app.http.heads import by_name
 
 __all__ = ["STRAIGHT", "Guard", "Straight"]
 
@@ -64,7 +65,7 @@ class Straight:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         found: _Found | None = None
         given: tuple[str, ...] = ()
-        if scope["type"] == _HTTP and _USUAL_HOST.fullmatch(dict(scope["headers"]).get(b"host", b" ")):
+        if scope["type"] == _HTTP and _USUAL_HOST.fullmatch(by_name(scope).get(b"host", b" ")):
             method, path = scope["method"], scope["path"]
             found = self._routes.get((method, path))
             if found is None and len(parts := path.rsplit("/", 2)) == 3 and parts[1]:

@@ -48,7 +48,13 @@ def parsed(text: str) -> tuple[str, str] | None:
 
 def made(now: int, chance: int) -> str:
     """A local id for a decision at `now` (ms), with 64 bits of `chance`; later ones sort after earlier ones."""
-    return _digits(now, _TIME_DIGITS) + _digits(chance, _CHANCE_DIGITS)
+    # Written out: in a loop it takes five times as long.
+    early, late = chance >> 30, chance & 0x3FFFFFFF
+    return (
+        f"{_PAIRS[now >> 40 & 1023]}{_PAIRS[now >> 30 & 1023]}{_PAIRS[now >> 20 & 1023]}{_PAIRS[now >> 10 & 1023]}"
+        f"{_PAIRS[now & 1023]}{_DIGITS[early >> 30 & 31]}{_PAIRS[early >> 20 & 1023]}{_PAIRS[early >> 10 & 1023]}"
+        f"{_PAIRS[early & 1023]}{_PAIRS[late >> 20]}{_PAIRS[late >> 10 & 1023]}{_PAIRS[late & 1023]}"
+    )
 
 
 def of_slot(local: str, slot: str) -> str:
@@ -64,8 +70,3 @@ def made_at(local: str) -> int | None:
     for digit in local[:_TIME_DIGITS]:
         moment = 32 * moment + _DIGITS.index(digit)
     return moment
-
-
-def _digits(number: int, count: int) -> str:
-    pairs = [_PAIRS[number >> 10 * place & 1023] for place in reversed(range((count + 1) // 2))]
-    return "".join(pairs)[-count:]

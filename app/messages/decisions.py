@@ -65,7 +65,7 @@ class DecisionRequest(msgspec.Struct, frozen=True):
     defer: bool = False
 
 
-class CandidateShare(msgspec.Struct, frozen=True):
+class CandidateShare(msgspec.Struct, frozen=True, gc=False):
     """A candidate, and the probability with which it was chosen."""
 
     id: str

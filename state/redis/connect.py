@@ -135,7 +135,7 @@ class _Embedded(_Single):
 _TAKES: Final = (
     "takes memory://, redis://host:port/db, rediss://host:port/db, unix:///path, "
     "redis+sentinel://host:port,host:port/service/db or redis+cluster://host:port,host:port "
-    "(rediss+ for TLS)"
+    "(rediss+ for TLS); in a password, / # ? @ : , % are written %2F %23 %3F %40 %3A %2C %25"
 )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 from state.redis.exchange import Command
 from state.update.changes import Append, Emit, Fields, Remove, Schedule, Write
@@ -41,10 +41,16 @@ class Pending:
         """
         several, made = self._all, list[Command]()
         for key, write in self._first.items():
-            if type(write) is Fields and write.values and key not in several:  # as mostly
+            if key in several:
+                made += self._joined(key, several[key], values)
+            elif type(write) is Fields and write.values:  # as mostly
                 made.append(("HSET", key, *_flat(write.values.items())))
+            elif type(write) is Append:
+                made += self._pushed(key, (write.entry,), values)
+            elif type(write) is Schedule:
+                made += _scheduled(key, write.scores)
             else:
-                made += self._joined(key, several.get(key, [write]), values)
+                made += self._joined(key, [write], values)
         added = [("XADD", each.key, "*", "g", each.group, "l", each.line) for each in self.emitted]
         gone = [(word, *self._removed[how]) for word, how in (("DEL", False), ("UNLINK", True)) if self._removed[how]]
         return [*added, *gone, *made]
@@ -57,15 +63,19 @@ class Pending:
             writes = writes[at + 1 :]  # what came before is gone
         kind = type(writes[0]) if writes else Remove
         if kind is Schedule:
-            return _scheduled(key, writes)
+            return _scheduled(key, dict(chain.from_iterable(write.scores.items() for write in writes)))
         if kind is Append:
-            pushed: Command = ("RPUSH", key, *(write.entry for write in writes))
-            length = values.get(key)
-            fits = isinstance(length, int) and length + len(writes) <= self._history_size
-            return [pushed] if fits else [pushed, ("LTRIM", key, -self._history_size, -1)]
+            return self._pushed(key, [write.entry for write in writes], values)
         if kind is Emit:
             self.emitted += writes
         return [] if kind is Emit or kind is Remove else _hashed(key, writes)
+
+    def _pushed(self, key: str, entries: Sequence[bytes], values: Mapping[str, Any]) -> list[Command]:
+        """Entries added to a list, which is cut if it may have become too long."""
+        pushed: Command = ("RPUSH", key, *entries)
+        length = values.get(key)
+        fits = isinstance(length, int) and length + len(entries) <= self._history_size
+        return [pushed] if fits else [pushed, ("LTRIM", key, -self._history_size, -1)]
 
 
 def _hashed(key: str, writes: Iterable[Any]) -> list[Command]:
@@ -78,19 +88,17 @@ def _hashed(key: str, writes: Iterable[Any]) -> list[Command]:
     return [*made, ("HDEL", key, *gone)] if gone else made
 
 
-def _scheduled(key: str, writes: Iterable[Any]) -> list[Command]:
+def _scheduled(key: str, scores: Mapping[bytes, int | None]) -> list[Command]:
     """Members added, moved and removed."""
-    left: dict[bytes, int | None] = {}
-    for write in writes:
-        left.update(write.scores)
-    kept, gone = _parted(left)
-    made: list[Command] = [("ZADD", key, *_flat(zip(kept.values(), kept, strict=True)))] if kept else []
+    kept, gone = _parted(scores)
+    # Of one mapping, which `strict` would only slow down.
+    made: list[Command] = [("ZADD", key, *_flat(zip(kept.values(), kept)))] if kept else []  # noqa: B905
     return [*made, ("ZREM", key, *gone)] if gone else made
 
 
-def _parted(left: dict[bytes, T | None]) -> tuple[dict[bytes, T], list[bytes]]:
+def _parted(left: Mapping[bytes, T | None]) -> tuple[Mapping[bytes, T], list[bytes]]:
     """What has a value, and the names of what has none."""
-    gone = [name for name, value in left.items() if value is None] if None in left.values() else []
-    for name in gone:
-        del left[name]
-    return cast("dict[bytes, T]", left), gone
+    if None not in left.values():
+        return left, []  # type: ignore[return-value]  # as was just seen
+    kept = {name: value for name, value in left.items() if value is not None}
+    return kept, [name for name, value in left.items() if value is None]

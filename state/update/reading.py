@@ -23,9 +23,12 @@ class Reading:
     def commands(self, flight: str) -> list[bytes]:
         """WATCH, also of `flight`, and the reads."""
         made = [pack(("WATCH", flight, *self.hashes, *self.watched))]
+        before, words = None, b""
         for key, fields in self.hashes.items():
+            if fields is not before:  # models follow one another
+                before, words = fields, _read(fields)
             name = key.encode()
-            made.append(_read(fields) % (len(name), name))
+            made.append(words % (len(name), name))
         return [*made, *self.plain.values()]
 
     def values(self, replies: Sequence[Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,12 @@ async def three(
     async with AsyncExitStack() as stack:
         found = [await stack.enter_async_context(replica(url, directory)) for _ in range(3)]
         for client in found:
-            assert (await client.get("/health/ready")).status_code == 200
+            await until_async(partial(_is_ready, client), "a replica ready")
         yield found
+
+
+async def _is_ready(client: httpx.AsyncClient) -> bool:
+    return (await client.get("/health/ready")).status_code == 200
 
 
 def canary(share: float) -> dict[str, Any]:

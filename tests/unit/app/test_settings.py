@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from app.settings import Secret, Settings, SettingsError, from_environment
+from app.settings import ROOT_PATH, Secret, Settings, SettingsError, from_environment
 from tests.support.processes import ROOT
 
 
@@ -23,6 +23,11 @@ from tests.support.processes import ROOT
         ("STORE_TIMEOUT_SECONDS", "0", "STORE_TIMEOUT_SECONDS: takes more than 0, at most 86,400, not '0'"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL: takes debug, error, info, warning, not 'loud'"),
         ("NATS_CREATE_STREAMS", "maybe", "NATS_CREATE_STREAMS: takes 1 or 0, not 'maybe'"),
+        (
+            "ROOT_PATH",
+            "bandit",
+            f"ROOT_PATH: takes text that fits {ROOT_PATH}, such as /bandit, not 'bandit'",
+        ),
         (
             "NATS_DURABLE_PREFIX",
             "a.b",

@@ -69,6 +69,7 @@ async def test_the_key(client: httpx.AsyncClient, headers: dict[str, str], statu
     assert code(answer) == (status, "401" if status == 401 else "InvalidRankRequest")
     assert other.status_code == (401 if status == 401 else 404)
     assert "new" not in answer.text
+    assert ("this key is none of" in answer.text) == (status == 401 and any(headers.values()))
     assert "retry-after" not in answer.headers
 
 

@@ -137,6 +137,15 @@ def test_both_ways_give_the_same_bits(candidates: list[dict[str, Any]]) -> None:
         assert not np.signbit(together[together == 0.0]).any()
 
 
+def test_many_candidates() -> None:
+    """Each as in a short list."""
+    encoder = Encoder([AGE, LATE, Feature("w", "candidate", "w", Number(-3.0, 1e12))])
+    many = [{"days": days / 7, "is_late": days % 2 == 0, "w": -days} for days in range(600)]
+    whole, _ = encoder.encode(EMPTY, many)
+    parts = [encoder.encode(EMPTY, many[at : at + 100])[0] for at in range(0, 600, 100)]
+    assert whole.tobytes() == np.concatenate(parts).tobytes()
+
+
 class Task(msgspec.Struct):
     """A candidate as a message."""
 
@@ -172,19 +181,22 @@ def test_whole_numbers_beyond_all_floats() -> None:
 
 
 KINDS: list[Kind] = [Number(0.0, 1.0), Flag(), Cycle(7.0), Category(("x", 1.0)), Hash(3), Vector(2), Alignment(7.0)]
+KINDS += [Number(-1.0, 9.0, log=True), Nested(4)]
 
 
-@given(st.dictionaries(st.sampled_from("abcdefgh"), VALUES), st.dictionaries(st.sampled_from("abcdefgh"), VALUES))
+@given(st.dictionaries(st.sampled_from("abcdefghi"), VALUES), st.dictionaries(st.sampled_from("abcdefghi"), VALUES))
 def test_any_request_gives_bounded_columns(shared: dict[str, Any], own: dict[str, Any]) -> None:
-    """Whatever a request holds, its columns are finite and in -1..1."""
+    """Whatever a request holds, its columns are finite and in -1..1, and zeros have one sign."""
     features = [
         Feature(f"{of}_{name}", of, name, kind, tells_missing=name == "b", compared="a" if name == "g" else "")
         for of in ("context", "user", "candidate")
-        for name, kind in zip("abcdefg", KINDS, strict=True)
+        for name, kind in zip("abcdefghi", KINDS, strict=True)
     ]
+    features += [Feature("d", "user", "j", Alignment(7.0), default=-0.0), Feature("e", "user", "j", Vector(1), [-0.0])]
     base, _ = Encoder(features).encode(Context(shared, own), [own, shared])
     assert base.shape == (2, len(Encoder(features).labels))
     assert (np.abs(base) <= 1.0).all()
+    assert not np.signbit(base[base == 0.0]).any()
 
 
 def test_nested_objects_are_crossed_with_the_context() -> None:

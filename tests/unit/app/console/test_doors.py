@@ -139,6 +139,8 @@ async def test_a_form_of_another_site_does_nothing() -> None:
             ]
             for answer in answers:
                 assert answer.status_code == status, headers
+                # A browser that does not say where a form is from leaves the Host that the form was sent to.
+                assert ("a proxy" in answer.text) == (status == 403 and "Sec-Fetch-Site" not in headers)
                 assert ("set-cookie" in answer.headers) == (status == 303)
 
 

@@ -8,7 +8,7 @@ import pytest
 from nats.aio.msg import Msg
 from nats.errors import Error, ProtocolError
 
-from app.events.client import Connection, servers
+from app.events.client import Connection, place, servers
 from app.settings import Secret, SettingsError
 
 pytestmark = pytest.mark.anyio
@@ -28,6 +28,12 @@ pytestmark = pytest.mark.anyio
 def test_servers(urls: str, listed: list[str]) -> None:
     """Separated by commas, with or without a scheme."""
     assert servers(Secret(urls)) == listed
+
+
+def test_places() -> None:
+    """Where the servers are is told without user, password or token."""
+    listed = servers(Secret("nats://oo:p@ss:w%40rd@host:4222/, tls://t0ken@b, oo:s3cret@c:1, nats://[::1]:4222, d"))
+    assert place(listed) == "host:4222, b, c:1, [::1]:4222, d"
 
 
 @pytest.mark.parametrize(

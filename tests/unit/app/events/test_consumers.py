@@ -51,11 +51,14 @@ def test_bad_url() -> None:
         made("http://host")
 
 
-async def test_without_a_server() -> None:
-    """It goes on trying, tells why, and a stop is quick and leaves no task behind."""
+async def test_without_a_server(caplog: pytest.LogCaptureFixture) -> None:
+    """It says where it looks, goes on trying, tells why, and a stop is quick and leaves no task behind."""
+    caplog.set_level(logging.INFO, "oo.events")
     before = asyncio.all_tasks()
-    consumers = made(f"nats://127.0.0.1:{free_port()}")
+    port = free_port()
+    consumers = made(f"nats://oo:s3cret@127.0.0.1:{port}")
     consumers.start()
+    assert caplog.messages == [f"NATS: 127.0.0.1:{port}"]
 
     async def told() -> str | None:
         return signals(consumers).problem

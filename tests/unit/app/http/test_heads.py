@@ -1,9 +1,11 @@
 """What heads say, and those that are refused, since two readers could take them for different requests."""
 
+from collections.abc import MutableMapping
+
 import pytest
 
 from app.http import heads
-from app.http.heads import Head, Heads, Refusal, read_head
+from app.http.heads import Head, Heads, Refusal, by_name, read_head
 
 HOST = (b"host", b"x")
 CHUNKED = (b"transfer-encoding", b"chunked")
@@ -66,6 +68,15 @@ def test_the_target_is_a_path_and_a_query(target: bytes, path: str, raw: bytes, 
     """The path is decoded, and kept as it came too."""
     scope = read([HOST], target=target).scope
     assert (scope["path"], scope["raw_path"], scope["query_string"]) == (path, raw, query)
+
+
+def test_headers_by_name() -> None:
+    """The last one of each name, as in the scope of another server; no request can change them for the next one."""
+    headers = [HOST, (b"a", b"1"), (b"a", b"2")]
+    found = by_name(read(headers).scope)
+    assert found == by_name({"headers": headers}) == {b"host": b"x", b"a": b"2"}
+    assert not isinstance(found, MutableMapping)
+    assert by_name(read([], "1.0").scope) == {}
 
 
 def test_a_connection_is_kept_from_http_1_1_on() -> None:

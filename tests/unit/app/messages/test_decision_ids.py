@@ -65,6 +65,13 @@ def test_made_ones_sort_by_time(first: int, second: int, one: int, other: int) -
     assert (early == late) == ((first, one) == (second, other))
 
 
+def test_how_they_are_written() -> None:
+    """All bits of both, each digit of five."""
+    assert made(1_795_438_044_000, 2**63 + 12_345) == "01m8474rv08000000000c1s"
+    assert made(0, 0) == "0" * 23
+    assert made(2**50 - 1, 2**64 - 1) == "z" * 10 + "f" + "z" * 12
+
+
 @pytest.mark.parametrize("local", ["x", "mail-2026", made(1, 1)[:-1], made(1, 1) + "0", made(1, 1).upper()[:-1] + "U"])
 def test_those_of_clients_do_not(local: str) -> None:
     """Whatever they look like."""

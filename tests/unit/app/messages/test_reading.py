@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.messages.classic import RewardRequest
 from app.messages.reading import Reader, Unreadable
@@ -44,3 +46,15 @@ def test_a_profile_takes_any_number() -> None:
     body = BODY.replace(b'"reward"', b'"profile_features": {"a": 1e999, "b": NaN}, "reward"') % (b"1", b"")
     profile: dict[str, Any] = READ(body).profile_features or {}
     assert profile == {"a": float("inf"), "b": None}
+
+
+@given(st.floats(allow_nan=False), st.sampled_from(["", "0", "00001"]))
+def test_a_profile_takes_numbers_as_python_reads_them(number: float, more: str) -> None:
+    """Also those with more digits than a float has, and whether or not there is an infinite one beside them."""
+    text = repr(number).replace("inf", "1.0e999")
+    mantissa, e, exponent = text.partition("e")
+    text = f"{mantissa}{more if '.' in mantissa else ''}{e}{exponent}"
+    for beside in ("0", "1e999"):
+        features = f'"profile_features": {{"a": {text}, "b": {beside}}}, "reward"'.encode()
+        profile = READ(BODY.replace(b'"reward"', features) % (b"1", b"")).profile_features or {}
+        assert repr(profile["a"]) == repr(float(text) if set(text) & set(".e") else int(text))

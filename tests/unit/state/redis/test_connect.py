@@ -68,6 +68,7 @@ def test_bad_urls(url: str) -> None:
     """Any other form is refused at once, in words that tell the forms and nothing of the URL."""
     with pytest.raises(ValueError, match="takes memory://, redis://host:port/db") as caught:
         open_servers(url, size=2, timeout=PATIENCE_SECONDS)
+    assert "in a password, / # ? @ : , % are written %2F" in str(caught.value)
     assert SECRET not in str(caught.value)
     assert "user" not in str(caught.value)
     assert caught.value.__cause__ is None
