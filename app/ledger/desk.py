@@ -141,12 +141,14 @@ class Desk:
     def _save(self, model: Model, fields: Mapping[bytes, bytes], new: Stored | None = None) -> None:
         """Keep fields of a model: of one that learned all, and what is `new` says the same."""
         key, saved = model.key, self._saved
-        saved[key] = {**saved[key], **fields} if key in saved else fields
-        self._writes.append(Fields(key, fields))
-        if new is None:
+        if key in saved:
+            saved[key] = {**saved[key], **fields}
             self._learned.pop(key, None)
         else:
+            saved[key] = fields
+        if new is not None:
             self._learned[key] = model, new
+        self._writes.append(Fields(key, fields))
 
 
 def _briefly(made: Record, reward: float, learned: list[Learned]) -> Record:
