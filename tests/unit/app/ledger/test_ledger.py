@@ -233,6 +233,19 @@ def test_damage_keeps_nothing_else_from_being_settled() -> None:
     assert one.ended == [("books", "default")]
 
 
+def test_what_a_damaged_one_taught_is_undone() -> None:
+    """A model goes on from what it had learned before that."""
+    both = msgspec.structs.replace(OPEN, by_policy=[Shadow("fades", [1.0]), Shadow("serves", [1.0])])
+    alone = msgspec.structs.replace(OPEN, by_policy=[Shadow("fades", [1.0])])
+    found = values(DEADLINE, {"x": alone, "y": both, "z": alone})
+    found[keys.record("u", "serves")] = [b"damage", *[None] * (len(FIELDS) - 1)]
+    with rules() as known:
+        one = ledger(known, found)
+        one.settle()
+        assert len(one.damaged) == 1
+        assert one.model(CATALOG.policies["fades"]).meta.updates == 2
+
+
 def test_who_has_no_decisions_shares_nothing() -> None:
     """What a model learns writes the model only; of a user with decisions it is one more change."""
     model = CATALOG.policies["serves"]
