@@ -62,7 +62,8 @@ class Desk:
         if key in self._saved:
             before, new = self._learned.get(key, (None, None))
             if before is not None and new is not None and before.fit is None and before.own.policy is policy:
-                return msgspec.structs.replace(before, stored=new, a=new.a, b=new.b, meta=new.meta)
+                meta = record.decode_meta(key, self._saved[key][b"meta"])  # which finds sums beyond all bounds
+                return msgspec.structs.replace(before, stored=new, a=new.a, b=new.b, meta=meta)
             values = list(map(self._saved[key].get, record.FIELDS, values))
         return self._rules.models.load(policy, key, values)
 

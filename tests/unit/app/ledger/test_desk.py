@@ -93,6 +93,9 @@ async def test_a_model_that_learned_is_what_its_fields_say() -> None:
                     assert model.stored.columns == read.stored.columns
                 found.count(policy, read, read.meta.decided(13, explored=True))
             assert found.model(policy).meta.pulls == 2
+            found.learn(policy, np.zeros(len(policy.labels)), 1e200, 12)
+            with pytest.raises(CorruptState, match="meta: invalid weight or squares"):
+                found.model(policy)
 
 
 async def test_a_decision_is_counted() -> None:
