@@ -45,9 +45,9 @@ class Mode(msgspec.Struct, frozen=True):
 # A user of the built-in loop has at most 256 open decisions: one more settles the oldest.
 _MODES: Final = {
     "score": Mode("score, 10 candidates, d=5", "score"),
-    "one": Mode("decision, 1 to 6 open", "decide", 1, 5_000, 5, 1.9),
-    "some": Mode("decision, 32 to 48 open", "decide", 32, 1_000, 16, 1.9),
-    "many": Mode("decision, 192 to 255 open", "decide", 192, 500, 63, 1.9),
+    "one": Mode("decision, 1 to 6 open", "decide", 1, 5_000, 5, 1.5),
+    "some": Mode("decision, 32 to 48 open", "decide", 32, 1_000, 16, 1.5),
+    "many": Mode("decision, 192 to 255 open", "decide", 192, 500, 63, 1.5),
     "full": Mode("decision, 256 open: the oldest is settled early", "decide", 256, 500, 128, 1.9),
     "reward": Mode("reward by id, 32 to 1 open", "outcome", 32, 2_000, 31, 1.4),
 }

@@ -7,7 +7,7 @@ to personalized news article recommendation", Algorithm 1).
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,8 @@ Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 # Matrices of one size, such as the A (n x d x d) of n models.
 Stack = NDArray[np.float64]
+# OpenBLAS takes threads for longer vectors, which then wait for more to do, at full speed, for longer than a request.
+_LONGEST_DOT: Final = 10_000
 
 
 class Singular(ArithmeticError):
@@ -101,9 +103,14 @@ def faded(a: Matrix, b: Vector, weight: float) -> tuple[Matrix, Vector]:
 
 
 def _are_finite(a: NDArray[np.floating[Any]], b: Vector) -> bool:
+    return _is_finite(a.ravel()) and _is_finite(b)
+
+
+def _is_finite(flat: NDArray[np.floating[Any]]) -> bool:
     """Whether all numbers are finite: then their squares add up to a finite number, unless these are enormous."""
-    flat = a.ravel()
-    return math.isfinite(flat.dot(flat) + b.dot(b)) or bool(np.isfinite(a).all() and np.isfinite(b).all())
+    if len(flat) <= _LONGEST_DOT and math.isfinite(flat.dot(flat)):
+        return True
+    return bool(np.isfinite(flat).all())
 
 
 def theta(a: Matrix, b: Vector) -> Vector:
@@ -185,7 +192,6 @@ def _times(a: NDArray[np.floating[Any]], b: Matrix) -> Matrix:
 
 
 def _finite(numbers: NDArray[np.floating[Any]]) -> Stack:
-    flat = numbers.ravel()
-    if not (math.isfinite(flat.dot(flat)) or np.isfinite(flat).all()):  # as in `_are_finite`
+    if not _is_finite(numbers.ravel()):
         raise Singular("a number is not finite")
     return np.asarray(numbers, np.float64)

@@ -1,6 +1,8 @@
 """The ridge regression, against the textbook."""
 
 import math
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -188,3 +190,36 @@ def test_the_identity_is_shared() -> None:
     assert np.array_equal(identity(3), np.eye(3))
     with pytest.raises(ValueError, match="read-only"):
         identity(3)[0, 0] = 2.0
+
+
+@pytest.mark.parametrize("models", [2, 40])
+def test_of_many_models_one_is_damaged(models: int) -> None:
+    """It is noticed among few numbers, and among so many that they are looked at in another way."""
+    a, b = np.repeat(identity(16)[None], models, 0), np.ones((models, 16))
+    inverses(a, b)
+    a[-1, -1, -1] = math.nan
+    with pytest.raises(Singular):
+        inverses(a, b)
+
+
+_ELSEWHERE = """
+import time
+import numpy as np
+from app.bandit.ridge import inverses
+def others():
+    return time.process_time() - time.thread_time()
+before = -1.0
+while others() > before + 1e-4:  # until those that numpy began with are at rest
+    before = others()
+    sum(range(500_000))
+before = others()
+for _ in range(20):
+    inverses(np.repeat(np.eye(16)[None], 64, 0), np.ones((64, 16)))
+print(others() - before)
+"""
+
+
+def test_no_thread_is_taken_for_many_numbers() -> None:
+    """OpenBLAS's threads go on turning for a while after a long dot product, and take the processor from all else."""
+    done = subprocess.run([sys.executable, "-c", _ELSEWHERE], stdout=subprocess.PIPE, check=True)
+    assert float(done.stdout) < 0.001  # seconds of processor time of other threads
