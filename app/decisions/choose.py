@@ -113,7 +113,7 @@ def chosen(
     base = one.base if at == one.allowed else one.base[[one.allowed.index(place) for place in at]]
     shown = None if fixed is None else len(at) - 1
     models = [ledger.model(policy) for policy in plan.policies]
-    starts = ledger.starts(plan.policies, models)
+    starts = ledger.effective(plan.policies, models)
     [found] = yield [Work(plan.odds, (starts, base, seed, agreed.floor))]
     every = sound(found, models)
     policy, model, odds = plan.policies[serving], models[serving], every[serving]

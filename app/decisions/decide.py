@@ -85,7 +85,7 @@ class Decider:
 
         def act(desk: Desk) -> "Asking[Change[Decision]]":  # quoted, or each call evaluates it
             model = desk.model(policy)
-            [found] = yield [Work(policy.odds_alone, ([desk.effective(policy, model)], base, seed, None))]
+            [found] = yield [Work(policy.odds_alone, (desk.effective([policy], [model]), base, seed, None))]
             [odds] = sound(found, [model])
             with naming(model.key):
                 choice = policy.draw(odds, seed)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from itertools import compress
 from typing import Any
 
 import msgspec
@@ -14,7 +13,7 @@ from app.bandit.ridge import Matrix, Vector
 from app.decision_log.lines import Line, Taught
 from app.learning.models import Model
 from app.ledger.rules import Rules
-from app.ledger.telling import Name
+from app.ledger.telling import Name, base
 from state import keys
 from state.update.changes import Change, Fields, Hash, More, Values, Write
 from state.values import record
@@ -67,12 +66,8 @@ class Desk:
             values = list(map(self._saved[key].get, record.FIELDS, values))
         return self._rules.models.load(policy, key, values)
 
-    def effective(self, policy: Policy, model: Model) -> tuple[Matrix, Vector]:
-        """A and b by which a policy decides."""
-        return self._rules.priors.effective(policy, model.a, model.b)
-
-    def starts(self, policies: Iterable[Policy], models: Iterable[Model]) -> list[tuple[Matrix, Vector]]:
-        """The same of each of the policies."""
+    def effective(self, policies: Iterable[Policy], models: Iterable[Model]) -> list[tuple[Matrix, Vector]]:
+        """A and b by which each of the policies decides."""
         effective = self._rules.priors.effective
         return [effective(policy, model.a, model.b) for policy, model in zip(policies, models, strict=True)]
 
@@ -155,12 +150,13 @@ class Desk:
 def _briefly(made: Record, reward: float, learned: list[Learned]) -> Record:
     """The record after this reward, without what only its explanation needs: it stays for long, and there may be
     many."""
+    kept = base(made.labels, made.x)
     return msgspec.structs.replace(
         made,
         reward=reward,
         learned=learned,
-        labels=[*compress(made.labels, made.x)],
-        x=[*filter(None, made.x)],
+        labels=[*kept],
+        x=[*kept.values()],
         by_policy=[Shadow(each.policy, []) for each in made.by_policy],
         evidence=None,
     )

@@ -89,7 +89,7 @@ class Preview:
         seen = asked.seen(asked.allowed(), plan)
 
         def act(ledger: Ledger) -> Change[tuple[Matrix, Vector]]:
-            return Change(ledger.effective(policy, ledger.model(policy)))
+            return Change(ledger.effective([policy], [ledger.model(policy)])[0])
 
         a, b = await transact(self._rules, asked.user_id, reads(self._rules, asked.user_id, (), [policy.id]), act)
         rows = []

@@ -110,7 +110,7 @@ async def test_a_decision_is_counted() -> None:
             {b"A", b"b", b"meta"},
             {b"meta"},
         ]
-        assert found.effective(ROW, found.model(ROW))[0].shape == (5, 5)
+        assert found.effective([ROW], [found.model(ROW)])[0][0].shape == (5, 5)
 
 
 async def test_what_was_not_read_is_asked_for() -> None:
