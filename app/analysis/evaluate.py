@@ -34,7 +34,7 @@ from app.terminal import FAILED, USAGE, complain, new_file, plain, progress_bar,
 
 __all__ = ["NOTHING_LEFT", "add_evaluate", "evaluate", "moment_of"]
 
-# The exit code of a log that tells nothing: there is no decision, or the estimates of all policies are refused.
+# The exit code if the log has no decision, or if the estimates of all policies are refused.
 NOTHING_LEFT: Final = 3
 _NOW: Final = "now"
 _LAST_YEAR: Final = 9_998

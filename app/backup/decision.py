@@ -73,7 +73,7 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @classmethod
     def of(cls, record: Record) -> Self:
-        """The decision that Redis holds as `record`. Raises UnicodeDecodeError for columns whose name is no text."""
+        """The decision that Redis holds as `record`. Raises UnicodeDecodeError if the name of a column is not text."""
         fields = asdict(record)
         fields["terms"] = _Terms(**asdict(record.terms))
         fields["by_policy"] = {each.policy: each.propensities for each in record.by_policy}

@@ -211,7 +211,7 @@ class _Simple:
 
 
 def _unsigned(columns: tuple[float, ...]) -> tuple[float, ...]:
-    """The columns with 0.0 for -0.0: equal values have equal bits, whoever sent them."""
+    """The columns with 0.0 in place of -0.0, so that equal values have equal bits."""
     return tuple([part + 0.0 for part in columns]) if 0.0 in columns else columns
 
 

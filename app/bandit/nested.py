@@ -1,4 +1,4 @@
-"""A kind of feature for objects whose names nobody knows beforehand: JSON as it comes, hashed."""
+"""A kind of feature for objects with any names: hashes JSON of any shape into a fixed number of columns."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence

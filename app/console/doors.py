@@ -43,7 +43,7 @@ class Doors:
 
     @property
     def is_open(self) -> bool:
-        """Whether there are no keys, so that everyone may do everything."""
+        """Whether no keys are set, so that every request is allowed."""
         return self._access.is_open
 
     async def visitor(self, request: Request[Any, Any, Any]) -> Key | None:

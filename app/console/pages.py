@@ -18,7 +18,7 @@ __all__ = ["Moved", "Page", "Shown", "Sources", "Visit"]
 
 
 class Visit(NamedTuple):
-    """Somebody asks for a page at `now` (Unix seconds): the owner of the key `who`, which is "" if there are no keys.
+    """A request for a page at `now` (Unix seconds), by the owner of the key `who`, which is "" if there are no keys.
 
     `acts` says whether changes are theirs to make. `parts` are the parameters of the path, decoded, and `query` is what
     stands after it. `base` leads from this page to the overview.

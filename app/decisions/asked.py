@@ -145,8 +145,8 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
 class Conditions(msgspec.Struct, frozen=True):
     """What may come of a decision: rewards by `terms`, within `window` ms.
 
-    `floor` is what all candidates share at least of the probability; None: what the policies say. Unless a decision
-    `teaches`, nobody learns from its outcome. In a slot that `shown` names, by its id or "" without slots, this
+    `floor` is what all candidates share at least of the probability; None: what the policies say. A policy learns
+    from the outcome only if the decision `teaches`. In a slot that `shown` names, by its id or "" without slots, this
     candidate is shown whatever the policies would choose; they learn from it what they would have had to choose.
     """
 

@@ -12,7 +12,7 @@ class NoLoop(Exception):
 
 
 class NotKnown(Exception):
-    """There is no such decision. It says nothing more, so that nobody learns which users there are."""
+    """There is no such decision. The message has no details, because they would tell which users exist."""
 
 
 class Gone(Exception):

@@ -57,7 +57,7 @@ class Settler:
         while True:
             until = await self._store.due.now() if by is None else by
             users = await self._store.due.users(_GROUP, until)
-            # Whoever is still due as before is being changed by others, or is no user at all.
+            # A user who is still due is being changed by another request, or does not exist.
             if not users or users == before:
                 return done
             await self._settle(users, until, done)
@@ -81,7 +81,7 @@ class Settler:
         try:
             count, damaged = await self._step(user_id)
         except ConflictError:
-            return  # whoever comes first settles what is due
+            return  # the first caller settles what is due
         except CorruptState as error:
             done.failed.append(str(error))
             await self._put_off(user_id, by)

@@ -25,7 +25,7 @@ class Twice:
         taught, told = self._taught, (way, now)
         twice = []
         for policy in policies:
-            name = hash((policy, user_id))  # 64 bits that nobody outside this process can foresee
+            name = hash((policy, user_id))  # 64 bits, which cannot be predicted outside this process
             before = taught.pop(name, None)
             taught[name] = told
             if before is None:

@@ -23,7 +23,7 @@ __all__ = ["ALPHA", "MOST_LOST", "Bounds", "bounds", "log_e", "lower", "needed"]
 
 # The chance that any of the intervals of a loop ever misses.
 ALPHA: Final = 0.05
-# With a greater share of decisions without an outcome there is no bound.
+# If more decisions than this share lack an outcome, no bound is given.
 MOST_LOST: Final = 0.01
 _LAMBDAS: Final = 2.0 ** (-np.arange(1, 25) / 2.0)
 _PSIS: Final = -np.log1p(-_LAMBDAS) - _LAMBDAS

@@ -43,7 +43,8 @@ _ROUNDING: Final = 1e-12
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Why there is no estimate, what would help, and about how many more decisions would; None: none would alone."""
+    """Why there is no estimate, what would help, and about how many more decisions would;
+    None if more decisions alone would not help."""
 
     rule: str
     why: str

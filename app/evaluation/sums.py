@@ -18,7 +18,7 @@ OCTAVES: Final = tuple(f"over_{2**power}" for power in range(1, 17))
 COLUMNS: Final = (
     "decisions",  # all
     "matured",  # of these, those that were shown and whose window is closed
-    "rewarded",  # of these, those with an outcome that is no silence
+    "rewarded",  # of these, those whose outcome a client told
     "open",  # the window is open, or it is not known yet whether it was shown
     "unlogged",  # matured, but without propensities that can be
     "n",  # matured, with propensities, and scored by the policy: the decisions that count

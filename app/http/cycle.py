@@ -99,7 +99,7 @@ class Cycle:
             self.scope[WHOLE] = bytes(self._body)
         try:
             await app(self.scope, self.receive, self.send)
-        except BaseException:  # noqa: BLE001  # there is nobody above to raise it to
+        except BaseException:  # noqa: BLE001  # no caller is left to handle it
             _log.exception("a request failed")
         if not self.complete and not self.disconnected:
             if self.started:

@@ -41,7 +41,7 @@ def idempotency_key(request: Request[Any, Any, Any]) -> str | None:
 
 
 def named_state(request: Request[Any, Any, Any]) -> int:
-    """The number in the header If-Match. Raises HTTPException: 428 without one, 412 for what is no number."""
+    """The number in the header If-Match. Raises HTTPException: 428 without one, 412 if it is not a number."""
     values = [value for name, value in request.scope["headers"] if name == b"if-match"]
     if not values:
         raise HTTPException(status_code=428, detail='say the state that you saw: If-Match: "7"')

@@ -134,7 +134,7 @@ class HttpProtocol(Connection):
         if part == BETWEEN and self._unread[start] in _LINE_END:
             return self._skip_empty()
         self._at = end = min(len(self._unread), start + left) if left else self._cut()
-        piece = self._unread[start:end]  # a slice of all of it is no copy
+        piece = self._unread[start:end]  # a slice of all of it does not copy
         if not self._parse(piece):
             return False
         if left:
@@ -221,7 +221,7 @@ class HttpProtocol(Connection):
             return  # `_parse` parses it again
         version, keep_alive = parser.get_http_version(), parser.should_keep_alive()
         head = read_head(method, self._target, version, self._headers, keep_alive=keep_alive)
-        self._left, self._headers = head.length, []  # trailers go there, which nobody reads
+        self._left, self._headers = head.length, []  # trailers go there and are not read
         self._begin(head)
         self._enter(BODY)
 
@@ -243,7 +243,7 @@ class HttpProtocol(Connection):
 
     def on_answer(self) -> None:
         super().on_answer()
-        # A client that waits for 100 (Continue) may send the body now or the next request: there is no telling which.
+        # A client that waits for 100 (Continue) may send the body now or the next request; the two look alike.
         if self.transport.is_closing() or (self._part == BODY and self.head.expects):
             self._close()
         elif self._unread:

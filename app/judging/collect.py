@@ -100,7 +100,8 @@ def collect(
 ) -> Collected | None:
     """The decisions of `loop` up to `as_of`, by default the log's newest moment, and the `new` policies run over them.
 
-    Without `loop` it is the only one of the log, or tips. None: there is no decision. `advance` is called for each.
+    Without `loop` the log's only loop is taken, or tips. Returns None if there is no decision. `advance` is called for
+    each line.
     Raises NoSuchLoop, BadRewards, PlaceError, MissingExtra and OSError.
     """
     log, wanted = _Log(directory, complain, as_of), loop or _USUAL

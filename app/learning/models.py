@@ -228,7 +228,7 @@ class Models:
         if asking is None:
             asking = self._asking[fingerprint] = asyncio.create_task(ask())
             asking.add_done_callback(lambda _: self._asking.pop(fingerprint, None))
-        await asyncio.shield(asking)  # whoever goes away leaves it to the others
+        await asyncio.shield(asking)  # a caller that is cancelled does not stop the others
 
     async def _publish(self, columns: Columns) -> None:
         await self._store.shared.publish(columns)

@@ -74,7 +74,7 @@ _NOW: Final = Moment()
 
 
 class Large:
-    """Users of whom this process has seen that they have decisions of large loops: the last so many."""
+    """Users who have decisions of large loops, as far as this process has seen: the most recent ones."""
 
     def __init__(self) -> None:
         self._seen: OrderedDict[str, None] = OrderedDict()

@@ -135,7 +135,7 @@ def _state(name: Name, what: Literal["begun", "score", "reward", "reset", "erase
 def last_line(user_id: str, what: Literal["reset", "erased"], shared: Sequence[bytes | None], now: int) -> bytes | None:
     """That all of a user is gone, at `now` (ms): the last line of the epoch in the SHARED fields.
 
-    Nothing for a reset of someone of whom nothing was logged. What is erased is named by a hash alone, and in an epoch
+    None if a user is reset who has no lines. What is erased is named by a hash alone, and in an epoch
     of its own if there is none: the log may have others.
     """
     try:

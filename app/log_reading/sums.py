@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DRAWN", "KEYS", "beside", "stored", "summed"]
 
-# The name, in place of a policy, of what was drawn from: with a canary it is no policy alone.
+# Stands in place of a policy for the distribution that was drawn from, which with a canary is a mixture.
 DRAWN: Final = ""
 
 # The keys of a row of sums, which stand before its `COLUMNS`.

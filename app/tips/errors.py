@@ -10,7 +10,7 @@ __all__ = ["LlmError", "LlmFailed", "LlmNotConfigured", "LlmUnavailable"]
 
 
 class LlmError(Exception):
-    """There is no usable reply; `detail` says why, in one line for the client."""
+    """The reply cannot be used; `detail` tells the client why, in one line."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)

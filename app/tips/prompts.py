@@ -24,7 +24,7 @@ _FILE: Final = re.compile(r"[^\n#]+\n+# System\n+(?P<system>.+?)\n+# User\n+(?P<
 
 
 class UnknownPrompt(ValueError):
-    """There is no prompt of this version; the message says which there are."""
+    """This version of the prompt does not exist; the message lists those that do."""
 
     def __init__(self, version: str, known: Sequence[str]) -> None:
         super().__init__(f"unknown prompt version {version[:64]!r}, there are {', '.join(known)}")

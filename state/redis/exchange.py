@@ -34,7 +34,7 @@ __all__ = [
 
 Command = tuple[bytes | str | int, ...]
 
-# What is no error, as Redis mostly replies: a set of types is compared in C.
+# The types of replies that are not errors. Sets of types are compared in C.
 _ORDINARY: Final = frozenset({bytes, int, list, NoneType})
 # Bytes that are read at once. hiredis moves what is left of them after each long reply, so that more take longer.
 _READ: Final = 32_768

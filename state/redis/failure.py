@@ -140,7 +140,8 @@ class Outage:
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """Note how the block ends: in StoreUnavailable, or not. While writes alone are refused, to read is no news."""
+        """Note how the block ends: in StoreUnavailable, or not. While only writes are refused, a read that
+        succeeds is not logged."""
         try:
             yield
         except StoreUnavailable as error:

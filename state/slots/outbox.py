@@ -53,7 +53,7 @@ class Outbox:
                     yield [sent for sent in (_sent(key, *entry) for entry in entries) if sent is not None]
 
     async def remove(self, sent: Iterable[Emitted]) -> None:
-        """Remove lines that were published. What is not there any more is no error."""
+        """Remove lines that were published. Lines that are gone already are ignored."""
         by_key: dict[str, list[bytes]] = {}
         for one in sent:
             by_key.setdefault(one.key, []).append(one.id)

@@ -104,7 +104,7 @@ class Watched(_OfKey, frozen=True):
 class Entry(_OfKey, frozen=True):
     """Read one `field` of a hash of any size: its value, or None, under `entry(key, field)`.
 
-    Only its user's other keys are watched: whoever writes such a field writes one of these too."""
+    Only the user's other keys are watched: each writer of such a field also writes one of them."""
 
     field: bytes
 

@@ -95,11 +95,11 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     drawn by `seed`. `by_policy` are the champion, the canary and the shadows, each alone. `labels` and `x` are the
     chosen one's base columns; after a reward those that are 0 are left out. `born` is the user's count of changes at
     the decision. `reward` is what is learned now, `held` a reward that waits for an activation, `n` the number of
-    outcomes. `parts` are the rewards that add up to it, by name; a reward that is no sum has the name "". With `early`
-    it made room for others before its time, and does not count as open. `evidence` is there as long as no reward was
+    outcomes. `parts` are the rewards that add up to it, by name; a reward that is not a sum has the name "". With
+    `early` it made room for others before its time, and does not count as open. `evidence` is there until a reward is
     learned. `state` is that of the loop, and `by_canary` says which of the two that served it chose, if it had a
     `canary`. `name` is what the client calls it whose ids may be any text. Of several decisions of one request each has
-    the id of its `slot`, and the first one the ids of all `slots`. Nobody learns from one that is `untaught`.
+    the id of its `slot`, and the first one the ids of all `slots`. No policy learns from one that is `untaught`.
     """
 
     request: bytes
@@ -197,7 +197,7 @@ def decode_user(key: str, values: Sequence[bytes | None], epoch: bytes) -> User:
     """What is in the SHARED fields of a hash; a new user has `epoch`. Raises CorruptState, which names `key`."""
     if values[0] is None:
         return User(epoch)
-    told: list[Any] = [*values[1:-1], values[-1] or b"0"]  # None is no count either
+    told: list[Any] = [*values[1:-1], values[-1] or b"0"]  # None is not a count either
     try:
         # Half the price of int() for each; but JSON has numbers that are more than digits.
         if b"".join(told).isdigit():

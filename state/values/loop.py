@@ -92,7 +92,7 @@ def decode(where: str, text: bytes) -> Standing:
 
 
 def decode_audit(where: str, text: bytes | None) -> list[Change]:
-    """The changes of a loop, the last one first; none if there is no text. Raises CorruptState, which names `where`."""
+    """The changes of a loop, newest first; an empty list without text. Raises CorruptState, which names `where`."""
     try:
         return [] if text is None else _decode_audit(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
